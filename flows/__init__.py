@@ -1,0 +1,1 @@
+"""What runs: each flow is a short table of contents over the stages in `tasks/`."""

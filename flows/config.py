@@ -1,0 +1,114 @@
+"""What a flow can be told, described once for the command line, the Prefect form and the docs."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Settings(BaseModel):
+    """Parameters that every flow shares."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    encoder: Annotated[
+        str,
+        Field(
+            description="photo-lite, ARCHITECTURE/TAG (ViT-B-32-quickgelu/openai), "
+            "ARCHITECTURE:/path/to/weights, hf-hub:ORG/MODEL or local-dir:/path."
+        ),
+    ] = "photo-lite"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        Field(description="Number format of the encoder; auto: the fastest that is native here."),
+    ] = "auto"
+    device: Annotated[
+        str | None, Field(description="cpu, cuda, cuda:1 ...; by default cuda where there is one.")
+    ] = None
+    descriptions: Annotated[
+        Path | None,
+        Field(description="JSON {class name: [sentence, ...]} for CuPL and WCA."),
+    ] = None
+    descriptors: Annotated[
+        Path | None,
+        Field(description="JSON {class name: [descriptor, ...]} for CLIP-D."),
+    ] = None
+    methods: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Rows of the table, comma-separated: clip, clip_e, clip_d, waffle, cupl, "
+            "wca, wca_paper. By default all whose texts are there."
+        ),
+    ] = ()
+
+    @field_validator("methods")
+    @classmethod
+    def _split(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for item in methods for name in item.split(",") if name)
+
+    alpha: Annotated[
+        float, Field(gt=0, le=1, description="Smallest side of a crop, as a share of the image's.")
+    ] = 0.5
+    beta: Annotated[
+        float, Field(gt=0, le=1, description="Largest side of a crop, as a share of the image's.")
+    ] = 0.9
+    pool: Annotated[int, Field(ge=1, le=1000, description="Crops embedded and kept per image.")] = (
+        100
+    )
+    crops: Annotated[
+        int, Field(ge=1, le=1000, description="Crops drawn from the pool in each run.")
+    ] = 60
+    runs: Annotated[
+        int,
+        Field(ge=0, le=1000, description="Runs to average over; 0: one run over the whole pool."),
+    ] = 20
+    seed: Annotated[int, Field(ge=0, description="Seed of crops, draws and random words.")] = 0
+    image_scale: Annotated[
+        float, Field(ge=-20, le=20, description="Exponent of the crop weights' scale: e^4.")
+    ] = 4.0
+    text_scale: Annotated[
+        float, Field(ge=-20, le=20, description="Exponent of the text weights' scale: e^2.")
+    ] = 2.0
+    image_weights: Annotated[
+        bool, Field(description="Weight crops by their likeness to the whole image.")
+    ] = True
+    text_weights: Annotated[
+        bool, Field(description="Weight descriptions by their likeness to the label.")
+    ] = True
+    batch_size: Annotated[
+        int | None,
+        Field(ge=1, description="Views encoded at once; by default 16 on a CPU, 256 on a GPU."),
+    ] = None
+    shard_size: Annotated[
+        int, Field(ge=1, description="Images per task, about: what a crash can cost.")
+    ] = 1000
+    store: Annotated[Path, Field(description="Folder of all tables and results.")] = Path(
+        "data/store"
+    )
+
+
+class BenchmarkConfig(Settings):
+    """Parameters of the benchmark flow."""
+
+    data: Annotated[
+        str, Field(description="folder:PATH, card:PATH or the name of a card in data/datasets.")
+    ] = "sixteen-photographs"
+    classnames: Annotated[
+        Path | None, Field(description="JSON {folder: class name}, for folder:PATH.")
+    ] = None
+
+
+class ClassifySettings(Settings):
+    """Settings whose defaults suit pictures without labels."""
+
+    runs: Annotated[
+        int,
+        Field(ge=0, le=1000, description="Runs; 0: one run over the whole pool, nothing drawn."),
+    ] = 0
+
+
+class ClassifyConfig(ClassifySettings):
+    """Parameters of the classify flow."""
+
+    images: Annotated[tuple[Path, ...], Field(min_length=1, description="Image files.")]
+    classes: Annotated[tuple[str, ...], Field(min_length=2, description="Class names.")]

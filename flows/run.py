@@ -1,0 +1,126 @@
+"""One run of all stages, and what a person is told of it."""
+
+from pathlib import Path
+
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict
+
+from flows.config import Settings
+from flows.stages import Stages
+from tasks.datasets.sources import Dataset
+from tasks.embed.identity import EncoderIdentity
+from tasks.embed.sources import resolve_encoder
+from tasks.score.methods import METHODS, choose_methods
+from tasks.score.task import Results
+from tasks.store.errors import InputError
+from tasks.store.runs import RunManifest, StageTiming, record_run
+from tasks.store.snapshot import publish
+from tasks.store.tables import Store, TableRef
+
+
+class RunSummary(BaseModel):
+    """What a run was and where its results are."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    dataset_name: str
+    class_count: int
+    image_count: int
+    rejected_count: int
+    encoder_name: str
+    encoder: EncoderIdentity
+    store_root: str
+    snapshot: Path
+    tables: tuple[TableRef, ...]
+    stages: tuple[StageTiming, ...]
+
+    def refs(self, table: str) -> list[TableRef]:
+        """The run's tables of one kind."""
+        return [ref for ref in self.tables if ref.table == table]
+
+
+def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSummary:
+    """Describe, embed, score and record: the body of every flow."""
+    if settings.alpha > settings.beta:
+        raise InputError(f"alpha {settings.alpha} must not be greater than beta {settings.beta}.")
+    dataset = dataset.model_copy(
+        update={
+            "descriptions": settings.descriptions or dataset.descriptions,
+            "descriptors": settings.descriptors or dataset.descriptors,
+        }
+    )
+    methods = choose_methods(settings.methods, _kinds(dataset))
+    source = resolve_encoder(settings.encoder, settings.precision, settings.device)
+    store = Store(settings.store)
+    stages = Stages(store, settings)
+
+    indexed = stages.index(dataset)
+    described = stages.describe(indexed, dataset)
+    kinds = {METHODS[name].kind for name in methods} | {"label"}
+    texts = stages.embed_texts(described, kinds, source)
+    crops, undecodable = stages.embed_images(indexed, source)
+    vectors, predictions = stages.score(described, texts, crops, methods, source.identity.dimension)
+    results = stages.summarise(
+        Results(
+            images=indexed.images,
+            classes=indexed.classes,
+            predictions=tuple(predictions),
+            undecodable=tuple(undecodable),
+        )
+    )
+
+    manifest = RunManifest(
+        flow_name=flow_name,
+        dataset_name=dataset.name,
+        encoder_name=settings.encoder,
+        encoder=source.identity.model_dump(mode="json"),
+        parameters={"methods": list(methods), **_deciding(settings)},
+        image_count=results.image_count,
+        rejected_count=results.rejected_count,
+        tables=(
+            indexed.images,
+            indexed.classes,
+            described,
+            *texts,
+            *crops,
+            *undecodable,
+            vectors,
+            *predictions,
+            *results.tables,
+        ),
+    )
+    run_id = record_run(store, manifest, flow_run.get_id() or "none", stages.timings)
+    return RunSummary(
+        run_id=run_id,
+        dataset_name=dataset.name,
+        class_count=len(dataset.class_names),
+        image_count=results.image_count,
+        rejected_count=results.rejected_count,
+        encoder_name=settings.encoder,
+        encoder=source.identity,
+        store_root=str(store.root),
+        snapshot=publish(store),
+        tables=manifest.tables,
+        stages=tuple(stages.timings),
+    )
+
+
+def _kinds(dataset: Dataset) -> list[str]:
+    """The kinds of texts there will be."""
+    optional = {"description": dataset.descriptions, "descriptor": dataset.descriptors}
+    return ["label", "template", "waffle", *(kind for kind, file in optional.items() if file)]
+
+
+def _deciding(settings: Settings) -> dict[str, object]:
+    """The parameters that decide numbers: a scale that is switched off is None."""
+    return {
+        "alpha": settings.alpha,
+        "beta": settings.beta,
+        "pool": settings.pool,
+        "crops": settings.crops,
+        "runs": settings.runs,
+        "seed": settings.seed,
+        "image_scale": settings.image_scale if settings.image_weights else None,
+        "text_scale": settings.text_scale if settings.text_weights else None,
+    }

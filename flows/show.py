@@ -1,0 +1,111 @@
+"""What the command line prints."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+from rich.console import Console
+
+from flows.doctor import Check
+from flows.run import RunSummary
+from tasks.report.table import accuracy_rows, rejected_rows, text_table
+from tasks.score.methods import METHODS, method_titles
+from tasks.store.errors import InputError
+from tasks.store.snapshot import snapshot_path
+from tasks.store.tables import Store
+
+# wide enough for the results table where no terminal says how wide it is
+_console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+
+
+def benchmark(summary: RunSummary) -> None:
+    """The results table of a benchmark, and where everything is."""
+    rows = accuracy_rows(Store.at(summary.store_root), summary.refs("accuracy")[0], method_titles())
+    _console.print(
+        text_table(rows, f"{summary.dataset_name}: {_inputs(summary)}\n{_encoder(summary)}")
+    )
+    if rows and int(rows[0]["images"]) < 100:
+        _console.print("Few images: the intervals are wide, and differences mean little.")
+    _rejected(summary)
+    _places(summary)
+
+
+def classify(summary: RunSummary) -> None:
+    """The best classes of each picture."""
+    with duckdb.connect(str(summary.snapshot), read_only=True) as connection:
+        cursor = connection.execute(
+            "SELECT image_name, method, rank, predicted_class_name, score FROM image_predictions "
+            "WHERE run_id = ? AND run_index = 0 ORDER BY image_id, method, rank",
+            [summary.run_id],
+        )
+        rows = [
+            {
+                "image": name if rank == 1 else "",
+                "method": METHODS[method].title if rank == 1 else "",
+                "rank": str(rank),
+                "class": class_name,
+                "score": f"{score:.4f}",
+            }
+            for name, method, rank, class_name, score in cursor.fetchall()
+        ]
+    _console.print(text_table(rows, f"{_inputs(summary)}\n{_encoder(summary)}"))
+    _rejected(summary)
+    _places(summary)
+
+
+def query(store: Path, text: str, style: Literal["table", "csv", "json"]) -> None:
+    """The rows of an SQL query over the snapshot."""
+    path = snapshot_path(Store(store))
+    if not path.is_file():
+        raise InputError(f"There are no results in {store} yet: run `wca demo` first.")
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            relation = connection.sql(text)
+            if relation is None:
+                return
+            if style == "table":
+                relation.show(max_rows=1000)
+            elif style == "csv":
+                relation.write_csv("/dev/stdout", header=True)
+            else:
+                for row in relation.to_arrow_table().to_pylist():
+                    _console.print_json(data=row, default=str, indent=None)
+    except duckdb.Error as error:
+        raise InputError(f"The query failed: {' '.join(str(error).split())}") from error
+
+
+def checks(results: list[Check]) -> None:
+    """What was examined, and what to do about each gap."""
+    rows = [
+        {"": "ok" if c.is_ok else "gap", "what": c.what, "found": c.found, "what to do": c.advice}
+        for c in results
+    ]
+    _console.print(text_table(rows, "wca doctor"))
+
+
+def _inputs(summary: RunSummary) -> str:
+    return f"{summary.image_count} images, {summary.class_count} classes"
+
+
+def _encoder(summary: RunSummary) -> str:
+    return f"encoder {summary.encoder_name}, {summary.encoder.precision}"
+
+
+def _rejected(summary: RunSummary) -> None:
+    if not summary.rejected_count:
+        return
+    store = Store.at(summary.store_root)
+    rows = rejected_rows(store.read(summary.refs("rejected")[0]))
+    _console.print(text_table(rows[:20], f"{summary.rejected_count} images rejected"))
+
+
+def _places(summary: RunSummary) -> None:
+    """Time, what was cached, and the paths of what was written."""
+    for stage in summary.stages:
+        state = f"{stage.reused_count} of {stage.table_count} Cached" if stage.reused_count else ""
+        _console.print(f"  {stage.stage:<18}{stage.duration_sec:8.1f} s  {state}")
+    _console.print(f"Run      {summary.run_id}")
+    _console.print(f"Tables   {summary.store_root}", soft_wrap=True)
+    _console.print(f"Snapshot {summary.snapshot}", soft_wrap=True)
+    _console.print('Ask it: wca sql "FROM accuracy"')

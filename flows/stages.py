@@ -1,0 +1,186 @@
+"""Stages over shards: what each flow is a table of contents of."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import Task
+
+from flows.config import Settings
+from tasks.datasets.index import IndexedDataset
+from tasks.datasets.sources import Dataset
+from tasks.datasets.task import index_images
+from tasks.describe.task import DescribeRecipe, TextFile, describe_classes
+from tasks.embed.crops import CropParameters
+from tasks.embed.identity import EncoderSource
+from tasks.embed.task import (
+    EmbeddedImages,
+    ImageShard,
+    Progress,
+    TextShard,
+    embed_image_shard,
+    embed_text_shard,
+)
+from tasks.score.task import (
+    ClassVectors,
+    Predictions,
+    Results,
+    RunResults,
+    class_vectors,
+    score_shard,
+    summarise_run,
+)
+from tasks.store.digest import bytes_digest, shards_by_digest
+from tasks.store.runs import StageTiming
+from tasks.store.tables import Recipe, Store, TableRef
+from tasks.store.task import submit
+
+# A shard of texts is a few seconds' work; ImageNet with CuPL has about 130,000 texts.
+TEXTS_PER_SHARD = 4096
+
+
+class Stages:
+    """Runs stages over one store and keeps what each took."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.store = store
+        self.settings = settings
+        self.timings: list[StageTiming] = []
+
+    def index(self, dataset: Dataset) -> IndexedDataset:
+        """Read every file's digest."""
+        started = time.perf_counter()
+        indexed: IndexedDataset = index_images.submit(str(self.store.root), dataset).result()
+        self._note("index images", started, 1, 0)
+        return indexed
+
+    def describe(self, indexed: IndexedDataset, dataset: Dataset) -> TableRef:
+        """Gather every text of every class."""
+        recipe = DescribeRecipe(
+            classes=indexed.classes,
+            templates=dataset.templates,
+            seed=self.settings.seed,
+            descriptions=dataset.descriptions and TextFile.at(dataset.descriptions),
+            descriptors=dataset.descriptors and TextFile.at(dataset.descriptors),
+        )
+        (texts,) = self._run("describe classes", describe_classes, ["descriptions"], [recipe])
+        return texts
+
+    def embed_texts(
+        self, described: TableRef, kinds: set[str], source: EncoderSource
+    ) -> list[TableRef]:
+        """Embed each distinct text of the kinds that are needed."""
+        rows = self.store.read(described, ["kind", "text"]).to_pylist()
+        texts = {bytes_digest(r["text"].encode()): r["text"] for r in rows if r["kind"] in kinds}
+        recipes = [
+            TextShard(encoder=source.identity, texts=tuple(texts[digest] for digest in shard))
+            for shard in shards_by_digest(texts, TEXTS_PER_SHARD)
+        ]
+        return self._run(
+            "embed texts", embed_text_shard, ["text_embeddings"], recipes, source=source
+        )
+
+    def embed_images(
+        self, indexed: IndexedDataset, source: EncoderSource
+    ) -> tuple[list[TableRef], list[TableRef]]:
+        """Embed each distinct image and its crops; the `crops` and the `undecodable` tables."""
+        settings = self.settings
+        crops = CropParameters(
+            alpha=settings.alpha, beta=settings.beta, pool=settings.pool, seed=settings.seed
+        )
+        digests = self.store.read(indexed.images, ["image_digest"])["image_digest"].drop_null()
+        shards = shards_by_digest(digests.to_pylist(), settings.shard_size)
+        total = sum(map(len, shards))
+        embedded: list[EmbeddedImages] = self._run(
+            "embed images",
+            embed_image_shard,
+            ["crops", "undecodable"],
+            [
+                ImageShard(encoder=source.identity, crops=crops, image_digests=tuple(shard))
+                for shard in shards
+            ],
+            [
+                {"progress": Progress(done=sum(map(len, shards[:i])), total=total)}
+                for i in range(len(shards))
+            ],
+            dataset=indexed,
+            source=source,
+            batch_size=settings.batch_size or (16 if source.device == "cpu" else 256),
+        )
+        return [e.crops for e in embedded], [e.undecodable for e in embedded]
+
+    def score(
+        self,
+        described: TableRef,
+        texts: list[TableRef],
+        crops: list[TableRef],
+        methods: tuple[str, ...],
+        dimension: int,
+    ) -> tuple[TableRef, list[TableRef]]:
+        """The `class_vectors` table, and the `predictions` of every shard of crops."""
+        s = self.settings
+        recipe = ClassVectors(
+            descriptions=described,
+            text_embeddings=tuple(texts),
+            methods=methods,
+            text_scale=s.text_scale if s.text_weights else None,
+            dimension=dimension,
+        )
+        (vectors,) = self._run("weigh texts", class_vectors, ["class_vectors"], [recipe])
+        recipes = [
+            Predictions(
+                crops=shard,
+                class_vectors=vectors,
+                image_scale=s.image_scale if s.image_weights else None,
+                pool=s.pool,
+                crops_per_run=s.crops,
+                runs=s.runs,
+                seed=s.seed,
+            )
+            for shard in crops
+        ]
+        return vectors, self._run("score images", score_shard, ["predictions"], recipes)
+
+    def summarise(self, recipe: Results) -> RunResults:
+        """The result tables, every image accounted for."""
+        tables = ["accuracy", "per_class_accuracy", "confusion", "rejected"]
+        (results,) = self._run("summarise", summarise_run, tables, [recipe])
+        return results
+
+    def _run(
+        self,
+        stage: str,
+        task: Task[..., Any],
+        tables: Sequence[str],
+        recipes: Sequence[Recipe],
+        extras: Sequence[dict[str, Any]] = (),
+        **arguments: Any,
+    ) -> list[Any]:
+        """Follow recipes as tasks, wait for all, note the time and how many were cached."""
+        started = time.perf_counter()
+        futures = [
+            submit(
+                task,
+                str(self.store.root),
+                recipe,
+                tables,
+                f"{stage} {i + 1} of {len(recipes)}",
+                **arguments,
+                **(extras[i] if extras else {}),
+            )
+            for i, recipe in enumerate(recipes)
+        ]
+        results = [future.result() for future in futures]
+        cached = sum(future.state.name == "Cached" for future in futures)
+        self._note(stage, started, len(futures), cached)
+        return results
+
+    def _note(self, stage: str, started: float, tables: int, reused: int) -> None:
+        self.timings.append(
+            StageTiming(
+                stage=stage,
+                duration_sec=round(time.perf_counter() - started, 3),
+                table_count=tables,
+                reused_count=reused,
+            )
+        )

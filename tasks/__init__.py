@@ -1,0 +1,1 @@
+"""One folder per stage; stages meet in a flow, through tables in the store."""

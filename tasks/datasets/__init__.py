@@ -1,0 +1,1 @@
+"""Where images, labels and class names come from."""

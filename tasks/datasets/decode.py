@@ -1,0 +1,77 @@
+"""From a file's bytes to an upright RGB picture, or to a reason why not."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# Raster formats that Pillow decodes itself. EPS is left out on purpose: it would start Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+EXTENSIONS = frozenset(
+    f".{name}"
+    for name in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "avif"),
+        *("gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "jp2"),
+    )
+)
+Image.init()  # Image.open knows a format's name only once its plugin is loaded
+# 100 megapixels are 300 MB as RGB; a small hostile file could claim more and exhaust the memory.
+MAX_PIXELS = 100_000_000
+# Resizing the short side to 224 px makes the long side this many times as long.
+MAX_ASPECT = 100
+
+
+class RejectedImage(ValueError):
+    """The file is no picture that can be used; the message is the reason, for `rejected`."""
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """Decode a file's bytes to an RGB picture, turned upright as its EXIF tag says.
+
+    Sixteen-bit grey is scaled to eight, transparency is laid over white, of an animation the first
+    frame is taken. Raises RejectedImage with the reason for anything that cannot be decoded whole.
+    """
+    if not data:
+        raise RejectedImage("The file is empty.")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(*image.size)
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except RejectedImage:
+        raise
+    except Image.UnidentifiedImageError:
+        raise RejectedImage("The file is not an image of a supported format.") from None
+    except Exception as error:  # decoders of hostile bytes raise many types, struct.error included
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RejectedImage(f"The image is damaged: {reason.rstrip('.')}.") from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < 1:
+        raise RejectedImage("The image has no pixels.")
+    if width * height > MAX_PIXELS:
+        raise RejectedImage(
+            f"The image is {width} x {height} pixels; at most {MAX_PIXELS // 10**6} "
+            "megapixels are read."
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise RejectedImage(
+            f"The image is {width} x {height} pixels; one side is more than {MAX_ASPECT} "
+            "times the other."
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip at 255
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() > 0xFFFF:
+            raise RejectedImage("The image has more than 16 bits per pixel and channel.")
+        return Image.fromarray((pixels // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise RejectedImage("The image has floating-point pixels, whose range is unknown.")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,21 @@
+"""The Prefect task that reads a data set's files."""
+
+from prefect import task
+
+from tasks.datasets.index import IndexedDataset, index_dataset
+from tasks.datasets.sources import Dataset
+from tasks.store.tables import Store
+from tasks.store.task import worth_retrying
+
+
+@task(
+    name="index-images",
+    # never cached: reading every file's digest is how a change is noticed
+    persist_result=False,
+    retries=2,  # network file systems
+    retry_delay_seconds=[1, 10],
+    retry_condition_fn=worth_retrying,
+)
+def index_images(store_root: str, dataset: Dataset) -> IndexedDataset:
+    """Write the `images` and `classes` tables of a data set."""
+    return index_dataset(Store.at(store_root), dataset)

@@ -1,0 +1,115 @@
+"""Every text that a class is embedded by, from class names, templates and description files."""
+
+import string
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from tasks.datasets.sources import DATA_FOLDER
+from tasks.store.digest import uniforms
+from tasks.store.errors import InputError
+
+LABEL_TEMPLATE = "a photo of a {}."
+WAFFLE_WORDS = DATA_FOLDER / "waffle" / "words.txt"
+# Roth et al. (ICCV 2023): 15 descriptors of random words and 15 of random characters.
+WAFFLE_PAIRS = 15
+WAFFLE_WORDS_EACH = 2
+
+
+class ClassText(NamedTuple):
+    """One text of one class; the columns of the `descriptions` table."""
+
+    class_id: int
+    class_name: str
+    kind: str
+    position: int
+    text: str
+
+
+def class_texts(
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    seed: int,
+    descriptions: Mapping[str, Sequence[str]] | None = None,
+    descriptors: Mapping[str, Sequence[str]] | None = None,
+) -> list[ClassText]:
+    """All texts of all classes, ordered by class, then kind, then position.
+
+    `descriptions` and `descriptors` map each class name to its sentences; classes of one name get
+    the same texts. Duplicate sentences are kept: they carry double weight in every method.
+    """
+    waffles = waffle_descriptors(seed)
+    rows: list[ClassText] = []
+    for class_id, name in enumerate(class_names):
+        kinds = {
+            "label": [LABEL_TEMPLATE.format(name)],
+            "template": [template.format(name) for template in templates],
+            "descriptor": [descriptor_sentence(name, d) for d in (descriptors or {}).get(name, ())],
+            "waffle": [f"a photo of a {name}, which has {waffle}." for waffle in waffles],
+            "description": list((descriptions or {}).get(name, ())),
+        }
+        rows.extend(
+            ClassText(class_id, name, kind, position, text)
+            for kind, texts in kinds.items()
+            for position, text in enumerate(texts)
+        )
+    return rows
+
+
+def descriptor_sentence(name: str, descriptor: str) -> str:
+    """A CLIP-D sentence (Menon & Vondrick, ICLR 2023): "{class}, which has/is ... {descriptor}"."""
+    first = descriptor.split(maxsplit=1)[0].lower()
+    if first in ("a", "an", "used"):
+        return f"{name}, which is {descriptor}"
+    if first in ("has", "is", "often", "typically", "may", "can"):
+        return f"{name}, which {descriptor}"
+    return f"{name}, which has {descriptor}"
+
+
+def waffle_descriptors(seed: int) -> list[str]:
+    """Thirty random descriptors, the same for every class: pairs of words, then as many characters.
+
+    Each random-character descriptor has its word descriptor's shape: the same number of words of
+    the same lengths (Roth et al.).
+    """
+    words = WAFFLE_WORDS.read_text(encoding="utf-8").split()
+    picks = uniforms(f"waffle/words/{seed}", WAFFLE_PAIRS * WAFFLE_WORDS_EACH)
+    chosen = [words[int(u * len(words))] for u in picks]
+    pairs = [chosen[i : i + WAFFLE_WORDS_EACH] for i in range(0, len(chosen), WAFFLE_WORDS_EACH)]
+    letters = string.ascii_lowercase + string.digits
+    random_pairs = []
+    for i, pair in enumerate(pairs):
+        draws = iter(uniforms(f"waffle/characters/{seed}/{i}", sum(map(len, pair))))
+        random_pairs.append(
+            ["".join(letters[int(next(draws) * len(letters))] for _ in word) for word in pair]
+        )
+    return [" ".join(pair) for pair in [*pairs, *random_pairs]]
+
+
+def join_by_name(
+    raw: object, class_names: Sequence[str], source: str
+) -> dict[str, tuple[str, ...]]:
+    """Check a parsed `{class name: [sentence, ...]}` file against the classes, by name.
+
+    Raises InputError that lists missing, empty and unknown classes together.
+    """
+    if not isinstance(raw, dict):
+        raise InputError(f"{source} must be a JSON object: {{class name: [sentence, ...]}}.")
+    wrong = [
+        name
+        for name, texts in raw.items()
+        if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts)
+    ]
+    if wrong:
+        raise InputError(f"{source} must hold a list of sentences for each class; see {wrong[:5]}.")
+    texts = {name: tuple(t.strip() for t in raw[name] if t.strip()) for name in raw}
+    problems = {
+        "missing": sorted(set(class_names) - set(texts)),
+        "empty": sorted(name for name in set(class_names) & set(texts) if not texts[name]),
+        "unknown": sorted(set(texts) - set(class_names)),
+    }
+    if any(problems.values()):
+        found = "; ".join(
+            f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names
+        )
+        raise InputError(f"{source} does not fit the {len(class_names)} classes. {found}.")
+    return texts

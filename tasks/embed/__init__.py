@@ -1,0 +1,1 @@
+"""Crops, resampling and encoders: from images and texts to embeddings."""

@@ -1,0 +1,36 @@
+"""What an encoder is and how to load it here; without torch, so that cached runs start fast."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class EncoderIdentity(BaseModel):
+    """Everything that decides an encoder's embeddings, part of the name of every table of them.
+
+    `config_digest` covers the architecture and the tokenizer's files, `preprocess` the size,
+    resampling and normalisation of images.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    architecture: str
+    dimension: int
+    config_digest: str
+    weights_digest: str
+    preprocess: dict[str, JsonValue]
+    precision: Precision
+
+
+class EncoderSource(BaseModel):
+    """How to load an encoder here: names for open_clip, the place to run, and what it must be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    model_name: str
+    pretrained: str | None
+    device: str
+    identity: EncoderIdentity

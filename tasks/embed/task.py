@@ -1,0 +1,119 @@
+"""The Prefect tasks that embed one shard of images or texts."""
+
+import time
+
+from prefect import task
+from prefect.logging import get_run_logger
+from pydantic import BaseModel, ConfigDict
+from tqdm import tqdm
+
+from tasks.datasets.index import IndexedDataset, image_places, read_image
+from tasks.embed.crops import CropParameters
+from tasks.embed.identity import EncoderIdentity, EncoderSource
+from tasks.store.schemas import schema
+from tasks.store.tables import Recipe, Store, TableRef
+from tasks.store.task import TABLE_TASK
+
+
+class ImageShard(Recipe):
+    """What decides the rows of a shard of crops: the images' bytes, the crops, the encoder."""
+
+    encoder: EncoderIdentity
+    crops: CropParameters
+    image_digests: tuple[str, ...]
+
+
+class TextShard(Recipe):
+    """What decides the rows of a shard of texts."""
+
+    encoder: EncoderIdentity
+    texts: tuple[str, ...]
+
+
+class EmbeddedImages(BaseModel):
+    """The two tables of a shard: the views of its images, and the images that have none."""
+
+    model_config = ConfigDict(frozen=True)
+
+    crops: TableRef
+    undecodable: TableRef
+
+
+class Progress(BaseModel):
+    """Where a shard stands in the whole, for the progress bar."""
+
+    model_config = ConfigDict(frozen=True)
+
+    done: int
+    total: int
+    is_shown: bool = True
+
+
+@task(name="embed-images", **TABLE_TASK)
+def embed_image_shard(
+    store_root: str,
+    recipe: ImageShard,
+    dataset: IndexedDataset,
+    source: EncoderSource,
+    batch_size: int,
+    progress: Progress,
+) -> EmbeddedImages:
+    """Write a shard's `crops` and `undecodable` tables, unless both are there."""
+    from tasks.embed.encoder import cores, keep_heap, load_encoder
+    from tasks.embed.images import embed_images
+
+    store = Store.at(store_root)
+    crops = store.find("crops", recipe.digest)
+    undecodable = store.find("undecodable", recipe.digest)
+    if crops and undecodable:
+        return EmbeddedImages(crops=crops, undecodable=undecodable)
+    keep_heap()
+    encoder = load_encoder(source)
+    places = image_places(store, dataset)
+    rejected: list[dict[str, object]] = []
+    started = time.perf_counter()
+    with tqdm(
+        total=progress.total,
+        initial=progress.done,
+        desc="embedding images",
+        unit=" images",
+        disable=not progress.is_shown or None,  # None: only where a terminal looks on
+    ) as bar:
+
+        def read(digest: str) -> bytes:
+            data = read_image(dataset, places[digest], digest)
+            bar.update()
+            return data
+
+        crops = store.write(
+            "crops",
+            recipe.digest,
+            schema("crops", recipe.encoder.dimension),
+            embed_images(
+                recipe.image_digests, read, recipe.crops, encoder, batch_size, rejected, cores()
+            ),
+        )
+    undecodable = store.write_rows("undecodable", recipe.digest, schema("undecodable"), rejected)
+    rate = len(recipe.image_digests) / (time.perf_counter() - started)
+    get_run_logger().info(
+        "Embedded %d images (%d rejected), %.1f images/s.",
+        len(recipe.image_digests),
+        len(rejected),
+        rate,
+    )
+    return EmbeddedImages(crops=crops, undecodable=undecodable)
+
+
+@task(name="embed-texts", **TABLE_TASK)
+def embed_text_shard(store_root: str, recipe: TextShard, source: EncoderSource) -> TableRef:
+    """Write a shard's `text_embeddings` table, unless it is there."""
+    from tasks.embed.encoder import load_encoder
+    from tasks.embed.texts import embed_texts
+
+    store = Store.at(store_root)
+    return store.find("text_embeddings", recipe.digest) or store.write(
+        "text_embeddings",
+        recipe.digest,
+        schema("text_embeddings", recipe.encoder.dimension),
+        embed_texts(recipe.texts, load_encoder(source)),
+    )

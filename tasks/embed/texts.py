@@ -1,0 +1,26 @@
+"""A shard of texts: encode, one row each."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+import torch
+
+from tasks.store.embeddings import embedding_array
+from tasks.store.schemas import schema
+
+
+class TextEncoder(Protocol):
+    """What embedding texts needs of an encoder."""
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embed texts as float32 `(n, dim)` with unit rows."""
+
+
+def embed_texts(texts: Sequence[str], encoder: TextEncoder) -> Iterator[pa.RecordBatch]:
+    """The `text_embeddings` rows of some texts, in their order."""
+    embeddings = encoder.encode_texts(texts)
+    yield pa.RecordBatch.from_arrays(
+        [pa.array(list(texts), pa.string()), embedding_array(embeddings.numpy())],
+        schema=schema("text_embeddings", embeddings.shape[1]),
+    )

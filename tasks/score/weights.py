@@ -1,0 +1,64 @@
+"""Draws and weights: the left and right sums of WCA (Li et al. 2024, equations 4 to 7)."""
+
+import math
+
+import torch
+
+from tasks.store.digest import uniforms
+
+# The paper's logit scales are e^4 for crops and e^2 for texts; the exponents are the parameters.
+IMAGE_SCALE = 4.0
+TEXT_SCALE = 2.0
+
+
+def draw_counts(pool: int, crops: int, runs: int, seed: int) -> torch.Tensor:
+    """How often each run draws each crop of the pool, with replacement: float64 `(runs, pool)`.
+
+    The draws are the same for every image. With `runs` 0 there is one run that takes each crop of
+    the pool once.
+    """
+    if runs == 0:
+        return torch.ones(1, pool, dtype=torch.float64)
+    counts = torch.zeros(runs, pool, dtype=torch.float64)
+    for run in range(runs):
+        for draw in uniforms(f"draw/{seed}/{run}", crops):
+            counts[run, math.floor(draw * pool)] += 1
+    return counts
+
+
+def softmax_weights(
+    similarity: torch.Tensor, exponent: float | None, counts: torch.Tensor | None = None
+) -> torch.Tensor:
+    """softmax(e^exponent * similarity) over the last dimension, each entry `counts` times over.
+
+    similarity: `(..., n)` cosines. counts: broadcastable to it, how often an entry takes part; the
+    result is then the summed weight of its copies. `exponent` None: uniform weights.
+    """
+    logits = similarity * (0.0 if exponent is None else math.exp(exponent))
+    if counts is not None:
+        logits = logits + counts.log()  # log 0 = -inf: an entry that was not drawn weighs nothing
+    return torch.softmax(logits, dim=-1)
+
+
+def image_vectors(
+    embeddings: torch.Tensor, counts: torch.Tensor, exponent: float | None
+) -> torch.Tensor:
+    """The left sum of each image and run, sum_i w_i p_i: float64 `(images, runs, dim)`.
+
+    embeddings: `(images, 1 + pool, dim)`, the whole image first. counts: `(runs, pool)`.
+    A run is a weighting of the pool, so all runs are one batched matrix product.
+    """
+    exact = embeddings.double()
+    whole, crops = exact[:, 0], exact[:, 1:]
+    similarity = torch.einsum("ind,id->in", crops, whole)
+    weights = softmax_weights(similarity[:, None, :], exponent, counts)  # (images, runs, pool)
+    return weights @ crops
+
+
+def text_vector(texts: torch.Tensor, label: torch.Tensor, exponent: float | None) -> torch.Tensor:
+    """The right sum of one class, sum_j v_j t_j: float64 `(dim,)`.
+
+    texts: `(descriptions, dim)`; label: `(dim,)`, the embedding of "a photo of a {class}.".
+    """
+    exact = texts.double()
+    return softmax_weights(exact @ label.double(), exponent) @ exact

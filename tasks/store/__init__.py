@@ -1,0 +1,1 @@
+"""Digests, schemas, atomic Parquet tables, the DuckDB snapshot; known to every stage."""

@@ -1,0 +1,120 @@
+"""Run manifests: small JSON files that say what a run was and which tables it refers to."""
+
+import json
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from tasks.store.digest import digest_of
+from tasks.store.tables import NAME_DIGITS, Store, TableRef, atomic_path
+
+LIBRARIES = (
+    "wca-flows",
+    "prefect",
+    "torch",
+    "open_clip_torch",
+    "timm",
+    "pillow",
+    "duckdb",
+    "pyarrow",
+)
+
+
+class RunManifest(BaseModel):
+    """A run: its inputs and parameters, whose digest is its name, and its tables."""
+
+    model_config = ConfigDict(frozen=True)
+
+    flow_name: str
+    dataset_name: str
+    encoder_name: str
+    encoder: dict[str, JsonValue]
+    parameters: dict[str, JsonValue]
+    image_count: int
+    rejected_count: int
+    tables: tuple[TableRef, ...]
+    versions: dict[str, str] = {}
+    finished_at: str = ""
+    duration_sec: float = 0.0
+
+    @property
+    def run_id(self) -> str:
+        """Digest of everything that decides the run's numbers: not of when, where or how fast."""
+        facts = self.model_dump(mode="json", exclude={"versions", "finished_at", "duration_sec"})
+        return digest_of(["run", facts])[:NAME_DIGITS]
+
+
+class StageTiming(BaseModel):
+    """What one stage of one execution took, and how many of its tables were there already."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    duration_sec: float
+    table_count: int
+    reused_count: int
+
+
+class Execution(BaseModel):
+    """One time that a run was executed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    flow_run_id: str
+    finished_at: str
+    stages: tuple[StageTiming, ...]
+
+
+def library_versions() -> dict[str, str]:
+    """Installed versions of the libraries that numbers can depend on."""
+    return {name: metadata.version(name) for name in LIBRARIES}
+
+
+def record_run(
+    store: Store, manifest: RunManifest, flow_run_id: str, stages: list[StageTiming]
+) -> str:
+    """Write a run's manifest, unless it is there already, and this execution of it."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    run_id = manifest.run_id
+    path = _folder(store) / run_id / "run.json"
+    if not path.is_file():
+        stamped = manifest.model_copy(
+            update={
+                "versions": library_versions(),
+                "finished_at": now,
+                "duration_sec": sum(stage.duration_sec for stage in stages),
+            }
+        )
+        _write_json(path, stamped)
+    execution = Execution(
+        run_id=run_id, flow_run_id=flow_run_id, finished_at=now, stages=tuple(stages)
+    )
+    _write_json(path.parent / f"execution-{flow_run_id}.json", execution)
+    return run_id
+
+
+def read_runs(store: Store) -> list[tuple[RunManifest, list[Execution]]]:
+    """Every recorded run whose tables are all in place, oldest first, with its executions."""
+    runs = []
+    for path in sorted(_folder(store).glob("*/run.json")):
+        manifest = RunManifest.model_validate_json(path.read_bytes())
+        if all(store.find(ref.table, ref.digest) for ref in manifest.tables):
+            executions = [
+                Execution.model_validate_json(file.read_bytes())
+                for file in sorted(path.parent.glob("execution-*.json"))
+            ]
+            runs.append((manifest, executions))
+    return sorted(runs, key=lambda run: run[0].finished_at)
+
+
+def _folder(store: Store) -> Path:
+    return store.root / "runs"
+
+
+def _write_json(path: Path, model: BaseModel) -> None:
+    text = json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -1,0 +1,220 @@
+"""Every table's columns in one place: what code writes, docs/tables.md says and SQL reads."""
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+STRING, INT, SMALL, REAL, DOUBLE = (
+    pa.string(),
+    pa.int64(),
+    pa.int32(),
+    pa.float32(),
+    pa.float64(),
+)
+
+
+class Column(NamedTuple):
+    """A column's name, Arrow type (None: an embedding, whose length the encoder decides), doc."""
+
+    name: str
+    type: pa.DataType | None
+    doc: str
+
+
+class Table(NamedTuple):
+    """A table's doc and columns."""
+
+    doc: str
+    columns: tuple[Column, ...]
+
+
+_METHOD = Column("method", STRING, "Row of the results table, e.g. `clip`, `wca`, `wca_paper`.")
+_DIGEST = Column("image_digest", STRING, "SHA-256 of the image file's bytes.")
+
+TABLES: dict[str, Table] = {
+    "images": Table(
+        "Every file of the data set, whether it can be decoded or not.",
+        (
+            Column("image_id", INT, "Position in the data set, from 0."),
+            Column("image_name", STRING, "Path below the data set's root, with `/`."),
+            Column("image_digest", STRING, "SHA-256 of the file's bytes; null if unreadable."),
+            Column("class_id", SMALL, "The labelled class; null where there is no label."),
+            Column("read_error", STRING, "Why the bytes could not be read; null if they could."),
+        ),
+    ),
+    "classes": Table(
+        "The classes to choose between; equal names stay separate classes.",
+        (
+            Column("class_id", SMALL, "Position in the list of classes, from 0."),
+            Column("class_name", STRING, "The name put into prompts."),
+        ),
+    ),
+    "descriptions": Table(
+        "Every text of every class, one row each.",
+        (
+            Column("class_id", SMALL, "The class the text describes."),
+            Column("class_name", STRING, "Its name."),
+            Column(
+                "kind",
+                STRING,
+                "`label` (a photo of a ...), `template` (CLIP-E), `descriptor` (CLIP-D), "
+                "`waffle`, or `description` (CuPL and WCA).",
+            ),
+            Column("position", SMALL, "Position among the class's texts of this kind, from 0."),
+            Column("text", STRING, "The text as the encoder gets it."),
+        ),
+    ),
+    "text_embeddings": Table(
+        "One row per distinct text.",
+        (
+            Column("text", STRING, "The text."),
+            Column("embedding", None, "L2-normalised embedding."),
+        ),
+    ),
+    "crops": Table(
+        "One row per view of an image: the whole (`crop_index` 0) and its crops (1 to N).",
+        (
+            _DIGEST,
+            Column("crop_index", SMALL, "0 for the whole image, then 1 to N in draw order."),
+            Column("left_px", SMALL, "Left edge in the upright original; null for the whole."),
+            Column("top_px", SMALL, "Top edge in the upright original; null for the whole."),
+            Column("side_px", SMALL, "Side of the square; null for the whole."),
+            Column("image_width_px", SMALL, "Width of the upright original."),
+            Column("image_height_px", SMALL, "Height of the upright original."),
+            Column("whole_similarity", REAL, "Cosine with the whole image, -1 to 1."),
+            Column("embedding", None, "L2-normalised embedding."),
+        ),
+    ),
+    "undecodable": Table(
+        "Images of one shard that could not be decoded; `rejected` gathers them for a data set.",
+        (_DIGEST, Column("reason", STRING, "Why, in one sentence.")),
+    ),
+    "class_vectors": Table(
+        "What an image is compared with: one vector per method and class.",
+        (
+            _METHOD,
+            Column("class_id", SMALL, "The class."),
+            Column("embedding", None, "Weighted mean of its texts; unit length but for `_paper`."),
+        ),
+    ),
+    "predictions": Table(
+        "The best classes of every image under every method and run.",
+        (
+            _DIGEST,
+            _METHOD,
+            Column("run_index", SMALL, "Run of the protocol, from 0; 0 for methods without draws."),
+            Column("rank", SMALL, "1 for the prediction, up to 5."),
+            Column("class_id", SMALL, "The class at this rank; ties go to the lower class_id."),
+            Column("score", REAL, "Its score, a cosine or weighted sum of cosines, -1 to 1."),
+        ),
+    ),
+    "accuracy": Table(
+        "One row per method: shares of the labelled images that could be embedded.",
+        (
+            _METHOD,
+            Column("image_count", INT, "Labelled images scored."),
+            Column("run_count", SMALL, "Runs averaged over."),
+            Column("top1", DOUBLE, "Mean over runs of the share whose first class is right, 0-1."),
+            Column("top1_sigma", DOUBLE, "Population standard deviation of that over runs."),
+            Column("top1_low", DOUBLE, "Lower end of the Wilson 95 % interval over images."),
+            Column("top1_high", DOUBLE, "Upper end of the Wilson 95 % interval over images."),
+            Column("top5", DOUBLE, "As top1, for the right class among the first five."),
+            Column("top5_sigma", DOUBLE, "Population standard deviation of top5 over runs."),
+        ),
+    ),
+    "rejected": Table(
+        "Every file of the data set that could not be used, with the reason.",
+        (
+            Column("image_id", INT, "Position in the data set, from 0."),
+            Column("image_name", STRING, "Path below the data set's root."),
+            Column("reason", STRING, "Why, in one sentence."),
+        ),
+    ),
+    "per_class_accuracy": Table(
+        "One row per method and class that has images.",
+        (
+            _METHOD,
+            Column("class_id", SMALL, "The labelled class."),
+            Column("class_name", STRING, "Its name."),
+            Column("image_count", INT, "Its images scored."),
+            Column("top1", DOUBLE, "Mean over runs of the share that is right, 0-1."),
+        ),
+    ),
+    "confusion": Table(
+        "One row per method and pair of labelled and predicted class that occurs.",
+        (
+            _METHOD,
+            Column("class_id", SMALL, "The labelled class."),
+            Column("class_name", STRING, "Its name."),
+            Column("predicted_class_id", SMALL, "The class predicted."),
+            Column("predicted_class_name", STRING, "Its name."),
+            Column("image_count", DOUBLE, "Images so predicted, averaged over runs."),
+        ),
+    ),
+}
+
+# What the snapshot adds: tables that exist only there, built from the run manifests.
+SNAPSHOT_TABLES: dict[str, Table] = {
+    "runs": Table(
+        "One row per set of inputs and parameters. The same run repeated keeps its row.",
+        (
+            Column("run_id", STRING, "Digest of everything that decides the run's numbers."),
+            Column("flow_name", STRING, "`benchmark` or `classify`."),
+            Column("dataset_name", STRING, "The data set as given."),
+            Column("encoder_name", STRING, "The encoder as given."),
+            Column("weights_digest", STRING, "SHA-256 of the encoder's weights."),
+            Column("precision", STRING, "Number format the encoder ran in."),
+            Column("image_count", INT, "Files in the data set."),
+            Column("rejected_count", INT, "Files listed in `rejected`."),
+            Column("seed", INT, "Seed of crops, draws and random descriptors."),
+            Column("parameters", STRING, "JSON: every parameter that decides the numbers."),
+            Column("encoder", STRING, "JSON: the encoder's whole identity."),
+            Column("versions", STRING, "JSON: versions of the libraries at the first execution."),
+            Column("first_finished_at", STRING, "When it first finished (ISO 8601, UTC)."),
+            Column("last_finished_at", STRING, "When it was last repeated (ISO 8601, UTC)."),
+            Column("first_duration_sec", DOUBLE, "Seconds the first execution took."),
+        ),
+    ),
+    "executions": Table(
+        "One row per time a run was executed, and stage.",
+        (
+            Column("run_id", STRING, "The run."),
+            Column("flow_run_id", STRING, "Prefect's identifier of the flow run."),
+            Column("finished_at", STRING, "When it finished (ISO 8601, UTC)."),
+            Column("stage", STRING, "Stage of the flow."),
+            Column("duration_sec", DOUBLE, "Seconds the stage took."),
+            Column("table_count", INT, "Tables the stage handed on."),
+            Column("reused_count", INT, "How many of them were there already."),
+        ),
+    ),
+    "run_tables": Table(
+        "Which stored tables a run refers to.",
+        (
+            Column("run_id", STRING, "The run."),
+            Column("table_name", STRING, "The table's kind."),
+            Column("digest", STRING, "Digest of what decided its rows."),
+            Column("row_count", INT, "Its rows."),
+            Column("path", STRING, "The Parquet file."),
+        ),
+    ),
+}
+
+
+def schema(table: str, dimension: int = 0) -> pa.Schema:
+    """The Arrow schema of a stored table; `dimension` is the length of its embeddings."""
+    embedding = pa.list_(REAL, dimension)
+    return pa.schema([(c.name, c.type or embedding) for c in TABLES[table].columns])
+
+
+def markdown() -> str:
+    """The text of docs/tables.md below its introduction."""
+    parts = []
+    for name, table in {**TABLES, **SNAPSHOT_TABLES}.items():
+        rows = [f"| `{c.name}` | {_type_name(c)} | {c.doc} |" for c in table.columns]
+        header = ["| column | type | meaning |", "|---|---|---|"]
+        parts.append("\n".join([f"## {name}", "", table.doc, "", *header, *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _type_name(column: Column) -> str:
+    return "list of float" if column.type is None else str(column.type)

@@ -1,0 +1,142 @@
+"""The DuckDB file that people query: rebuilt from the runs and put in place in one step."""
+
+import json
+import re
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+from filelock import FileLock
+
+from tasks.store.runs import Execution, RunManifest, read_runs
+from tasks.store.schemas import SNAPSHOT_TABLES
+from tasks.store.tables import Store, atomic_path
+
+SNAPSHOT = "wca.duckdb"
+# Small tables are copied into the snapshot; large ones are views of the Parquet files.
+COPIED = ("accuracy", "per_class_accuracy", "confusion", "rejected")
+VIEWED = (
+    "images",
+    "classes",
+    "descriptions",
+    "text_embeddings",
+    "crops",
+    "class_vectors",
+    "predictions",
+)
+
+
+def snapshot_path(store: Store) -> Path:
+    """Where the snapshot lies."""
+    return store.root / SNAPSHOT
+
+
+def publish(store: Store) -> Path:
+    """Build the snapshot from every recorded run and replace the one people query.
+
+    Whoever has the old file open goes on reading the old file. A lock keeps two flows that finish
+    together from publishing an older list of runs over a newer one.
+    """
+    target = snapshot_path(store)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_suffix(".lock")), atomic_path(target) as partial:
+        runs = read_runs(store)
+        with duckdb.connect(partial) as connection:
+            for name, rows in _own_tables(store, runs).items():
+                _create_table(connection, name, rows)
+            for name in COPIED:
+                if tables := _with_run_id(store, runs, name):
+                    _create_table(connection, name, pa.concat_tables(tables))
+            for name in VIEWED:
+                _create_view(connection, store, runs, name)
+            if runs:
+                connection.execute(_SQL.read_text(encoding="utf-8"))
+    return target
+
+
+_Runs = list[tuple[RunManifest, list[Execution]]]
+_SQL = Path(__file__).parent / "views.sql"
+
+
+def _own_tables(store: Store, runs: _Runs) -> dict[str, pa.Table]:
+    rows: dict[str, list[dict[str, object]]] = {"runs": [], "executions": [], "run_tables": []}
+    for manifest, executions in runs:
+        rows["runs"].append(_run_row(manifest, executions))
+        rows["executions"] += [
+            {
+                "run_id": execution.run_id,
+                "flow_run_id": execution.flow_run_id,
+                "finished_at": execution.finished_at,
+                **stage.model_dump(),
+            }
+            for execution in executions
+            for stage in execution.stages
+        ]
+        rows["run_tables"] += [
+            {
+                "run_id": manifest.run_id,
+                "table_name": ref.table,
+                "digest": ref.digest,
+                "row_count": ref.row_count,
+                "path": str(store.path(ref)),
+            }
+            for ref in manifest.tables
+        ]
+    return {
+        name: pa.Table.from_pylist(
+            rows[name], pa.schema([(c.name, c.type) for c in table.columns if c.type])
+        )
+        for name, table in SNAPSHOT_TABLES.items()
+    }
+
+
+def _run_row(manifest: RunManifest, executions: list[Execution]) -> dict[str, object]:
+    return {
+        "run_id": manifest.run_id,
+        "flow_name": manifest.flow_name,
+        "dataset_name": manifest.dataset_name,
+        "encoder_name": manifest.encoder_name,
+        "weights_digest": manifest.encoder["weights_digest"],
+        "precision": manifest.encoder["precision"],
+        "image_count": manifest.image_count,
+        "rejected_count": manifest.rejected_count,
+        "seed": manifest.parameters["seed"],
+        "parameters": json.dumps(manifest.parameters, ensure_ascii=False),
+        "encoder": json.dumps(manifest.encoder, ensure_ascii=False),
+        "versions": json.dumps(manifest.versions),
+        "first_finished_at": manifest.finished_at,
+        "last_finished_at": max([manifest.finished_at, *(e.finished_at for e in executions)]),
+        "first_duration_sec": manifest.duration_sec,
+    }
+
+
+def _with_run_id(store: Store, runs: _Runs, name: str) -> list[pa.Table]:
+    return [
+        (table := store.read(ref)).add_column(0, "run_id", pa.array([m.run_id] * table.num_rows))
+        for m, _ in runs
+        for ref in m.tables
+        if ref.table == name
+    ]
+
+
+def _create_table(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    connection.register("incoming", rows)
+    connection.execute(f"CREATE TABLE {name} AS FROM incoming")
+    connection.unregister("incoming")
+
+
+def _create_view(
+    connection: duckdb.DuckDBPyConnection, store: Store, runs: _Runs, name: str
+) -> None:
+    """A view over every run's files of one kind, with the run each row belongs to."""
+    paths = {str(store.path(ref)) for m, _ in runs for ref in m.tables if ref.table == name}
+    if not paths:
+        return
+    # brackets and stars in a folder's name are no patterns; quotes are doubled
+    literals = [re.sub(r"([*?\[])", r"[\1]", path).replace("'", "''") for path in sorted(paths)]
+    files = ", ".join(f"'{literal}'" for literal in literals)
+    connection.execute(
+        f"CREATE VIEW {name} AS SELECT r.run_id, t.* EXCLUDE (filename) "  # noqa: S608 - as escaped
+        f"FROM read_parquet([{files}], filename = true) AS t "
+        "JOIN run_tables AS r ON r.path = t.filename"
+    )
