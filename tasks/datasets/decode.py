@@ -17,6 +17,7 @@ EXTENSIONS = frozenset(
 Image.init()  # Image.open knows a format's name only once its plugin is loaded
 # 100 megapixels are 300 MB as RGB; a small hostile file could claim more and exhaust the memory.
 MAX_PIXELS = 100_000_000
+_LIMIT = f"{MAX_PIXELS // 10**6} megapixels"
 # Resizing the short side to 224 px makes the long side this many times as long.
 MAX_ASPECT = 100
 
@@ -40,6 +41,8 @@ def decode_image(data: bytes) -> Image.Image:
             return _to_rgb(ImageOps.exif_transpose(image))
     except RejectedImage:
         raise
+    except Image.DecompressionBombError:  # Pillow looks at the size before it can be asked
+        raise RejectedImage(f"The image is far larger than {_LIMIT}.") from None
     except Image.UnidentifiedImageError:
         raise RejectedImage("The file is not an image of a supported format.") from None
     except Exception as error:  # decoders of hostile bytes raise many types, struct.error included
@@ -52,8 +55,7 @@ def _check_size(width: int, height: int) -> None:
         raise RejectedImage("The image has no pixels.")
     if width * height > MAX_PIXELS:
         raise RejectedImage(
-            f"The image is {width} x {height} pixels; at most {MAX_PIXELS // 10**6} "
-            "megapixels are read."
+            f"The image is {width} x {height} pixels; more than {_LIMIT} are not read."
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise RejectedImage(

@@ -126,11 +126,13 @@ class Store:
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Gather batches into row groups large enough to compress and to skip."""
     waiting: list[pa.RecordBatch] = []
+    rows = 0
     for batch in batches:
         waiting.append(batch)
-        if sum(b.num_rows for b in waiting) >= ROW_GROUP_ROWS:
+        rows += batch.num_rows
+        if rows >= ROW_GROUP_ROWS:
             yield pa.Table.from_batches(waiting)
-            waiting = []
+            waiting, rows = [], 0
     if waiting:
         yield pa.Table.from_batches(waiting)
 

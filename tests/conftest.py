@@ -1,0 +1,91 @@
+"""Real parts to test with: a small open_clip model, real photographs, a Prefect server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+TINY_CONFIG = {
+    "embed_dim": 32,
+    "vision_cfg": {
+        "image_size": 32,
+        "layers": 1,
+        "width": 32,
+        "patch_size": 16,
+        "head_width": 16,
+    },
+    "text_cfg": {
+        "context_length": 77,
+        "vocab_size": 49408,
+        "width": 32,
+        "heads": 2,
+        "layers": 1,
+    },
+}
+
+
+def write_tiny_model(folder: Path, seed: int) -> Path:
+    """An open_clip model with random weights: real code, real shapes, no meaning."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    options = {"model_cfg": TINY_CONFIG, "preprocess_cfg": {"mean": [0.5, 0.4, 0.3]}}
+    (folder / "open_clip_config.json").write_text(json.dumps(options))
+    torch.manual_seed(seed)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", seed=0)
+
+
+def photograph(package_file: str = "chelsea.png") -> Image.Image:
+    """A photograph that scikit-image ships."""
+    import skimage
+
+    with Image.open(Path(skimage.__file__).parent / "data" / package_file) as image:
+        return image.convert("RGB")
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of six JPEG files each, cut from two photographs, and two files that are none."""
+    root = tmp_path_factory.mktemp("photos")
+    for folder, source in (("big_cat", "chelsea.png"), ("drink", "coffee.png")):
+        (root / folder).mkdir()
+        image = photograph(source)
+        for i in range(6):
+            part = image.crop((20 * i, 10 * i, 20 * i + 160 + 8 * i, 10 * i + 120))
+            part.save(root / folder / f"{i}.jpg", quality=90)
+    whole = (root / "drink" / "0.jpg").read_bytes()
+    (root / "drink" / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "drink" / "empty.jpg").write_bytes(b"")
+    return root
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One real Prefect server for the session, with results in a folder that goes with it."""
+    from prefect.settings import (
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_LOCAL_STORAGE_PATH,
+        temporary_settings,
+    )
+    from prefect.testing.utilities import prefect_test_harness
+
+    storage = tmp_path_factory.mktemp("prefect")
+    with (
+        temporary_settings(
+            {PREFECT_LOCAL_STORAGE_PATH: storage, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+        ),
+        prefect_test_harness(server_startup_timeout=120),
+    ):
+        yield

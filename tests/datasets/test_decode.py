@@ -1,0 +1,114 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tasks.datasets.decode import EXTENSIONS, RejectedImage, decode_image
+from tests.conftest import photograph
+
+
+def encode(image: Image.Image, form: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def test_exif_turns_the_picture_upright() -> None:
+    image = Image.new("RGB", (40, 20), "black")
+    image.paste("red", (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown rotated by 90 degrees clockwise: the left end comes up
+    decoded = decode_image(encode(image, "JPEG", exif=exif, quality=95))
+    assert decoded.size == (20, 40)
+    assert decoded.getpixel((10, 5))[0] > 200
+    assert decoded.getpixel((10, 35))[0] < 50
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+def test_common_formats_decode(form: str) -> None:
+    image = photograph().resize((60, 40))
+    decoded = decode_image(encode(image, form))
+    assert (decoded.mode, decoded.size) == ("RGB", (60, 40))
+    difference = np.abs(np.asarray(decoded, int) - np.asarray(image, int)).mean()
+    assert difference < 12
+
+
+def test_sixteen_bit_grey_keeps_its_shades() -> None:
+    pixels = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
+    decoded = decode_image(encode(Image.fromarray(pixels), "PNG"))
+    assert np.asarray(decoded)[..., 0].reshape(-1).tolist() == list(range(256))
+
+
+def test_transparency_is_laid_over_white() -> None:
+    image = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    image.putpixel((1, 1), (0, 0, 255, 255))
+    decoded = decode_image(encode(image, "PNG"))
+    assert decoded.getpixel((0, 0)) == (255, 255, 255)
+    assert decoded.getpixel((1, 1)) == (0, 0, 255)
+
+
+def test_palette_and_cmyk_become_rgb() -> None:
+    image = photograph().resize((32, 32))
+    palette = decode_image(encode(image.quantize(64), "PNG"))
+    cmyk = decode_image(encode(image.convert("CMYK"), "JPEG", quality=95))
+    for decoded in (palette, cmyk):
+        assert np.abs(np.asarray(decoded, int) - np.asarray(image, int)).mean() < 12
+
+
+def test_of_an_animation_the_first_frame_counts() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert decode_image(data).getpixel((0, 0)) == (255, 0, 0)
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that claims a size."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = b""
+    for kind, data in ((b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")):
+        crc = struct.pack(">I", zlib.crc32(kind + data))
+        chunks += struct.pack(">I", len(data)) + kind + data + crc
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"<html>not found</html>", "not an image of a supported format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image of a supported"),
+        (huge_png(20_000, 20_000), "far larger than 100 megapixels"),
+        (huge_png(12_000, 9_000), "12000 x 9000 pixels; more than 100 megapixels are not read"),
+        (huge_png(3, 5_000), "more than 100 times"),
+        (huge_png(100, 100), "damaged"),
+        (encode(photograph(), "JPEG")[:5000], "damaged"),
+        (encode(Image.new("F", (9, 9)), "TIFF"), "floating-point"),
+        (encode(Image.new("I", (9, 9), 70_000), "TIFF"), "more than 16 bits"),
+    ],
+)
+def test_what_cannot_be_used_is_rejected_with_the_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(RejectedImage, match=reason):
+        decode_image(data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_bytes_decode_or_are_rejected(data: st.DataObject) -> None:
+    form = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "WEBP"]))
+    whole = bytearray(encode(photograph().resize((24, 24)), form))
+    for _ in range(data.draw(st.integers(1, 8))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        assert decode_image(bytes(whole)).mode == "RGB"
+    except RejectedImage as reason:
+        assert str(reason).endswith(".")
+
+
+def test_extensions_are_lower_case_with_a_dot() -> None:
+    assert {".jpg", ".png", ".webp"} <= EXTENSIONS
+    assert all(e == e.lower() and e.startswith(".") for e in EXTENSIONS)

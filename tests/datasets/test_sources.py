@@ -1,0 +1,155 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.datasets.index import image_places, index_dataset, read_image
+from tasks.datasets.sources import locate, open_dataset, open_files, read_json
+from tasks.store.digest import file_digest
+from tasks.store.errors import InputError
+from tasks.store.tables import Store
+
+
+def test_a_folder_gives_classes_and_images_in_sorted_order(photos: Path) -> None:
+    dataset = open_dataset(f"folder:{photos}")
+    assert dataset.class_names == ("big cat", "drink")
+    names = [image.name for image in dataset.images]
+    assert names == sorted(names)
+    assert len(names) == 14
+    assert {i.name.split("/")[0]: i.class_id for i in dataset.images} == {"big_cat": 0, "drink": 1}
+
+
+def test_class_names_come_from_the_mapping(photos: Path, tmp_path: Path) -> None:
+    mapping = tmp_path / "names.json"
+    mapping.write_text(json.dumps({"drink": "cup of coffee", "big_cat": "cat"}), "utf-8-sig")
+    assert open_dataset(f"folder:{photos}", mapping).class_names == ("cat", "cup of coffee")
+
+
+def test_a_mapping_that_does_not_fit_is_one_error(photos: Path, tmp_path: Path) -> None:
+    mapping = tmp_path / "names.json"
+    mapping.write_text(json.dumps({"drink": "coffee", "dog": "dog"}))
+    with pytest.raises(InputError, match=r"without a name: \['big_cat'\].*folder: \['dog'\]"):
+        open_dataset(f"folder:{photos}", mapping)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("folder:/no/such/place", "is not a folder; expected"),
+        ("nonsense", "Unknown data set 'nonsense': write folder:PATH"),
+        ("card:/no/such/card.json", "Cannot read"),
+    ],
+)
+def test_a_wrong_name_says_what_to_write(spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_dataset(spec)
+
+
+def test_a_folder_without_classes_or_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no class folders"):
+        open_dataset(f"folder:{tmp_path}")
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(InputError, match="no images"):
+        open_dataset(f"folder:{tmp_path}")
+
+
+def test_hidden_files_are_left_out_and_nested_ones_found(tmp_path: Path) -> None:
+    (tmp_path / "dog" / "more").mkdir(parents=True)
+    for name in ("dog/.DS_Store", "dog/a.jpg", "dog/more/b.jpg", "dog/notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    images = open_dataset(f"folder:{tmp_path}").images
+    assert [i.name for i in images] == ["dog/a.jpg", "dog/more/b.jpg", "dog/notes.txt"]
+
+
+def test_the_sixteen_photographs_are_the_files_the_card_names(tmp_path: Path) -> None:
+    dataset = open_dataset("sixteen-photographs")
+    assert len(dataset.images) == 16
+    assert len({i.class_id for i in dataset.images}) == 16
+    assert len(set(dataset.class_names)) == len(dataset.class_names) >= 16 + 24
+    for image in dataset.images:
+        assert file_digest(locate(dataset.root, image.name)) == image.sha256
+    for file in (dataset.descriptions, dataset.descriptors):
+        assert set(json.loads(file.read_text())) == set(dataset.class_names)
+    assert index_dataset(Store(tmp_path), dataset).images.row_count == 16
+
+
+def card(tmp_path: Path, **changes: object) -> str:
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    content = {
+        "name": "mine",
+        "classes": ["cat", "dog"],
+        "images": [{"path": "a.jpg", "class_name": "cat", "sha256": "0" * 64}],
+        **changes,
+    }
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(content))
+    return f"card:{path}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ["dog"]}, r"classes it does not list: \['cat'\]"),
+        ({"templates": ["a photo"]}, "template needs"),
+        ({"images": []}, "images: .*at least 1 item"),
+        (
+            {"images": [{"path": "../x", "class_name": "cat", "sha256": "0" * 64}]},
+            "stay below the card",
+        ),
+        ({"images": [{"path": "x", "class_name": "cat", "sha256": "0"}]}, "not a data-set card"),
+    ],
+)
+def test_a_wrong_card_says_what_is_wrong(tmp_path: Path, changes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_dataset(card(tmp_path, **changes))
+
+
+def test_a_card_promises_bytes(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        index_dataset(Store(tmp_path / "store"), open_dataset(card(tmp_path)))
+
+
+def test_every_file_is_in_the_index_even_if_it_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "set" / "dog").mkdir(parents=True)
+    (tmp_path / "set" / "dog" / "a.jpg").write_bytes(b"a")
+    (tmp_path / "set" / "dog" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    store = Store(tmp_path / "store")
+    indexed = index_dataset(store, open_dataset(f"folder:{tmp_path / 'set'}"))
+    good, gone = store.read(indexed.images).to_pylist()
+    assert (good["image_name"], good["read_error"]) == ("dog/a.jpg", None)
+    assert gone["image_digest"] is None
+    assert "No such file" in gone["read_error"]
+
+
+def test_an_index_is_named_by_its_files(tmp_path: Path, photos: Path) -> None:
+    store = Store(tmp_path)
+    dataset = open_dataset(f"folder:{photos}")
+    indexed = index_dataset(store, dataset)
+    assert index_dataset(store, dataset, readers=1) == indexed
+    fewer = dataset.model_copy(update={"images": dataset.images[1:]})
+    assert index_dataset(store, fewer).images != indexed.images
+
+
+def test_an_image_that_changed_since_is_noticed(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"before")
+    store = Store(tmp_path / "store")
+    indexed = index_dataset(store, open_files([photo], ["cat", "dog"]))
+    ((digest, name),) = image_places(store, indexed).items()
+    assert read_image(indexed, name, digest) == b"before"
+    photo.write_bytes(b"after")
+    with pytest.raises(InputError, match="changed while the run was under way"):
+        read_image(indexed, name, digest)
+
+
+def test_missing_files_are_named() -> None:
+    with pytest.raises(InputError, match=r"No such file: nowhere\.jpg"):
+        open_files([Path("nowhere.jpg")], ["a", "b"])
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b'["\\ud800"]', b"[" * 100_000])
+def test_hostile_json_is_one_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="not valid UTF-8 JSON"):
+        read_json(path)

@@ -1,0 +1,83 @@
+import pytest
+
+from tasks.describe.texts import (
+    class_texts,
+    descriptor_sentence,
+    join_by_name,
+    waffle_descriptors,
+)
+from tasks.store.errors import InputError
+
+
+def texts(kind: str, **options: object) -> list[tuple[int, str]]:
+    rows = class_texts(["cat", "dog"], ["a {}.", "the {}."], seed=0, **options)
+    return [(row.class_id, row.text) for row in rows if row.kind == kind]
+
+
+def test_labels_and_templates() -> None:
+    assert texts("label") == [(0, "a photo of a cat."), (1, "a photo of a dog.")]
+    assert texts("template") == [(0, "a cat."), (0, "the cat."), (1, "a dog."), (1, "the dog.")]
+
+
+def test_descriptions_keep_their_duplicates_and_order() -> None:
+    said = {"dog": ["It barks.", "It barks.", "Brown."], "cat": ["It purrs."]}
+    assert texts("description", descriptions=said) == [
+        (0, "It purrs."),
+        (1, "It barks."),
+        (1, "It barks."),
+        (1, "Brown."),
+    ]
+
+
+def test_classes_of_one_name_stay_two_classes() -> None:
+    rows = class_texts(["missile", "missile"], [], 0, {"missile": ["It flies."]})
+    assert [r.class_id for r in rows if r.kind == "description"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "sentence"),
+    [
+        ("whiskers", "cat, which has whiskers"),
+        ("a long tail", "cat, which is a long tail"),
+        ("an animal", "cat, which is an animal"),
+        ("antennae", "cat, which has antennae"),
+        ("often striped", "cat, which often striped"),
+        ("used for hunting", "cat, which is used for hunting"),
+    ],
+)
+def test_descriptors_join_the_class_as_published(descriptor: str, sentence: str) -> None:
+    assert descriptor_sentence("cat", descriptor) == sentence
+
+
+def test_waffle_is_random_shared_and_repeatable() -> None:
+    random = waffle_descriptors(seed=0)
+    assert len(random) == len(set(random)) == 30
+    assert random == waffle_descriptors(seed=0) != waffle_descriptors(seed=1)
+    words, characters = random[:15], random[15:]
+    shapes = [[len(word) for word in text.split()] for text in words]
+    assert shapes == [[len(word) for word in text.split()] for text in characters]
+    waffles = texts("waffle")
+    cat = [text.replace("cat", "_") for i, text in waffles if i == 0]
+    assert cat == [text.replace("dog", "_") for i, text in waffles if i == 1]
+
+
+def test_texts_join_by_name_not_by_position() -> None:
+    raw = {"dog": [" It barks. "], "cat": ["It purrs."]}
+    assert join_by_name(raw, ["cat", "dog"], "f.json") == {
+        "dog": ("It barks.",),
+        "cat": ("It purrs.",),
+    }
+
+
+def test_everything_wrong_is_listed_at_once() -> None:
+    raw = {"cat": ["It purrs."], "dog": ["  "], "unicorn": ["It shines."]}
+    with pytest.raises(
+        InputError, match="f.json.*missing: bird, emu; empty: dog; unknown: unicorn"
+    ):
+        join_by_name(raw, ["cat", "dog", "emu", "bird"], "f.json")
+
+
+@pytest.mark.parametrize("raw", [[], "text", {"cat": "It purrs."}, {"cat": [1]}, {"cat": None}])
+def test_a_file_of_another_shape_is_refused(raw: object) -> None:
+    with pytest.raises(InputError, match="must"):
+        join_by_name(raw, ["cat"], "f.json")

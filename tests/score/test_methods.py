@@ -1,0 +1,200 @@
+"""Every score of the product against nested loops, SQL and the definition of a tie."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import normalize
+
+from tasks.score.methods import METHODS, choose_methods
+from tasks.score.predict import class_vector_rows, predict
+from tasks.score.vectors import scores, top_classes
+from tasks.score.weights import draw_counts, softmax_weights
+from tasks.store.embeddings import embedding_array, embedding_matrix
+from tasks.store.errors import InputError
+from tasks.store.schemas import schema
+from tests.score import reference
+
+SQL = Path(__file__).parents[2] / "tasks" / "score" / "sql"
+exponents = st.one_of(st.none(), st.floats(-1, 5))
+
+
+def unit_rows(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return normalize(torch.from_numpy(rng.normal(size=shape)).float(), dim=-1).numpy()
+
+
+class Case:
+    """Random embeddings of a few images and classes, with a ragged number of descriptions."""
+
+    def __init__(self, seed: int, images: int, pool: int, classes: int, dim: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.views = unit_rows(rng, images, 1 + pool, dim)
+        self.texts: dict[tuple[int, str], np.ndarray] = {}
+        for class_id in range(classes):
+            for kind in ("label", "template", "descriptor", "waffle", "description"):
+                count = 1 if kind == "label" else int(rng.integers(1, 5))
+                self.texts[class_id, kind] = unit_rows(rng, count, dim)
+        self.pool, self.dim = pool, dim
+
+    def crops(self) -> pa.Table:
+        count, views, dim = self.views.shape
+        rows = {
+            "image_digest": np.repeat([f"image {i}" for i in range(count)], views),
+            "crop_index": np.tile(np.arange(views), count),
+            **dict.fromkeys(
+                ("left_px", "top_px", "side_px", "image_width_px", "image_height_px"),
+                np.zeros(count * views, int),
+            ),
+            "whole_similarity": np.zeros(count * views),
+        }
+        columns = [pa.array(values) for values in rows.values()]
+        table = pa.table([*columns, embedding_array(self.views.reshape(-1, dim))], [*rows, "e"])
+        return table.rename_columns(schema("crops").names).cast(schema("crops", dim))
+
+    def descriptions(self) -> pa.Table:
+        rows = [
+            {"class_id": c, "class_name": f"class {c}", "kind": k, "position": j,
+             "text": f"{k} {j} of {c}"}
+            for (c, k), matrix in self.texts.items()
+            for j in range(len(matrix))
+        ]  # fmt: skip
+        return pa.Table.from_pylist(rows, schema("descriptions"))
+
+    def text_embeddings(self) -> pa.Table:
+        matrix = np.concatenate(list(self.texts.values()))
+        return pa.table(
+            [self.descriptions()["text"].combine_chunks(), embedding_array(matrix)],
+            schema=schema("text_embeddings", self.dim),
+        )
+
+    def scores(
+        self, method: str, counts: torch.Tensor, image: float | None, text: float | None
+    ) -> Iterator[tuple[int, int, int, float]]:
+        """(image, run, class, score) by the code under test, read back from its own rows."""
+        vectors = class_vector_rows(self.descriptions(), self.text_embeddings(), [method], text)
+        batches = predict(self.crops(), pa.Table.from_batches([vectors]), counts, image)
+        for row in pa.Table.from_batches(batches).to_pylist():
+            image_index = int(row["image_digest"].split()[1])
+            yield image_index, row["run_index"], row["class_id"], row["score"]
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32),
+    images=st.integers(1, 3),
+    pool=st.integers(1, 6),
+    classes=st.integers(1, 5),
+    dim=st.integers(2, 9),
+    runs=st.integers(0, 3),
+    image=exponents,
+    text=exponents,
+    method=st.sampled_from(sorted(METHODS)),
+)
+def test_scores_equal_nested_loops(seed, images, pool, classes, dim, runs, image, text, method):
+    case = Case(seed, images, pool, classes, dim)
+    counts = draw_counts(pool, 4, runs, seed)
+    found = list(case.scores(method, counts, image, text))
+    weighted = METHODS[method].is_weighted
+    assert len(found) == images * classes * (len(counts) if weighted else 1)
+    for i, run, c, score in found:
+        whole = case.views[i, 0].tolist()
+        texts = case.texts[c, METHODS[method].kind].tolist()
+        if weighted:
+            drawn = [crop for crop, n in enumerate(counts[run]) for _ in range(int(n))]
+            expected = reference.wca(
+                whole,
+                [case.views[i, 1 + crop].tolist() for crop in drawn],
+                case.texts[c, "label"][0].tolist(),
+                texts,
+                image,
+                text,
+                METHODS[method].is_normalised,
+            )
+        else:
+            expected = reference.dot(whole, reference.mean_direction(texts))
+        assert score == pytest.approx(expected, abs=1e-6)
+
+
+def test_scores_equal_the_formula_in_sql() -> None:
+    case = Case(seed=1, images=3, pool=5, classes=4, dim=8)
+    query = (SQL / "wca.sql").read_text()
+    with duckdb.connect() as connection:
+        connection.register("crops", case.crops())
+        connection.register("descriptions", case.descriptions())
+        connection.register("text_embeddings", case.text_embeddings())
+        parameters = {"image_scale": 4.0, "text_scale": 2.0}
+        rows = connection.execute(query, parameters).fetchall()
+    expected = {(int(digest.split()[1]), c): score for digest, c, score in rows}
+    found = case.scores("wca_paper", draw_counts(5, 5, 0, 0), 4.0, 2.0)
+    assert {(i, c): s for i, _, c, s in found} == pytest.approx(expected, abs=1e-6)
+
+
+def test_draws_are_with_replacement_from_the_pool_and_seeded() -> None:
+    counts = draw_counts(pool=10, crops=60, runs=20, seed=0)
+    assert counts.shape == (20, 10)
+    assert counts.sum(dim=1).tolist() == [60] * 20
+    assert counts.max() > 6
+    assert torch.equal(counts, draw_counts(10, 60, 20, 0))
+    assert not torch.equal(counts, draw_counts(10, 60, 20, 1))
+    # the third of five runs is the third of three: more runs add to those there are
+    assert torch.equal(draw_counts(10, 60, 5, 0)[:3], draw_counts(10, 60, 3, 0))
+
+
+def test_weights_survive_extreme_scales() -> None:
+    similarity = torch.tensor([1.0, -1.0, 0.5], dtype=torch.float64)
+    counts = torch.tensor([0.0, 3.0, 1.0], dtype=torch.float64)
+    weights = softmax_weights(similarity, 20.0, counts)
+    assert weights.tolist() == [0.0, 0.0, 1.0]
+    assert softmax_weights(similarity, None, counts).tolist() == [0.0, 0.75, 0.25]
+
+
+def test_equal_classes_tie_and_the_lower_index_wins() -> None:
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(unit_rows(rng, 50, 64))
+    distinct = torch.from_numpy(unit_rows(rng, 40, 64))
+    classes = torch.cat([distinct, distinct.flip(0)])  # class 79 - c is class c again
+    score = scores(images, classes)
+    assert torch.equal(score, score.flip(1))
+    values, best = top_classes(score, 4)
+    assert (best[:, 0] < 40).all()
+    assert torch.equal(best[:, 1], 79 - best[:, 0])
+    assert torch.equal(values[:, 0], values[:, 1])
+
+
+@given(
+    st.lists(st.lists(st.integers(-2, 2), min_size=7, max_size=7), min_size=1, max_size=6),
+    st.integers(1, 9),
+)
+def test_top_classes_equal_a_sort(rows: list[list[int]], k: int) -> None:
+    values, best = top_classes(torch.tensor(rows).float(), k)
+    for row, top, classes in zip(rows, values.tolist(), best.tolist(), strict=True):
+        order = sorted(range(7), key=lambda c: (-row[c], c))[:k]
+        assert classes == order
+        assert top == [row[c] for c in order]
+
+
+def test_embedding_columns_read_back_even_in_slices() -> None:
+    matrix = np.arange(40, dtype=np.float32).reshape(10, 4)
+    table = pa.table({"embedding": embedding_array(matrix)})
+    table = pa.concat_tables([table, table])
+    assert np.array_equal(
+        embedding_matrix(table.slice(5, 7)["embedding"]), np.r_[matrix, matrix][5:12]
+    )
+
+
+def test_methods_follow_the_texts_there_are() -> None:
+    kinds = ["label", "template", "waffle"]
+    assert choose_methods((), kinds) == ("clip", "clip_e", "waffle")
+    assert choose_methods(("waffle", "clip"), kinds) == ("clip", "waffle")
+    with pytest.raises(InputError, match=r"Unknown methods \['clop'\]"):
+        choose_methods(("clop",), kinds)
+    with pytest.raises(InputError, match="wca needs --descriptions FILE"):
+        choose_methods(("wca",), kinds)
+    with pytest.raises(InputError, match="clip_d needs --descriptors FILE"):
+        choose_methods(("clip_d",), kinds)
