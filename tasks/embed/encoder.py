@@ -4,6 +4,7 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable, Sequence
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import open_clip
@@ -86,6 +87,11 @@ def _load(source_json: str) -> Encoder:
         return Encoder(source)
     except InputError:
         raise
+    except UnpicklingError as error:
+        raise InputError(
+            f"The encoder {source.name} cannot be loaded: its file holds more than weights; "
+            "convert it to safetensors where you trust it."
+        ) from error
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0][:300]
         raise InputError(f"The encoder {source.name} cannot be loaded: {reason}") from error

@@ -10,14 +10,16 @@ WITH hits AS (
   WHERE i.class_id IS NOT NULL
   GROUP BY p.method, p.run_index
 ),
-means AS (
+means AS (  -- over whole numbers, whose sums are exact in any order: threads change no digit
   SELECT method,
          max(image_count) AS n,
          count(*) AS run_count,
-         avg(first_count / image_count) AS top1,
-         stddev_pop(first_count / image_count) AS top1_sigma,
-         avg(five_count / image_count) AS top5,
-         stddev_pop(five_count / image_count) AS top5_sigma
+         sum(first_count) / (n * run_count) AS top1,
+         sqrt(run_count * sum(first_count * first_count) - sum(first_count) * sum(first_count))
+           / (n * run_count) AS top1_sigma,
+         sum(five_count) / (n * run_count) AS top5,
+         sqrt(run_count * sum(five_count * five_count) - sum(five_count) * sum(five_count))
+           / (n * run_count) AS top5_sigma
   FROM hits
   GROUP BY method
 ),

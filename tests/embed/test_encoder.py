@@ -1,0 +1,139 @@
+"""How encoders are named, told apart and refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks.embed.encoder import load_encoder
+from tasks.embed.sources import PREPROCESS_DEFAULTS, native_precision, resolve_encoder
+from tasks.store.digest import file_digest
+from tasks.store.errors import InputError
+from tests.conftest import TINY_CONFIG, write_tiny_model
+
+
+def test_an_identity_names_the_weights_and_the_preprocessing(tiny_model: Path) -> None:
+    identity = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu").identity
+    assert identity.weights_digest == file_digest(tiny_model / "open_clip_model.safetensors")
+    assert identity.preprocess["mean"] == [0.5, 0.4, 0.3]
+    assert identity.preprocess["size"] == [32, 32]
+    assert identity.dimension == 32
+
+
+def test_weights_precision_and_preprocessing_make_another_identity(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    base = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu").identity
+    half = resolve_encoder(f"local-dir:{tiny_model}", "bf16", "cpu").identity
+    other = write_tiny_model(tmp_path / tiny_model.name, seed=1)
+    weights = resolve_encoder(f"local-dir:{other}", "fp32", "cpu").identity
+    shutil.copytree(tiny_model, tmp_path / "copy" / tiny_model.name)
+    copy = tmp_path / "copy" / tiny_model.name
+    assert resolve_encoder(f"local-dir:{copy}", "fp32", "cpu").identity == base
+    options = {"model_cfg": TINY_CONFIG, "preprocess_cfg": {"interpolation": "bilinear"}}
+    (copy / "open_clip_config.json").write_text(json.dumps(options))
+    resampled = resolve_encoder(f"local-dir:{copy}", "fp32", "cpu").identity
+    identities = {i.model_dump_json() for i in (base, half, weights, resampled)}
+    assert len(identities) == 4
+
+
+def test_the_assumed_preprocessing_is_open_clips_own() -> None:
+    from dataclasses import asdict
+
+    from open_clip.transform import PreprocessCfg
+
+    defaults = {
+        k: list(v) if isinstance(v, tuple) else v for k, v in asdict(PreprocessCfg()).items()
+    }
+    assert defaults == PREPROCESS_DEFAULTS
+
+
+def test_an_architecture_with_a_local_checkpoint_loads(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny-for-test.json").write_text(json.dumps(TINY_CONFIG))
+    open_clip.add_model_config(tmp_path)
+    weights = tiny_model / "open_clip_model.safetensors"
+    source = resolve_encoder(f"tiny-for-test:{weights}", "fp32", "cpu")
+    assert source.identity.preprocess["mean"] == PREPROCESS_DEFAULTS["mean"]
+    rows = load_encoder(source).encode_texts(["a photo of a cat.", "a photo of a dog."])
+    assert rows.shape == (2, 32)
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(2))
+
+    checkpoint = tmp_path / "checkpoint.pt"
+    torch.save(load_file(weights), checkpoint)
+    again = load_encoder(resolve_encoder(f"tiny-for-test:{checkpoint}", "fp32", "cpu"))
+    torch.testing.assert_close(again.encode_texts(["a photo of a cat."]), rows[:1])
+
+
+class _Payload:
+    """What a hostile checkpoint holds: code that runs when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.marker,))
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    (tmp_path / "tiny-for-test.json").write_text(json.dumps(TINY_CONFIG))
+    open_clip.add_model_config(tmp_path)
+    hostile = tmp_path / "hostile.pt"
+    torch.save({"state_dict": _Payload(tmp_path / "ran")}, hostile)
+    with pytest.raises(InputError, match="holds more than weights"):
+        load_encoder(resolve_encoder(f"tiny-for-test:{hostile}", "fp32", "cpu"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_long_texts_are_cut_with_the_end_token_kept(tiny_model: Path) -> None:
+    encoder = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
+    tokens = encoder._tokenizer(["word " * 300])
+    end = encoder._tokenizer.eot_token_id
+    assert tokens.shape == (1, 77)
+    assert tokens[0, -1] == end
+    assert torch.isfinite(encoder.encode_texts(["word " * 300])).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nonsense", "Unknown encoder 'nonsense': write photo-lite, ARCHITECTURE/TAG"),
+        ("ViT-B-32", "Unknown encoder 'ViT-B-32'"),
+        ("ViT-B-32/nonsense", "ViT-B-32 has no weights 'nonsense'; open_clip knows: .*openai"),
+        ("ViT-B-32/openai", "need QuickGELU.*: write ViT-B-32-quickgelu/openai"),
+        ("ViT-B-32-quickgelu/laion2b_s34b_b79k", "has no weights"),
+        ("ViT-B-32:/no/such/file", "/no/such/file do not exist"),
+        ("local-dir:/no/such/folder", "Cannot read"),
+        ("ViT-B-32-quickgelu/openai", "neither cached nor can be downloaded"),
+        ("hf-hub:nobody/nothing", "neither cached nor can be downloaded"),
+    ],
+)
+def test_a_wrong_encoder_says_what_to_write(
+    name: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=message):
+        resolve_encoder(name, "fp32", "cpu")
+
+
+def test_weights_for_another_architecture_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    wider = {**TINY_CONFIG, "vision_cfg": {**TINY_CONFIG["vision_cfg"], "width": 64}}
+    (tmp_path / "wider-for-test.json").write_text(json.dumps(wider))
+    open_clip.add_model_config(tmp_path)
+    weights = tiny_model / "open_clip_model.safetensors"
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_encoder(resolve_encoder(f"wider-for-test:{weights}", "fp32", "cpu"))
+
+
+def test_the_automatic_precision_is_one_that_runs(tiny_model: Path) -> None:
+    source = resolve_encoder(f"local-dir:{tiny_model}", "auto", "cpu")
+    assert source.identity.precision == native_precision("cpu")
+    exact = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
+    rows = load_encoder(source).encode_texts(["a cat", "a dog"])
+    assert (rows * exact.encode_texts(["a cat", "a dog"])).sum(1).min() > 0.99

@@ -1,0 +1,115 @@
+"""Embeddings of images: exactly the encoder's own preprocessing, whatever the circumstances."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pyarrow as pa
+import pytest
+import torch
+
+from tasks.embed.crops import CropParameters, crop_boxes
+from tasks.embed.encoder import Encoder, load_encoder
+from tasks.embed.images import embed_images, image_views
+from tasks.embed.sources import resolve_encoder
+from tasks.store.digest import bytes_digest
+from tasks.store.embeddings import embedding_matrix
+from tests.conftest import photograph
+
+POOL = CropParameters(pool=7)
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model: Path) -> Encoder:
+    return load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
+
+
+@pytest.fixture(scope="module")
+def files(photos: Path) -> dict[str, bytes]:
+    contents = [path.read_bytes() for path in sorted(photos.rglob("*.jpg"))]
+    return {bytes_digest(data): data for data in contents}
+
+
+def embed(
+    files: dict[str, bytes],
+    encoder: Encoder,
+    digests: list[str],
+    batch_size: int = 16,
+    workers: int = 2,
+) -> pa.Table:
+    rejected: list[dict[str, object]] = []
+    batches = embed_images(digests, files.__getitem__, POOL, encoder, batch_size, rejected, workers)
+    table = pa.Table.from_batches(batches)
+    assert table.num_rows == (len(digests) - len(rejected)) * 8
+    return table.sort_by([("image_digest", "ascending"), ("crop_index", "ascending")])
+
+
+def test_views_are_the_encoders_own_preprocessing_to_the_last_bit(
+    tiny_model: Path, encoder: Encoder, files: dict[str, bytes]
+) -> None:
+    _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_model}")
+    image = photograph()
+    path = next(iter(files))
+    views = image_views(files[path], path, POOL, encoder)
+    from tasks.datasets.decode import decode_image
+
+    image = decode_image(files[path])
+    boxes = crop_boxes(POOL, path, *image.size)
+    pictures = [image, *(image.crop((x, y, x + s, y + s)) for x, y, s in boxes)]
+    expected = torch.stack([preprocess(picture) for picture in pictures])
+    with torch.inference_mode():
+        model = encoder._model
+        rows = torch.nn.functional.normalize(model.encode_image(expected), dim=-1)
+    found = encoder.encode_images(views.pixels, batch_size=8)
+    scaled = views.pixels.permute(0, 3, 1, 2).float().div(255)
+    assert torch.equal((scaled - encoder._mean) / encoder._std, expected)
+    torch.testing.assert_close(found, rows, atol=2e-6, rtol=0)
+
+
+def test_nothing_around_an_image_changes_its_rows(
+    encoder: Encoder, files: dict[str, bytes]
+) -> None:
+    digests = sorted(files)
+    base = embed(files, encoder, digests)
+    shuffled = digests.copy()
+    random.Random(0).shuffle(shuffled)
+    assert embed(files, encoder, shuffled) == base
+    assert embed(files, encoder, digests, workers=1) == base
+    assert embed(files, encoder, digests, workers=5) == base
+    halves = [embed(files, encoder, part) for part in (digests[:5], digests[5:])]
+    assert pa.concat_tables(halves) == base
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
+def test_the_batch_size_changes_no_box_and_no_embedding_by_more_than_rounding(
+    encoder: Encoder, files: dict[str, bytes], batch_size: int
+) -> None:
+    digests = sorted(files)
+    base, other = embed(files, encoder, digests), embed(files, encoder, digests, batch_size)
+    boxes = ["image_digest", "crop_index", "left_px", "top_px", "side_px"]
+    assert other.select(boxes) == base.select(boxes)
+    for name in ("whole_similarity",):
+        np.testing.assert_allclose(other[name], base[name], atol=1e-6)
+    np.testing.assert_allclose(
+        embedding_matrix(other["embedding"]), embedding_matrix(base["embedding"]), atol=1e-6
+    )
+
+
+def test_rows_say_where_each_crop_lies(encoder: Encoder, files: dict[str, bytes]) -> None:
+    digest = next(iter(files))
+    rows = embed(files, encoder, [digest]).to_pylist()
+    width, height = rows[0]["image_width_px"], rows[0]["image_height_px"]
+    boxes = crop_boxes(POOL, digest, width, height)
+    assert [(r["left_px"], r["top_px"], r["side_px"]) for r in rows] == [(None,) * 3, *boxes]
+    matrix = np.array([r["embedding"] for r in rows])
+    np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose([r["whole_similarity"] for r in rows], matrix @ matrix[0], atol=1e-6)
+
+
+def test_a_reader_that_fails_fails_the_shard(encoder: Encoder) -> None:
+    def read(digest: str) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        list(embed_images(["a"], read, POOL, encoder, 8, [], 2))
