@@ -1,10 +1,10 @@
 """The benchmark flow: from a labelled data set to accuracy tables."""
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.config import BenchmarkConfig
 from flows.run import RunSummary, run_stages
+from flows.runner import ONE_AT_A_TIME
 from tasks.datasets.sources import open_dataset
 from tasks.report.task import publish_accuracy
 from tasks.score.methods import method_titles
@@ -13,8 +13,8 @@ from tasks.score.methods import method_titles
 @flow(
     name="benchmark",
     flow_run_name="{config.data} with {config.encoder}, seed {config.seed}",
-    # inside a task torch uses every core; two tasks at once would only get in each other's way
-    task_runner=ThreadPoolTaskRunner(max_workers=1),
+    task_runner=ONE_AT_A_TIME,
+    result_serializer="json",  # of failures too: by default they are written as pickles
 )
 def benchmark(config: BenchmarkConfig) -> RunSummary:
     """Describe, embed, score and report a labelled data set."""

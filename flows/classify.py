@@ -1,17 +1,18 @@
 """The classify flow: the same stages for pictures without labels."""
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.config import ClassifyConfig
 from flows.run import RunSummary, run_stages
+from flows.runner import ONE_AT_A_TIME
 from tasks.datasets.sources import open_files
 
 
 @flow(
     name="classify",
     flow_run_name="{config.encoder}, seed {config.seed}",
-    task_runner=ThreadPoolTaskRunner(max_workers=1),  # as in the benchmark flow
+    task_runner=ONE_AT_A_TIME,
+    result_serializer="json",
 )
 def classify(config: ClassifyConfig) -> RunSummary:
     """Find the best classes of some pictures."""

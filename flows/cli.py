@@ -1,21 +1,13 @@
 """The `wca` command: parses, calls a flow, prints."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
+from cyclopts import App, Parameter
 
 from flows.config import BenchmarkConfig, ClassifyConfig, ClassifySettings, Settings
 from tasks.store.errors import InputError
 
-# Prefect reads these when it is imported, which the commands below do as late as they can.
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
-
-FAILED_RUN, BAD_INPUT = 1, 2
 DEFAULT_STORE = Path("data/store")
 Store = Annotated[Path, Parameter(help="Folder of all tables and results.")]
 
@@ -136,33 +128,3 @@ def doctor(*, store: Store = DEFAULT_STORE) -> None:
     from flows import show
 
     show.checks(checks.examine(store))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit: 0 done, 1 the run failed, 2 the input was bad."""
-    # flows print their own results; Prefect's log lines go to its server and the UI
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    try:
-        app(arguments, exit_on_error=False, print_error=False)
-    except CycloptsError as error:
-        console.print(f"wca: {_one_line(error)} See `wca --help`.")
-        sys.exit(BAD_INPUT)
-    except InputError as error:
-        console.print(f"wca: {error}")
-        sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        console.print("wca: stopped; start the same command again to go on from here.")
-        sys.exit(130)
-    except Exception as error:
-        console.print(f"wca: the run failed: {type(error).__name__}: {_one_line(error)}")
-        console.print("What was finished is kept: start the same command again to go on from here.")
-        sys.exit(FAILED_RUN)
-
-
-def _one_line(error: Exception) -> str:
-    """An error's message without line breaks; of pydantic's only the field and what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if lines and "validation error" in lines[0]:
-        lines = [f"--{lines[1].replace('_', '-')}: {lines[2].split(' [type=')[0]}."]
-    return " ".join(lines)

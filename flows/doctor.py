@@ -95,7 +95,7 @@ def _prefect() -> Check:
 def _results(store: Store) -> Check:
     runs = len(read_runs(store))
     return (
-        Check("store", True, f"{store.root}, {runs} runs")
+        Check("store", True, f"{runs} runs in {store.root}")
         if runs
         else Check("store", False, f"{store.root} holds no runs", "run `wca demo`")
     )

@@ -90,7 +90,7 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
             *results.tables,
         ),
     )
-    run_id = record_run(store, manifest, flow_run.get_id() or "none", stages.timings)
+    run_id = record_run(store, manifest, flow_run.get_id() or "none", stages.runner.timings)
     return RunSummary(
         run_id=run_id,
         dataset_name=dataset.name,
@@ -102,7 +102,7 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
         store_root=str(store.root),
         snapshot=publish(store),
         tables=manifest.tables,
-        stages=tuple(stages.timings),
+        stages=tuple(stages.runner.timings),
     )
 
 

@@ -1,12 +1,9 @@
 """Stages over shards: what each flow is a table of contents of."""
 
 import time
-from collections.abc import Sequence
-from typing import Any
-
-from prefect import Task
 
 from flows.config import Settings
+from flows.runner import StageRunner
 from tasks.datasets.index import IndexedDataset
 from tasks.datasets.sources import Dataset
 from tasks.datasets.task import index_images
@@ -31,27 +28,25 @@ from tasks.score.task import (
     summarise_run,
 )
 from tasks.store.digest import bytes_digest, shards_by_digest
-from tasks.store.runs import StageTiming
-from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import submit
+from tasks.store.tables import Store, TableRef
 
 # A shard of texts is a few seconds' work; ImageNet with CuPL has about 130,000 texts.
 TEXTS_PER_SHARD = 4096
 
 
 class Stages:
-    """Runs stages over one store and keeps what each took."""
+    """The stages over one store, each a few lines that say what decides its tables."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store = store
         self.settings = settings
-        self.timings: list[StageTiming] = []
+        self.runner = StageRunner(store)
 
     def index(self, dataset: Dataset) -> IndexedDataset:
         """Read every file's digest."""
         started = time.perf_counter()
         indexed: IndexedDataset = index_images.submit(str(self.store.root), dataset).result()
-        self._note("index images", started, 1, 0)
+        self.runner.note("index images", started, 1, 0)
         return indexed
 
     def describe(self, indexed: IndexedDataset, dataset: Dataset) -> TableRef:
@@ -63,7 +58,8 @@ class Stages:
             descriptions=dataset.descriptions and TextFile.at(dataset.descriptions),
             descriptors=dataset.descriptors and TextFile.at(dataset.descriptors),
         )
-        (texts,) = self._run("describe classes", describe_classes, ["descriptions"], [recipe])
+        texts: TableRef
+        (texts,) = self.runner.run("describe classes", describe_classes, ["descriptions"], [recipe])
         return texts
 
     def embed_texts(
@@ -76,7 +72,7 @@ class Stages:
             TextShard(encoder=source.identity, texts=tuple(texts[digest] for digest in shard))
             for shard in shards_by_digest(texts, TEXTS_PER_SHARD)
         ]
-        return self._run(
+        return self.runner.run(
             "embed texts", embed_text_shard, ["text_embeddings"], recipes, source=source
         )
 
@@ -91,7 +87,7 @@ class Stages:
         digests = self.store.read(indexed.images, ["image_digest"])["image_digest"].drop_null()
         shards = shards_by_digest(digests.to_pylist(), settings.shard_size)
         total = sum(map(len, shards))
-        embedded: list[EmbeddedImages] = self._run(
+        embedded: list[EmbeddedImages] = self.runner.run(
             "embed images",
             embed_image_shard,
             ["crops", "undecodable"],
@@ -126,7 +122,7 @@ class Stages:
             text_scale=s.text_scale if s.text_weights else None,
             dimension=dimension,
         )
-        (vectors,) = self._run("weigh texts", class_vectors, ["class_vectors"], [recipe])
+        (vectors,) = self.runner.run("weigh texts", class_vectors, ["class_vectors"], [recipe])
         recipes = [
             Predictions(
                 crops=shard,
@@ -139,48 +135,11 @@ class Stages:
             )
             for shard in crops
         ]
-        return vectors, self._run("score images", score_shard, ["predictions"], recipes)
+        return vectors, self.runner.run("score images", score_shard, ["predictions"], recipes)
 
     def summarise(self, recipe: Results) -> RunResults:
         """The result tables, every image accounted for."""
         tables = ["accuracy", "per_class_accuracy", "confusion", "rejected"]
-        (results,) = self._run("summarise", summarise_run, tables, [recipe])
+        results: RunResults
+        (results,) = self.runner.run("summarise", summarise_run, tables, [recipe])
         return results
-
-    def _run(
-        self,
-        stage: str,
-        task: Task[..., Any],
-        tables: Sequence[str],
-        recipes: Sequence[Recipe],
-        extras: Sequence[dict[str, Any]] = (),
-        **arguments: Any,
-    ) -> list[Any]:
-        """Follow recipes as tasks, wait for all, note the time and how many were cached."""
-        started = time.perf_counter()
-        futures = [
-            submit(
-                task,
-                str(self.store.root),
-                recipe,
-                tables,
-                f"{stage} {i + 1} of {len(recipes)}",
-                **arguments,
-                **(extras[i] if extras else {}),
-            )
-            for i, recipe in enumerate(recipes)
-        ]
-        results = [future.result() for future in futures]
-        cached = sum(future.state.name == "Cached" for future in futures)
-        self._note(stage, started, len(futures), cached)
-        return results
-
-    def _note(self, stage: str, started: float, tables: int, reused: int) -> None:
-        self.timings.append(
-            StageTiming(
-                stage=stage,
-                duration_sec=round(time.perf_counter() - started, 3),
-                table_count=tables,
-                reused_count=reused,
-            )
-        )

@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Raster formats that Pillow decodes itself. EPS is left out on purpose: it would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
@@ -43,7 +43,7 @@ def decode_image(data: bytes) -> Image.Image:
         raise
     except Image.DecompressionBombError:  # Pillow looks at the size before it can be asked
         raise RejectedImage(f"The image is far larger than {_LIMIT}.") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise RejectedImage("The file is not an image of a supported format.") from None
     except Exception as error:  # decoders of hostile bytes raise many types, struct.error included
         reason = " ".join(str(error).split())[:200] or type(error).__name__

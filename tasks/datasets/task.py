@@ -12,6 +12,7 @@ from tasks.store.task import worth_retrying
     name="index-images",
     # never cached: reading every file's digest is how a change is noticed
     persist_result=False,
+    result_serializer="json",  # of failures, which are written all the same
     retries=2,  # network file systems
     retry_delay_seconds=[1, 10],
     retry_condition_fn=worth_retrying,

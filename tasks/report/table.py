@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 from rich.table import Table
+from rich.text import Text
 
 from tasks.store.tables import Store, TableRef
 
@@ -30,11 +31,11 @@ def accuracy_rows(store: Store, ref: TableRef, titles: Mapping[str, str]) -> lis
 
 def text_table(rows: list[dict[str, str]], title: str) -> Table:
     """Rows of text as a table for the terminal."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for i, name in enumerate(rows[0] if rows else {}):
         table.add_column(name, justify="right" if i else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*(Text(cell) for cell in row.values()))  # plain: names may hold markup
     return table
 
 

@@ -29,8 +29,10 @@ def scores(images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     images: `(..., dim)`; classes: `(classes, dim)`. Equal class vectors get equal scores to the
     last bit, wherever the matrix product places them, so that ties can go to the lower index.
     """
+    position: torch.Tensor
     distinct, position = torch.unique(classes.float(), dim=0, return_inverse=True)
-    return (images.float() @ distinct.T)[..., position]
+    product: torch.Tensor = images.float() @ distinct.T
+    return product[..., position]
 
 
 def top_classes(score: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

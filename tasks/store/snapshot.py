@@ -112,7 +112,9 @@ def _run_row(manifest: RunManifest, executions: list[Execution]) -> dict[str, ob
 
 def _with_run_id(store: Store, runs: _Runs, name: str) -> list[pa.Table]:
     return [
-        (table := store.read(ref)).add_column(0, "run_id", pa.array([m.run_id] * table.num_rows))
+        (table := store.read(ref)).add_column(
+            0, "run_id", pa.array([m.run_id] * table.num_rows, pa.string())
+        )
         for m, _ in runs
         for ref in m.tables
         if ref.table == name

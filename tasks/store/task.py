@@ -61,4 +61,5 @@ def submit(
     """
     is_stored = all(Store.at(store_root).find(table, recipe.digest) for table in tables)
     options = task.with_options(refresh_cache=not is_stored, task_run_name=run_name)
-    return options.submit(store_root, recipe, **arguments)
+    future: PrefectFuture[Any] = options.submit(store_root, recipe, **arguments)
+    return future

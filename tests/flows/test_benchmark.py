@@ -234,9 +234,14 @@ def test_no_result_is_a_pickle(config: BenchmarkConfig) -> None:
     from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 
     benchmark(config)
-    results = [p for p in Path(PREFECT_LOCAL_STORAGE_PATH.value()).iterdir() if p.is_file()]
-    kinds = {json.loads(path.read_text())["metadata"]["serializer"]["type"] for path in results}
-    assert kinds == {"json"}
+    with pytest.raises(InputError):  # the results of failures are written too
+        benchmark(config.model_copy(update={"data": "folder:/no/such/place"}))
+    with pytest.raises(InputError):
+        benchmark(config.model_copy(update={"descriptors": config.descriptions / "none"}))
+    files = [p for p in Path(PREFECT_LOCAL_STORAGE_PATH.value()).iterdir() if p.is_file()]
+    assert len(files) > 10
+    for path in files:
+        json.loads(path.read_text())
 
 
 SCRIPT = """

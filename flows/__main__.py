@@ -1,0 +1,68 @@
+"""The command's entry point: settings before anything is imported, exit statuses after."""
+
+import atexit
+import os
+import sys
+import threading
+from typing import NoReturn
+
+# Prefect reads these when it is imported. Flows print their own results; Prefect's log lines go to
+# its server and the UI.
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+
+from cyclopts import CycloptsError
+from pydantic import ValidationError
+from rich.console import Console
+
+from flows.cli import app
+from tasks.store.errors import InputError
+
+DONE, FAILED_RUN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main() -> NoReturn:
+    """Run the command and exit: 0 done, 1 the run failed, 2 the input was bad."""
+    status = run()
+    # As the interpreter would end, but for taking modules apart: after a flow run that makes
+    # DuckDB's binding print a page of harmless leaks. Threads first, then the exit handlers, which
+    # stop Prefect's own server.
+    threading._shutdown()  # type: ignore[attr-defined] # what the interpreter itself calls
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status, having printed any error as one sentence."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except InputError as error:
+        console.print(f"wca: {error}")
+        return BAD_INPUT
+    except (CycloptsError, ValidationError) as error:
+        console.print(f"wca: {_one_line(error)} See `wca --help`.")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        console.print("wca: stopped; start the same command again to go on from here.")
+        return INTERRUPTED
+    except Exception as error:  # the last place where an error can still be put in a sentence
+        console.print(f"wca: the run failed: {type(error).__name__}: {_one_line(error)}")
+        console.print("What was finished is kept: start the same command again to go on from here.")
+        return FAILED_RUN
+    return DONE
+
+
+def _one_line(error: Exception) -> str:
+    """An error's message without line breaks; of pydantic's only the field and what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and "validation error" in lines[0]:
+        lines = [f"--{lines[1].replace('_', '-')}: {lines[2].split(' [type=')[0]}."]
+    return " ".join(lines)
+
+
+if __name__ == "__main__":
+    main()

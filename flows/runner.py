@@ -1,0 +1,63 @@
+"""How a stage's tasks are started, awaited and timed."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+from prefect import Task
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from tasks.store.runs import StageTiming
+from tasks.store.tables import Recipe, Store
+from tasks.store.task import submit
+
+# Inside a task torch uses every core; two tasks at once would only get in each other's way.
+ONE_AT_A_TIME = cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_workers=1))
+
+
+class StageRunner:
+    """Runs the tasks of stages over one store and keeps what each stage took."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.timings: list[StageTiming] = []
+
+    def run(
+        self,
+        stage: str,
+        task: Task[..., Any],
+        tables: Sequence[str],
+        recipes: Sequence[Recipe],
+        extras: Sequence[dict[str, Any]] = (),
+        **arguments: Any,
+    ) -> list[Any]:
+        """Follow recipes as tasks, wait for all, note the time and how many were cached."""
+        started = time.perf_counter()
+        futures = [
+            submit(
+                task,
+                str(self.store.root),
+                recipe,
+                tables,
+                f"{stage} {i + 1} of {len(recipes)}",
+                **arguments,
+                **(extras[i] if extras else {}),
+            )
+            for i, recipe in enumerate(recipes)
+        ]
+        results = [future.result() for future in futures]
+        cached = sum(future.state.name == "Cached" for future in futures)
+        self.note(stage, started, len(futures), cached)
+        return results
+
+    def note(self, stage: str, started: float, tables: int, reused: int) -> None:
+        """Keep what a stage took since `started` (perf_counter seconds)."""
+        self.timings.append(
+            StageTiming(
+                stage=stage,
+                duration_sec=round(time.perf_counter() - started, 3),
+                table_count=tables,
+                reused_count=reused,
+            )
+        )

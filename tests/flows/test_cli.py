@@ -1,0 +1,148 @@
+"""The `wca` command as people run it: in a process of its own, judged by output and status."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import photograph
+
+WCA = [sys.executable, "-m", "flows"]
+
+
+class Command:
+    """Runs `wca` with the session's Prefect server."""
+
+    def __init__(self, store: Path, environment: dict[str, str]) -> None:
+        self.store = store
+        self.environment = environment
+
+    def __call__(self, *arguments: str, status: int = 0) -> str:
+        done = subprocess.run(
+            [*WCA, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout if status == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def wca(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
+
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": PREFECT_API_URL.value(),
+        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
+        "HF_HUB_OFFLINE": "1",
+        "COLUMNS": "120",
+    }
+    return Command(tmp_path_factory.mktemp("store"), environment)
+
+
+@pytest.fixture(scope="module")
+def scored(wca: Command, photos: Path, tiny_model: Path) -> str:
+    """A benchmark that has been run, and what it printed."""
+    return wca(
+        *("benchmark", f"folder:{photos}", "--encoder", f"local-dir:{tiny_model}"),
+        *("--precision", "fp32", "--pool", "4", "--runs", "2", "--store", str(wca.store)),
+    )
+
+
+def test_benchmark_prints_the_table_the_rejected_and_the_places(wca: Command, scored: str) -> None:
+    for text in ("CLIP-E", "95 % interval", "14 images, 2 classes", "2 images rejected", "empty"):
+        assert text in scored
+    assert "WCA" not in scored  # there are no descriptions
+    assert str(wca.store / "wca.duckdb") in scored
+
+
+def test_sql_prints_rows_in_every_format(wca: Command, scored: str) -> None:
+    query = "SELECT method, image_count FROM accuracy WHERE method = 'clip'"
+    ask = ("sql", query, "--store", str(wca.store))
+    assert "clip" in wca(*ask)
+    assert wca(*ask, "--format", "csv").split() == ["method,image_count", "clip,12"]
+    assert json.loads(wca(*ask, "--format", "json")) == {"method": "clip", "image_count": 12}
+
+
+def test_sql_cannot_change_the_results(wca: Command, scored: str) -> None:
+    message = wca("sql", "DELETE FROM accuracy", "--store", str(wca.store), status=2)
+    assert "read-only" in message
+
+
+def test_classify_sorts_pictures_into_classes(
+    wca: Command, tiny_model: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "photo [1].png"
+    photograph().save(picture)
+    descriptions = tmp_path / "texts.json"
+    descriptions.write_text(json.dumps({"cat": ["Furry."], "dog": ["Barks."], "cup": ["Hot."]}))
+    common = ("--encoder", f"local-dir:{tiny_model}", "--pool", "3", "--store", str(wca.store))
+    plain = wca("classify", str(picture), "--classes", "cat, dog,cup", *common)
+    assert "CLIP" in plain
+    assert all(name in plain for name in ("cat", "dog", "cup", "photo [1].png"))
+    described = ("--descriptions", str(descriptions))
+    assert "WCA" in wca("classify", str(picture), "--classes", "cat,dog,cup", *described, *common)
+    names = tmp_path / "names.txt"
+    names.write_text("cat\ndog\n\ncup\n")
+    assert wca("classify", str(picture), "--classes", str(names), *common).count("CLIP") == 1
+
+
+def test_doctor_says_what_is_there_and_what_to_do(wca: Command, scored: str) -> None:
+    key = "sk-doctor-must-not-show-this"
+    wca.environment["OPENAI_API_KEY"] = key
+    report = wca("doctor", "--store", str(wca.store))
+    del wca.environment["OPENAI_API_KEY"]
+    for text in ("photo-lite", "ViT-B-32-quickgelu/openai", "OPENAI_API_KEY", "1 runs"):
+        assert text in report
+    assert key not in report
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("benchmark", "folder:/no/such/place"), "is not a folder; expected"),
+        (("benchmark", "nonsense"), "Unknown data set 'nonsense'"),
+        (("benchmark", "sixteen-photographs", "--alpha", "3"), "alpha: Input should be less than"),
+        (("benchmark", "sixteen-photographs", "--alpha", "0.95"), "must not be greater than beta"),
+        (("benchmark", "sixteen-photographs", "--methods", "clop"), "Unknown methods ['clop']"),
+        (("benchmark", "sixteen-photographs", "--encoder", "nope/none"), "Unknown encoder"),
+        (("benchmark",), "data"),
+        (("bench",), "bench"),
+        (("classify", "--classes", "a,b"), "Name at least one image"),
+        (("classify", "x.jpg", "--classes", "a"), "Name at least two classes"),
+        (("classify", "/no/such.jpg", "--classes", "a,b"), "No such file: /no/such.jpg"),
+        (("sql", "SELECT 1", "--store", "no-such-store"), "no results in"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+    wca: Command, arguments: tuple[str, ...], message: str
+) -> None:
+    said = wca(*arguments, status=2)
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_failed_run_is_status_1(wca: Command, photos: Path, tiny_model: Path) -> None:
+    said = wca(
+        *("benchmark", f"folder:{photos}", "--encoder", f"local-dir:{tiny_model}"),
+        *("--store", "/proc/no-tables-here"),
+        status=1,
+    )
+    assert "wca: the run failed: " in said
+    assert "start the same command again" in said
+
+
+def test_help_shows_examples_for_every_command(wca: Command) -> None:
+    overview = wca("--help")
+    for name in ("demo", "benchmark", "classify", "sql", "doctor"):
+        assert name in overview
+        assert f"Example: wca {name}" in " ".join(wca(name, "--help").split())
