@@ -1,5 +1,6 @@
 """What the command line prints."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,9 @@ from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
 
 # wide enough for the results table where no terminal says how wide it is
-_console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+_console = Console(
+    highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
+)
 
 
 def benchmark(summary: RunSummary) -> None:
