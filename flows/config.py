@@ -37,7 +37,7 @@ class Settings(BaseModel):
         tuple[str, ...],
         Field(
             description="Rows of the table, comma-separated: clip, clip_e, clip_d, waffle, cupl, "
-            "wca, wca_paper. By default all whose texts are there."
+            "wca, wca_paper. By default all whose texts are there; classify takes the best one."
         ),
     ] = ()
 

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, cast
 
 from prefect import Task
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from tasks.embed.task import Progress
 from tasks.store.runs import StageTiming
 from tasks.store.tables import Recipe, Store
 from tasks.store.task import submit
@@ -61,3 +63,9 @@ class StageRunner:
                 reused_count=reused,
             )
         )
+
+
+def progress_of(shards: list[list[str]]) -> list[dict[str, Progress]]:
+    """Where each shard stands in the whole."""
+    done = [0, *accumulate(map(len, shards))]
+    return [{"progress": Progress(done=d, total=done[-1])} for d in done[:-1]]

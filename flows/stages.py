@@ -3,7 +3,7 @@
 import time
 
 from flows.config import Settings
-from flows.runner import StageRunner
+from flows.runner import StageRunner, progress_of
 from tasks.datasets.index import IndexedDataset
 from tasks.datasets.sources import Dataset
 from tasks.datasets.task import index_images
@@ -13,7 +13,6 @@ from tasks.embed.identity import EncoderSource
 from tasks.embed.task import (
     EmbeddedImages,
     ImageShard,
-    Progress,
     TextShard,
     embed_image_shard,
     embed_text_shard,
@@ -68,12 +67,17 @@ class Stages:
         """Embed each distinct text of the kinds that are needed."""
         rows = self.store.read(described, ["kind", "text"]).to_pylist()
         texts = {bytes_digest(r["text"].encode()): r["text"] for r in rows if r["kind"] in kinds}
-        recipes = [
-            TextShard(encoder=source.identity, texts=tuple(texts[digest] for digest in shard))
-            for shard in shards_by_digest(texts, TEXTS_PER_SHARD)
-        ]
+        shards = shards_by_digest(texts, TEXTS_PER_SHARD)
         return self.runner.run(
-            "embed texts", embed_text_shard, ["text_embeddings"], recipes, source=source
+            "embed texts",
+            embed_text_shard,
+            ["text_embeddings"],
+            [
+                TextShard(encoder=source.identity, texts=tuple(texts[digest] for digest in shard))
+                for shard in shards
+            ],
+            progress_of(shards),
+            source=source,
         )
 
     def embed_images(
@@ -86,7 +90,6 @@ class Stages:
         )
         digests = self.store.read(indexed.images, ["image_digest"])["image_digest"].drop_null()
         shards = shards_by_digest(digests.to_pylist(), settings.shard_size)
-        total = sum(map(len, shards))
         embedded: list[EmbeddedImages] = self.runner.run(
             "embed images",
             embed_image_shard,
@@ -95,10 +98,7 @@ class Stages:
                 ImageShard(encoder=source.identity, crops=crops, image_digests=tuple(shard))
                 for shard in shards
             ],
-            [
-                {"progress": Progress(done=sum(map(len, shards[:i])), total=total)}
-                for i in range(len(shards))
-            ],
+            progress_of(shards),
             dataset=indexed,
             source=source,
             batch_size=settings.batch_size or (16 if source.device == "cpu" else 256),

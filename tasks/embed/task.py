@@ -1,7 +1,10 @@
 """The Prefect tasks that embed one shard of images or texts."""
 
 import time
+from collections.abc import Iterator
+from typing import Never
 
+import pyarrow as pa
 from prefect import task
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict
@@ -46,7 +49,6 @@ class Progress(BaseModel):
 
     done: int
     total: int
-    is_shown: bool = True
 
 
 @task(name="embed-images", **TABLE_TASK)
@@ -72,13 +74,7 @@ def embed_image_shard(
     places = image_places(store, dataset)
     rejected: list[dict[str, object]] = []
     started = time.perf_counter()
-    with tqdm(
-        total=progress.total,
-        initial=progress.done,
-        desc="embedding images",
-        unit=" images",
-        disable=not progress.is_shown or None,  # None: only where a terminal looks on
-    ) as bar:
+    with _progress_bar("embedding images", " images", progress) as bar:
 
         def read(digest: str) -> bytes:
             data = read_image(dataset, places[digest], digest)
@@ -105,15 +101,32 @@ def embed_image_shard(
 
 
 @task(name="embed-texts", **TABLE_TASK)
-def embed_text_shard(store_root: str, recipe: TextShard, source: EncoderSource) -> TableRef:
+def embed_text_shard(
+    store_root: str, recipe: TextShard, source: EncoderSource, progress: Progress
+) -> TableRef:
     """Write a shard's `text_embeddings` table, unless it is there."""
     from tasks.embed.encoder import load_encoder
     from tasks.embed.texts import embed_texts
 
     store = Store.at(store_root)
-    return store.find("text_embeddings", recipe.digest) or store.write(
-        "text_embeddings",
-        recipe.digest,
-        schema("text_embeddings", recipe.encoder.dimension),
-        embed_texts(recipe.texts, load_encoder(source)),
-    )
+    if stored := store.find("text_embeddings", recipe.digest):
+        return stored
+    encoder = load_encoder(source)
+    with _progress_bar("embedding texts", " texts", progress) as bar:
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in embed_texts(recipe.texts, encoder):
+                yield batch
+                bar.update(batch.num_rows)
+
+        return store.write(
+            "text_embeddings",
+            recipe.digest,
+            schema("text_embeddings", recipe.encoder.dimension),
+            batches(),
+        )
+
+
+def _progress_bar(what: str, unit: str, progress: Progress) -> "tqdm[Never]":
+    """A bar with rate and time left, only where a terminal looks on."""
+    return tqdm(total=progress.total, initial=progress.done, desc=what, unit=unit, disable=None)

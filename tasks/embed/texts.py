@@ -6,8 +6,12 @@ from typing import Protocol
 import pyarrow as pa
 import torch
 
+from tasks.store.digest import even_chunks
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
+
+# Often enough for a progress bar to move.
+TEXTS_AT_ONCE = 256
 
 
 class TextEncoder(Protocol):
@@ -18,9 +22,10 @@ class TextEncoder(Protocol):
 
 
 def embed_texts(texts: Sequence[str], encoder: TextEncoder) -> Iterator[pa.RecordBatch]:
-    """The `text_embeddings` rows of some texts, in their order."""
-    embeddings = encoder.encode_texts(texts)
-    yield pa.RecordBatch.from_arrays(
-        [pa.array(list(texts), pa.string()), embedding_array(embeddings.numpy())],
-        schema=schema("text_embeddings", embeddings.shape[1]),
-    )
+    """The `text_embeddings` rows of some texts, in their order, a few hundred at a time."""
+    for chunk in even_chunks(texts, TEXTS_AT_ONCE):
+        embeddings = encoder.encode_texts(chunk)
+        yield pa.RecordBatch.from_arrays(
+            [pa.array(list(chunk), pa.string()), embedding_array(embeddings.numpy())],
+            schema=schema("text_embeddings", embeddings.shape[1]),
+        )

@@ -207,13 +207,28 @@ def schema(table: str, dimension: int = 0) -> pa.Schema:
 
 
 def markdown() -> str:
-    """The text of docs/tables.md below its introduction."""
-    parts = []
+    """The text of docs/tables.md."""
+    parts = [_INTRODUCTION]
     for name, table in {**TABLES, **SNAPSHOT_TABLES}.items():
         rows = [f"| `{c.name}` | {_type_name(c)} | {c.doc} |" for c in table.columns]
         header = ["| column | type | meaning |", "|---|---|---|"]
         parts.append("\n".join([f"## {name}", "", table.doc, "", *header, *rows]))
     return "\n\n".join(parts) + "\n"
+
+
+_INTRODUCTION = """# Tables
+
+Truth lies in Parquet files, `<store>/<table>/<digest>.parquet`, named by the digest of everything
+that decides their rows and never changed. `<store>/wca.duckdb` is a snapshot for people: small
+tables are copied into it, large ones are views of the Parquet files, and each of both begins with a
+`run_id` column. It is replaced in one step when a run ends, so it can be read at any time. Read it
+with `wca sql "..."`, DuckDB's own command line or `duckdb.connect(path, read_only=True)`.
+
+Beside the tables below the snapshot has three views: `image_predictions` (predictions with names
+and `is_correct`), `description_weights` and `crop_weights` (how much each text and crop counts).
+The classes of an image under WCA can be recomputed from scratch with `tasks/score/sql/wca.sql`.
+
+This page is made from `tasks/store/schemas.py` by `make docs`."""
 
 
 def _type_name(column: Column) -> str:

@@ -1,0 +1,63 @@
+"""Documentation that says what is so."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+from prefect.flows import load_flow_from_entrypoint
+
+from tasks.store.schemas import markdown
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_table_documentation_is_what_the_code_writes() -> None:
+    assert (ROOT / "docs" / "tables.md").read_text() == markdown(), "run `make docs`"
+
+
+def test_the_readme_names_only_commands_and_options_that_exist() -> None:
+    from flows.cli import app
+
+    readme = (ROOT / "README.md").read_text()
+    commands = set(re.findall(r"^wca (\w+)", readme, re.MULTILINE))
+    assert {"benchmark", "classify", "sql", "doctor"} <= commands
+    for name in commands:
+        app.parse_args([name, "--help"], exit_on_error=False)
+    from flows.config import BenchmarkConfig, ClassifyConfig
+
+    fields = {*BenchmarkConfig.model_fields, *ClassifyConfig.model_fields}
+    known = {f"--{field.replace('_', '-')}" for field in fields} | {"--format", "--help"}
+    used = set(re.findall(r"--[a-z][a-z-]+", readme))
+    negated = {option.replace("--no-", "--") for option in used}
+    assert negated <= known
+
+
+def test_deployments_point_at_flows_and_their_parameters_are_valid() -> None:
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert deployments
+    for deployment in deployments:
+        flow = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))
+        flow.validate_parameters(deployment["parameters"])
+
+
+def test_the_lock_names_no_host_and_pins_by_hash() -> None:
+    for name in ("requirements.txt", "requirements-uv.txt"):
+        lock = (ROOT / name).read_text()
+        assert "://" not in lock
+        packages = re.findall(r"^[a-z0-9][\w.\[\]-]*==", lock, re.MULTILINE)
+        assert len(packages) > (100 if name == "requirements.txt" else 0)
+        assert lock.count("--hash=sha256:") >= len(packages)
+
+
+def test_the_readme_shows_the_demos_methods() -> None:
+    from tasks.score.methods import METHODS
+
+    readme = (ROOT / "README.md").read_text()
+    for method in METHODS.values():
+        assert method.title in readme
+
+
+def test_descriptions_of_the_photographs_are_valid_json() -> None:
+    for path in (ROOT / "data" / "descriptions").glob("*.json"):
+        assert all(isinstance(v, list) for v in json.loads(path.read_text()).values())
