@@ -10,7 +10,7 @@ from flows.stages import Stages
 from tasks.datasets.sources import Dataset
 from tasks.embed.identity import EncoderIdentity
 from tasks.embed.sources import resolve_encoder
-from tasks.score.methods import METHODS, choose_methods
+from tasks.score.methods import choose_methods, text_kinds
 from tasks.score.task import Results
 from tasks.store.errors import InputError
 from tasks.store.runs import RunManifest, StageTiming, record_run
@@ -57,8 +57,7 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
 
     indexed = stages.index(dataset)
     described = stages.describe(indexed, dataset)
-    kinds = {METHODS[name].kind for name in methods} | {"label"}
-    texts = stages.embed_texts(described, kinds, source)
+    texts = stages.embed_texts(described, text_kinds(methods), source)
     crops, undecodable = stages.embed_images(indexed, source)
     vectors, predictions = stages.score(described, texts, crops, methods, source.identity.dimension)
     results = stages.summarise(

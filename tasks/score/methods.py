@@ -45,3 +45,8 @@ def choose_methods(wanted: Sequence[str], kinds: Sequence[str]) -> tuple[str, ..
     return tuple(
         name for name, m in METHODS.items() if (name in wanted if wanted else m.kind in kinds)
     )
+
+
+def text_kinds(methods: Sequence[str]) -> set[str]:
+    """The kinds of texts that these methods need: their own, and the labels that weigh them."""
+    return {METHODS[name].kind for name in methods} | {"label"}

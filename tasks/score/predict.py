@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 from torch.nn.functional import normalize
 
-from tasks.score.methods import METHODS
+from tasks.score.methods import METHODS, text_kinds
 from tasks.score.vectors import class_vector, scores, top_classes
 from tasks.score.weights import image_vectors
 from tasks.store.embeddings import embedding_array, embedding_matrix
@@ -24,13 +24,19 @@ def class_vector_rows(
     methods: Sequence[str],
     text_exponent: float | None,
 ) -> pa.RecordBatch:
-    """The `class_vectors` rows of all methods and classes."""
+    """The `class_vectors` rows of all methods and classes.
+
+    text_embeddings: every text of the kinds that `methods` compare images with; of the other kinds'
+    texts none need be there.
+    """
     matrix = _tensor(text_embeddings["embedding"])
     row_of = {text: i for i, text in enumerate(text_embeddings["text"].to_pylist())}
+    needed = text_kinds(methods)
     rows: dict[int, dict[str, list[int]]] = {}
     for row in descriptions.to_pylist():  # ordered by class, kind, position
-        kinds = rows.setdefault(row["class_id"], {})
-        kinds.setdefault(row["kind"], []).append(row_of[row["text"]])
+        if row["kind"] in needed:
+            kinds = rows.setdefault(row["class_id"], {})
+            kinds.setdefault(row["kind"], []).append(row_of[row["text"]])
     vectors = [
         class_vector(METHODS[name], {k: matrix[i] for k, i in kinds.items()}, text_exponent)
         for name in methods

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from tasks.score.methods import METHODS, choose_methods
+from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.predict import class_vector_rows, predict
 from tasks.score.vectors import scores, top_classes
 from tasks.score.weights import draw_counts, softmax_weights
@@ -66,10 +66,11 @@ class Case:
         ]  # fmt: skip
         return pa.Table.from_pylist(rows, schema("descriptions"))
 
-    def text_embeddings(self) -> pa.Table:
-        matrix = np.concatenate(list(self.texts.values()))
+    def text_embeddings(self, kinds: set[str]) -> pa.Table:
+        chosen = {key: matrix for key, matrix in self.texts.items() if key[1] in kinds}
+        names = [f"{kind} {j} of {c}" for (c, kind), m in chosen.items() for j in range(len(m))]
         return pa.table(
-            [self.descriptions()["text"].combine_chunks(), embedding_array(matrix)],
+            [pa.array(names), embedding_array(np.concatenate(list(chosen.values())))],
             schema=schema("text_embeddings", self.dim),
         )
 
@@ -77,7 +78,8 @@ class Case:
         self, method: str, counts: torch.Tensor, image: float | None, text: float | None
     ) -> Iterator[tuple[int, int, int, float]]:
         """(image, run, class, score) by the code under test, read back from its own rows."""
-        vectors = class_vector_rows(self.descriptions(), self.text_embeddings(), [method], text)
+        texts = self.text_embeddings(text_kinds([method]))  # as a run of this method alone
+        vectors = class_vector_rows(self.descriptions(), texts, [method], text)
         batches = predict(self.crops(), pa.Table.from_batches([vectors]), counts, image)
         for row in pa.Table.from_batches(batches).to_pylist():
             image_index = int(row["image_digest"].split()[1])
@@ -127,7 +129,7 @@ def test_scores_equal_the_formula_in_sql() -> None:
     with duckdb.connect() as connection:
         connection.register("crops", case.crops())
         connection.register("descriptions", case.descriptions())
-        connection.register("text_embeddings", case.text_embeddings())
+        connection.register("text_embeddings", case.text_embeddings({"label", "description"}))
         parameters = {"image_scale": 4.0, "text_scale": 2.0}
         rows = connection.execute(query, parameters).fetchall()
     expected = {(int(digest.split()[1]), c): score for digest, c, score in rows}
