@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from tasks.describe.settings import LanguageModelSettings
+
+Store = Annotated[Path, Field(description="Folder of all tables and results.")]
+DEFAULT_STORE = Path("data/store")
 
 
-class Settings(BaseModel):
-    """Parameters that every flow shares."""
-
-    model_config = ConfigDict(extra="forbid")
+class Settings(LanguageModelSettings):
+    """Parameters that every flow over images shares; `llm` has the descriptions written."""
 
     encoder: Annotated[
         str,
@@ -82,9 +85,7 @@ class Settings(BaseModel):
     shard_size: Annotated[
         int, Field(ge=1, description="Images per task, about: what a crash can cost.")
     ] = 1000
-    store: Annotated[Path, Field(description="Folder of all tables and results.")] = Path(
-        "data/store"
-    )
+    store: Store = DEFAULT_STORE
 
 
 class BenchmarkConfig(Settings):
@@ -96,6 +97,28 @@ class BenchmarkConfig(Settings):
     classnames: Annotated[
         Path | None, Field(description="JSON {folder: class name}, for folder:PATH.")
     ] = None
+
+
+class DescribeSettings(LanguageModelSettings):
+    """Settings of a run that only has descriptions written."""
+
+    llm: Annotated[
+        str,
+        Field(description="Language model, at OPENAI_BASE_URL with OPENAI_API_KEY."),
+    ] = "gpt-4o-mini"
+    store: Store = DEFAULT_STORE
+
+
+class DescribeConfig(DescribeSettings):
+    """Parameters of the describe flow."""
+
+    classes: Annotated[
+        str,
+        Field(
+            description="Class names separated by commas, a file of them, or a data set as in "
+            "benchmark."
+        ),
+    ]
 
 
 class ClassifySettings(Settings):

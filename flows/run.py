@@ -6,7 +6,9 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
 from flows.config import Settings
+from flows.describe import write_descriptions, writing_parameters
 from flows.stages import Stages
+from flows.texts import text_sources
 from tasks.datasets.sources import Dataset
 from tasks.embed.identity import EncoderIdentity
 from tasks.embed.sources import resolve_encoder
@@ -30,6 +32,7 @@ class RunSummary(BaseModel):
     rejected_count: int
     encoder_name: str
     encoder: EncoderIdentity
+    texts: tuple[str, ...]
     store_root: str
     snapshot: Path
     tables: tuple[TableRef, ...]
@@ -44,19 +47,19 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
     """Describe, embed, score and record: the body of every flow."""
     if settings.alpha > settings.beta:
         raise InputError(f"alpha {settings.alpha} must not be greater than beta {settings.beta}.")
-    dataset = dataset.model_copy(
-        update={
-            "descriptions": settings.descriptions or dataset.descriptions,
-            "descriptors": settings.descriptors or dataset.descriptors,
-        }
-    )
-    methods = choose_methods(settings.methods, _kinds(dataset))
+    sources = text_sources(settings, dataset)
+    methods = choose_methods(settings.methods, sources.kinds)
     source = resolve_encoder(settings.encoder, settings.precision, settings.device)
     store = Store(settings.store)
     stages = Stages(store, settings)
 
     indexed = stages.index(dataset)
-    described = stages.describe(indexed, dataset)
+    writing = (
+        write_descriptions(stages.runner, indexed.classes, settings, dataset.name)
+        if settings.llm
+        else None
+    )
+    described = stages.describe(indexed, dataset.templates, sources, writing and writing.answers)
     texts = stages.embed_texts(described, text_kinds(methods), source)
     crops, undecodable = stages.embed_images(indexed, source)
     vectors, predictions = stages.score(described, texts, crops, methods, source.identity.dimension)
@@ -74,12 +77,17 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
         dataset_name=dataset.name,
         encoder_name=settings.encoder,
         encoder=source.identity.model_dump(mode="json"),
-        parameters={"methods": list(methods), **_deciding(settings)},
+        parameters={
+            "methods": list(methods),
+            **_deciding(settings),
+            **(writing_parameters(writing, settings) if writing else {}),
+        },
         image_count=results.image_count,
         rejected_count=results.rejected_count,
         tables=(
             indexed.images,
             indexed.classes,
+            *([writing.answers] if writing else []),
             described,
             *texts,
             *crops,
@@ -98,17 +106,12 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
         rejected_count=results.rejected_count,
         encoder_name=settings.encoder,
         encoder=source.identity,
+        texts=sources.named,
         store_root=str(store.root),
         snapshot=publish(store),
         tables=manifest.tables,
         stages=tuple(stages.runner.timings),
     )
-
-
-def _kinds(dataset: Dataset) -> list[str]:
-    """The kinds of texts there will be."""
-    optional = {"description": dataset.descriptions, "descriptor": dataset.descriptors}
-    return ["label", "template", "waffle", *(kind for kind, file in optional.items() if file)]
 
 
 def _deciding(settings: Settings) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """From a data set to its two tables: which images there are, byte for byte, and which classes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -38,15 +38,20 @@ def index_dataset(store: Store, dataset: Dataset, readers: int = 8) -> IndexedDa
                 enumerate(dataset.images),
             )
         )
-    class_rows: list[dict[str, object]] = [
-        {"class_id": i, "class_name": name} for i, name in enumerate(dataset.class_names)
-    ]
     return IndexedDataset(
         name=dataset.name,
         root=dataset.root,
         images=_write(store, "images", rows),
-        classes=_write(store, "classes", class_rows),
+        classes=write_classes(store, dataset.class_names),
     )
+
+
+def write_classes(store: Store, class_names: Sequence[str]) -> TableRef:
+    """Write the `classes` table, named by its rows."""
+    rows: list[dict[str, object]] = [
+        {"class_id": i, "class_name": name} for i, name in enumerate(class_names)
+    ]
+    return _write(store, "classes", rows)
 
 
 def image_places(store: Store, dataset: IndexedDataset) -> dict[str, str]:
