@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.config import Settings
 from flows.describe import write_descriptions, writing_parameters
+from flows.insights import Scored, insights
 from flows.stages import Stages
 from flows.texts import text_sources
 from tasks.datasets.sources import Dataset
@@ -71,6 +72,8 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
             undecodable=tuple(undecodable),
         )
     )
+    scored = Scored(indexed, described, texts, crops, vectors, predictions)
+    found = insights(stages, scored, methods)
 
     manifest = RunManifest(
         flow_name=flow_name,
@@ -95,6 +98,7 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
             vectors,
             *predictions,
             *results.tables,
+            *found,
         ),
     )
     run_id = record_run(store, manifest, flow_run.get_id() or "none", stages.runner.timings)

@@ -1,6 +1,7 @@
 """The Prefect tasks that score: class vectors once, predictions per shard, accuracy at the end."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from prefect import task
 from pydantic import BaseModel, ConfigDict
 
@@ -8,6 +9,9 @@ from tasks.score.summarise import RESULT_TABLES, coverage, summarise
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.store.task import TABLE_TASK
+
+# Bootstrap draws: an interval's ends then vary by about a thirtieth of its width.
+RESAMPLES = 2000
 
 
 class ClassVectors(Recipe):
@@ -30,6 +34,47 @@ class Predictions(Recipe):
     crops_per_run: int
     runs: int
     seed: int
+
+
+class Statistics(Recipe):
+    """What decides the statistics of a run's results."""
+
+    images: TableRef
+    predictions: tuple[TableRef, ...]
+    seed: int
+    resamples: int = RESAMPLES
+
+
+class Alignments(Recipe):
+    """What decides how a shard's images align with descriptions of their own and other classes."""
+
+    images: TableRef
+    crops: TableRef
+    descriptions: TableRef
+    text_embeddings: tuple[TableRef, ...]
+    seed: int
+
+
+class AlignmentSummary(Recipe):
+    """What decides the summary of all alignments."""
+
+    alignments: tuple[TableRef, ...]
+    seed: int
+    resamples: int = RESAMPLES
+
+
+class Explanations(Recipe):
+    """What decides the explanations of `count` images."""
+
+    images: TableRef
+    predictions: tuple[TableRef, ...]
+    crops: tuple[TableRef, ...]
+    class_vectors: TableRef
+    descriptions: TableRef
+    text_embeddings: tuple[TableRef, ...]
+    image_scale: float | None
+    text_scale: float | None
+    count: int
 
 
 class RunResults(BaseModel):
@@ -99,3 +144,69 @@ def summarise_run(store_root: str, recipe: Results) -> RunResults:
         for name in RESULT_TABLES
     )
     return RunResults(tables=refs, **covered._asdict())
+
+
+@task(name="compare-methods", **TABLE_TASK)
+def compare_methods(store_root: str, recipe: Statistics) -> tuple[TableRef, ...]:
+    """Write the tables of spreads, paired tests and calibration."""
+    from tasks.score.statistics import statistics_tables
+
+    store = Store.at(store_root)
+    inputs = {"images": [recipe.images], "predictions": list(recipe.predictions)}
+    tables = statistics_tables(store, inputs, recipe.seed, recipe.resamples)
+    return tuple(
+        store.write(name, recipe.digest, schema(name), table.to_batches())
+        for name, table in tables.items()
+    )
+
+
+@task(name="align-images", **TABLE_TASK)
+def align_shard(store_root: str, recipe: Alignments) -> TableRef:
+    """Write a shard's `alignments` table."""
+    from tasks.score.align import alignment_rows
+
+    store = Store.at(store_root)
+    images = store.read(recipe.images, ["image_digest", "class_id"]).to_pylist()
+    described = store.read(recipe.descriptions)
+    batches = alignment_rows(
+        store.read(recipe.crops, ["image_digest", "embedding"]),
+        # of an image that is listed twice the first label counts
+        {r["image_digest"]: r["class_id"] for r in reversed(images) if r["class_id"] is not None},
+        described.filter(pc.field("kind") == "description"),
+        pa.concat_tables([store.read(ref) for ref in recipe.text_embeddings]),
+        recipe.seed,
+    )
+    return store.write("alignments", recipe.digest, schema("alignments"), batches)
+
+
+@task(name="summarise-alignments", **TABLE_TASK)
+def summarise_alignments(store_root: str, recipe: AlignmentSummary) -> TableRef:
+    """Write the `alignment_summary` table."""
+    from tasks.score.align import alignment_summary
+
+    store = Store.at(store_root)
+    inputs = {"alignments": list(recipe.alignments)}
+    table = alignment_summary(store, inputs, recipe.seed, recipe.resamples)
+    name = "alignment_summary"
+    return store.write(name, recipe.digest, schema(name), table.to_batches())
+
+
+@task(name="explain-images", **TABLE_TASK)
+def explain_images(store_root: str, recipe: Explanations) -> tuple[TableRef, ...]:
+    """Write the tables that explain some images."""
+    from tasks.score.explained import explanation_tables
+
+    store = Store.at(store_root)
+    inputs = {
+        "images": [recipe.images],
+        "predictions": list(recipe.predictions),
+        "crops": list(recipe.crops),
+        "class_vectors": [recipe.class_vectors],
+        "descriptions": [recipe.descriptions],
+        "text_embeddings": list(recipe.text_embeddings),
+    }
+    tables = explanation_tables(store, inputs, recipe.count, recipe.image_scale, recipe.text_scale)
+    return tuple(
+        store.write(name, recipe.digest, schema(name), table.to_batches())
+        for name, table in tables.items()
+    )

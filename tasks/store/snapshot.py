@@ -14,7 +14,20 @@ from tasks.store.tables import Store, atomic_path
 
 SNAPSHOT = "wca.duckdb"
 # Small tables are copied into the snapshot; large ones are views of the Parquet files.
-COPIED = ("accuracy", "per_class_accuracy", "confusion", "rejected")
+COPIED = (
+    "accuracy",
+    "per_class_accuracy",
+    "confusion",
+    "rejected",
+    "intervals",
+    "comparisons",
+    "calibration",
+    "alignment_summary",
+    "explanations",
+    "explained_texts",
+    "explained_pairs",
+    "counterfactuals",
+)
 VIEWED = (
     "images",
     "classes",
@@ -24,6 +37,7 @@ VIEWED = (
     "crops",
     "class_vectors",
     "predictions",
+    "alignments",
 )
 
 

@@ -183,10 +183,11 @@ def test_another_parameter_redoes_only_what_it_decides(config: BenchmarkConfig) 
         return {stage for stage, (reused, total) in stages.items() if reused < total}
 
     always = {"index images"}
-    assert redone(image_scale=3.0) == always | {"score images", "summarise"}
-    assert redone(text_weights=False) == always | {"weigh texts", "score images", "summarise"}
-    assert redone(runs=5) == always | {"score images", "summarise"}
-    crops = {"embed images", "score images", "summarise"}
+    scores = {"score images", "summarise", "compare methods", "explain images"}
+    assert redone(image_scale=3.0) == always | scores
+    assert redone(text_weights=False) == always | {"weigh texts"} | scores
+    assert redone(runs=5) == always | scores
+    crops = {"embed images", "align images", "summarise alignments"} | scores
     assert redone(alpha=0.6) == always | crops
     assert redone(pool=7) == always | crops
     # the seed decides crops, draws and random descriptors

@@ -1,0 +1,91 @@
+"""Stages after the scores: what a reviewer asks, the paper's claim, why images are called so."""
+
+from typing import NamedTuple
+
+from flows.stages import Stages
+from tasks.datasets.index import IndexedDataset
+from tasks.score.task import (
+    Alignments,
+    AlignmentSummary,
+    Explanations,
+    Statistics,
+    align_shard,
+    compare_methods,
+    explain_images,
+    summarise_alignments,
+)
+from tasks.store.tables import TableRef
+
+# Images that a benchmark explains: each outcome three times.
+EXPLAINED = 12
+STATISTICS = ["intervals", "comparisons", "calibration"]
+EXPLANATIONS = ["explanations", "explained_texts", "explained_pairs", "counterfactuals"]
+
+
+class Scored(NamedTuple):
+    """The tables of a scored run that insights rest on."""
+
+    indexed: IndexedDataset
+    described: TableRef
+    texts: list[TableRef]
+    crops: list[TableRef]
+    vectors: TableRef
+    predictions: list[TableRef]
+
+
+def statistics(stages: Stages, scored: Scored) -> list[TableRef]:
+    """Spreads, paired tests and calibration."""
+    recipe = Statistics(
+        images=scored.indexed.images,
+        predictions=tuple(scored.predictions),
+        seed=stages.settings.seed,
+    )
+    (tables,) = stages.runner.run("compare methods", compare_methods, STATISTICS, [recipe])
+    return list(tables)
+
+
+def alignment(stages: Stages, scored: Scored) -> list[TableRef]:
+    """Whether descriptions align better with crops than with whole images."""
+    recipes = [
+        Alignments(
+            images=scored.indexed.images,
+            crops=shard,
+            descriptions=scored.described,
+            text_embeddings=tuple(scored.texts),
+            seed=stages.settings.seed,
+        )
+        for shard in scored.crops
+    ]
+    tables = stages.runner.run("align images", align_shard, ["alignments"], recipes)
+    summary = AlignmentSummary(alignments=tuple(tables), seed=stages.settings.seed)
+    name = "alignment_summary"
+    return [
+        *tables,
+        *stages.runner.run("summarise alignments", summarise_alignments, [name], [summary]),
+    ]
+
+
+def explanations(stages: Stages, scored: Scored, count: int = EXPLAINED) -> list[TableRef]:
+    """Why some images are called what they are called under WCA."""
+    settings = stages.settings
+    recipe = Explanations(
+        images=scored.indexed.images,
+        predictions=tuple(scored.predictions),
+        crops=tuple(scored.crops),
+        class_vectors=scored.vectors,
+        descriptions=scored.described,
+        text_embeddings=tuple(scored.texts),
+        image_scale=settings.image_scale if settings.image_weights else None,
+        text_scale=settings.text_scale if settings.text_weights else None,
+        count=count,
+    )
+    (tables,) = stages.runner.run("explain images", explain_images, EXPLANATIONS, [recipe])
+    return list(tables)
+
+
+def insights(stages: Stages, scored: Scored, methods: tuple[str, ...]) -> list[TableRef]:
+    """Everything that the texts of the run allow."""
+    tables = statistics(stages, scored)
+    if "wca" in methods:
+        tables += [*alignment(stages, scored), *explanations(stages, scored)]
+    return tables

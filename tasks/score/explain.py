@@ -1,0 +1,233 @@
+"""Why WCA answers as it does: which descriptions and crops decide, and what would change it."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+# Pairs of crop and description shown for each class: what a person reads.
+PAIRS = 6
+
+
+class ClassTexts(NamedTuple):
+    """One class's descriptions: `embeddings` `(n, dim)`, softmax `weights` `(n,)`."""
+
+    class_id: int
+    positions: list[int]
+    embeddings: Floats
+    weights: Floats
+
+    @property
+    def total(self) -> Floats:
+        """The class's right sum, sum_j v_j t_j: `(dim,)`."""
+        return self.weights @ self.embeddings
+
+
+class Views(NamedTuple):
+    """One image: `whole` `(dim,)`, `crops` `(n, dim)`, softmax `weights` `(n,)` of the crops."""
+
+    image_digest: str
+    whole: Floats
+    crops: Floats
+    weights: Floats
+
+    @property
+    def total(self) -> Floats:
+        """The image's left sum, sum_i w_i p_i: `(dim,)`."""
+        return self.weights @ self.crops
+
+
+Rows = list[dict[str, object]]
+
+
+class Explanation(NamedTuple):
+    """The rows that explain one image, by table."""
+
+    explanations: Rows
+    explained_texts: Rows
+    explained_pairs: Rows
+    counterfactuals: Rows
+
+
+def explain(
+    views: Views, classes: Floats, texts: dict[int, ClassTexts], label: int | None
+) -> Explanation:
+    """Explain the answer of `wca` over the whole pool, each crop once.
+
+    classes: `(classes, dim)`, the unit class vectors. texts: by class_id, those that have any.
+    label: the labelled class, explained too where it is neither first nor second.
+    The margin score(first) - score(second) is a sum over the crops and descriptions of either
+    class, exactly: sum_ij w_i v_j (<p_i, t_j> / |T| - <p_i, n(T')>) / |P| over the first class's
+    descriptions, T their sum, T' the second's, P the sum of crops; likewise for the second.
+    """
+    scores = classes @ _unit(views.total)
+    first, second = (int(c) for c in np.argsort(-scores, kind="stable")[:2])
+    roles = {first: "predicted", second: "runner_up"}
+    if label is not None:
+        roles.setdefault(label, "labelled")
+    supports = _pair_supports(views, texts[first], texts[second])
+    return Explanation(
+        [
+            {
+                "image_digest": views.image_digest,
+                "role": role,
+                "class_id": class_id,
+                "score": float(scores[class_id]),
+                "whole_score": float(classes[class_id] @ views.whole),
+            }
+            for class_id, role in roles.items()
+        ],
+        [row for c in roles for row in _text_rows(views, texts[c], supports.get(c))],
+        [row for c in (first, second) for row in _pair_rows(views, texts[c], supports[c], first)],
+        [
+            *_without_texts(views, classes, texts[first], supports[first], second),
+            *_without_crops(views, classes, supports[first], first, second),
+        ],
+    )
+
+
+def _unit(vector: Floats) -> Floats:
+    """A vector, or the rows of a matrix, at length 1."""
+    return np.asarray(vector / np.linalg.norm(vector, axis=-1, keepdims=True))
+
+
+def _pair_supports(views: Views, first: ClassTexts, second: ClassTexts) -> dict[int, Floats]:
+    """What each pair adds to the margin, `(crops, descriptions)` by class: both sum to it."""
+    size = np.linalg.norm(views.total)
+    supports = {}
+    for mine, other, sign in ((first, second, 1), (second, first, -1)):
+        similarity = views.crops @ mine.embeddings.T / np.linalg.norm(mine.total)
+        rival = views.crops @ _unit(other.total)
+        joint = views.weights[:, None] * mine.weights
+        supports[mine.class_id] = sign * joint * (similarity - rival[:, None]) / size
+    return supports
+
+
+def _text_rows(views: Views, texts: ClassTexts, support: Floats | None) -> Rows:
+    similarity = views.crops @ texts.embeddings.T
+    whole = texts.embeddings @ views.whole
+    weighted = texts.embeddings @ _unit(views.total)
+    return [
+        {
+            "image_digest": views.image_digest,
+            "class_id": texts.class_id,
+            "position": position,
+            "text_weight": float(texts.weights[j]),
+            "whole_similarity": float(whole[j]),
+            "weighted_similarity": float(weighted[j]),
+            "best_similarity": float(similarity[:, j].max()),
+            "best_crop_index": int(similarity[:, j].argmax()) + 1,
+            "support": None if support is None else float(support[:, j].sum()),
+        }
+        for j, position in enumerate(texts.positions)
+    ]
+
+
+def _pair_rows(views: Views, texts: ClassTexts, support: Floats, first: int) -> Rows:
+    """The pairs that speak most for the class: for the second those that lower the margin most.
+
+    A description and a crop are named once each, so that what is shown is not one pair in variants.
+    """
+    sign = 1 if texts.class_id == first else -1
+    rows: Rows = []
+    seen: tuple[set[int], set[int]] = (set(), set())
+    for flat in np.argsort(-sign * support, axis=None, kind="stable"):
+        i, j = (int(k) for k in np.unravel_index(flat, support.shape))
+        if i in seen[0] or j in seen[1]:
+            continue
+        seen[0].add(i)
+        seen[1].add(j)
+        rows.append(
+            {
+                "image_digest": views.image_digest,
+                "class_id": texts.class_id,
+                "rank": len(rows) + 1,
+                "position": texts.positions[j],
+                "crop_index": i + 1,
+                "similarity": float(views.crops[i] @ texts.embeddings[j]),
+                "text_weight": float(texts.weights[j]),
+                "crop_weight": float(views.weights[i]),
+                "support": float(support[i, j]),
+            }
+        )
+        if len(rows) == PAIRS:
+            break
+    return rows
+
+
+def _without_texts(
+    views: Views, classes: Floats, texts: ClassTexts, support: Floats, second: int
+) -> Rows:
+    """The answer without each description of the predicted class, and without the best so far.
+
+    The weights of the others keep their proportions, so that a softmax over them is the same sum.
+    """
+    parts = texts.weights[:, None] * texts.embeddings
+    image = _unit(views.total)
+    order = np.argsort(-support.sum(axis=0), kind="stable")
+    rows: Rows = []
+    left = texts.total
+    for step, j in enumerate(order, start=1):
+        left = left - parts[j] if step < len(order) else np.zeros_like(left)  # nothing is left
+        without = texts.total - parts[j] if len(order) > 1 else left
+        alone, together = (
+            _answer(_replaced(classes, texts.class_id, vector) @ image, texts.class_id, second)
+            for vector in (without, left)
+        )
+        rows.append(
+            {
+                "image_digest": views.image_digest,
+                "removed": "description",
+                "step": step,
+                "index": texts.positions[j],
+                **alone._asdict(),
+                "class_id_together": together.class_id,
+                "margin_together": together.margin,
+            }
+        )
+    return rows
+
+
+def _without_crops(views: Views, classes: Floats, support: Floats, first: int, second: int) -> Rows:
+    """The answer without each crop, and without the best so far."""
+    parts = views.weights[:, None] * views.crops
+    order = np.argsort(-support.sum(axis=1), kind="stable")
+    rows: Rows = []
+    left = views.total
+    for step, i in enumerate(order, start=1):
+        left = left - parts[i] if step < len(order) else np.zeros_like(left)
+        without = views.total - parts[i] if len(order) > 1 else left
+        alone, together = (
+            _answer(classes @ (_unit(vector) if vector.any() else vector), first, second)
+            for vector in (without, left)
+        )
+        rows.append(
+            {
+                "image_digest": views.image_digest,
+                "removed": "crop",
+                "step": step,
+                "index": int(i) + 1,
+                **alone._asdict(),
+                "class_id_together": together.class_id,
+                "margin_together": together.margin,
+            }
+        )
+    return rows
+
+
+class _Answer(NamedTuple):
+    class_id: int
+    margin: float
+
+
+def _answer(scores: Floats, first: int, second: int) -> _Answer:
+    """The class that wins, and by how much `first` still leads `second`."""
+    return _Answer(int(np.argmax(scores)), float(scores[first] - scores[second]))
+
+
+def _replaced(classes: Floats, class_id: int, vector: Floats) -> Floats:
+    """The class vectors with another, normalised, in one class's place; zero stays zero."""
+    changed = classes.copy()
+    changed[class_id] = _unit(vector) if vector.any() else vector
+    return changed

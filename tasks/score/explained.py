@@ -1,0 +1,104 @@
+"""The images to explain, and their embeddings, texts and weights from stored tables."""
+
+from collections.abc import Iterator
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from pyarrow.dataset import dataset
+
+from tasks.score.explain import ClassTexts, Explanation, Floats, Views, explain
+from tasks.score.summarise import SQL, register
+from tasks.score.weights import softmax_weights
+from tasks.store.embeddings import embedding_matrix
+from tasks.store.schemas import schema
+from tasks.store.tables import Store, TableRef
+
+EXPLANATION_TABLES = Explanation._fields
+# The method that is explained.
+METHOD = "wca"
+
+
+def explanation_tables(
+    store: Store,
+    inputs: dict[str, list[TableRef]],
+    count: int,
+    image_exponent: float | None,
+    text_exponent: float | None,
+) -> dict[str, pa.Table]:
+    """The tables of `EXPLANATION_TABLES` for `count` images, by name.
+
+    inputs: the stored `images`, `predictions`, `crops`, `class_vectors`, `descriptions` and
+    `text_embeddings` of a run that scored `wca`.
+    """
+    labels = _chosen(store, inputs, count)
+    vectors = store.read(inputs["class_vectors"][0]).filter(pc.field("method") == METHOD)
+    classes = embedding_matrix(vectors["embedding"]).astype(np.float64)
+    texts = _class_texts(store, inputs, text_exponent)
+    rows: dict[str, list[dict[str, object]]] = {name: [] for name in EXPLANATION_TABLES}
+    by_digest = {
+        views.image_digest: views
+        for views in _views(store, inputs["crops"], list(labels), image_exponent)
+    }
+    for digest, label in labels.items():  # in the order in which they were chosen
+        made = explain(by_digest[digest], classes, texts, label)
+        for name in EXPLANATION_TABLES:
+            rows[name] += getattr(made, name)
+    return {name: pa.Table.from_pylist(rows[name], schema(name)) for name in EXPLANATION_TABLES}
+
+
+def _chosen(store: Store, inputs: dict[str, list[TableRef]], count: int) -> dict[str, int | None]:
+    """Image digest to label, in the order in which the images are shown."""
+    with duckdb.connect() as connection:
+        for name in ("images", "predictions"):
+            register(connection, store, name, inputs[name])
+        query = (SQL / "explained_images.sql").read_text(encoding="utf-8")
+        return dict(connection.sql(query, params={"count": count}).fetchall())
+
+
+def _class_texts(
+    store: Store, inputs: dict[str, list[TableRef]], exponent: float | None
+) -> dict[int, ClassTexts]:
+    """Each class's descriptions with their weights."""
+    embedded = pa.concat_tables([store.read(ref) for ref in inputs["text_embeddings"]])
+    matrix = embedding_matrix(embedded["embedding"]).astype(np.float64)
+    row_of = {text: i for i, text in enumerate(embedded["text"].to_pylist())}
+    labels: dict[int, Floats] = {}
+    found: dict[int, list[tuple[int, int]]] = {}
+    for row in store.read(inputs["descriptions"][0]).to_pylist():
+        if row["kind"] == "label":
+            labels[row["class_id"]] = matrix[row_of[row["text"]]]
+        elif row["kind"] == "description":
+            place = (row["position"], row_of[row["text"]])
+            found.setdefault(row["class_id"], []).append(place)
+    texts = {}
+    for class_id, places in found.items():
+        embeddings = matrix[[i for _, i in places]]
+        weights = _softmax(embeddings @ labels[class_id], exponent)
+        texts[class_id] = ClassTexts(class_id, [p for p, _ in places], embeddings, weights)
+    return texts
+
+
+def _views(
+    store: Store, shards: list[TableRef], digests: list[str], exponent: float | None
+) -> Iterator[Views]:
+    """The whole and the weighted crops of some images."""
+    rows = dataset([store.path(ref) for ref in shards], format="parquet").to_table(
+        columns=["image_digest", "crop_index", "embedding"],
+        filter=pc.field("image_digest").isin(digests),
+    )
+    rows = rows.sort_by([("image_digest", "ascending"), ("crop_index", "ascending")])
+    matrix = embedding_matrix(rows["embedding"]).astype(np.float64)
+    found = np.array(rows["image_digest"].to_pylist())
+    for digest in dict.fromkeys(found.tolist()):
+        whole, *crops = matrix[found == digest]
+        stacked = np.stack(crops)
+        yield Views(digest, whole, stacked, _softmax(stacked @ whole, exponent))
+
+
+def _softmax(similarity: Floats, exponent: float | None) -> Floats:
+    """The weights that scores are made with."""
+    weights: Floats = softmax_weights(torch.from_numpy(similarity), exponent).numpy()
+    return weights

@@ -1,0 +1,25 @@
+-- Which images are explained: in turns those that only WCA gets right, only CLIP, neither, both, so
+-- that a few show every outcome; within each in the order of digests, which is as good as drawn.
+-- Reads predictions, images. Parameter: count.
+WITH first AS (
+  SELECT i.image_digest,
+         min(i.class_id) AS label,
+         bool_or(p.class_id = i.class_id) FILTER (p.method = 'wca') AS is_wca_right,
+         bool_or(p.class_id = i.class_id) FILTER (p.method = 'clip') AS is_clip_right
+  FROM predictions AS p
+  JOIN images AS i USING (image_digest)
+  WHERE p.rank = 1 AND p.run_index = 0
+  GROUP BY i.image_digest
+),
+grouped AS (
+  SELECT image_digest, label,
+         CASE WHEN is_wca_right AND NOT is_clip_right THEN 0
+              WHEN is_clip_right AND NOT is_wca_right THEN 1
+              WHEN NOT is_wca_right THEN 2
+              ELSE 3 END AS outcome
+  FROM first
+)
+SELECT image_digest, label
+FROM grouped
+ORDER BY row_number() OVER (PARTITION BY outcome ORDER BY image_digest), outcome
+LIMIT $count

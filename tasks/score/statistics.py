@@ -1,0 +1,181 @@
+"""What a reviewer asks of the results: spreads, paired tests, calibration."""
+
+from itertools import combinations
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from tasks.score.bootstrap import Floats, resample, spread
+from tasks.score.methods import METHODS
+from tasks.score.significance import holm, mcnemar
+from tasks.score.summarise import SQL, Z_95, register
+from tasks.store.schemas import schema
+from tasks.store.tables import Store, TableRef
+
+STATISTICS_TABLES = ("intervals", "comparisons", "calibration")
+MEASURES = ("top1", "top5", "macro_top1")
+# Fewer predictions than this in a bin of the calibration say nothing.
+LEAST_IN_A_BIN = 10
+
+
+class Hits(NamedTuple):
+    """In how many runs each method is right: images by class, methods in the table's order.
+
+    first, five: whole numbers `(methods, images)`; runs: `(methods,)`; class_starts: where each
+    class that has images begins.
+    """
+
+    methods: list[str]
+    first: Floats
+    five: Floats
+    runs: Floats
+    class_starts: list[int]
+
+    @property
+    def image_count(self) -> int:
+        """Labelled images scored."""
+        return int(self.first.shape[1])
+
+
+def statistics_tables(
+    store: Store, inputs: dict[str, list[TableRef]], seed: int, resamples: int
+) -> dict[str, pa.Table]:
+    """The tables of `STATISTICS_TABLES`, by name; without rows where no image has a label.
+
+    inputs: the stored `images` and `predictions` of a run.
+    """
+    with duckdb.connect() as connection:
+        for name, refs in inputs.items():
+            register(connection, store, name, refs)
+        by_image = _ask(connection, "image_hits")
+        if not by_image.num_rows:
+            return {name: schema(name).empty_table() for name in STATISTICS_TABLES}
+        hits = _image_hits(by_image)
+        sigmas = run_sigmas(_ask(connection, "run_hits"))
+        bins = max(1, min(10, hits.image_count // LEAST_IN_A_BIN))
+        calibration = _ask(connection, "calibration", {"bins": bins, "z": Z_95})
+    drawn = resample(lambda counts: figures(hits, counts), hits.image_count, seed, resamples)
+    drawn = drawn.reshape(len(MEASURES), len(hits.methods), -1)
+    observed = figures(hits, np.ones((1, hits.image_count))).reshape(drawn.shape[:2])
+    rows = {
+        "intervals": _interval_rows(hits, observed, drawn, sigmas),
+        "comparisons": _comparison_rows(hits, observed[0], drawn[0]),
+    }
+    tables = {name: pa.Table.from_pylist(r, schema(name)) for name, r in rows.items()}
+    return {**tables, "calibration": calibration.cast(schema("calibration"))}
+
+
+def figures(hits: Hits, counts: Floats) -> Floats:
+    """top1, top5 and macro_top1 of every method: `(3 x methods, draws)`.
+
+    counts: `(draws, images)`, how often each image is taken, as many in all as there are images.
+    macro_top1 is the mean over classes of top1 in the class, without classes that no draw took.
+    Sums are of whole numbers, so exact in any order.
+    """
+    scale = hits.runs[:, None] * hits.image_count
+    plain = [sums @ counts.T / scale for sums in (hits.first, hits.five)]
+    taken = np.add.reduceat(counts, hits.class_starts, axis=1)  # (draws, classes)
+    macro = []
+    for right, runs in zip(hits.first, hits.runs, strict=True):
+        by_class = np.add.reduceat(counts * right, hits.class_starts, axis=1)
+        shares = np.divide(by_class, taken * runs, out=np.zeros_like(taken), where=taken > 0)
+        macro.append(shares.sum(axis=1) / (taken > 0).sum(axis=1))
+    return np.concatenate([*plain, np.stack(macro)])
+
+
+def run_sigmas(run_hits: pa.Table) -> dict[tuple[str, str], float]:
+    """Population standard deviation over runs, by measure and method."""
+    frame = {name: np.array(run_hits[name].to_pylist()) for name in run_hits.column_names}
+    sigmas = {}
+    for method in dict.fromkeys(frame["method"]):
+        mine = {name: column[frame["method"] == method] for name, column in frame.items()}
+        runs = len(set(mine["run_index"]))  # rows are ordered by run, then class
+        counts, first, five = (
+            mine[name].reshape(runs, -1) for name in ("image_count", "first_count", "five_count")
+        )
+        per_run = (
+            first.sum(1) / counts.sum(1),
+            five.sum(1) / counts.sum(1),
+            (first / counts).mean(1),
+        )
+        for measure, values in zip(MEASURES, per_run, strict=True):
+            sigmas[measure, str(method)] = float(values.std())
+    return sigmas
+
+
+def _interval_rows(
+    hits: Hits, observed: Floats, drawn: Floats, sigmas: dict[tuple[str, str], float]
+) -> list[dict[str, object]]:
+    ends = spread(drawn)
+    return [
+        {
+            "method": method,
+            "measure": measure,
+            "value": float(observed[i, j]),
+            "run_count": int(hits.runs[j]),
+            "run_sigma": sigmas[measure, method],
+            "image_count": hits.image_count,
+            "image_sigma": float(ends.sigma[i, j]),
+            "low": float(ends.low[i, j]),
+            "high": float(ends.high[i, j]),
+            "resample_count": drawn.shape[-1],
+        }
+        for j, method in enumerate(hits.methods)
+        for i, measure in enumerate(MEASURES)
+    ]
+
+
+def _comparison_rows(hits: Hits, top1: Floats, drawn: Floats) -> list[dict[str, object]]:
+    """Every pair of methods, the one that comes first in the results table as the baseline."""
+    rows: list[dict[str, object]] = []
+    is_right = 2 * hits.first > hits.runs[:, None]
+    for j, baseline in enumerate(hits.methods):
+        others = [k for i, k in combinations(range(len(hits.methods)), 2) if i == j]
+        tests = []
+        for k in others:
+            only, baseline_only = is_right[k] & ~is_right[j], is_right[j] & ~is_right[k]
+            ends = spread(drawn[k] - drawn[j])
+            test = mcnemar(int(only.sum()), int(baseline_only.sum()))
+            tests.append(test.mid)
+            rows.append(
+                {
+                    "baseline_method": baseline,
+                    "method": hits.methods[k],
+                    "image_count": hits.image_count,
+                    "difference": float(top1[k] - top1[j]),
+                    "difference_low": float(ends.low),
+                    "difference_high": float(ends.high),
+                    "both_count": int((is_right[j] & is_right[k]).sum()),
+                    "method_only_count": int(only.sum()),
+                    "baseline_only_count": int(baseline_only.sum()),
+                    "neither_count": int((~is_right[j] & ~is_right[k]).sum()),
+                    "p_exact": test.exact,
+                    "p_mid": test.mid,
+                }
+            )
+        for row, corrected in zip(rows[-len(others) :] if others else [], holm(tests), strict=True):
+            row["p_holm"] = corrected
+    return rows
+
+
+def _image_hits(table: pa.Table) -> Hits:
+    columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
+    scored = set(columns["method"])
+    methods = [name for name in METHODS if name in scored]
+    rows = [np.flatnonzero(columns["method"] == name) for name in methods]
+    first, five, runs = (
+        np.array([columns[name][r] for r in rows], dtype=np.float64)
+        for name in ("first_count", "five_count", "run_count")
+    )
+    classes = columns["class_id"][rows[0]]
+    starts = np.flatnonzero(np.r_[True, classes[1:] != classes[:-1]])
+    return Hits(methods, first, five, runs[:, 0], starts.tolist())
+
+
+def _ask(
+    connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, object] | None = None
+) -> pa.Table:
+    query = (SQL / f"{name}.sql").read_text(encoding="utf-8")
+    return connection.sql(query, params=parameters).to_arrow_table()

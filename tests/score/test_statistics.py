@@ -1,0 +1,166 @@
+"""Spreads, paired tests and calibration against scipy, scikit-learn and cases worked by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import softmax
+from scipy.stats import binom, binomtest, false_discovery_control
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, top_k_accuracy_score
+
+from tasks.score.significance import holm, mcnemar
+from tasks.score.statistics import STATISTICS_TABLES, statistics_tables
+from tasks.store.tables import TableRef
+from tests.score.test_summarise import CLASSES, IMAGES, RUNS, World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def tables(world: World, **changes: list[TableRef]) -> dict[str, list[dict[str, object]]]:
+    inputs = {name: world.inputs[name] for name in ("images", "predictions")} | changes
+    made = statistics_tables(world.store, inputs, seed=0, resamples=1000)
+    return {name: table.to_pylist() for name, table in made.items()}
+
+
+def renamed(world: World, method: str, runs: int, digest: str) -> TableRef:
+    """The world's predictions of the first `runs` runs once more, as another method's."""
+    rows = [
+        {**row, "method": method}
+        for ref in world.inputs["predictions"]
+        for row in world.store.read(ref).to_pylist()
+        if row["run_index"] < runs
+    ]
+    return world.write("predictions", rows, digest)
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemar_equals_scipys_binomial_test(b: int, c: int) -> None:
+    test = mcnemar(b, c)
+    if b + c:
+        assert test.exact == pytest.approx(binomtest(b, b + c).pvalue)
+        # mid-p by its definition: tables less likely than this one, and half of those as likely
+        masses = binom.pmf(range(b + c + 1), b + c, 0.5)
+        alike = np.isclose(masses, masses[b], atol=0)
+        rarer = masses[(masses < masses[b]) & ~alike].sum()
+        assert test.mid == pytest.approx(rarer + masses[alike].sum() / 2)
+    assert test == mcnemar(c, b)
+    assert 0 < test.mid <= test.exact <= 1
+
+
+def test_mcnemar_by_hand() -> None:
+    assert mcnemar(0, 0) == (1.0, 1.0)
+    assert mcnemar(0, 1) == pytest.approx((1.0, 0.5))
+    # Fagerland, Lydersen & Laake 2013, table 1: airway hyper-responsiveness, 1 and 7 of 21
+    assert mcnemar(1, 7) == pytest.approx((0.0703125, 0.0390625))
+
+
+def test_holm_by_hand() -> None:
+    # Holm 1979: multiply the smallest by m, the next by m - 1, never less than the one before
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_lies_between_no_correction_and_bonferroni(p: list[float]) -> None:
+    corrected = holm(p)
+    assert all(a <= b <= min(1, len(p) * a) + 1e-12 for a, b in zip(p, corrected, strict=True))
+    assert corrected[int(np.argmin(p))] == pytest.approx(min(1, len(p) * min(p)))
+    # never bolder than Benjamini and Hochberg's, which controls less
+    assert all(np.array(corrected) >= false_discovery_control(p) - 1e-12)
+
+
+def test_values_and_run_sigmas_equal_scikit_learn(world: World) -> None:
+    rows = {row["measure"]: row for row in tables(world)["intervals"]}
+    predicted = world.scores.argmax(2)
+    labels = range(CLASSES)
+    expected = {
+        "top1": [accuracy_score(world.labels, run) for run in predicted],
+        "top5": [top_k_accuracy_score(world.labels, s, k=5, labels=labels) for s in world.scores],
+        "macro_top1": [balanced_accuracy_score(world.labels, run) for run in predicted],
+    }
+    for measure, values in expected.items():
+        assert rows[measure]["value"] == pytest.approx(np.mean(values))
+        assert rows[measure]["run_sigma"] == pytest.approx(np.std(values))
+        assert rows[measure]["run_count"] == RUNS
+
+
+def test_the_bootstrap_of_top1_agrees_with_theory(world: World) -> None:
+    one = renamed(world, "wca", 1, "c")
+    row = next(r for r in tables(world, predictions=[one])["intervals"] if r["measure"] == "top1")
+    share = float(row["value"])
+    assert row["image_sigma"] == pytest.approx(np.sqrt(share * (1 - share) / IMAGES), rel=0.1)
+    assert row["low"] == pytest.approx(binom.ppf(0.025, IMAGES, share) / IMAGES, abs=1.5 / IMAGES)
+    assert row["high"] == pytest.approx(binom.ppf(0.975, IMAGES, share) / IMAGES, abs=1.5 / IMAGES)
+    assert row["run_sigma"] == 0
+
+
+def test_the_macro_bootstrap_equals_a_plain_one(world: World) -> None:
+    row = next(r for r in tables(world)["intervals"] if r["measure"] == "macro_top1")
+    rng = np.random.default_rng(1)
+    predicted = world.scores.argmax(2)
+    drawn = []
+    for _ in range(1000):
+        taken = rng.integers(0, IMAGES, IMAGES)
+        right = predicted[:, taken] == world.labels[taken]
+        present = np.unique(world.labels[taken])
+        drawn.append(np.mean([right[:, world.labels[taken] == c].mean() for c in present]))
+    assert row["image_sigma"] == pytest.approx(np.std(drawn), rel=0.15)
+    assert (row["low"], row["high"]) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.03)
+
+
+def test_two_methods_are_compared_image_by_image(world: World) -> None:
+    clip = renamed(world, "clip", 1, "d")
+    (row,) = tables(world, predictions=[*world.inputs["predictions"], clip])["comparisons"]
+    hits = world.scores.argmax(2) == world.labels
+    w, c = hits.mean(0) > 0.5, hits[0]
+    assert (row["baseline_method"], row["method"]) == ("clip", "wca")
+    assert row["difference"] == pytest.approx(hits.mean() - hits[0].mean())
+    counts = [row[f"{w}_count"] for w in ("both", "method_only", "baseline_only", "neither")]
+    assert counts == [
+        int(sum(w & c)), int(sum(w & ~c)), int(sum(~w & c)), int(sum(~w & ~c)),
+    ]  # fmt: skip
+    assert row["p_exact"] == mcnemar(counts[1], counts[2]).exact
+    assert row["p_holm"] == row["p_mid"]  # one test needs no correction
+    assert row["difference_low"] < row["difference"] < row["difference_high"]
+
+
+def test_methods_that_never_differ(world: World) -> None:
+    twins = [renamed(world, "clip", 1, "e"), renamed(world, "cupl", 1, "f")]
+    (row,) = tables(world, predictions=twins)["comparisons"]
+    assert (row["method_only_count"], row["baseline_only_count"]) == (0, 0)
+    assert (row["p_exact"], row["p_mid"], row["p_holm"]) == (1, 1, 1)
+    assert (row["difference_low"], row["difference"], row["difference_high"]) == (0, 0, 0)
+
+
+def test_calibration_equals_scikit_learn(world: World) -> None:
+    rows = [
+        {**row, "score": row["score"] / 100}  # so that confidence is not always 1
+        for row in world.store.read(renamed(world, "wca", 1, "c")).to_pylist()
+    ]
+    rows = tables(world, predictions=[world.write("predictions", rows, "d")])["calibration"]
+    best = -np.sort(-world.scores[0], axis=1)[:, :5]
+    confidence = softmax(best, axis=1)[:, 0]
+    right = world.scores[0].argmax(1) == world.labels
+    top1, means = calibration_curve(right, confidence, n_bins=IMAGES // 10, strategy="quantile")
+    assert [row["top1"] for row in rows] == pytest.approx(top1)
+    assert [row["confidence"] for row in rows] == pytest.approx(means, abs=1e-6)
+    assert [row["prediction_count"] for row in rows] == [10] * 4
+    for row in rows:
+        interval = binomtest(round(10 * row["top1"]), 10).proportion_ci(0.95, "wilson")
+        assert (row["top1_low"], row["top1_high"]) == pytest.approx((interval.low, interval.high))
+
+
+def test_the_same_seed_makes_the_same_tables_and_labels_are_needed(world: World) -> None:
+    assert tables(world) == tables(world)
+    unlabelled = [
+        {**row, "class_id": None} for row in world.store.read(world.inputs["images"][0]).to_pylist()
+    ]
+    nothing = tables(world, images=[world.write("images", unlabelled, "h")])
+    assert nothing == {name: [] for name in STATISTICS_TABLES}
