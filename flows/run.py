@@ -10,6 +10,7 @@ from flows.describe import write_descriptions, writing_parameters
 from flows.insights import Scored, insights
 from flows.stages import Stages
 from flows.texts import text_sources
+from tasks.datasets.index import IndexedDataset
 from tasks.datasets.sources import Dataset
 from tasks.embed.identity import EncoderIdentity
 from tasks.embed.sources import resolve_encoder
@@ -38,14 +39,18 @@ class RunSummary(BaseModel):
     snapshot: Path
     tables: tuple[TableRef, ...]
     stages: tuple[StageTiming, ...]
+    indexed: IndexedDataset
+    report: Path | None = None
 
     def refs(self, table: str) -> list[TableRef]:
         """The run's tables of one kind."""
         return [ref for ref in self.tables if ref.table == table]
 
 
-def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSummary:
-    """Describe, embed, score and record: the body of every flow."""
+def run_stages(
+    flow_name: str, settings: Settings, dataset: Dataset, command: str = ""
+) -> RunSummary:
+    """Describe, embed, score and record: the body of every flow; `command` repeats it."""
     if settings.alpha > settings.beta:
         raise InputError(f"alpha {settings.alpha} must not be greater than beta {settings.beta}.")
     sources = text_sources(settings, dataset)
@@ -85,6 +90,7 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
             **_deciding(settings),
             **(writing_parameters(writing, settings) if writing else {}),
         },
+        command=command,
         image_count=results.image_count,
         rejected_count=results.rejected_count,
         tables=(
@@ -115,6 +121,7 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
         snapshot=publish(store),
         tables=manifest.tables,
         stages=tuple(stages.runner.timings),
+        indexed=indexed,
     )
 
 

@@ -115,4 +115,6 @@ def places(summary: RunSummary | DescribeSummary, main_table: str = "accuracy") 
     console.print(f"Run      {summary.run_id}")
     console.print(f"Tables   {summary.store_root}", soft_wrap=True)
     console.print(f"Snapshot {summary.snapshot}", soft_wrap=True)
+    if isinstance(summary, RunSummary) and summary.report:
+        console.print(f"Report   {summary.report}", soft_wrap=True)
     console.print(f'Ask it: wca sql "FROM {main_table}"')

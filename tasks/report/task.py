@@ -1,13 +1,18 @@
-"""Artifacts in the Prefect UI."""
+"""Artifacts in the Prefect UI, and the page of a run."""
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
+from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from tasks.datasets.index import IndexedDataset
 from tasks.report.answers import answer_summary
 from tasks.report.table import accuracy_rows, markdown_table
-from tasks.store.tables import Store, TableRef
+from tasks.store.snapshot import snapshot_path
+from tasks.store.tables import Store, TableRef, atomic_path
+from tasks.store.task import worth_retrying
 
 
 def publish_accuracy(
@@ -28,6 +33,30 @@ def publish_answers(store_root: str, answers: TableRef, dataset_name: str) -> No
         key=_key("descriptions", dataset_name),
         description=f"Answers of the language model on {dataset_name}",
     )
+
+
+@task(
+    name="write-report",
+    # never cached: a page takes seconds, and is made of tables that may have been made again
+    persist_result=False,
+    result_serializer="json",
+    retries=2,
+    retry_delay_seconds=[1, 10],
+    retry_condition_fn=worth_retrying,
+)
+def write_report(
+    store_root: str, run_id: str, dataset: IndexedDataset, titles: Mapping[str, str]
+) -> Path:
+    """Write `<store>/runs/<run_id>/report.html` from the snapshot and the data set's images."""
+    from tasks.report.images import image_opener
+    from tasks.report.page import render
+
+    store = Store.at(store_root)
+    page = render(snapshot_path(store), run_id, titles, image_opener(dataset))
+    target = store.root / "runs" / run_id / "report.html"
+    with atomic_path(target) as partial:
+        partial.write_text(page, encoding="utf-8")
+    return target
 
 
 def _key(kind: str, dataset_name: str) -> str:

@@ -36,13 +36,15 @@ class RunManifest(BaseModel):
     rejected_count: int = 0
     tables: tuple[TableRef, ...]
     versions: dict[str, str] = {}
+    command: str = ""
     finished_at: str = ""
     duration_sec: float = 0.0
 
     @property
     def run_id(self) -> str:
         """Digest of everything that decides the run's numbers: not of when, where or how fast."""
-        facts = self.model_dump(mode="json", exclude={"versions", "finished_at", "duration_sec"})
+        other = {"versions", "command", "finished_at", "duration_sec"}
+        facts = self.model_dump(mode="json", exclude=other)
         return digest_of(["run", facts])[:NAME_DIGITS]
 
 

@@ -338,6 +338,7 @@ SNAPSHOT_TABLES: dict[str, Table] = {
             Column("parameters", STRING, "JSON: every parameter that decides the numbers."),
             Column("encoder", STRING, "JSON: the encoder's whole identity."),
             Column("versions", STRING, "JSON: versions of the libraries at the first execution."),
+            Column("command", STRING, "The command that repeats it."),
             Column("first_finished_at", STRING, "When it first finished (ISO 8601, UTC)."),
             Column("last_finished_at", STRING, "When it was last repeated (ISO 8601, UTC)."),
             Column("first_duration_sec", DOUBLE, "Seconds the first execution took."),
@@ -393,7 +394,8 @@ tables are copied into it, large ones are views of the Parquet files, and each o
 with `wca sql "..."`, DuckDB's own command line or `duckdb.connect(path, read_only=True)`.
 
 Beside the tables below the snapshot has three views: `image_predictions` (predictions with names
-and `is_correct`), `description_weights` and `crop_weights` (how much each text and crop counts).
+and `is_correct`), `description_weights` and `crop_weights` (how much each text and crop counts),
+and the functions `wilson_low(share, n)` and `wilson_high(share, n)`, ends of a 95 % interval.
 The classes of an image under WCA can be recomputed from scratch with `tasks/score/sql/wca.sql`.
 
 This page is made from `tasks/store/schemas.py` by `make docs`."""

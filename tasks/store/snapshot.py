@@ -118,6 +118,7 @@ def _run_row(manifest: RunManifest, executions: list[Execution]) -> dict[str, ob
         "parameters": json.dumps(manifest.parameters, ensure_ascii=False),
         "encoder": json.dumps(manifest.encoder, ensure_ascii=False),
         "versions": json.dumps(manifest.versions),
+        "command": manifest.command,
         "first_finished_at": manifest.finished_at,
         "last_finished_at": max([manifest.finished_at, *(e.finished_at for e in executions)]),
         "first_duration_sec": manifest.duration_sec,

@@ -1,0 +1,52 @@
+"""The questions a report asks of the snapshot: what stands on the page is what they answer."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+_FOLDER = Path(__file__).parent / "sql" / "page"
+# The method a page looks at closely: the first of these that was scored.
+PREFERRED = ("wca", "wca_refined", "wca_paper", "cupl", "clip_d", "clip_e", "waffle", "clip")
+BASELINE = "clip"
+
+Row = dict[str, Any]
+
+
+class Answered(NamedTuple):
+    """A query, ready to be pasted into `wca sql`, and its rows."""
+
+    sql: str
+    rows: list[Row]
+
+
+class Queries:
+    """Asks about one run; names in the queries are replaced by literals, to be read and pasted."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, run_id: str, methods: Sequence[str]
+    ) -> None:
+        if not all(re.fullmatch(r"\w+", word) for word in (run_id, *methods)):
+            raise ValueError(f"not a run or methods: {run_id!r}, {methods!r}")
+        self.connection = connection
+        self.run_id = run_id
+        scored = connection.execute(
+            "SELECT DISTINCT method FROM class_vectors WHERE run_id = ?", [run_id]
+        ).fetchall()
+        names = {name for (name,) in scored}
+        self.methods = [name for name in methods if name in names]
+        self.method = next(name for name in PREFERRED if name in names)
+
+    def ask(self, name: str) -> Answered:
+        """The answer to the query in `sql/page/<name>.sql`."""
+        literals = {
+            "run_id": f"'{self.run_id}'",
+            "method": f"'{self.method}'",
+            "methods": f"{self.methods}",
+            "baseline": f"'{BASELINE}'",
+        }
+        text = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8").strip()
+        sql = re.sub(r"\$(\w+)", lambda match: literals[match[1]], text)
+        return Answered(sql, self.connection.sql(sql).to_arrow_table().to_pylist())

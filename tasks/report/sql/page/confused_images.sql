@@ -1,0 +1,8 @@
+-- the first images of each pair, in the first run
+SELECT i.class_id, p.class_id AS predicted_class_id, i.image_name, i.image_digest, p.score
+FROM predictions AS p
+JOIN images AS i USING (run_id, image_digest)
+WHERE p.run_id = $run_id AND p.method = $method AND p.run_index = 0 AND p.rank = 1
+  AND p.class_id <> i.class_id
+QUALIFY row_number() OVER (PARTITION BY i.class_id, p.class_id ORDER BY i.image_id) <= 4
+ORDER BY i.class_id, p.class_id, i.image_id

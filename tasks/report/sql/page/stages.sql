@@ -1,0 +1,5 @@
+-- the first time that the run was executed
+SELECT stage, duration_sec, table_count, reused_count
+FROM executions
+WHERE run_id = $run_id
+QUALIFY rank() OVER (ORDER BY finished_at, flow_run_id) = 1
