@@ -129,8 +129,10 @@ def _confused(queries: Queries, thumbnails: Thumbnails) -> list[Confused]:
         names = {key: pair[key] for key in ("class_name", "predicted_class_name")}
         rows = images.get((pair["class_id"], pair["predicted_class_id"]), [])
         small = [thumbnails.of({**row, **names, "is_correct": False}) for row in rows]
-        shown_images = [t for t in small if t is not None]
-        found.append(Confused(**names, image_count=pair["image_count"], thumbnails=shown_images))
+        if images_shown := [t for t in small if t is not None]:
+            found.append(
+                Confused(**names, image_count=pair["image_count"], thumbnails=images_shown)
+            )
     return found
 
 

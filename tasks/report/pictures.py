@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 _CIVIDIS = ("00224e", "123570", "3b496c", "575d6d", "707173", "8a8678", "a59c74", "c3b369",
             "e1cc55", "fee838")  # fmt: skip
 _STOPS = np.array([[int(c[i : i + 2], 16) for i in (0, 2, 4)] for c in _CIVIDIS], dtype=float)
+# Average crops added everywhere, so that one crop in a corner does not make the map.
+STEADYING = 4
 
 
 class Mark(NamedTuple):
@@ -69,7 +71,8 @@ def heat_map(
         columns = slice(round(left * factor), round((left + side) * factor))
         total[rows, columns] += weight
         count[rows, columns] += 1
-    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    prior = STEADYING * float(np.mean(weights))
+    mean = np.where(count > 0, (total + prior) / (count + STEADYING), np.nan)
     low, high = np.nanmin(mean), np.nanmax(mean)
     level = (mean - low) / (high - low) if high > low else np.full_like(mean, 0.5)
     steps = np.nan_to_num(level) * (len(_STOPS) - 1)
@@ -90,10 +93,11 @@ def marked(image: Image.Image, marks: Sequence[Mark], most: int) -> Image.Image:
     for i, mark in enumerate(marks):
         left, top = mark.left_px * factor, mark.top_px * factor
         right, bottom = left + mark.side_px * factor - 1, top + mark.side_px * factor - 1
-        for width, colour in ((5, "white"), (2, "#111111")):
+        for width, colour in ((4, "white"), (2, "#111111")):
             _frame(draw, (left, top, right, bottom), width, colour, mark.is_dashed)
-        # names step down the left edge, so that frames that nearly agree keep theirs apart
-        x, y = left + 4, min(top + 4 + 22 * (i % 3), bottom - 22)
+        # names step down an edge, so that frames that nearly agree keep theirs apart
+        x = right - 23 if mark.is_dashed else left + 4
+        y = min(top + 4 + 22 * (i % 3), bottom - 22)
         draw.rectangle((x, y, x + 19, y + 19), fill="#111111", outline="white")
         draw.text((x + 10, y + 10), mark.name, font=font, fill="white", anchor="mm")
     return small

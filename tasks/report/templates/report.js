@@ -10,7 +10,7 @@ function theme(width, isDark) {
     background: "transparent", font, view: { stroke: null },
     axis: { labelColor: ink, titleColor: soft, gridColor: line, domainColor: soft, tickColor: soft, labelFontSize: 11.5, titleFontSize: 11.5, titleFontWeight: 500, titleLimit: Math.max(200, width - 40) },
     axisY: { labelLimit: Math.max(90, Math.min(300, width * 0.52)) },
-    legend: { labelColor: ink, titleColor: soft, labelFontSize: 12, columns: width < 420 ? 1 : 2 },
+    legend: { labelColor: ink, titleColor: soft, labelFontSize: 12, columns: width < 520 ? 1 : 2 },
   };
 }
 

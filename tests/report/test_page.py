@@ -1,0 +1,122 @@
+"""The page: every number is what the query beside it says, and no text is taken for code."""
+
+import html
+import json
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from flows.config import BenchmarkConfig
+from flows.run import RunSummary
+from tasks.report.cells import shown
+from tasks.report.images import image_opener
+from tasks.report.page import render
+from tasks.report.sections import COLUMNS
+from tasks.score.methods import method_titles
+from tests.report.conftest import BREAKOUT, CLASSES, LONG, RIGHT_TO_LEFT, SCRIPT
+
+
+@pytest.fixture(scope="module")
+def page(hostile: RunSummary) -> str:
+    assert hostile.report is not None
+    return hostile.report.read_text(encoding="utf-8")
+
+
+def parts(page: str) -> dict[str, tuple[str, list[list[tuple[str, str]]]]]:
+    """Each table of the page: its query, and of each cell the value and what is shown."""
+    found = {}
+    pattern = r'<div class="part" id="part-(\w+)">(.*?)<code>(.*?)</code>'
+    for name, body, sql in re.findall(pattern, page, re.DOTALL):
+        rows = re.findall(r"<tr>(<td.*?)</tr>", body, re.DOTALL)
+        cell = re.compile(
+            r'<td class="\w+" data-value="(.*?)".*?>(?:<div>)?(.*?)(?:</div>)?</td>', re.S
+        )
+        found[name] = (
+            html.unescape(sql),
+            [[(html.unescape(a), html.unescape(b)) for a, b in cell.findall(row)] for row in rows],
+        )
+    return found
+
+
+def test_every_number_is_what_the_query_beside_it_says(page: str, hostile: RunSummary) -> None:
+    found = parts(page)
+    expected = {"accuracy", "comparisons", "classes", "confusion", "calibration", "alignment",
+                "calibration_errors", "gains", "weights", "coverage", "rejected", "stages"}  # fmt: skip
+    assert expected <= set(found)
+    titles = method_titles()
+    with duckdb.connect(str(hostile.snapshot), read_only=True) as snapshot:
+        for name, (sql, rows) in found.items():
+            answer = snapshot.sql(sql).to_arrow_table().to_pylist()
+            assert len(rows) == len(answer) > 0, name
+            for cells, row in zip(rows, answer, strict=True):
+                for column, (value, text) in zip(COLUMNS[name], cells, strict=True):
+                    truth = row[column.name]
+                    assert value == ("" if truth is None else str(truth)), (name, column.name)
+                    assert text == ("" if truth is None else shown(truth, column.style, titles))
+
+
+def test_every_query_of_the_page_can_be_asked(page: str, hostile: RunSummary) -> None:
+    queries = [html.unescape(text) for text in re.findall(r"<code>(.*?)</code>", page, re.DOTALL)]
+    asked = [text for text in queries if not text.startswith("wca ")]
+    assert len(asked) > 15
+    with duckdb.connect(str(hostile.snapshot), read_only=True) as snapshot:
+        for text in asked:
+            assert snapshot.sql(text).to_arrow_table().num_rows > 0, text
+
+
+def test_hostile_texts_are_texts(page: str) -> None:
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    for text in (SCRIPT, BREAKOUT, RIGHT_TO_LEFT, LONG):
+        assert str(html.escape(text, quote=False)).replace('"', "&#34;") in page
+    assert len(parts(page)["classes"][1]) == 6
+    specs = re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    assert len(specs) > 20
+    for spec in specs:
+        json.loads(spec)
+        assert "<" not in spec
+
+
+def test_a_thousand_classes_make_a_page_of_less_than_3_mb(page: str, hostile: RunSummary) -> None:
+    assert hostile.class_count == CLASSES
+    assert len(page.encode()) < 3_000_000
+
+
+def test_the_page_points_nowhere(page: str) -> None:
+    body = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)  # the charts' runtime
+    assert re.findall(r"""(?:src|href)=["'](?!data:|#)""", body) == []
+    assert "url(" not in body
+    assert "default-src 'none'" in body
+
+
+def test_the_same_tables_make_the_same_bytes(page: str, hostile: RunSummary) -> None:
+    opener = image_opener(hostile.indexed)
+    again = render(hostile.snapshot, hostile.run_id, method_titles(), opener)
+    assert again == page
+
+
+def test_a_picture_that_is_gone_leaves_the_rest(hostile: RunSummary) -> None:
+    page = render(hostile.snapshot, hostile.run_id, method_titles(), lambda name, digest: None)
+    assert "The picture is not where it was." in page
+    assert parts(page).keys() >= {"accuracy", "confusion"}
+
+
+def test_the_command_on_the_page_repeats_the_run(
+    page: str, hostile: RunSummary, hostile_config: BenchmarkConfig
+) -> None:
+    import shlex
+
+    from flows.cli import app
+
+    command = re.search(r'<pre class="command".*?><code>(.*?)</code>', page, re.DOTALL)
+    assert command
+    words = shlex.split(html.unescape(command[1]))
+    assert words[:3] == ["wca", "benchmark", hostile_config.data]
+    _, bound, _ = app.parse_args(words[1:], exit_on_error=False)
+    given = bound.arguments["settings"].model_dump(exclude_unset=True)
+    config = BenchmarkConfig(
+        data=bound.arguments["data"], classnames=bound.arguments["classnames"], **given
+    )
+    assert config.model_copy(update={"store": hostile_config.store}) == hostile_config
