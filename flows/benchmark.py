@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows.command import command_line
 from flows.config import BenchmarkConfig
+from flows.insights import EXPLAINED
 from flows.run import RunSummary, run_stages
 from flows.runner import ONE_AT_A_TIME
 from tasks.datasets.sources import open_dataset
@@ -21,7 +22,7 @@ def benchmark(config: BenchmarkConfig) -> RunSummary:
     """Describe, embed, score and report a labelled data set."""
     dataset = open_dataset(config.data, config.classnames)
     command = command_line("benchmark", [config.data], config, {"data", "store"})
-    summary = run_stages("benchmark", config, dataset, command)
+    summary = run_stages("benchmark", config, dataset, command, EXPLAINED)
     titles = method_titles()
     publish_accuracy(summary.store_root, summary.refs("accuracy")[0], summary.dataset_name, titles)
     report = write_report(summary.store_root, summary.run_id, summary.indexed, titles)

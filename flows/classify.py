@@ -2,12 +2,18 @@
 
 from prefect import flow
 
+from flows.command import command_line
 from flows.config import ClassifyConfig
 from flows.run import RunSummary, run_stages
 from flows.runner import ONE_AT_A_TIME
 from tasks.datasets.sources import open_files
 from tasks.describe.generate import written_kinds
-from tasks.score.methods import METHODS
+from tasks.report.task import draw_explanations, write_report
+from tasks.score.methods import METHODS, method_titles
+from tasks.store.errors import InputError
+
+# Explained in one run: as many as a person looks at.
+MOST_EXPLAINED = 50
 
 
 @flow(
@@ -24,4 +30,16 @@ def classify(config: ClassifyConfig) -> RunSummary:
         config = config.model_copy(update={"methods": (best,)})
     if not any(METHODS[name].is_weighted for name in config.methods if name in METHODS):
         config = config.model_copy(update={"pool": 1})  # no crop would be looked at
-    return run_stages("classify", config, dataset)
+    if not config.explain:
+        return run_stages("classify", config, dataset)
+    if "wca" not in config.methods:
+        raise InputError(
+            "--explain needs the method wca and descriptions: name --descriptions FILE or --llm."
+        )
+    operands = [path.as_posix() for path in config.images]
+    command = command_line("classify", operands, config, {"images", "store"})
+    count = min(len(config.images), MOST_EXPLAINED)
+    summary = run_stages("classify", config, dataset, command, count)
+    place = (summary.store_root, summary.run_id, summary.indexed, method_titles())
+    pictures = draw_explanations(*place)
+    return summary.model_copy(update={"report": write_report(*place), "pictures": tuple(pictures)})

@@ -77,6 +77,8 @@ def classify(
 
     Example: wca classify *.jpg --classes birds.txt --descriptions birds.json
 
+    Example: wca classify bird.jpg --classes birds.txt --descriptions birds.json --explain
+
     Parameters
     ----------
     images
@@ -86,7 +88,7 @@ def classify(
 
     """
     from flows import classify as flow
-    from flows import show
+    from flows import show, show_explanations
     from tasks.datasets.class_names import read_class_names
 
     if not images:
@@ -95,7 +97,10 @@ def classify(
     if len(chosen) < 2:
         raise InputError("Name at least two classes: --classes cat,dog.")
     given = (settings or ClassifySettings()).model_dump(exclude_unset=True)
-    show.classify(flow.classify(ClassifyConfig(images=images, classes=chosen, **given)))
+    summary = flow.classify(ClassifyConfig(images=images, classes=chosen, **given))
+    show.classify(summary)
+    if summary.report:
+        show_explanations.explanations(summary)
 
 
 app.command(describe)

@@ -129,6 +129,11 @@ class ClassifySettings(Settings):
         Field(ge=0, le=1000, description="Runs; 0: one run over the whole pool, nothing drawn."),
     ] = 0
 
+    explain: Annotated[
+        bool,
+        Field(description="Say why, and write it as a page and pictures; needs descriptions."),
+    ] = False
+
 
 class ClassifyConfig(ClassifySettings):
     """Parameters of the classify flow."""

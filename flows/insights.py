@@ -65,7 +65,7 @@ def alignment(stages: Stages, scored: Scored) -> list[TableRef]:
     ]
 
 
-def explanations(stages: Stages, scored: Scored, count: int = EXPLAINED) -> list[TableRef]:
+def explanations(stages: Stages, scored: Scored, count: int) -> list[TableRef]:
     """Why some images are called what they are called under WCA."""
     settings = stages.settings
     recipe = Explanations(
@@ -83,9 +83,11 @@ def explanations(stages: Stages, scored: Scored, count: int = EXPLAINED) -> list
     return list(tables)
 
 
-def insights(stages: Stages, scored: Scored, methods: tuple[str, ...]) -> list[TableRef]:
-    """Everything that the texts of the run allow."""
-    tables = statistics(stages, scored)
-    if "wca" in methods:
-        tables += [*alignment(stages, scored), *explanations(stages, scored)]
+def insights(stages: Stages, scored: Scored, is_labelled: bool, explained: int) -> list[TableRef]:
+    """What the run's labels and texts allow; `explained` images, or none."""
+    tables = statistics(stages, scored) if is_labelled else []
+    if is_labelled and explained:
+        tables += alignment(stages, scored)
+    if explained:
+        tables += explanations(stages, scored, explained)
     return tables

@@ -41,6 +41,7 @@ class RunSummary(BaseModel):
     stages: tuple[StageTiming, ...]
     indexed: IndexedDataset
     report: Path | None = None
+    pictures: tuple[Path, ...] = ()
 
     def refs(self, table: str) -> list[TableRef]:
         """The run's tables of one kind."""
@@ -48,9 +49,16 @@ class RunSummary(BaseModel):
 
 
 def run_stages(
-    flow_name: str, settings: Settings, dataset: Dataset, command: str = ""
+    flow_name: str,
+    settings: Settings,
+    dataset: Dataset,
+    command: str = "",
+    explained: int = 0,
 ) -> RunSummary:
-    """Describe, embed, score and record: the body of every flow; `command` repeats it."""
+    """Describe, embed, score and record: the body of every flow.
+
+    command: what repeats the run. explained: images to explain, where `wca` is among the methods.
+    """
     if settings.alpha > settings.beta:
         raise InputError(f"alpha {settings.alpha} must not be greater than beta {settings.beta}.")
     sources = text_sources(settings, dataset)
@@ -78,7 +86,8 @@ def run_stages(
         )
     )
     scored = Scored(indexed, described, texts, crops, vectors, predictions)
-    found = insights(stages, scored, methods)
+    is_labelled = any(image.class_id is not None for image in dataset.images)
+    found = insights(stages, scored, is_labelled, explained if "wca" in methods else 0)
 
     manifest = RunManifest(
         flow_name=flow_name,

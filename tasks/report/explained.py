@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from tasks.report import charts
-from tasks.report.pictures import Mark, crop, data_uri, heat_map, marked
+from tasks.report.pictures import Mark, crop, data_uri, heat_map, marked, scaled
 from tasks.report.queries import Queries, Row
 
 # Sides of what is drawn, in pixels.
@@ -49,6 +49,7 @@ class ExplainedImage(NamedTuple):
     pairs: list[Pair]
     heat_uri: str | None
     marked_uri: str | None
+    picture_size: tuple[int, int]
     similarity_charts: list[Chart]
     weight_chart: Chart
 
@@ -123,6 +124,7 @@ def _explained(
         if image
         else None,
         marked_uri=data_uri(marked(image, marks, PICTURE)) if image else None,
+        picture_size=scaled(image, PICTURE).size if image else (0, 0),
         similarity_charts=[_similarity_chart(roles[role], texts) for role in NAMES],
         weight_chart=_weight_chart(first, texts),
     )  # fmt: skip
@@ -162,7 +164,10 @@ def _removals(first: Row, rows: list[Row]) -> list[str]:
                 f"{together['class_name_together']}."
             )
         elif mine:
-            said.append(f"Any of its {len(mine)} {many} alone leads to the same answer.")
+            said.append(
+                f"It stays {first['class_name']} even without {len(mine) - 1} of the {len(mine)} "
+                f"{many}, those that support it most."
+            )
     return said
 
 

@@ -10,10 +10,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from tasks.report.cells import shown
-from tasks.report.explained import explained_images
+from tasks.report.explained import ExplainedImage, explained_images
 from tasks.report.pictures import data_uri, square
 from tasks.report.queries import Queries, Row
 from tasks.report.sections import parts
+from tasks.store.snapshot import snapshot_path
+from tasks.store.tables import Store
 
 TEMPLATES = Path(__file__).parent / "templates"
 # All small thumbnails together: with the charts' runtime a page then stays below 3 MB.
@@ -93,6 +95,14 @@ def render(snapshot: Path, run_id: str, titles: Mapping[str, str], open_image: O
             values["gallery_sql"] = gallery.sql
             values["gallery"] = [t for row in gallery.rows if (t := thumbnails.of(row))]
     return environment().get_template("report.html.j2").render(values)
+
+
+def read_explanations(
+    store: Store, run_id: str, titles: Mapping[str, str], open_image: Open
+) -> list[ExplainedImage]:
+    """The explanations of a run, without a page around them."""
+    with duckdb.connect(str(snapshot_path(store)), read_only=True) as connection:
+        return list(explained_images(Queries(connection, run_id, list(titles)), open_image))
 
 
 def environment() -> Environment:

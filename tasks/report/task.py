@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -35,15 +36,17 @@ def publish_answers(store_root: str, answers: TableRef, dataset_name: str) -> No
     )
 
 
-@task(
-    name="write-report",
-    # never cached: a page takes seconds, and is made of tables that may have been made again
-    persist_result=False,
-    result_serializer="json",
-    retries=2,
-    retry_delay_seconds=[1, 10],
-    retry_condition_fn=worth_retrying,
-)
+# Never cached: a page takes seconds, and is made of tables that may have been made again.
+PAGE_TASK: dict[str, Any] = {
+    "persist_result": False,
+    "result_serializer": "json",
+    "retries": 2,
+    "retry_delay_seconds": [1, 10],
+    "retry_condition_fn": worth_retrying,
+}
+
+
+@task(name="write-report", **PAGE_TASK)
 def write_report(
     store_root: str, run_id: str, dataset: IndexedDataset, titles: Mapping[str, str]
 ) -> Path:
@@ -57,6 +60,25 @@ def write_report(
     with atomic_path(target) as partial:
         partial.write_text(page, encoding="utf-8")
     return target
+
+
+@task(name="draw-explanations", **PAGE_TASK)
+def draw_explanations(
+    store_root: str, run_id: str, dataset: IndexedDataset, titles: Mapping[str, str]
+) -> list[Path]:
+    """Write `<store>/runs/<run_id>/explanation-<n>.png` for every explained image."""
+    from tasks.report.figure import explanation_png
+    from tasks.report.images import image_opener
+    from tasks.report.page import read_explanations
+
+    store = Store.at(store_root)
+    opener = image_opener(dataset)
+    paths = []
+    for i, explained in enumerate(read_explanations(store, run_id, titles, opener), start=1):
+        paths.append(store.root / "runs" / run_id / f"explanation-{i}.png")
+        with atomic_path(paths[-1]) as partial:
+            partial.write_bytes(explanation_png(explained))
+    return paths
 
 
 def _key(kind: str, dataset_name: str) -> str:

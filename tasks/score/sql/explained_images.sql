@@ -4,6 +4,7 @@
 WITH first AS (
   SELECT i.image_digest,
          min(i.class_id) AS label,
+         min(i.image_id) AS image_id,
          bool_or(p.class_id = i.class_id) FILTER (p.method = 'wca') AS is_wca_right,
          bool_or(p.class_id = i.class_id) FILTER (p.method = 'clip') AS is_clip_right
   FROM predictions AS p
@@ -12,7 +13,7 @@ WITH first AS (
   GROUP BY i.image_digest
 ),
 grouped AS (
-  SELECT image_digest, label,
+  SELECT image_digest, label, CASE WHEN label IS NULL THEN image_id END AS place,
          CASE WHEN is_wca_right AND NOT is_clip_right THEN 0
               WHEN is_clip_right AND NOT is_wca_right THEN 1
               WHEN NOT is_wca_right THEN 2
@@ -21,5 +22,5 @@ grouped AS (
 )
 SELECT image_digest, label
 FROM grouped
-ORDER BY row_number() OVER (PARTITION BY outcome ORDER BY image_digest), outcome
+ORDER BY row_number() OVER (PARTITION BY outcome ORDER BY place, image_digest), outcome
 LIMIT $count

@@ -1,0 +1,22 @@
+"""What the command line prints of explanations."""
+
+from flows.run import RunSummary
+from flows.show import console
+from tasks.report.page import read_explanations
+from tasks.score.methods import method_titles
+from tasks.store.tables import Store
+
+
+def explanations(summary: RunSummary) -> None:
+    """A few sentences for each explained picture, and the picture that shows them."""
+    store = Store.at(summary.store_root)
+    found = read_explanations(store, summary.run_id, method_titles(), _nothing)
+    for explained, picture in zip(found, summary.pictures, strict=True):
+        console.print(f"\n{explained.image_name}: {explained.predicted}", markup=False)
+        for sentence in explained.sentences:
+            console.print(f"  {sentence}", markup=False, soft_wrap=True)
+        console.print(f"  Picture {picture}", markup=False, soft_wrap=True)
+
+
+def _nothing(name: str, digest: str) -> None:  # noqa: ARG001 - words need no picture
+    return None
