@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from flows.cli_compare import compare
 from flows.cli_describe import describe
 from flows.cli_tables import Store, doctor, sql
 from flows.config import (
@@ -104,5 +105,6 @@ def classify(
 
 
 app.command(describe)
+app.command(compare)
 app.command(sql)
 app.command(doctor)

@@ -100,6 +100,7 @@ def run_stages(
             **(writing_parameters(writing, settings) if writing else {}),
         },
         command=command,
+        indexed=indexed.model_dump(mode="json"),
         image_count=results.image_count,
         rejected_count=results.rejected_count,
         tables=(

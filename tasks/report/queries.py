@@ -1,13 +1,13 @@
 """The questions a report asks of the snapshot: what stands on the page is what they answer."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
 
-_FOLDER = Path(__file__).parent / "sql" / "page"
+_FOLDER = Path(__file__).parent / "sql"
 # The method a page looks at closely: the first of these that was scored.
 PREFERRED = ("wca", "wca_refined", "wca_paper", "cupl", "clip_d", "clip_e", "waffle", "clip")
 BASELINE = "clip"
@@ -47,6 +47,16 @@ class Queries:
             "methods": f"{self.methods}",
             "baseline": f"'{BASELINE}'",
         }
-        text = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8").strip()
-        sql = re.sub(r"\$(\w+)", lambda match: literals[match[1]], text)
-        return Answered(sql, self.connection.sql(sql).to_arrow_table().to_pylist())
+        return ask(self.connection, f"page/{name}", literals)
+
+
+def ask(connection: duckdb.DuckDBPyConnection, name: str, literals: Mapping[str, str]) -> Answered:
+    """The answer to `sql/<name>.sql`, each `$word` in it replaced by a literal."""
+    sql = query_text(name, literals)
+    return Answered(sql, connection.sql(sql).to_arrow_table().to_pylist())
+
+
+def query_text(name: str, literals: Mapping[str, str]) -> str:
+    """The query `sql/<name>.sql` with its literals."""
+    text = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8").strip()
+    return re.sub(r"\$(\w+)", lambda match: literals[match[1]], text)

@@ -23,7 +23,10 @@ LIBRARIES = (
 
 
 class RunManifest(BaseModel):
-    """A run: its inputs and parameters, whose digest is its name, and its tables."""
+    """A run: its inputs and parameters, whose digest is its name, and its tables.
+
+    command: what repeats it. indexed: where its images lie, as the data sets' reader writes it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,13 +40,14 @@ class RunManifest(BaseModel):
     tables: tuple[TableRef, ...]
     versions: dict[str, str] = {}
     command: str = ""
+    indexed: dict[str, JsonValue] = {}
     finished_at: str = ""
     duration_sec: float = 0.0
 
     @property
     def run_id(self) -> str:
         """Digest of everything that decides the run's numbers: not of when, where or how fast."""
-        other = {"versions", "command", "finished_at", "duration_sec"}
+        other = {"versions", "command", "indexed", "finished_at", "duration_sec"}
         facts = self.model_dump(mode="json", exclude=other)
         return digest_of(["run", facts])[:NAME_DIGITS]
 

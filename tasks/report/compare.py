@@ -1,0 +1,170 @@
+"""Two runs side by side: what differs, and the images that are called otherwise."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import duckdb
+from PIL import Image
+
+from tasks.report.cells import Column, grid
+from tasks.report.page import Thumbnail, Thumbnails, environment
+from tasks.report.queries import PREFERRED, Answered, Row, ask, query_text
+from tasks.report.sections import Part
+from tasks.store.errors import InputError
+from tasks.store.snapshot import snapshot_path
+from tasks.store.tables import Store
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "settings": (
+        Column("setting", "setting"),
+        Column("first", "first run"),
+        Column("second", "second run"),
+    ),
+    "accuracy": (
+        Column("method", "method", "method"),
+        Column("first", "first, top-1 %", "percent"),
+        Column("first_low", "first, low", "percent"),
+        Column("first_high", "first, high", "percent"),
+        Column("second", "second, top-1 %", "percent"),
+        Column("second_low", "second, low", "percent"),
+        Column("second_high", "second, high", "percent"),
+        Column("difference", "difference, points", "points"),
+    ),
+    "counts": (
+        Column("image_count", "images in both", "count"),
+        Column("changed_count", "called otherwise", "count"),
+        Column("won_count", "only the second right", "count"),
+        Column("lost_count", "only the first right", "count"),
+    ),
+    "classes": (
+        Column("class_name", "class"),
+        Column("first_images", "first, images", "count"),
+        Column("second_images", "second, images", "count"),
+        Column("first", "first, %", "percent"),
+        Column("second", "second, %", "percent"),
+        Column("difference", "difference, points", "points"),
+    ),
+    "flips": (
+        Column("image_name", "image"),
+        Column("label", "labelled"),
+        Column("first", "first run"),
+        Column("second", "second run"),
+    ),
+}
+CAPTIONS = {
+    "settings": "What differs",
+    "accuracy": "Accuracy",
+    "counts": "Images",
+    "classes": "Classes that changed, most first",
+    "flips": "Images that are called otherwise",
+}
+
+
+class Comparison(NamedTuple):
+    """Two runs, the method that is looked at closely, and the answers to each query."""
+
+    first: Row
+    second: Row
+    method: str
+    answers: dict[str, Answered]
+
+    def rows(self, name: str) -> list[Row]:
+        """The rows of one of `COLUMNS`."""
+        return self.answers[name].rows
+
+
+def find_run(connection: duckdb.DuckDBPyConnection, given: str) -> Row:
+    """The run whose name begins so; InputError unless there is exactly one."""
+    query = (
+        "SELECT run_id, dataset_name, encoder_name, command, first_finished_at FROM runs "
+        "WHERE starts_with(run_id, ?) AND flow_name IN ('benchmark', 'classify') ORDER BY run_id"
+    )
+    rows: list[Row] = connection.sql(query, params=[given]).to_arrow_table().to_pylist()
+    if len(rows) == 1 and given:
+        return rows[0]
+    found = "Several runs' names begin" if rows else "No run's name begins"
+    raise InputError(f'{found} with {given!r}: see wca sql "FROM runs".')
+
+
+def compare(
+    store: Store, first: str, second: str, method: str | None, methods: Sequence[str]
+) -> Comparison:
+    """Compare two runs, named by the beginning of their names; InputError for unknown ones.
+
+    method: whose classes and images are compared. methods: all, in the order of the rows.
+    """
+    path = snapshot_path(store)
+    if not path.is_file():
+        raise InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
+    with duckdb.connect(str(path), read_only=True) as connection:
+        runs = find_run(connection, first), find_run(connection, second)
+        ids = [run["run_id"] for run in runs]
+        shared = _shared_methods(connection, ids)
+        chosen = method or next((name for name in PREFERRED if name in shared), None)
+        if chosen not in shared:
+            raise InputError(f"Both runs must have scored {chosen or 'a method'}: {shared}.")
+        literals = {
+            "first": f"'{ids[0]}'",
+            "second": f"'{ids[1]}'",
+            "method": f"'{chosen}'",
+            "methods": f"{list(methods)}",
+        }
+        votes = query_text("compare/votes", literals)
+        answers = {
+            name: ask(connection, f"compare/{name}", {**literals, "votes": votes})
+            for name in COLUMNS
+        }
+    return Comparison(*runs, chosen, answers)
+
+
+def comparison_page(
+    comparison: Comparison,
+    titles: Mapping[str, str],
+    open_image: Callable[[str, str], Image.Image | None],
+    p_values: Sequence[float],
+) -> str:
+    """The page; p_values: McNemar's exact and mid-p for the two runs' right images."""
+    thumbnails = Thumbnails(open_image)
+    parts = {
+        name: Part(
+            name, CAPTIONS[name], comparison.answers[name].sql,
+            grid(comparison.rows(name), columns, titles), is_long=name in ("classes", "flips"),
+        )
+        for name, columns in COLUMNS.items()
+        if comparison.rows(name)
+    }  # fmt: skip
+    flips: dict[str, list[Thumbnail]] = {}
+    for row in comparison.rows("flips"):
+        names = {"class_name": row["label"], "predicted_class_name": row["second"]}
+        small = thumbnails.of({**row, **names, "is_correct": row["is_second_right"]})
+        if small:
+            flips.setdefault(_outcome(row), []).append(small)
+    return (
+        environment()
+        .get_template("compare.html.j2")
+        .render(
+            first=comparison.first,
+            second=comparison.second,
+            method_title=titles[comparison.method],
+            parts=parts,
+            flips=flips,
+            p_values=p_values,
+        )
+    )
+
+
+def _outcome(row: Row) -> str:
+    if row["label"] is None:
+        return "Called otherwise"
+    if row["is_second_right"]:
+        return "Only the second is right"
+    return "Only the first is right" if row["is_first_right"] else "Both are wrong, otherwise"
+
+
+def _shared_methods(connection: duckdb.DuckDBPyConnection, ids: list[str]) -> list[str]:
+    query = (
+        "SELECT method FROM class_vectors WHERE run_id IN (?, ?) GROUP BY method "
+        "HAVING count(DISTINCT run_id) = ? ORDER BY method"
+    )
+    rows = connection.execute(query, [*ids, len(set(ids))]).fetchall()
+    return [name for (name,) in rows]

@@ -1,0 +1,22 @@
+-- Not a query of its own: what each run calls each image in most of its runs, for the others.
+votes AS (
+  SELECT p.run_id, p.image_digest, p.class_id, c.class_name, count(*) AS vote_count,
+         any_value(i.image_name ORDER BY i.image_id) AS image_name,
+         any_value(l.class_name ORDER BY i.image_id) AS label
+  FROM predictions AS p
+  JOIN images AS i USING (run_id, image_digest)
+  JOIN classes AS c ON c.run_id = p.run_id AND c.class_id = p.class_id
+  LEFT JOIN classes AS l ON l.run_id = i.run_id AND l.class_id = i.class_id
+  WHERE p.run_id IN ($first, $second) AND p.method = $method AND p.rank = 1
+  GROUP BY p.run_id, p.image_digest, p.class_id, c.class_name
+),
+called AS (  -- ties go to the lower class_id
+  FROM votes
+  QUALIFY row_number() OVER (PARTITION BY run_id, image_digest ORDER BY vote_count DESC, class_id) = 1
+),
+pairs AS (
+  SELECT f.image_digest, f.image_name, f.label, f.class_name AS first, s.class_name AS second,
+         f.class_name = f.label AS is_first_right, s.class_name = s.label AS is_second_right
+  FROM (FROM called WHERE run_id = $first) AS f
+  JOIN (FROM called WHERE run_id = $second) AS s USING (image_digest)
+)

@@ -1,0 +1,116 @@
+"""Two runs compared: what differs, what flipped, and pictures of it."""
+
+import html
+import json
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from flows.benchmark import benchmark
+from flows.compare import Compared, compare_runs
+from flows.config import BenchmarkConfig
+from flows.run import RunSummary
+from tasks.report.compare import COLUMNS
+from tasks.store.errors import InputError
+from tests.flows.conftest import Command
+
+Runs = tuple[RunSummary, RunSummary]
+
+
+@pytest.fixture(scope="module")
+def runs(
+    prefect_server: None,
+    photos: Path,
+    tiny_model: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Runs:
+    folder = tmp_path_factory.mktemp("compare")
+    texts, swapped = folder / "texts.json", folder / "swapped.json"
+    cat, drink = ["Furry.", "Has whiskers."], ["Hot.", "Wet."]
+    texts.write_text(json.dumps({"big cat": cat, "drink": drink}))
+    swapped.write_text(json.dumps({"big cat": drink, "drink": cat}))  # so that images flip
+    config = BenchmarkConfig(
+        data=f"folder:{photos}",
+        encoder=f"local-dir:{tiny_model}",
+        precision="fp32",
+        device="cpu",
+        descriptions=texts,
+        pool=6,
+        crops=4,
+        runs=3,
+        store=folder / "store",
+    )
+    changes = {"alpha": 0.2, "descriptions": swapped, "text_weights": False}
+    return benchmark(config), benchmark(config.model_copy(update=changes))
+
+
+@pytest.fixture(scope="module")
+def compared(runs: Runs) -> Compared:
+    first, second = runs
+    return compare_runs(Path(first.store_root), first.run_id[:12], second.run_id, None)
+
+
+def test_settings_that_differ_and_no_others(compared: Compared) -> None:
+    found = {row["setting"] for row in compared.comparison.rows("settings")}
+    assert found == {"alpha", "text_scale", "crops table", "descriptions table"}
+
+
+def test_flips_are_those_of_the_predictions(compared: Compared, runs: Runs) -> None:
+    first, _ = runs
+    query = """
+        SELECT image_name, mode(predicted_class_name) FROM image_predictions
+        WHERE run_id = ? AND method = 'wca' AND rank = 1 GROUP BY image_name
+    """
+    with duckdb.connect(str(first.snapshot), read_only=True) as snapshot:
+        called = [dict(snapshot.execute(query, [r.run_id]).fetchall()) for r in runs]
+    changed = {name for name in called[0] if called[0][name] != called[1][name]}
+    assert changed
+    assert {row["image_name"] for row in compared.comparison.rows("flips")} == changed
+    (counts,) = compared.comparison.rows("counts")
+    assert counts["image_count"] == len(called[0])
+    assert counts["changed_count"] == len(changed)
+    # with two classes every change is won or lost
+    assert counts["won_count"] + counts["lost_count"] == len(changed)
+
+
+def test_the_page_says_what_its_queries_say(compared: Compared, runs: Runs) -> None:
+    page = compared.page.read_text(encoding="utf-8")
+    pattern = r'<div class="part" id="part-(\w+)">(.*?)<code>(.*?)</code>'
+    found = re.findall(pattern, page, re.DOTALL)
+    assert len(found) >= 4
+    with duckdb.connect(str(runs[0].snapshot), read_only=True) as snapshot:
+        for name, body, sql in found:
+            rows = snapshot.sql(html.unescape(sql)).to_arrow_table().to_pylist()
+            truth = [
+                "" if row[c.name] is None else str(row[c.name])
+                for row in rows
+                for c in COLUMNS[name]
+            ]
+            shown = [html.unescape(v) for v in re.findall(r'data-value="(.*?)"', body)]
+            assert shown == truth, name
+    flipped = compared.comparison.rows("flips")
+    assert page.count("<img ") == len(flipped)
+
+
+def test_a_run_does_not_differ_from_itself(runs: Runs) -> None:
+    run = runs[0].run_id
+    same = compare_runs(Path(runs[0].store_root), run, run, "cupl")
+    assert same.comparison.rows("settings") == []
+    assert same.comparison.rows("flips") == []
+    assert same.test == (1, 1)
+
+
+def test_the_command_prints_it_and_says_what_is_wrong(wca: Command, runs: Runs) -> None:
+    first, second = runs
+    store = ("--store", first.store_root)
+    said = wca("compare", first.run_id, second.run_id, *store)
+    for text in ("What differs", "alpha", "Images that are called", "McNemar", "compare-"):
+        assert text in said
+    assert "No run's name begins with 'nope'" in wca("compare", "nope", "x", *store, status=2)
+    assert "Several runs' names" in wca("compare", "", first.run_id, *store, status=2)
+    said = wca("compare", first.run_id, second.run_id, "--method", "clip_d", *store, status=2)
+    assert "Both runs must have scored clip_d" in said
+    with pytest.raises(InputError, match="no results in"):
+        compare_runs(Path("no-such-store"), "a", "b", None)
