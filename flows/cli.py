@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 
 from flows.cli_compare import compare
 from flows.cli_describe import describe
+from flows.cli_sweep import sweep
 from flows.cli_tables import Store, doctor, sql
 from flows.config import (
     DEFAULT_STORE,
@@ -106,5 +107,6 @@ def classify(
 
 app.command(describe)
 app.command(compare)
+app.command(sweep)
 app.command(sql)
 app.command(doctor)

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from prefect.flows import load_flow_from_entrypoint
 
-from flows.config import BenchmarkConfig, ClassifyConfig
+from flows.config import ClassifyConfig
+from flows.sweep_config import SweepConfig
 from tasks.describe.settings import LanguageModelSettings
 from tasks.store.schemas import markdown
 
@@ -28,7 +29,8 @@ def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
     assert len(commands) > 2
     for name in commands:
         app.parse_args([name, "--help"], exit_on_error=False)
-    fields = {*BenchmarkConfig.model_fields, *ClassifyConfig.model_fields}
+    configs = (SweepConfig, ClassifyConfig)
+    fields = {field for config in configs for field in config.model_fields}
     known = {f"--{field.replace('_', '-')}" for field in fields}
     own = {"--format", "--help", "--dry-run", "--output", "--port"}  # the last is llama-server's
     used = {option.replace("--no-", "--") for option in re.findall(r"--[a-z][a-z-]+", text)}

@@ -11,8 +11,8 @@ Style = str
 class Column(NamedTuple):
     """A column of a table on the page.
 
-    style: text, code, count, percent (of a share), points (a difference of shares), p, cosine,
-    gain, seconds, usd, number, method.
+    style: text, value, count, percent (of a share), bar (percent with a bar), points (a difference
+    of shares), p, cosine, gain, seconds, usd, number, method.
     """
 
     name: str
@@ -67,6 +67,7 @@ def _signed(text: str) -> str:
 _NUMBERS: dict[str, Callable[[float], str]] = {
     "count": lambda v: f"{v:,.0f}" if v == int(v) else f"{v:,.1f}",
     "percent": lambda v: f"{100 * v:.2f}",
+    "bar": lambda v: f"{100 * v:.2f}",
     "points": lambda v: _signed(f"{100 * v:+.2f}"),
     "p": _p,
     "cosine": lambda v: _signed(f"{v:.4f}"),

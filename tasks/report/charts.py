@@ -10,6 +10,8 @@ from tasks.report.queries import Row
 Spec = dict[str, Any]
 # Okabe & Ito's blue and orange, dark enough on white and light enough on black.
 BLUE, ORANGE = "#2a7fc4", "#d8731a"
+# For lines, whose points differ in shape too.
+COLOURS = ("#7a7f87", "#b1549a", BLUE, ORANGE, "#2f8f6b", "#a08a1b", "#5b6ec0", "#c0504d")
 # A description as the name on an axis.
 LABEL_CHARACTERS = 56
 
@@ -154,6 +156,43 @@ def text_weights(rows: Sequence[Row], description_count: int) -> Spec:
         strokeDash=[5, 3], color=ORANGE, strokeWidth=1.5
     )
     return _spec(bars, rule.encode(x="even:Q"), height=24 * len(rows))
+
+
+def sweep(rows: Sequence[Row], titles: Mapping[str, str]) -> Spec:
+    """Accuracy against one parameter's values, a line with intervals for every method."""
+    percent = ("top1", "top1_low", "top1_high")
+    values = [
+        {"value": r["value"], "method": titles[r["method"]], **{k: 100 * r[k] for k in percent}}
+        for r in rows
+    ]
+    methods = list(dict.fromkeys(v["method"] for v in values))
+    order = alt.Scale(domain=list(dict.fromkeys(r["value"] for r in rows)))
+    x = alt.X("value:O", scale=order, title=None, axis=alt.Axis(labelAngle=0))
+    y = alt.Y("top1:Q", title="top-1, %", scale=alt.Scale(zero=False))
+    colour = alt.Color(
+        "method:N",
+        title=None,
+        scale=alt.Scale(domain=methods, range=list(COLOURS[: len(methods)])),
+        legend=alt.Legend(orient="top", labelLimit=200, columns=2),
+    )
+    base = alt.Chart(alt.InlineData(values=values)).encode(x=x, color=colour)
+    band = base.mark_area(opacity=0.13).encode(
+        y=alt.Y("top1_low:Q", title="top-1, %", scale=alt.Scale(zero=False)),
+        y2="top1_high:Q",
+    )
+    line = base.mark_line(strokeWidth=2).encode(y=y)
+    dot = base.mark_point(filled=True, size=65, opacity=1).encode(
+        y=y,
+        shape=alt.Shape("method:N", title=None, scale=alt.Scale(domain=methods)),
+        tooltip=["value:O", "method:N", alt.Tooltip("top1:Q", format=".2f")],
+    )
+    chosen = [r["value"] for r in rows if r["is_base"]][:1]
+    mark = (
+        alt.Chart(alt.InlineData(values=[{"value": value} for value in chosen]))
+        .mark_rule(strokeDash=[3, 3], color="#888888")
+        .encode(x=x)
+    )
+    return _spec(mark, band, line, dot, height=230)
 
 
 def _texts_axis(field: str) -> alt.Y:

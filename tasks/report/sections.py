@@ -48,7 +48,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "classes": (
         Column("class_name", "class"),
         Column("image_count", "images", "count"),
-        Column("top1", "top-1 %", "percent"),
+        Column("top1", "top-1 %", "bar"),
         Column("low", "low", "percent"),
         Column("high", "high", "percent"),
         Column("baseline_top1", "CLIP %", "percent"),

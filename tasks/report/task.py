@@ -81,6 +81,18 @@ def draw_explanations(
     return paths
 
 
+@task(name="write-sweep", **PAGE_TASK)
+def write_sweep(store_root: str, run_id: str, titles: Mapping[str, str]) -> Path:
+    """Write the page of a sweep, `<store>/runs/<run_id>/report.html`."""
+    from tasks.report.sweep import sweep_page
+
+    store = Store.at(store_root)
+    target = store.root / "runs" / run_id / "report.html"
+    with atomic_path(target) as partial:
+        partial.write_text(sweep_page(store, run_id, titles), encoding="utf-8")
+    return target
+
+
 def _key(kind: str, dataset_name: str) -> str:
     """An artifact's key: lower-case letters, digits and dashes only."""
     slug = re.sub(r"[^a-z0-9]+", "-", dataset_name.lower()).strip("-")

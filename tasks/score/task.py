@@ -6,6 +6,7 @@ from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from tasks.score.summarise import RESULT_TABLES, coverage, summarise
+from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.store.task import TABLE_TASK
@@ -75,6 +76,13 @@ class Explanations(Recipe):
     image_scale: float | None
     text_scale: float | None
     count: int
+
+
+class Sweep(Recipe):
+    """What decides a sweep's table."""
+
+    images: TableRef
+    points: tuple[SweepPoint, ...]
 
 
 class RunResults(BaseModel):
@@ -210,3 +218,11 @@ def explain_images(store_root: str, recipe: Explanations) -> tuple[TableRef, ...
         store.write(name, recipe.digest, schema(name), table.to_batches())
         for name, table in tables.items()
     )
+
+
+@task(name="summarise-sweep", **TABLE_TASK)
+def summarise_sweep(store_root: str, recipe: Sweep) -> TableRef:
+    """Write the `sweeps` table."""
+    store = Store.at(store_root)
+    table = sweep_table(store, recipe.images, recipe.points)
+    return store.write("sweeps", recipe.digest, schema("sweeps"), table.to_batches())

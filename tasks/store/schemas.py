@@ -319,6 +319,33 @@ TABLES: dict[str, Table] = {
             Column("margin_together", DOUBLE, "score(predicted) - score(runner-up) then."),
         ),
     ),
+    "sweeps": Table(
+        "Accuracy with one parameter changed at a time. Choosing a value by it uses labels.",
+        (
+            Column("parameter", STRING, "The parameter that is varied."),
+            Column("value", STRING, "Its value; `off` for uniform weights."),
+            Column("value_index", SMALL, "Position among the parameter's values, from 0."),
+            Column("is_base", BOOL, "Whether this is the value that the other rows keep."),
+            _METHOD,
+            Column(
+                "split",
+                STRING,
+                "`all` images; or the halves `selection` and `evaluation`, by the images' digests.",
+            ),
+            Column("image_count", INT, "Labelled images of the split scored."),
+            Column("run_count", SMALL, "Runs averaged over."),
+            Column("top1", DOUBLE, "Mean over runs of the share that is right, 0-1."),
+            Column("top1_sigma", DOUBLE, "Population standard deviation of that over runs."),
+            Column("top1_low", DOUBLE, "Lower end of the Wilson 95 % interval over images."),
+            Column("top1_high", DOUBLE, "Upper end of it."),
+            Column(
+                "is_selected",
+                BOOL,
+                "Whether the value is the method's best on `selection`: chosen with labels. Only "
+                "its row of `evaluation` is then an honest estimate, and no zero-shot one.",
+            ),
+        ),
+    ),
 }
 
 # What the snapshot adds: tables that exist only there, built from the run manifests.
@@ -327,7 +354,7 @@ SNAPSHOT_TABLES: dict[str, Table] = {
         "One row per set of inputs and parameters. The same run repeated keeps its row.",
         (
             Column("run_id", STRING, "Digest of everything that decides the run's numbers."),
-            Column("flow_name", STRING, "`benchmark`, `classify` or `describe`."),
+            Column("flow_name", STRING, "`benchmark`, `classify`, `describe` or `sweep`."),
             Column("dataset_name", STRING, "The data set as given."),
             Column("encoder_name", STRING, "The encoder as given."),
             Column("weights_digest", STRING, "SHA-256 of the encoder's weights."),

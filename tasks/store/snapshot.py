@@ -27,6 +27,7 @@ COPIED = (
     "explained_texts",
     "explained_pairs",
     "counterfactuals",
+    "sweeps",
 )
 VIEWED = (
     "images",

@@ -103,6 +103,6 @@ def test_a_failed_run_is_status_1(wca: Command, photos: Path, tiny_model: Path) 
 
 def test_help_shows_examples_for_every_command(wca: Command) -> None:
     overview = wca("--help")
-    for name in ("demo", "benchmark", "classify", "sql", "doctor"):
+    for name in ("demo", "benchmark", "classify", "compare", "sweep", "sql", "doctor"):
         assert name in overview
         assert f"Example: wca {name}" in " ".join(wca(name, "--help").split())

@@ -56,7 +56,7 @@ for (const input of document.querySelectorAll(".filter input")) {
     for (const row of document.getElementById(input.dataset.table).tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
   });
 }
-for (const cell of document.querySelectorAll("#table-classes td:nth-child(3)")) cell.style.setProperty("--share", `${100 * Number(cell.dataset.value)}%`);
+for (const cell of document.querySelectorAll("td.bar")) cell.style.setProperty("--share", `${100 * Number(cell.dataset.value)}%`);
 let opened = [];
 addEventListener("beforeprint", () => {
   opened = [...document.querySelectorAll("details:not([open])")];

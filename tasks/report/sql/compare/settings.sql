@@ -15,7 +15,7 @@ named AS (
   WHERE table_name IN ('images', 'classes', 'descriptions', 'crops')
   GROUP BY run_id, table_name
 )
-SELECT coalesce(f.setting, s.setting) AS setting, f.value AS first, s.value AS second
+SELECT coalesce(f.setting, s.setting) AS setting, coalesce(f.value, 'none') AS first, coalesce(s.value, 'none') AS second
 FROM (FROM named WHERE run_id = $first) AS f
 FULL JOIN (FROM named WHERE run_id = $second) AS s USING (setting)
 WHERE f.value IS DISTINCT FROM s.value

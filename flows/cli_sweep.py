@@ -1,0 +1,46 @@
+"""The command of `wca` that varies parameters."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flows.config import Settings
+from flows.sweep_config import SweepConfig
+
+
+def sweep(
+    data: str,
+    *,
+    over: tuple[str, ...] = (),
+    classnames: Path | None = None,
+    settings: Annotated[Settings | None, Parameter(name="*")] = None,
+) -> None:
+    """Vary parameters one at a time and show accuracy against each, with intervals.
+
+    Whoever picks a value by these numbers has used labels: the result is not zero-shot any more.
+    Values are picked on one half of the images and judged on the other.
+
+    Example: wca sweep sixteen-photographs
+
+    Example: wca sweep folder:photos --descriptions photos.json --over alpha=0.3,0.5,0.7 --over
+    descriptions_per_class=1,5,10
+
+    Parameters
+    ----------
+    data
+        folder:PATH, card:PATH or the name of a card in data/datasets.
+    over
+        parameter=value,value, repeatable: alpha, beta, size (alpha:beta), pool, crops, runs, seed,
+        image_scale and text_scale (off: no weights), descriptions_per_class.
+    classnames
+        JSON {folder: class name}, for folder:PATH.
+
+    """
+    from flows import show_sweep as show
+    from flows import sweep as flow
+
+    given = (settings or Settings()).model_dump(exclude_unset=True)
+    if over:
+        given["over"] = over
+    show.sweep(flow.sweep(SweepConfig(data=data, classnames=classnames, **given)))

@@ -1,0 +1,140 @@
+"""The sweep flow: accuracy against parameters, each distinct set of crops embedded once."""
+
+from itertools import groupby
+from pathlib import Path
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict
+
+from flows.config import BenchmarkConfig
+from flows.runner import ONE_AT_A_TIME, StageRunner
+from flows.stages import Stages
+from flows.sweep_config import SweepConfig
+from flows.sweep_points import TEXTS, Point, sweep_points
+from flows.texts import text_sources
+from tasks.datasets.sources import open_dataset
+from tasks.embed.sources import resolve_encoder
+from tasks.report.task import write_sweep
+from tasks.score.methods import METHODS, choose_methods, method_titles, text_kinds
+from tasks.score.sweep import SweepPoint
+from tasks.score.task import Sweep, summarise_sweep
+from tasks.store.errors import InputError
+from tasks.store.runs import RunManifest, StageTiming, record_run
+from tasks.store.snapshot import publish
+from tasks.store.tables import Store, TableRef
+
+# Swept unless others are named: CLIP and CuPL do not change, but say what there is to gain.
+SWEPT_METHODS = ("clip", "cupl", "wca", "wca_paper")
+
+
+class SweepSummary(BaseModel):
+    """What a sweep was and where its results are."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    dataset_name: str
+    point_count: int
+    sweeps: TableRef
+    store_root: str
+    snapshot: Path
+    report: Path
+    stages: tuple[StageTiming, ...]
+
+
+@flow(
+    name="sweep",
+    flow_run_name="{config.data} over {config.over}",
+    task_runner=ONE_AT_A_TIME,
+    result_serializer="json",
+)
+def sweep(config: SweepConfig) -> SweepSummary:
+    """Score a labelled data set under many settings, computing only what each changes."""
+    if config.llm:
+        raise InputError("A sweep takes texts from files: wca describe writes them first.")
+    dataset = open_dataset(config.data, config.classnames)
+    points = sweep_points(config, config.over, dataset)
+    kinds = text_sources(config, dataset).kinds
+    methods = choose_methods(
+        config.methods or [m for m in SWEPT_METHODS if METHODS[m].kind in kinds], kinds
+    )
+    source = resolve_encoder(config.encoder, config.precision, config.device)
+    store = Store(config.store)
+    runner = StageRunner(store)
+    base = _stages(config, runner)
+    indexed = base.index(dataset)
+    described = base.describe(indexed, dataset.templates, text_sources(config, dataset), None)
+    texts = base.embed_texts(described, text_kinds(methods), source)
+
+    def predictions(point: Point) -> tuple[TableRef, ...]:
+        """The predictions of one point; what earlier points computed is found in the store."""
+        stages = _stages(point.settings, runner)
+        sources = text_sources(point.settings, dataset)
+        mine = stages.describe(indexed, dataset.templates, sources, None)
+        # fewer descriptions are among the base's, which are embedded already
+        of_texts = (
+            texts
+            if point.parameter == TEXTS
+            else stages.embed_texts(mine, text_kinds(methods), source)
+        )
+        crops, _ = stages.embed_images(indexed, source)
+        dimension = source.identity.dimension
+        return tuple(stages.score(mine, of_texts, crops, methods, dimension)[1])
+
+    scored = [
+        SweepPoint(
+            parameter=point.parameter,
+            value=point.value,
+            value_index=point.value_index,
+            is_base=point.is_base,
+            predictions=predictions(point),
+        )
+        for point in points
+    ]
+    recipe = Sweep(images=indexed.images, points=tuple(scored))
+    (table,) = runner.run("summarise", summarise_sweep, ["sweeps"], [recipe])
+    stages = _joined(runner.timings)
+    manifest = RunManifest(
+        flow_name="sweep",
+        dataset_name=dataset.name,
+        encoder_name=config.encoder,
+        encoder=source.identity.model_dump(mode="json"),
+        parameters={"over": list(config.over), "methods": list(methods), "seed": config.seed},
+        indexed=indexed.model_dump(mode="json"),
+        image_count=indexed.images.row_count,
+        tables=(indexed.images, indexed.classes, table),
+    )
+    run_id = record_run(store, manifest, flow_run.get_id() or "none", stages)
+    snapshot = publish(store)
+    return SweepSummary(
+        run_id=run_id,
+        dataset_name=dataset.name,
+        point_count=len(points),
+        sweeps=table,
+        store_root=str(store.root),
+        snapshot=snapshot,
+        report=write_sweep(str(store.root), run_id, method_titles()),
+        stages=tuple(stages),
+    )
+
+
+def _stages(settings: BenchmarkConfig, runner: StageRunner) -> Stages:
+    stages = Stages(runner.store, settings)
+    stages.runner = runner
+    return stages
+
+
+def _joined(timings: list[StageTiming]) -> list[StageTiming]:
+    """One entry a stage, of all points."""
+    first = {timing.stage: i for i, timing in reversed(list(enumerate(timings)))}
+    ordered = sorted(timings, key=lambda timing: first[timing.stage])
+    return [
+        StageTiming(
+            stage=stage,
+            duration_sec=round(sum(t.duration_sec for t in group), 3),
+            table_count=sum(t.table_count for t in group),
+            reused_count=sum(t.reused_count for t in group),
+        )
+        for stage, group in ((s, list(g)) for s, g in groupby(ordered, lambda t: t.stage))
+    ]

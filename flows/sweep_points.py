@@ -1,0 +1,109 @@
+"""From `--over parameter=value,value` to the settings of every point of a sweep."""
+
+import json
+from typing import NamedTuple
+
+from flows.config import BenchmarkConfig
+from flows.texts import text_sources
+from tasks.datasets.sources import Dataset, read_json
+from tasks.store.digest import digest_of
+from tasks.store.errors import InputError
+from tasks.store.tables import NAME_DIGITS, Store, atomic_path
+
+OFF = "off"
+# Scales that can be switched off, and the settings that do it.
+SWITCHES = {"image_scale": "image_weights", "text_scale": "text_weights"}
+# Two parameters at a time: crops of one size are alpha:alpha.
+SIZE, TEXTS = "size", "descriptions_per_class"
+PARAMETERS = (
+    "alpha", "beta", SIZE, "pool", "crops", "runs", "seed", "image_scale", "text_scale", TEXTS,
+)  # fmt: skip
+
+
+class Point(NamedTuple):
+    """One value of one parameter, and the settings with it in place."""
+
+    parameter: str
+    value: str
+    value_index: int
+    is_base: bool
+    settings: BenchmarkConfig
+
+
+def sweep_points(config: BenchmarkConfig, over: tuple[str, ...], dataset: Dataset) -> list[Point]:
+    """Every point, the base's value among each parameter's; InputError for what cannot be swept."""
+    points = []
+    for item in over:
+        parameter, _, listed = item.partition("=")
+        values = [value.strip() for value in listed.split(",") if value.strip()]
+        if parameter not in PARAMETERS or not values:
+            raise InputError(
+                f"Cannot sweep {item!r}: write parameter=value,value with one of "
+                f"{', '.join(PARAMETERS)}."
+            )
+        base = _base(config, parameter)
+        if base is not None and base not in (known := [_plain(v) for v in values]):
+            values = sorted([*known, base], key=_place)
+        points += [
+            Point(parameter, plain, i, plain == base, _changed(config, parameter, plain, dataset))
+            for i, plain in enumerate(map(_plain, values))
+        ]
+    return points
+
+
+def _plain(value: str) -> str:
+    """A value as it is written down: 0.50 and 0.5 are one."""
+    if value == OFF or ":" in value:
+        return value
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        raise InputError(f"{value!r} is no number to sweep over; nor is it {OFF!r}.") from None
+
+
+def _place(value: str) -> tuple[float, ...]:
+    return (-1e9,) if value == OFF else tuple(float(part) for part in value.split(":"))
+
+
+def _base(config: BenchmarkConfig, parameter: str) -> str | None:
+    """The value that the points of other parameters keep; None for all descriptions."""
+    if parameter == TEXTS:
+        return None
+    if parameter == SIZE:
+        return f"{config.alpha:g}:{config.beta:g}"
+    if parameter in SWITCHES and not getattr(config, SWITCHES[parameter]):
+        return OFF
+    return f"{getattr(config, parameter):g}"
+
+
+def _changed(
+    config: BenchmarkConfig, parameter: str, value: str, dataset: Dataset
+) -> BenchmarkConfig:
+    changes: dict[str, object]
+    if parameter == TEXTS:
+        changes = {"descriptions": _fewer_texts(config, value, dataset)}
+    elif parameter == SIZE:
+        alpha, _, beta = value.partition(":")
+        changes = {"alpha": alpha, "beta": beta}
+    elif value == OFF and parameter in SWITCHES:
+        changes = {SWITCHES[parameter]: False}
+    else:
+        switch = {SWITCHES[parameter]: True} if parameter in SWITCHES else {}
+        changes = {parameter: value, **switch}
+    changed = BenchmarkConfig.model_validate({**config.model_dump(exclude={"over"}), **changes})
+    if changed.alpha > changed.beta:
+        raise InputError(f"{parameter}={value}: alpha must not be greater than beta.")
+    return changed
+
+
+def _fewer_texts(config: BenchmarkConfig, count: str, dataset: Dataset) -> str:
+    """A file of the first `count` descriptions of every class, in the store."""
+    path = text_sources(config, dataset).descriptions
+    if path is None or not count.isdigit() or int(count) < 1:
+        raise InputError(f"{TEXTS} takes whole numbers from 1, and needs --descriptions FILE.")
+    by_class = {name: texts[: int(count)] for name, texts in read_json(path).items()}
+    text = json.dumps(by_class, ensure_ascii=False)
+    target = Store(config.store).root / "sweeps" / f"texts-{digest_of(by_class)[:NAME_DIGITS]}.json"
+    with atomic_path(target) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return str(target)

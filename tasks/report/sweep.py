@@ -1,0 +1,59 @@
+"""The page of a sweep: small multiples of accuracy against each parameter."""
+
+from collections.abc import Mapping
+from itertools import groupby
+
+import duckdb
+
+from tasks.report import charts
+from tasks.report.cells import Column, grid
+from tasks.report.page import environment
+from tasks.report.queries import ask
+from tasks.report.sections import Part
+from tasks.store.snapshot import snapshot_path
+from tasks.store.tables import Store
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "sweeps": (
+        Column("parameter", "parameter", "method"),
+        Column("value", "value", "value"),
+        Column("is_base", "base", "value"),
+        Column("method", "method", "method"),
+        Column("top1", "top-1 %", "percent"),
+        Column("top1_sigma", "sigma, runs", "percent"),
+        Column("top1_low", "low", "percent"),
+        Column("top1_high", "high", "percent"),
+        Column("image_count", "images", "count"),
+    ),
+    "selected": (
+        Column("parameter", "parameter", "method"),
+        Column("method", "method", "method"),
+        Column("value", "picked", "value"),
+        Column("selection_top1", "where it was picked, %", "percent"),
+        Column("evaluation_top1", "on the other half, %", "percent"),
+        Column("evaluation_low", "low", "percent"),
+        Column("evaluation_high", "high", "percent"),
+        Column("base_value", "base", "value"),
+        Column("base_top1", "base on the other half, %", "percent"),
+        Column("image_count", "images there", "count"),
+    ),
+}
+CAPTIONS = {"sweeps": "Every point", "selected": "Picked on one half, judged on the other"}
+
+
+def sweep_page(store: Store, run_id: str, titles: Mapping[str, str]) -> str:
+    """The page of a sweep as HTML; the same rows make the same bytes."""
+    literals = {"run_id": f"'{run_id}'", "methods": f"{list(titles)}"}
+    with duckdb.connect(str(snapshot_path(store)), read_only=True) as connection:
+        (run,) = ask(connection, "sweep/configuration", literals).rows
+        answers = {name: ask(connection, f"sweep/{name}", literals) for name in COLUMNS}
+    rows = answers["sweeps"].rows
+    panels = {
+        parameter: charts.sweep(list(group), titles)
+        for parameter, group in groupby(rows, lambda row: row["parameter"])
+    }
+    parts = {}
+    for name, columns in COLUMNS.items():
+        table = grid(answers[name].rows, columns, titles)
+        parts[name] = Part(name, CAPTIONS[name], answers[name].sql, table, is_long=True)
+    return environment().get_template("sweep.html.j2").render(run=run, parts=parts, panels=panels)

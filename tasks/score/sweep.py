@@ -1,0 +1,52 @@
+"""Accuracy against parameters, one changed at a time, with halves for an honest selection."""
+
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from tasks.score.methods import METHODS
+from tasks.score.summarise import SQL, Z_95, register
+from tasks.store.schemas import schema
+from tasks.store.tables import Store, TableRef
+
+Row = dict[str, Any]
+
+
+class SweepPoint(BaseModel):
+    """One value of one parameter, and the `predictions` made with it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    parameter: str
+    value: str
+    value_index: int
+    is_base: bool
+    predictions: tuple[TableRef, ...]
+
+
+def sweep_table(store: Store, images: TableRef, points: tuple[SweepPoint, ...]) -> pa.Table:
+    """The `sweeps` rows of all points, in their order, methods in the table's."""
+    rows = [row for point in points for row in _point_rows(store, images, point)]
+    best: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        key = (row["parameter"], row["method"])
+        # the earlier value wins a tie
+        if row["split"] == "selection" and row["top1"] > best.get(key, {"top1": -1.0})["top1"]:
+            best[key] = row
+    for row in rows:
+        chosen = best.get((row["parameter"], row["method"]))
+        row["is_selected"] = chosen is not None and row["value"] == chosen["value"]
+    return pa.Table.from_pylist(rows, schema("sweeps"))
+
+
+def _point_rows(store: Store, images: TableRef, point: SweepPoint) -> list[Row]:
+    with duckdb.connect() as connection:
+        register(connection, store, "images", [images])
+        register(connection, store, "predictions", list(point.predictions))
+        query = (SQL / "sweep.sql").read_text(encoding="utf-8")
+        rows = connection.sql(query, params={"z": Z_95}).to_arrow_table().to_pylist()
+    order = list(METHODS)
+    rows.sort(key=lambda row: order.index(row["method"]))
+    return [{**point.model_dump(exclude={"predictions"}), **row} for row in rows]

@@ -1,0 +1,69 @@
+"""Accuracy by halves against scikit-learn, and which value is picked."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import accuracy_score
+
+from tasks.score.sweep import SweepPoint, sweep_table
+from tasks.store.tables import TableRef
+from tests.score.test_summarise import World
+
+HALVES = ("selection", "evaluation")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def rows(world: World, *predictions: tuple[TableRef, ...]) -> list[dict[str, object]]:
+    points = tuple(
+        SweepPoint(parameter="crops", value=str(i), value_index=i, is_base=i == 0, predictions=refs)
+        for i, refs in enumerate(predictions)
+    )
+    return sweep_table(world.store, world.inputs["images"][0], points).to_pylist()
+
+
+def test_each_split_equals_scikit_learn(world: World) -> None:
+    found = {r["split"]: r for r in rows(world, tuple(world.inputs["predictions"]))}
+    # digests are d0, d1 ...: their last digit is the image's
+    low = np.array([str(i)[-1] < "8" for i in range(len(world.labels))])
+    for split, mask in (("all", low | True), ("selection", low), ("evaluation", ~low)):
+        runs = [accuracy_score(world.labels[mask], run.argmax(1)[mask]) for run in world.scores]
+        row = found[split]
+        assert row["image_count"] == mask.sum()
+        assert row["top1"] == pytest.approx(np.mean(runs))
+        assert row["top1_sigma"] == pytest.approx(np.std(runs))
+        assert row["top1_low"] <= row["top1"] <= row["top1_high"]
+
+
+def test_intervals_equal_scipy(world: World) -> None:
+    first = [
+        row
+        for ref in world.inputs["predictions"]
+        for row in world.store.read(ref).to_pylist()
+        if row["run_index"] == 0
+    ]
+    one = world.write("predictions", first, "c")
+    for row in rows(world, (one,)):
+        count = row["image_count"]
+        interval = binomtest(round(row["top1"] * count), count).proportion_ci(0.95, "wilson")
+        assert (row["top1_low"], row["top1_high"]) == pytest.approx((interval.low, interval.high))
+
+
+def test_the_best_on_the_selection_half_is_picked_and_the_earlier_of_equals(world: World) -> None:
+    good = tuple(world.inputs["predictions"])
+    bad_rows = [
+        {**row, "class_id": (row["class_id"] + 1) % 6}
+        for ref in good
+        for row in world.store.read(ref).to_pylist()
+    ]
+    bad = (world.write("predictions", bad_rows, "d"),)
+    found = rows(world, bad, good, good)
+    picked = {r["value"] for r in found if r["is_selected"]}
+    assert picked == {"1"}
+    assert {r["split"] for r in found if r["is_selected"]} == {"all", *HALVES}
+    assert {r["value"] for r in found if r["is_base"]} == {"0"}
