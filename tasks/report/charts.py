@@ -102,7 +102,7 @@ def similarities(rows: Sequence[Row], whole: float, weighted: float) -> Spec:
     """
     views = ("WCA, weighted crops", "CLIP-D, whole image")
     values = [
-        {"text": _label(r["text"], i), "view": view, "cosine": r[name], "full": r["text"][:300]}
+        {"text": _label(r["text"], i), "view": view, "cosine": r[name], "full": r["text"][:200]}
         for i, r in enumerate(rows)
         for view, name in zip(views, ("weighted_similarity", "whole_similarity"), strict=True)
     ]
@@ -139,7 +139,7 @@ def text_weights(rows: Sequence[Row], description_count: int) -> Spec:
     rows: with `text` and `text_weight`, the lowest of `description_count` descriptions.
     """
     values = [
-        {"text": _label(r["text"], i), "weight": 100 * r["text_weight"], "full": r["text"][:300]}
+        {"text": _label(r["text"], i), "weight": 100 * r["text_weight"], "full": r["text"][:200]}
         for i, r in enumerate(rows)
     ]
     bars = (
@@ -175,24 +175,31 @@ def sweep(rows: Sequence[Row], titles: Mapping[str, str]) -> Spec:
         scale=alt.Scale(domain=methods, range=list(COLOURS[: len(methods)])),
         legend=alt.Legend(orient="top", labelLimit=200, columns=2),
     )
-    base = alt.Chart(alt.InlineData(values=values)).encode(x=x, color=colour)
-    band = base.mark_area(opacity=0.13).encode(
-        y=alt.Y("top1_low:Q", title="top-1, %", scale=alt.Scale(zero=False)),
-        y2="top1_high:Q",
-    )
-    line = base.mark_line(strokeWidth=2).encode(y=y)
-    dot = base.mark_point(filled=True, size=65, opacity=1).encode(
-        y=y,
-        shape=alt.Shape("method:N", title=None, scale=alt.Scale(domain=methods)),
-        tooltip=["value:O", "method:N", alt.Tooltip("top1:Q", format=".2f")],
-    )
+    shape = alt.Shape("method:N", title=None, scale=alt.Scale(domain=methods))
+    layers = []
+    for i, method in enumerate(methods):
+        mine = alt.InlineData(values=[v for v in values if v["method"] == method])
+        aside = 5 * (i - (len(methods) - 1) / 2)  # pixels, so that intervals stand side by side
+        base = alt.Chart(mine).encode(x=x, color=colour)
+        layers += [
+            base.mark_rule(strokeWidth=1.5, opacity=0.75, xOffset=aside).encode(
+                y=alt.Y("top1_low:Q", title="top-1, %", scale=alt.Scale(zero=False)),
+                y2="top1_high:Q",
+            ),
+            base.mark_line(strokeWidth=1.5, opacity=0.6, xOffset=aside).encode(y=y),
+            base.mark_point(filled=True, size=65, opacity=1, xOffset=aside).encode(
+                y=y,
+                shape=shape,
+                tooltip=["value:O", "method:N", alt.Tooltip("top1:Q", format=".2f")],
+            ),
+        ]
     chosen = [r["value"] for r in rows if r["is_base"]][:1]
     mark = (
         alt.Chart(alt.InlineData(values=[{"value": value} for value in chosen]))
         .mark_rule(strokeDash=[3, 3], color="#888888")
         .encode(x=x)
     )
-    return _spec(mark, band, line, dot, height=230)
+    return _spec(mark, *layers, height=230)
 
 
 def _texts_axis(field: str) -> alt.Y:

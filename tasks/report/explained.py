@@ -11,6 +11,8 @@ from tasks.report.queries import Queries, Row
 
 # Sides of what is drawn, in pixels.
 PICTURE, CROP = 330, 72
+# Characters of each: of the pictures of twelve images, so that a page stays below 3 MB.
+MOST_PICTURE, MOST_CROP = 28_000, 3_500
 # Descriptions in a chart: as many as one can compare at a glance.
 SHOWN_TEXTS = 10
 NAMES = {"predicted": "123456", "runner_up": "abcdef"}
@@ -116,14 +118,16 @@ def _explained(
         pairs=[
             Pair(
                 name, role, r["class_name"], r["text"], r["similarity"], r["support"],
-                data_uri(crop(image, mark, CROP), 70) if image else None,
+                data_uri(crop(image, mark, CROP), 70, MOST_CROP) if image else None,
             )
             for (r, role, name), mark in zip(named, marks, strict=True)
         ],
-        heat_uri=data_uri(heat_map(image, boxes, [w["weight"] for w in weights], PICTURE))
+        heat_uri=data_uri(
+            heat_map(image, boxes, [w["weight"] for w in weights], PICTURE), most=MOST_PICTURE
+        )
         if image
         else None,
-        marked_uri=data_uri(marked(image, marks, PICTURE)) if image else None,
+        marked_uri=data_uri(marked(image, marks, PICTURE), most=MOST_PICTURE) if image else None,
         picture_size=scaled(image, PICTURE).size if image else (0, 0),
         similarity_charts=[_similarity_chart(roles[role], texts) for role in NAMES],
         weight_chart=_weight_chart(first, texts),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +20,8 @@ from tasks.store.tables import Store
 
 TEMPLATES = Path(__file__).parent / "templates"
 # All small thumbnails together: with the charts' runtime a page then stays below 3 MB.
-THUMBNAIL_CHARACTERS = 700_000
-THUMBNAIL = 72
+THUMBNAIL_CHARACTERS = 600_000
+THUMBNAIL, MOST_THUMBNAIL = 72, 3_500
 
 Open = Callable[[str, str], Image.Image | None]
 
@@ -58,7 +59,7 @@ class Thumbnails:
         image = self.open_image(row["image_name"], row["image_digest"])
         if image is None:
             return None
-        uri = data_uri(square(image, THUMBNAIL), 62)
+        uri = data_uri(square(image, THUMBNAIL), 62, MOST_THUMBNAIL)
         self.left -= len(uri)
         names = ("image_name", "class_name", "predicted_class_name", "is_correct")
         return Thumbnail(uri, *(row[name] for name in names))
@@ -119,6 +120,7 @@ def environment() -> Environment:
     return found
 
 
+@cache
 def _script(name: str) -> str:
     """Code to stand between <script> tags: of this project, or the charts' runtime."""
     if name == "vega":

@@ -15,6 +15,9 @@ _STOPS = np.array([[int(c[i : i + 2], 16) for i in (0, 2, 4)] for c in _CIVIDIS]
 # Average crops added everywhere, so that one crop in a corner does not make the map.
 STEADYING = 4
 
+# Below this JPEG shows its blocks.
+LEAST_QUALITY = 28
+
 
 class Mark(NamedTuple):
     """A crop to draw: its place in pixels of the upright original, and its name on the picture."""
@@ -26,11 +29,18 @@ class Mark(NamedTuple):
     is_dashed: bool = False
 
 
-def data_uri(image: Image.Image, quality: int = 76) -> str:
-    """A picture as part of the page."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def data_uri(image: Image.Image, quality: int = 76, most: int = 0) -> str:
+    """A picture as part of the page, in at most `most` characters where that can be had.
+
+    A noisy picture takes several times the bytes of a smooth one: its quality is lowered in steps.
+    """
+    while True:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality, optimize=True)
+        text = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+        if not most or len(text) <= most or quality <= LEAST_QUALITY:
+            return text
+        quality = max(LEAST_QUALITY, quality - 12)
 
 
 def scaled(image: Image.Image, most: int) -> Image.Image:
