@@ -86,10 +86,8 @@ def explanations(stages: Stages, scored: Scored, count: int) -> list[TableRef]:
 def insights(stages: Stages, scored: Scored, is_labelled: bool, explained: int) -> list[TableRef]:
     """What the run's labels and texts allow; `explained` images, or none."""
     tables = statistics(stages, scored) if is_labelled else []
-    if scored.indexed.classes.row_count < 2:  # nothing to prefer one class to
-        explained = 0
     if is_labelled and explained:
         tables += alignment(stages, scored)
-    if explained:
+    if explained and scored.indexed.classes.row_count > 1:  # one class is preferred to nothing
         tables += explanations(stages, scored, explained)
     return tables

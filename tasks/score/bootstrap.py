@@ -36,6 +36,8 @@ def resample(
         counts = np.bincount(shifted.ravel(), minlength=len(draws) * image_count)
         return statistic(counts.reshape(len(draws), image_count).astype(np.float64))
 
+    if image_count == 1:  # every draw is that image
+        return np.repeat(statistic(np.ones((1, 1))), resamples, axis=-1)
     result = bootstrap(
         (np.arange(image_count),),
         of_indices,

@@ -87,7 +87,7 @@ def _views(
     """The whole and the weighted crops of some images."""
     rows = dataset([store.path(ref) for ref in shards], format="parquet").to_table(
         columns=["image_digest", "crop_index", "embedding"],
-        filter=pc.field("image_digest").isin(digests),
+        filter=pc.field("image_digest").isin(pa.array(digests, pa.string())),
     )
     rows = rows.sort_by([("image_digest", "ascending"), ("crop_index", "ascending")])
     matrix = embedding_matrix(rows["embedding"]).astype(np.float64)

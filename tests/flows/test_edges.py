@@ -1,0 +1,61 @@
+"""Runs with next to nothing in them end with a page all the same."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from flows.benchmark import benchmark
+from flows.config import BenchmarkConfig
+from flows.run import RunSummary
+from tests.conftest import photograph
+
+TEXTS = {"cat": ["Furry."], "dog": ["Barks."]}
+
+
+def run(root: Path, folders: list[str], pictures: int, tiny_model: Path) -> RunSummary:
+    for folder in folders:
+        (root / "images" / folder).mkdir(parents=True)
+        (root / "images" / folder / "empty.jpg").touch()
+    for i in range(pictures):
+        photograph().resize((60 + i, 50)).save(root / "images" / folders[0] / f"{i}.png")
+    (root / "texts.json").write_text(json.dumps({name: TEXTS[name] for name in folders}))
+    return benchmark(
+        BenchmarkConfig(
+            data=f"folder:{root / 'images'}",
+            descriptions=root / "texts.json",
+            encoder=f"local-dir:{tiny_model}",
+            precision="fp32",
+            device="cpu",
+            pool=3,
+            runs=2,
+            store=root / "store",
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("folders", "pictures", "explained"),
+    [(["cat"], 1, 0), (["cat", "dog"], 0, 0), (["cat", "dog"], 1, 1), (["cat"], 3, 0)],
+)
+def test_a_run_of_few_images_or_classes_is_whole(
+    prefect_server: None,
+    tmp_path: Path,
+    tiny_model: Path,
+    folders: list[str],
+    pictures: int,
+    explained: int,
+) -> None:
+    summary = run(tmp_path, folders, pictures, tiny_model)
+    assert summary.report is not None
+    page = summary.report.read_text(encoding="utf-8")
+    assert "empty.jpg" in page
+    assert page.count('<article class="explained"') == explained
+    assert ('<section id="accuracy">' in page) == (pictures > 0)
+    with duckdb.connect(str(summary.snapshot), read_only=True) as snapshot:
+        rows = snapshot.execute("SELECT low, value, high FROM intervals").fetchall()
+        assert len(rows) == (3 * 7 if pictures else 0)
+        assert all(low <= value <= high for low, value, high in rows)
+        pairs = snapshot.execute("SELECT pairs FROM alignment_summary").fetchall()
+        assert len(pairs) == (0 if not pictures else 1 if len(folders) == 1 else 3)
