@@ -11,7 +11,7 @@ from tasks.report.page import Thumbnail, Thumbnails, environment
 from tasks.report.queries import PREFERRED, Answered, Row, ask, query_text
 from tasks.report.sections import Part
 from tasks.store.errors import InputError
-from tasks.store.snapshot import snapshot_path
+from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
@@ -96,7 +96,7 @@ def compare(
     path = snapshot_path(store)
     if not path.is_file():
         raise InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
-    with duckdb.connect(str(path), read_only=True) as connection:
+    with open_snapshot(path) as connection:
         runs = find_run(connection, first), find_run(connection, second)
         ids = [run["run_id"] for run in runs]
         shared = _shared_methods(connection, ids)

@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import duckdb
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
@@ -15,7 +14,7 @@ from tasks.report.explained import ExplainedImage, explained_images
 from tasks.report.pictures import data_uri, square
 from tasks.report.queries import Queries, Row
 from tasks.report.sections import parts
-from tasks.store.snapshot import snapshot_path
+from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -71,7 +70,7 @@ def render(snapshot: Path, run_id: str, titles: Mapping[str, str], open_image: O
     titles: method to the name people know it by, in the order of the rows. open_image: from an
     image's name and digest to the picture, None where it is not there any more.
     """
-    with duckdb.connect(str(snapshot), read_only=True) as connection:
+    with open_snapshot(snapshot) as connection:
         queries = Queries(connection, run_id, list(titles))
         thumbnails = Thumbnails(open_image)
         (run,) = queries.ask("configuration").rows
@@ -102,7 +101,7 @@ def read_explanations(
     store: Store, run_id: str, titles: Mapping[str, str], open_image: Open
 ) -> list[ExplainedImage]:
     """The explanations of a run, without a page around them."""
-    with duckdb.connect(str(snapshot_path(store)), read_only=True) as connection:
+    with open_snapshot(snapshot_path(store)) as connection:
         return list(explained_images(Queries(connection, run_id, list(titles)), open_image))
 
 

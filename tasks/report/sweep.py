@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from itertools import groupby
 
-import duckdb
-
 from tasks.report import charts
 from tasks.report.cells import Column, grid
 from tasks.report.page import environment
 from tasks.report.queries import ask
 from tasks.report.sections import Part
-from tasks.store.snapshot import snapshot_path
+from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
@@ -44,7 +42,7 @@ CAPTIONS = {"sweeps": "Every point", "selected": "Picked on one half, judged on 
 def sweep_page(store: Store, run_id: str, titles: Mapping[str, str]) -> str:
     """The page of a sweep as HTML; the same rows make the same bytes."""
     literals = {"run_id": f"'{run_id}'", "methods": f"{list(titles)}"}
-    with duckdb.connect(str(snapshot_path(store)), read_only=True) as connection:
+    with open_snapshot(snapshot_path(store)) as connection:
         (run,) = ask(connection, "sweep/configuration", literals).rows
         answers = {name: ask(connection, f"sweep/{name}", literals) for name in COLUMNS}
     rows = answers["sweeps"].rows

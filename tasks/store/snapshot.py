@@ -2,6 +2,10 @@
 
 import json
 import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -45,6 +49,25 @@ VIEWED = (
 def snapshot_path(store: Store) -> Path:
     """Where the snapshot lies."""
     return store.root / SNAPSHOT
+
+
+@contextmanager
+def open_snapshot(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The snapshot that lies at `path` now, read-only.
+
+    Within a process DuckDB opens a path once and gives every connection that file, even when
+    another has taken its place meanwhile. A name of its own makes this connection see the new one.
+    """
+    own = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        try:
+            own.hardlink_to(path)
+        except OSError:  # not every file system has hard links
+            shutil.copyfile(path, own)
+        with duckdb.connect(str(own), read_only=True) as connection:
+            yield connection
+    finally:
+        own.unlink(missing_ok=True)
 
 
 def publish(store: Store) -> Path:
