@@ -143,10 +143,12 @@ def _reasons(first: Row, second: Row, pairs: list[Row]) -> list[str]:
         f"{second['score']:.4f}: a margin of {margin:.4f}. The whole image alone {alone} "
         f"({whole:+.4f})."
     ]
-    for row, speaks in ((first, "Most for"), (second, "Most against it, for")):
+    for row, sign in ((first, 1), (second, -1)):
         best = next((p for p in pairs if p["class_id"] == row["class_id"]), None)
-        if best:
-            said.append(f"{speaks} {row['class_name']}: {_quoted(best['text'])}")
+        if best and sign * best["support"] > 0:
+            said.append(f"Most for {row['class_name']}: {_quoted(best['text'])}")
+        else:
+            said.append(f"No pair of crop and description speaks for {row['class_name']}.")
     return said
 
 
