@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.config import DescribeConfig
 from flows.runner import ONE_AT_A_TIME, StageRunner
-from tasks.datasets.class_names import read_class_names
+from tasks.datasets.class_names import is_file, read_class_names
 from tasks.datasets.index import write_classes
 from tasks.datasets.sources import open_dataset
 from tasks.describe.ask import Tally
@@ -115,7 +115,7 @@ def dry_run(config: DescribeConfig) -> Tally:
 
 def open_classes(given: str) -> tuple[str, tuple[str, ...]]:
     """A title and the class names of a list, a file, or a data set."""
-    if "," in given or Path(given).expanduser().is_file():
+    if "," in given or is_file(given):
         names = read_class_names(given)
         return f"{len(names)} classes", names
     dataset = open_dataset(given)

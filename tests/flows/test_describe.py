@@ -1,7 +1,10 @@
 """The describe flow and the flows that have their texts written, on a real Prefect server."""
 
 import json
+import signal
 import sqlite3
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from tasks.describe.task import SECRET_BLOCK
 from tasks.store.errors import GivenUp, InputError
 from tests.conftest import photograph
 from tests.describe.server import ModelServer, answer
-from tests.flows.conftest import Command
+from tests.flows.conftest import WCA, Command
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -251,6 +254,30 @@ def test_what_is_wrong_is_one_sentence_and_a_status(
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("wca:")]
     assert len(said) == 1
     assert message in said[0]
+
+
+def test_ctrl_c_ends_after_the_calls_under_way_and_keeps_them(
+    wca: Command, server: ModelServer, tmp_path: Path
+) -> None:
+    server.behaviour.delay_sec = 1.0
+    arguments = ("describe", ",".join(f"thing {i}" for i in range(200)), "--questions", "clip-d")
+    store = ("--store", str(tmp_path / "store"))
+    asking = wca.with_environment({"OPENAI_BASE_URL": server.address, "OPENAI_API_KEY": KEY})
+    process = subprocess.Popen(
+        [*WCA, *arguments, *store], env=asking.environment, stderr=subprocess.PIPE, text=True
+    )
+    while len(server.requests) < 20:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "start the same command again" in said
+    kept = list((tmp_path / "store" / "replies").glob("*.json"))
+    assert 20 <= len(kept) == len(server.requests) < 100
+    server.behaviour.delay_sec = 0.0
+    asking(*arguments, *store)
+    assert set(server.asked().values()) == {1}
 
 
 def test_the_key_is_nowhere_to_be_found(
