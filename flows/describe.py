@@ -47,9 +47,16 @@ class DescribeSummary(BaseModel):
     stages: tuple[StageTiming, ...]
 
 
+def _run_name() -> str:
+    """Names in the UI: a list of classes can be as long as it likes."""
+    config = DescribeConfig.model_validate(flow_run.get_parameters()["config"])
+    classes = config.classes if len(config.classes) <= 60 else f"{config.classes[:57]}..."
+    return f"{classes} by {config.llm}"
+
+
 @flow(
     name="describe",
-    flow_run_name="{config.classes} by {config.llm}",
+    flow_run_name=_run_name,
     task_runner=ONE_AT_A_TIME,
     result_serializer="json",
 )

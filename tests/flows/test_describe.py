@@ -12,6 +12,7 @@ import duckdb
 import pytest
 from prefect.artifacts import Artifact
 from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_LOCAL_STORAGE_PATH
 
 from flows.__main__ import run
@@ -63,6 +64,18 @@ def test_a_run_leaves_its_answers_and_says_what_became_of_them(
     every = json.loads(str(shown.data))[-1]
     assert (every["question"], every["wanted"], every["used"]) == ("all", "20", "18")
     assert every["dropped"] == "refusal 2"
+
+
+def test_runs_have_short_names_in_the_ui(server: ModelServer, config: DescribeConfig) -> None:
+    names = ",".join(f"thing_{i}" for i in range(1000))
+    state = describe(
+        config.model_copy(update={"classes": names, "questions": ("nope",)}), return_state=True
+    )
+    with get_client(sync_client=True) as client:
+        name = client.read_flow_run(state.state_details.flow_run_id).name
+    assert name.startswith("thing_0,thing_1")
+    assert name.endswith("... by gpt-4o-mini")
+    assert len(name) < 80
 
 
 def test_a_second_run_asks_nothing_and_is_cached(
