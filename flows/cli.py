@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from flows.config import BenchmarkConfig, ClassifyConfig, ClassifySettings, Settings
+from flows.config import BenchmarkConfig, BenchmarkSettings, ClassifyConfig, ClassifySettings
 from tasks.store.errors import InputError
 
 DEFAULT_STORE = Path("data/store")
@@ -26,15 +26,14 @@ def demo(*, store: Store = DEFAULT_STORE) -> None:
 
     Example: wca demo
     """
-    benchmark("sixteen-photographs", settings=Settings(store=store))
+    benchmark("sixteen-photographs", settings=BenchmarkSettings(store=store))
 
 
 @app.command
 def benchmark(
     data: str,
     *,
-    classnames: Path | None = None,
-    settings: Annotated[Settings | None, Parameter(name="*")] = None,
+    settings: Annotated[BenchmarkSettings | None, Parameter(name="*")] = None,
 ) -> None:
     """Score every method on a labelled data set and print accuracy.
 
@@ -42,21 +41,22 @@ def benchmark(
 
     Example: wca benchmark folder:photos --descriptions photos.json
 
+    Example: wca benchmark cub --data-root /data --limit 500
+
     Example: wca benchmark folder:photos --encoder ViT-B-32-quickgelu/openai --methods clip,wca
 
     Parameters
     ----------
     data
-        folder:PATH (one sub-folder per class), card:PATH or the name of a card in data/datasets.
-    classnames
-        JSON {folder: class name}, for folder:PATH.
+        A name that `wca datasets` lists, folder:PATH (one sub-folder per class), csv:PATH or
+        parquet:PATH (columns path and label), wds:PATH (tar shards), hf:NAME or card:PATH.
 
     """
     from flows import benchmark as flow
     from flows import show
 
-    given = (settings or Settings()).model_dump(exclude_unset=True)
-    config = BenchmarkConfig(data=data, classnames=classnames, **given)
+    given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
+    config = BenchmarkConfig(data=data, **given)
     show.benchmark(flow.benchmark(config))
 
 

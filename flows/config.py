@@ -1,7 +1,8 @@
 """What a flow can be told, described once for the command line, the Prefect form and the docs."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -86,16 +87,47 @@ class Settings(BaseModel):
         "data/store"
     )
 
+    def with_preset(self, preset: Mapping[str, float]) -> Self:
+        """These settings, with a data set's published protocol where nothing was set."""
+        missing = {k: v for k, v in preset.items() if k not in self.model_fields_set}
+        return self.model_copy(update=missing)
 
-class BenchmarkConfig(Settings):
+
+class BenchmarkSettings(Settings):
+    """Settings of a labelled data set."""
+
+    classnames: Annotated[
+        Path | None,
+        Field(
+            description="JSON {label: class name} for data of your own; for a folder its labels "
+            "are the sub-folders. For tables and shards also a list or a text file, a name a line."
+        ),
+    ] = None
+    data_root: Annotated[
+        Path | None,
+        Field(description="Folder of named data sets; by default $WCA_DATA_ROOT or a user folder."),
+    ] = None
+    split: Annotated[
+        str | None, Field(description="Split of the data; by default the one that is published on.")
+    ] = None
+    limit: Annotated[
+        int | None, Field(ge=1, description="Score only so many images, the same ones each time.")
+    ] = None
+    per_class: Annotated[
+        int | None, Field(ge=1, description="Score only so many images of each class.")
+    ] = None
+
+
+class BenchmarkConfig(BenchmarkSettings):
     """Parameters of the benchmark flow."""
 
     data: Annotated[
-        str, Field(description="folder:PATH, card:PATH or the name of a card in data/datasets.")
+        str,
+        Field(
+            description="A name that `wca datasets` lists, folder:PATH, csv:PATH, parquet:PATH, "
+            "wds:PATH, hf:NAME or card:PATH."
+        ),
     ] = "sixteen-photographs"
-    classnames: Annotated[
-        Path | None, Field(description="JSON {folder: class name}, for folder:PATH.")
-    ] = None
 
 
 class ClassifySettings(Settings):

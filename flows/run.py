@@ -5,9 +5,9 @@ from pathlib import Path
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
-from flows.config import Settings
+from flows.config import BenchmarkSettings, Settings
 from flows.stages import Stages
-from tasks.datasets.sources import Dataset
+from tasks.datasets.dataset import Dataset, DataSource, FileSource
 from tasks.embed.identity import EncoderIdentity
 from tasks.embed.sources import resolve_encoder
 from tasks.score.methods import choose_methods, text_kinds
@@ -40,26 +40,31 @@ class RunSummary(BaseModel):
         return [ref for ref in self.tables if ref.table == table]
 
 
-def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSummary:
-    """Describe, embed, score and record: the body of every flow."""
+def run_stages(
+    flow_name: str, settings: Settings, source: DataSource | FileSource, dataset: Dataset
+) -> RunSummary:
+    """Describe, embed, score and record: the body of every flow.
+
+    Tasks are given `source`, which they open again: `dataset` may name a million images.
+    """
     if settings.alpha > settings.beta:
         raise InputError(f"alpha {settings.alpha} must not be greater than beta {settings.beta}.")
-    dataset = dataset.model_copy(
-        update={
-            "descriptions": settings.descriptions or dataset.descriptions,
-            "descriptors": settings.descriptors or dataset.descriptors,
-        }
+    dataset = dataset._replace(
+        descriptions=settings.descriptions or dataset.descriptions,
+        descriptors=settings.descriptors or dataset.descriptors,
     )
     methods = choose_methods(settings.methods, _kinds(dataset))
-    source = resolve_encoder(settings.encoder, settings.precision, settings.device)
+    encoder = resolve_encoder(settings.encoder, settings.precision, settings.device)
     store = Store(settings.store)
     stages = Stages(store, settings)
 
-    indexed = stages.index(dataset)
+    indexed = stages.index(source)
     described = stages.describe(indexed, dataset)
-    texts = stages.embed_texts(described, text_kinds(methods), source)
-    crops, undecodable = stages.embed_images(indexed, source)
-    vectors, predictions = stages.score(described, texts, crops, methods, source.identity.dimension)
+    texts = stages.embed_texts(described, text_kinds(methods), encoder)
+    crops, undecodable = stages.embed_images(indexed, encoder)
+    vectors, predictions = stages.score(
+        described, texts, crops, methods, encoder.identity.dimension
+    )
     results = stages.summarise(
         Results(
             images=indexed.images,
@@ -73,7 +78,7 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
         flow_name=flow_name,
         dataset_name=dataset.name,
         encoder_name=settings.encoder,
-        encoder=source.identity.model_dump(mode="json"),
+        encoder=encoder.identity.model_dump(mode="json"),
         parameters={"methods": list(methods), **_deciding(settings)},
         image_count=results.image_count,
         rejected_count=results.rejected_count,
@@ -97,7 +102,7 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
         image_count=results.image_count,
         rejected_count=results.rejected_count,
         encoder_name=settings.encoder,
-        encoder=source.identity,
+        encoder=encoder.identity,
         store_root=str(store.root),
         snapshot=publish(store),
         tables=manifest.tables,
@@ -113,7 +118,9 @@ def _kinds(dataset: Dataset) -> list[str]:
 
 def _deciding(settings: Settings) -> dict[str, object]:
     """The parameters that decide numbers: a scale that is switched off is None."""
+    selection = ("split", "limit", "per_class") if isinstance(settings, BenchmarkSettings) else ()
     return {
+        **{name: getattr(settings, name) for name in selection},
         "alpha": settings.alpha,
         "beta": settings.beta,
         "pool": settings.pool,
