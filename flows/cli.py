@@ -20,6 +20,10 @@ app = App(
 )
 
 
+# loaded when used: their module is about data sets and published results
+app.command("flows.cli_datasets:datasets")
+
+
 @app.command
 def demo(*, store: Store = DEFAULT_STORE) -> None:
     """Classify the sixteen photographs with the embedded encoder.
@@ -119,12 +123,18 @@ def sql(
 
 
 @app.command
-def doctor(*, store: Store = DEFAULT_STORE) -> None:
-    """Say what is installed, which weights and keys are reachable, and what to do about gaps.
+def doctor(*, store: Store = DEFAULT_STORE, data_root: Path | None = None) -> None:
+    """Say what is installed, which weights, keys and data are there, and what to do about gaps.
 
     Example: wca doctor
+
+    Parameters
+    ----------
+    data_root
+        Folder of named data sets; by default $WCA_DATA_ROOT or a user folder.
+
     """
     from flows import doctor as checks
     from flows import show
 
-    show.checks(checks.examine(store))
+    show.checks(checks.examine(store, data_root))

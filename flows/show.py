@@ -87,6 +87,14 @@ def checks(results: list[Check]) -> None:
     _console.print(text_table(rows, "wca doctor"))
 
 
+def datasets(rows: list[dict[str, str]]) -> None:
+    """The named data sets; how to get one that is missing."""
+    _console.print(text_table(rows, "wca datasets"))
+    _console.print(
+        "What a missing one needs: wca datasets NAME. Yours: see `wca benchmark --help`."
+    )
+
+
 def _inputs(summary: RunSummary) -> str:
     return f"{summary.image_count} images, {summary.class_count} classes"
 
