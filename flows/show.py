@@ -88,11 +88,13 @@ def checks(results: list[Check]) -> None:
 
 
 def datasets(rows: list[dict[str, str]]) -> None:
-    """The named data sets; how to get one that is missing."""
-    _console.print(text_table(rows, "wca datasets"))
-    _console.print(
-        "What a missing one needs: wca datasets NAME. Yours: see `wca benchmark --help`."
-    )
+    """The named data sets: the protocol of each, then where it is looked for and its licence."""
+    places = ("layout", "licence")
+    protocol = [{k: v for k, v in row.items() if k not in places} for row in rows]
+    _console.print(text_table(protocol, "wca datasets"))
+    layouts = [{k: row[k] for k in ("name", *places)} for row in rows]
+    _console.print(text_table(layouts, "where they are looked for, below the data root"))
+    _console.print("One in full, and how to get it if it is missing: wca datasets NAME")
 
 
 def _inputs(summary: RunSummary) -> str:
