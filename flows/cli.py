@@ -22,6 +22,8 @@ app = App(
 
 # loaded when used: their module is about data sets and published results
 app.command("flows.cli_datasets:datasets")
+app.command("flows.cli_datasets:import_", name="import")
+app.command("flows.cli_datasets:reproduce")
 
 
 @app.command

@@ -10,7 +10,7 @@ from flows.stages import Stages
 from tasks.datasets.dataset import Dataset, DataSource, FileSource
 from tasks.embed.identity import EncoderIdentity
 from tasks.embed.sources import resolve_encoder
-from tasks.score.methods import choose_methods, text_kinds
+from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.task import Results
 from tasks.store.errors import InputError
 from tasks.store.runs import RunManifest, StageTiming, record_run
@@ -108,6 +108,12 @@ def run_stages(
         tables=manifest.tables,
         stages=tuple(stages.runner.timings),
     )
+
+
+def available_methods(dataset: Dataset, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of some methods for whose texts the data set has files."""
+    kinds = _kinds(dataset)
+    return tuple(name for name in wanted if METHODS[name].kind in kinds)
 
 
 def _kinds(dataset: Dataset) -> list[str]:

@@ -9,7 +9,9 @@ import duckdb
 from rich.console import Console
 
 from flows.doctor import Check
+from flows.reproduce import Reproduction
 from flows.run import RunSummary
+from tasks.report.published import compare, grid, notes, published_table
 from tasks.report.table import accuracy_rows, rejected_rows, text_table
 from tasks.score.methods import METHODS, method_titles
 from tasks.store.errors import InputError
@@ -95,6 +97,24 @@ def datasets(rows: list[dict[str, str]]) -> None:
     layouts = [{k: row[k] for k in ("name", *places)} for row in rows]
     _console.print(text_table(layouts, "where they are looked for, below the data root"))
     _console.print("One in full, and how to get it if it is missing: wca datasets NAME")
+
+
+def reproduction(result: Reproduction) -> None:
+    """The published layout, one table per encoder, and what to know before the numbers."""
+    table = published_table(result.table)
+    cells = [compare(table, cell) for cell in result.cells]
+    for encoder in result.encoders:
+        label = f" ({label})" if (label := table.label(encoder)) else ", not in the published table"
+        rows = grid(table, encoder, result.datasets, cells, method_titles())
+        _console.print(text_table(rows, f"{table.title}: ours / published\n{encoder}{label}"))
+    _console.print(
+        "Second line: the difference; s+ within two standard deviations over runs, s- not; "
+        "n+ the published value is within our 95 % interval over images, n- not."
+    )
+    for line in notes(cells):
+        _console.print(f"* {line}")
+    _console.print(f"Published: {table.source}")
+    _console.print(f"Every cell as a row: {result.path}", soft_wrap=True)
 
 
 def _inputs(summary: RunSummary) -> str:

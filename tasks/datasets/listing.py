@@ -102,12 +102,7 @@ def _by_folder(path: Path, classes: list[str], ending: str) -> list[ImageEntry]:
 
 def _places365(folder: Path, split: str) -> _Listed:
     """Names without letter and qualifier (/b/bazaar/indoor is "bazaar"): 344 of 365 differ."""
-    path = folder / "categories_places365.txt"
-    names = {
-        whole_number(path, line, number): name.lstrip("/").split("/")[1].replace("_", " ")
-        for line, (name, number) in read_records(path, 2)
-        if _has_letter(path, line, name)
-    }
+    names = {number: name.split("/")[0] for number, name in _categories(folder).items()}
     index = {number: i for i, number in enumerate(sorted(names))}
     sizes = [f"{split}_256", f"{split}_large"]
     images_folder = next((s for s in sizes if (folder / s).is_dir()), None)
@@ -123,10 +118,23 @@ def _places365(folder: Path, split: str) -> _Listed:
     return tuple(names[number] for number in index), images
 
 
-def _has_letter(path: Path, line: int, name: str) -> bool:
-    if not re.fullmatch(r"/[a-z]/[^/]+(/[^/]+)?", name):
-        raise InputError(f"{path}, line {line}: {name!r} is not like /b/bazaar/indoor.")
-    return True
+def places_spellings(folder: Path) -> dict[str, list[str]]:
+    """Places365's class names to their spellings with qualifiers: bazaar indoor, bazaar outdoor."""
+    spellings: dict[str, list[str]] = {}
+    for name in _categories(folder).values():
+        spellings.setdefault(name.split("/")[0], []).append(name.replace("/", " "))
+    return spellings
+
+
+def _categories(folder: Path) -> dict[int, str]:
+    """Class number to name and qualifier: `bazaar/indoor`."""
+    path = folder / "categories_places365.txt"
+    categories = {}
+    for line, (name, number) in read_records(path, 2):
+        if not re.fullmatch(r"/[a-z]/[^/]+(/[^/]+)?", name):
+            raise InputError(f"{path}, line {line}: {name!r} is not like /b/bazaar/indoor.")
+        categories[whole_number(path, line, number)] = name[3:].replace("_", " ")
+    return categories
 
 
 def _aircraft(folder: Path, split: str) -> _Listed:
