@@ -103,10 +103,12 @@ def reproduction(result: Reproduction) -> None:
     """The published layout, one table per encoder, and what to know before the numbers."""
     table = published_table(result.table)
     cells = [compare(table, cell) for cell in result.cells]
+    _console.print(f"{table.title}: ours / published")
     for encoder in result.encoders:
         label = f" ({label})" if (label := table.label(encoder)) else ", not in the published table"
         rows = grid(table, encoder, result.datasets, cells, method_titles())
-        _console.print(text_table(rows, f"{table.title}: ours / published\n{encoder}{label}"))
+        _console.print(f"{encoder}{label}", soft_wrap=True)
+        _console.print(text_table(rows, ""))
     _console.print(
         "Second line: the difference; s+ within two standard deviations over runs, s- not; "
         "n+ the published value is within our 95 % interval over images, n- not."

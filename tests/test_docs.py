@@ -25,8 +25,10 @@ def test_the_readme_names_only_commands_and_options_that_exist() -> None:
     for name in commands:
         app.parse_args([name, "--help"], exit_on_error=False)
     from flows.config import BenchmarkConfig, ClassifyConfig
+    from flows.reproduce_config import ReproduceConfig
 
-    fields = {*BenchmarkConfig.model_fields, *ClassifyConfig.model_fields}
+    configs = (BenchmarkConfig, ClassifyConfig, ReproduceConfig)
+    fields = {name for config in configs for name in config.model_fields}
     known = {f"--{field.replace('_', '-')}" for field in fields} | {"--format", "--help"}
     used = set(re.findall(r"--[a-z][a-z-]+", readme))
     negated = {option.replace("--no-", "--") for option in used}

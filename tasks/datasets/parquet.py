@@ -79,9 +79,8 @@ def read_parquet(root: str, name: str) -> bytes:
     column = _group(path, group, path.stat().st_mtime_ns)
     value = column[int(row) - starts[group]].as_py()
     if isinstance(value, dict):
-        inner = value.get("path") or ""
-        if value.get("bytes") is None and is_inside(inner):
-            return read_file(Path(root) / inner)
+        if value.get("bytes") is None and value.get("path"):
+            return read_file(Path(root) / value["path"])
         value = value.get("bytes")
     return value or b""
 

@@ -154,6 +154,9 @@ def test_parquet_with_bytes_in_many_row_groups(pictures: list[bytes], tmp_path: 
     assert indexed_bytes(dataset, tmp_path) == pictures
     train = opened(f"parquet:{folder}", split="train")
     assert [i.name for i in train.images] == ["part-0.parquet/2", "part-1.parquet/1"]
+    beside = {"image": [{"bytes": None, "path": "../source-2.jpg"}], "label": ["cat"]}
+    pq.write_table(pa.table(beside), folder / "part-2.parquet")
+    assert read_bytes(dataset.root, "part-2.parquet/0") == pictures[2]
     one = opened(f"parquet:{folder / 'part-1.parquet'}")
     assert indexed_bytes(one, tmp_path) == pictures[3:]
 
@@ -268,6 +271,12 @@ def test_hugging_face_saved_and_image_folder(
     dataset = opened(f"hf:{tmp_path / 'saved'}")
     assert pairs(dataset) == [("test/0", "big cat"), ("test/1", "drink"), ("test/2", "big cat")]
     assert indexed_bytes(dataset, tmp_path) == pictures[3:]
+    for data, name in zip(pictures, ("big_cat", "drink"), strict=False):
+        (tmp_path / "folder" / "test" / name).mkdir(parents=True)
+        (tmp_path / "folder" / "test" / name / "a.jpg").write_bytes(data)
+    folder = opened(f"hf:{tmp_path / 'folder'}")
+    assert pairs(folder) == [("test/0", "big cat"), ("test/1", "drink")]
+    assert indexed_bytes(folder, tmp_path) == pictures[:2]
     train = opened(f"hf:{tmp_path / 'saved'}", split="train")
     assert indexed_bytes(train, tmp_path) == pictures[:3]
     with pytest.raises(InputError, match="no split 'val'; there are: test, train"):
