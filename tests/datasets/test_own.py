@@ -255,6 +255,7 @@ def test_hugging_face_saved_and_image_folder(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     features = datasets.Features(
         {"photo": datasets.Image(), "label": datasets.ClassLabel(names=["big_cat", "drink"])}
     )
@@ -281,7 +282,6 @@ def test_hugging_face_saved_and_image_folder(
     assert indexed_bytes(train, tmp_path) == pictures[:3]
     with pytest.raises(InputError, match="no split 'val'; there are: test, train"):
         opened(f"hf:{tmp_path / 'saved'}", split="val")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     with pytest.raises(InputError, match="Hugging Face datasets cannot open"):
         opened("hf:nobody/nothing-at-all")
 
