@@ -101,7 +101,7 @@ def import_(
                 f"{renames} must be {{spelling in {file}: class name}}; see {unknown}."
             )
         raw = {other.get(key, key): texts for key, texts in raw.items()}
-    imported = import_texts(raw, names, other_names(data, data_root), str(file))
+    imported = import_texts(raw, names, other_names(data, data_root), str(file), kind)
     target = to or text_file(data, kind, resolve_root(data_root))
     with atomic_path(target) as partial:
         text = json.dumps(imported.texts, indent=1, ensure_ascii=False)
@@ -111,6 +111,8 @@ def import_(
     console.print(f"{count:,} texts of {len(names)} classes, written to {target}")
     for key, name in imported.respelled:
         console.print(f"  {key} -> {name}")
+    if imported.empty:
+        console.print(f"Empty in the file, given their name alone: {', '.join(imported.empty)}")
     if imported.unused:
         console.print(f"Left out, no class of {data}: {', '.join(imported.unused)}")
 

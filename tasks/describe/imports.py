@@ -12,12 +12,19 @@ from tasks.store.errors import InputError
 class ImportedTexts(NamedTuple):
     """Texts by class name, and what had to be done to get there.
 
-    respelled: (key of the file, class name); unused: keys of classes that the data set lacks.
+    respelled: (key of the file, class name); unused: keys of classes that the data set lacks;
+    empty: classes whose list in the file is empty, and which got a stand-in.
     """
 
     texts: dict[str, list[str]]
     respelled: list[tuple[str, str]]
     unused: list[str]
+    empty: list[str]
+
+
+# What stands in for an empty list (CLIP-D's file for Food-101 has some): hardly more than the name,
+# as in the released program, whose sentence then ends after "which has".
+STAND_INS = {"cupl": "a photo of a {}.", "clip-d": "a {}"}
 
 
 def import_texts(
@@ -25,6 +32,7 @@ def import_texts(
     class_names: Sequence[str],
     aliases: Mapping[str, Sequence[str]],
     source: str,
+    kind: str = "cupl",
 ) -> ImportedTexts:
     """Find each class's texts in a parsed `{class: [text, ...]}` file, by name.
 
@@ -40,6 +48,8 @@ def import_texts(
     for key, name in places.items():
         found[name].extend(texts[key])
     unused = [key for key in texts if key not in places]
+    empty = [name for name in found if not found[name] and name in set(places.values())]
+    found.update({name: [STAND_INS[kind].format(name)] for name in empty})
     if missing := [name for name in found if not found[name]]:
         raise InputError(
             f"{source} has no texts for {len(missing)} of {len(found)} classes: "
@@ -47,7 +57,7 @@ def import_texts(
             "Name the file's spelling with --renames: JSON {spelling: class name}."
         )
     respelled = [(key, name) for key, name in places.items() if key != name]
-    return ImportedTexts(found, respelled, unused)
+    return ImportedTexts(found, respelled, unused, empty)
 
 
 def fold(name: str) -> str:

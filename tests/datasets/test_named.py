@@ -1,6 +1,7 @@
 """Each named data set's loader on a tree in its archive's layout."""
 
 import collections
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.datasets.cards import card_names, named_cards
+from tasks.datasets.cards import NamedCard, card_names, named_cards
+from tasks.datasets.catalogue import download
 from tasks.datasets.dataset import Dataset, DataSource
 from tasks.datasets.decode import decode_image
 from tasks.datasets.imagenet import synset_names
@@ -163,6 +165,18 @@ def test_hostile_metadata_is_refused_with_the_place(
     with pytest.raises(InputError, match=message) as error:
         opened(name, tmp_path)
     assert "Expected below" in str(error.value)
+
+
+@pytest.mark.parametrize("card", [c for c in named_cards() if c.torchvision], ids=lambda c: c.name)
+def test_torchvision_has_what_a_card_wants_to_download(card: NamedCard, tmp_path: Path) -> None:
+    from torchvision import datasets
+
+    assert card.torchvision is not None
+    source = getattr(datasets, card.torchvision.name)
+    inspect.signature(source).bind(str(tmp_path), download=True, **card.torchvision.options)
+    # what is there is not downloaded again
+    trees.TREES[card.name](tmp_path)
+    assert download(card.name, tmp_path) == card.locate(tmp_path)
 
 
 # torchvision as an independent reader of the same trees: it names classes in its own way

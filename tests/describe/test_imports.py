@@ -51,6 +51,16 @@ def test_classes_of_one_name_share_the_texts_of_every_key_that_fits() -> None:
     assert imported.texts == {"bazaar": ["Inside.", "Outside."]}
 
 
+def test_an_empty_list_is_stood_in_for_by_the_name_and_reported() -> None:
+    raw = {"donuts": [], "hot_dog": ["a bun"]}
+    imported = import_texts(raw, ("donuts", "hot dog"), {}, "x", "clip-d")
+    assert imported.texts == {"donuts": ["a donuts"], "hot dog": ["a bun"]}
+    assert imported.empty == ["donuts"]
+    assert import_texts(raw, ("donuts", "hot dog"), {}, "x").texts["donuts"] == [
+        "a photo of a donuts."
+    ]
+
+
 def test_missing_classes_are_listed_with_the_nearest_spelling() -> None:
     with pytest.raises(InputError, match=r"grey fox \(perhaps 'gray fox'\); wolf\. Name .*--rena"):
         import_texts({"gray fox": ["x"], "cat": ["y"]}, ("grey fox", "wolf", "cat"), {}, "x")
