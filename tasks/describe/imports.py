@@ -38,7 +38,7 @@ def import_texts(
 
     A key is a class name as it stands; else as it is spelled without regard to case, accents and
     punctuation; else by one of the class's other names; else without spaces; else with its words in
-    another order. A spelling that fits two classes fits none. Classes of equal names share the
+    another order; else without an addition in brackets. A spelling that fits two classes fits none. Classes of equal names share the
     texts of every key that fits them. Raises InputError that lists the classes without texts, with
     the nearest keys.
     """
@@ -91,6 +91,7 @@ def _places(
         (fold, others),
         (lambda text: fold(text).replace(" ", ""), others),
         (lambda text: " ".join(sorted(fold(text).split())), others),
+        (lambda text: fold(re.sub(r"\([^)]*\)", " ", text)), others),
     ]
     shared = {name for name in names if list(class_names).count(name) > 1}
     places: dict[str, str] = {}

@@ -13,7 +13,7 @@ def test_names_are_matched_however_they_are_spelled_and_differences_reported() -
         "black-footed_albatross": ["A large bird."],
         "Brewer Blackbird": ["Glossy.", " ", "Glossy."],
         "Widow, Chuck will": ["Nocturnal."],
-        "cafefinch": ["Small."],
+        "Café Finch (bird)": ["Small."],
         "Dodo": ["Gone."],
     }
     imported = import_texts(raw, BIRDS, {}, "cupl.json")
@@ -26,7 +26,7 @@ def test_names_are_matched_however_they_are_spelled_and_differences_reported() -
     assert imported.respelled == [
         ("black-footed_albatross", "Black footed Albatross"),
         ("Widow, Chuck will", "Chuck will Widow"),
-        ("cafefinch", "Café Finch"),
+        ("Café Finch (bird)", "Café Finch"),
     ]
     assert imported.unused == ["Dodo"]
 
@@ -37,6 +37,11 @@ def test_an_exact_name_wins_over_another_classs_other_name() -> None:
     imported = import_texts(raw, ("crane", "crane bird"), aliases, "x")
     assert imported.texts == {"crane": ["A machine."], "crane bird": ["A bird."]}
     assert imported.unused == ["lifting crane"]
+
+
+def test_spaces_and_hyphens_inside_words_make_no_difference() -> None:
+    imported = import_texts({"hotdog": ["A bun."]}, ("hot-dog",), {}, "x")
+    assert imported.respelled == [("hotdog", "hot-dog")]
 
 
 def test_a_spelling_that_fits_two_classes_fits_none() -> None:
