@@ -48,6 +48,8 @@ def datasets(
     from flows import show
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
+    if download and not names:
+        raise InputError("Name what to download: wca datasets dtd --download.")
     if not names:
         show.datasets(catalogue.overview(data_root))
     for name in names:

@@ -38,9 +38,9 @@ def import_texts(
 
     A key is a class name as it stands; else as it is spelled without regard to case, accents and
     punctuation; else by one of the class's other names; else without spaces; else with its words in
-    another order; else without an addition in brackets. A spelling that fits two classes fits none. Classes of equal names share the
-    texts of every key that fits them. Raises InputError that lists the classes without texts, with
-    the nearest keys.
+    another order; else without an addition in brackets. A spelling that fits two classes fits none.
+    Classes of equal names share the texts of every key that fits them. Raises InputError that lists
+    the classes without texts, with the nearest keys.
     """
     texts = _checked(raw, source)
     places = _places(list(texts), class_names, aliases)
