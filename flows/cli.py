@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from flows.cli_datasets import datasets, import_, reproduce
 from flows.config import BenchmarkConfig, BenchmarkSettings, ClassifyConfig, ClassifySettings
 from tasks.store.errors import InputError
 
@@ -20,10 +21,9 @@ app = App(
 )
 
 
-# loaded when used: their module is about data sets and published results
-app.command("flows.cli_datasets:datasets")
-app.command("flows.cli_datasets:import_", name="import")
-app.command("flows.cli_datasets:reproduce")
+app.command(datasets)
+app.command(import_, name="import")
+app.command(reproduce)
 
 
 @app.command

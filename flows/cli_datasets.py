@@ -1,6 +1,5 @@
-"""Commands about data sets and published results; `flows.cli` names them, loaded when used."""
+"""The commands of `wca` about data sets and published results."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,15 +7,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from flows.reproduce_config import ReproduceConfig, ReproduceSettings
-from tasks.datasets import catalogue
-from tasks.datasets.aliases import other_names
-from tasks.datasets.cards import card_names, text_file
-from tasks.datasets.cards import data_root as resolve_root
-from tasks.datasets.dataset import DataSource
-from tasks.datasets.sources import open_source, read_json
-from tasks.describe.imports import import_texts
 from tasks.store.errors import InputError
-from tasks.store.tables import atomic_path
 
 DataRoot = Annotated[
     Path | None,
@@ -46,17 +37,17 @@ def datasets(
 
     """
     from flows import show
+    from tasks.datasets import catalogue
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
     if download and not names:
         raise InputError("Name what to download: wca datasets dtd --download.")
     if not names:
         show.datasets(catalogue.overview(data_root))
     for name in names:
         if download:
-            console.print(f"{name}: {catalogue.download(name, data_root)}")
+            _print(f"{name}: {catalogue.download(name, data_root)}")
         else:
-            console.print(catalogue.details(name, data_root))
+            _print(catalogue.details(name, data_root))
 
 
 def import_(
@@ -91,32 +82,11 @@ def import_(
         As for `wca benchmark`, for data of your own.
 
     """
-    if to is None and data not in card_names():
-        raise InputError("Name the file to write with --to, then give it to --descriptions.")
+    from flows.texts import take_over
+    from tasks.datasets.dataset import DataSource
+
     source = DataSource(data=data, classnames=classnames, data_root=data_root)
-    names = open_source(source).class_names
-    raw = read_json(file)
-    if renames is not None and isinstance(raw, dict):
-        other = read_json(renames)
-        if not isinstance(other, dict) or (unknown := sorted(set(other) - set(raw))):
-            raise InputError(
-                f"{renames} must be {{spelling in {file}: class name}}; see {unknown}."
-            )
-        raw = {other.get(key, key): texts for key, texts in raw.items()}
-    imported = import_texts(raw, names, other_names(data, data_root), str(file), kind)
-    target = to or text_file(data, kind, resolve_root(data_root))
-    with atomic_path(target) as partial:
-        text = json.dumps(imported.texts, indent=1, ensure_ascii=False)
-        partial.write_text(f"{text}\n", encoding="utf-8")
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    count = sum(map(len, imported.texts.values()))
-    console.print(f"{count:,} texts of {len(names)} classes, written to {target}")
-    for key, name in imported.respelled:
-        console.print(f"  {key} -> {name}")
-    if imported.empty:
-        console.print(f"Empty in the file, given their name alone: {', '.join(imported.empty)}")
-    if imported.unused:
-        console.print(f"Left out, no class of {data}: {', '.join(imported.unused)}")
+    _print("\n".join(take_over(file, source, kind, to, renames)))
 
 
 def reproduce(
@@ -145,3 +115,8 @@ def reproduce(
 
     given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)
     show.reproduction(flow.reproduce(ReproduceConfig(table=table, **given)))
+
+
+def _print(text: str) -> None:
+    """Print as it stands: names may look like markup."""
+    Console(highlight=False, markup=False, soft_wrap=True).print(text)

@@ -105,9 +105,10 @@ def reproduction(result: Reproduction) -> None:
     cells = [compare(table, cell) for cell in result.cells]
     _console.print(f"{table.title}: ours / published")
     for encoder in result.encoders:
-        label = f" ({label})" if (label := table.label(encoder)) else ", not in the published table"
+        label = table.label(encoder)
+        what = f"({label})" if label else f"- not published; beside it {table.first_label}"
         rows = grid(table, encoder, result.datasets, cells, method_titles())
-        _console.print(f"{encoder}{label}", soft_wrap=True)
+        _console.print(f"{encoder} {what}", soft_wrap=True)
         _console.print(text_table(rows, ""))
     _console.print(
         "Second line: the difference; s+ within two standard deviations over runs, s- not; "

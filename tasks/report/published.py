@@ -40,6 +40,11 @@ class PublishedTable(BaseModel):
                 return label
         return None
 
+    @property
+    def first_label(self) -> str:
+        """The column that is shown for orientation beside an encoder the table does not have."""
+        return next(iter(self.encoders))
+
     def value(self, method: str, dataset: str, encoder: str) -> float | None:
         """The published percent, where there is one."""
         return self.top1.get(method, {}).get(dataset, {}).get(self.label(encoder) or "")
@@ -121,30 +126,19 @@ def grid(
 ) -> list[dict[str, str]]:
     """The published layout for one encoder: a row per method, a column per data set, as text.
 
-    A cell is "ours / published", then the difference and the two judgements.
+    A cell is "ours / published", then the difference and the two judgements. Beside an encoder that
+    the table does not have stands its first one, with no judgement.
     """
     here = {(c.ours.method, c.ours.dataset): c for c in cells if c.ours.encoder == encoder}
     methods = [m for m in titles if any((m, d) in here for d in datasets)]
     rows = []
     for method in methods:
         row = {"method": titles[method]}
-        row |= {d: cell_text(here[method, d]) for d in datasets}
+        row |= {d: _cell_text(table, here[method, d]) for d in datasets}
         if table.mean and set(table.datasets) == set(datasets):
             row["mean"] = _mean_text(table, encoder, [here[method, d].ours for d in datasets])
         rows.append(row)
     return rows
-
-
-def cell_text(cell: Comparison) -> str:
-    """A cell of the grid, two lines where there is something to compare."""
-    published = "-" if cell.published is None else f"{cell.published:.2f}"
-    if cell.ours.top1 is None:
-        return f"missing / {published}"
-    text = f"{cell.ours.top1:.2f} / {published}"
-    if cell.difference is None:
-        return text
-    runs = "" if cell.is_in_sigma is None else f" s{_mark(cell.is_in_sigma)}"
-    return f"{text}\n{cell.difference:+.2f}{runs} n{_mark(cell.is_in_interval)}"
 
 
 def notes(cells: Sequence[Comparison]) -> list[str]:
@@ -198,16 +192,33 @@ def csv_rows(cells: Sequence[Comparison]) -> list[dict[str, object]]:
     ]
 
 
+def _cell_text(table: PublishedTable, cell: Comparison) -> str:
+    """A cell of the grid, two lines where there is something to compare."""
+    label = table.label(cell.ours.encoder) or table.first_label
+    published = table.top1.get(cell.ours.method, {}).get(cell.ours.dataset, {}).get(label)
+    right = "-" if published is None else f"{published:.2f}"
+    if cell.ours.top1 is None:
+        return f"missing / {right}"
+    text = f"{cell.ours.top1:.2f} / {right}"
+    if cell.difference is None:
+        return text
+    runs = "" if cell.is_in_sigma is None else f" s{_mark(cell.is_in_sigma)}"
+    return f"{text}\n{cell.difference:+.2f}{runs} n{_mark(cell.is_in_interval)}"
+
+
 def _mean_text(table: PublishedTable, encoder: str, ours: Sequence[Measured]) -> str:
     method = ours[0].method
-    published = table.mean.get(method, {}).get(table.label(encoder) or "")
+    label = table.label(encoder)
+    published = table.mean.get(method, {}).get(label or table.first_label)
     right = "-" if published is None else f"{published:.2f}"
     values = [m.top1 for m in ours if m.top1 is not None]
     if len(values) < len(ours):
         return f"missing / {right}"
     mean = sum(values) / len(values)
     text = f"{mean:.2f} / {right}"
-    return text if published is None else f"{text}\n{round(mean, 2) - published:+.2f}"
+    return (
+        text if published is None or label is None else f"{text}\n{round(mean, 2) - published:+.2f}"
+    )
 
 
 def _mark(is_inside: bool | None) -> str:

@@ -97,7 +97,8 @@ def test_reproduce_prints_ours_beside_theirs(
         *("--methods", "clip,wca", "--pool", "2", "--runs", "2", "--precision", "fp32"),
         *("--store", str(wca.store)),
     )
-    assert f"local-dir:{tiny_model}, not in the published table" in printed
+    assert f"local-dir:{tiny_model} - not published; beside it B/32" in printed
+    assert "/ 51.21" in printed  # CLIP on CUB with B/32
     assert "ViT-B-16-quickgelu:/no/such/weights (B/16)" in printed
     assert "missing / 59.78" in printed  # WCA on CUB with B/16
     assert "3 of 5,794 images were scored" in printed

@@ -94,6 +94,15 @@ def test_the_grid_shows_ours_theirs_and_what_is_missing() -> None:
     assert rows[2]["missing_because"] == "not here"
 
 
+def test_beside_an_encoder_of_ones_own_stands_the_first_published_one_unjudged() -> None:
+    table = published_table("table1")
+    cells = [compare(table, measured("clip", 20.0, encoder="photo-lite"))]
+    assert grid(table, "photo-lite", ["cub"], cells, TITLES) == [
+        {"method": "CLIP", "cub": "20.00 / 51.21"}
+    ]
+    assert (cells[0].published, cells[0].difference) == (None, None)
+
+
 def test_the_mean_of_the_shifts_is_shown_when_all_are_there() -> None:
     table = published_table("table2")
     cells = [
