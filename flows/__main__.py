@@ -17,18 +17,19 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from flows.cli import app
-from tasks.store.errors import InputError
+from tasks.store.errors import BudgetReached, GivenUp, InputError
 
-DONE, FAILED_RUN, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED_RUN, BAD_INPUT, OVER_BUDGET, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main() -> NoReturn:
-    """Run the command and exit: 0 done, 1 the run failed, 2 the input was bad."""
+    """Run the command and exit: 0 done, 1 failed, 2 bad input, 3 over budget, 130 stopped."""
     status = run()
     # As the interpreter would end, but for taking modules apart: after a flow run that makes
     # DuckDB's binding print a page of harmless leaks. Threads first, then the exit handlers, which
-    # stop Prefect's own server.
-    threading._shutdown()  # type: ignore[attr-defined] # what the interpreter itself calls
+    # stop Prefect's own server. Who stops a run does not want to wait for its tasks.
+    if status != INTERRUPTED:
+        threading._shutdown()  # type: ignore[attr-defined] # what the interpreter itself calls
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -46,6 +47,9 @@ def run(arguments: list[str] | None = None) -> int:
     except (CycloptsError, ValidationError) as error:
         console.print(f"wca: {_one_line(error)} See `wca --help`.")
         return BAD_INPUT
+    except GivenUp as error:
+        console.print(f"wca: {error}")
+        return OVER_BUDGET if isinstance(error, BudgetReached) else FAILED_RUN
     except KeyboardInterrupt:
         console.print("wca: stopped; start the same command again to go on from here.")
         return INTERRUPTED

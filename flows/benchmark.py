@@ -5,7 +5,7 @@ from prefect import flow
 from flows.config import BenchmarkConfig
 from flows.run import RunSummary, run_stages
 from flows.runner import ONE_AT_A_TIME
-from tasks.datasets.dataset import DataSource
+from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.report.task import publish_accuracy
 from tasks.score.methods import method_titles
@@ -19,14 +19,7 @@ from tasks.score.methods import method_titles
 )
 def benchmark(config: BenchmarkConfig) -> RunSummary:
     """Describe, embed, score and report a labelled data set."""
-    source = DataSource(
-        data=config.data,
-        classnames=config.classnames,
-        data_root=config.data_root,
-        split=config.split,
-        limit=config.limit,
-        per_class=config.per_class,
-    )
+    source = DataSource.model_validate(config.model_dump())
     dataset = open_source(source)
     summary = run_stages("benchmark", config.with_preset(dataset.preset), source, dataset)
     publish_accuracy(

@@ -5,8 +5,9 @@ from prefect import flow
 from flows.config import ClassifyConfig
 from flows.run import RunSummary, run_stages
 from flows.runner import ONE_AT_A_TIME
-from tasks.datasets.dataset import FileSource
+from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
+from tasks.describe.generate import written_kinds
 from tasks.score.methods import METHODS
 
 
@@ -20,7 +21,7 @@ def classify(config: ClassifyConfig) -> RunSummary:
     """Find the best classes of some pictures."""
     source = FileSource(images=config.images, classes=config.classes)
     if not config.methods:
-        best = "wca" if config.descriptions else "clip"
+        best = "wca" if config.descriptions or "description" in written_kinds(config) else "clip"
         config = config.model_copy(update={"methods": (best,)})
     if not any(METHODS[name].is_weighted for name in config.methods if name in METHODS):
         config = config.model_copy(update={"pool": 1})  # no crop would be looked at

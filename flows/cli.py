@@ -1,16 +1,21 @@
 """The `wca` command: parses, calls a flow, prints."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from flows.cli_datasets import datasets, import_, reproduce
-from flows.config import BenchmarkConfig, BenchmarkSettings, ClassifyConfig, ClassifySettings
+from flows.cli_describe import describe
+from flows.cli_tables import Store, doctor, sql
+from flows.config import (
+    DEFAULT_STORE,
+    BenchmarkConfig,
+    BenchmarkSettings,
+    ClassifyConfig,
+    ClassifySettings,
+)
 from tasks.store.errors import InputError
-
-DEFAULT_STORE = Path("data/store")
-Store = Annotated[Path, Parameter(help="Folder of all tables and results.")]
 
 app = App(
     name="wca",
@@ -19,11 +24,6 @@ app = App(
     default_parameter=Parameter(negative_iterable=()),
     result_action="return_value",
 )
-
-
-app.command(datasets)
-app.command(import_, name="import")
-app.command(reproduce)
 
 
 @app.command
@@ -83,60 +83,25 @@ def classify(
     images
         Image files.
     classes
-        Class names separated by commas, or a text file with one class name a line.
+        Class names separated by commas, a text file with one class name a line, or a JSON file.
 
     """
     from flows import classify as flow
     from flows import show
+    from tasks.datasets.class_names import read_class_names
 
     if not images:
         raise InputError("Name at least one image: wca classify photo.jpg --classes cat,dog.")
-    file = Path(classes)
-    names = file.read_text("utf-8").splitlines() if file.is_file() else classes.split(",")
-    chosen = tuple(name.strip() for name in names if name.strip())
+    chosen = read_class_names(classes)
     if len(chosen) < 2:
         raise InputError("Name at least two classes: --classes cat,dog.")
     given = (settings or ClassifySettings()).model_dump(exclude_unset=True)
     show.classify(flow.classify(ClassifyConfig(images=images, classes=chosen, **given)))
 
 
-@app.command
-def sql(
-    query: str,
-    *,
-    store: Store = DEFAULT_STORE,
-    format: Literal["table", "csv", "json"] = "table",  # noqa: A002 - the option's name
-) -> None:
-    """Ask the result tables a question; docs/tables.md lists them.
-
-    Example: wca sql "SELECT method, top1 FROM accuracy ORDER BY top1 DESC"
-
-    Parameters
-    ----------
-    query
-        One DuckDB SQL statement; the snapshot is opened read-only.
-    format
-        How to print the rows.
-
-    """
-    from flows import show
-
-    show.query(store, query, format)
-
-
-@app.command
-def doctor(*, store: Store = DEFAULT_STORE, data_root: Path | None = None) -> None:
-    """Say what is installed, which weights, keys and data are there, and what to do about gaps.
-
-    Example: wca doctor
-
-    Parameters
-    ----------
-    data_root
-        Folder of named data sets; by default $WCA_DATA_ROOT or a user folder.
-
-    """
-    from flows import doctor as checks
-    from flows import show
-
-    show.checks(checks.examine(store, data_root))
+app.command(datasets)
+app.command(describe)
+app.command(import_, name="import")
+app.command(reproduce)
+app.command(sql)
+app.command(doctor)

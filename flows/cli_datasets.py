@@ -36,7 +36,7 @@ def datasets(
         Download the named ones, where torchvision can.
 
     """
-    from flows import show
+    from flows import show_datasets as show
     from tasks.datasets import catalogue
 
     if download and not names:
@@ -82,8 +82,8 @@ def import_(
         As for `wca benchmark`, for data of your own.
 
     """
-    from flows.texts import take_over
-    from tasks.datasets.dataset import DataSource
+    from flows.import_texts import take_over
+    from tasks.datasets.settings import DataSource
 
     source = DataSource(data=data, classnames=classnames, data_root=data_root)
     _print("\n".join(take_over(file, source, kind, to, renames)))
@@ -111,7 +111,7 @@ def reproduce(
 
     """
     from flows import reproduce as flow
-    from flows import show
+    from flows import show_datasets as show
 
     given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)
     show.reproduction(flow.reproduce(ReproduceConfig(table=table, **given)))

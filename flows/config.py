@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from tasks.datasets.settings import DataSettings
+from tasks.describe.settings import LanguageModelSettings
+
+Store = Annotated[Path, Field(description="Folder of all tables and results.")]
+DEFAULT_STORE = Path("data/store")
 
 
-class Settings(BaseModel):
-    """Parameters that every flow shares."""
-
-    model_config = ConfigDict(extra="forbid")
+class Settings(LanguageModelSettings):
+    """Parameters that every flow over images shares; `llm` has the descriptions written."""
 
     encoder: Annotated[
         str,
@@ -83,9 +87,7 @@ class Settings(BaseModel):
     shard_size: Annotated[
         int, Field(ge=1, description="Images per task, about: what a crash can cost.")
     ] = 1000
-    store: Annotated[Path, Field(description="Folder of all tables and results.")] = Path(
-        "data/store"
-    )
+    store: Store = DEFAULT_STORE
 
     def with_preset(self, preset: Mapping[str, float]) -> Self:
         """These settings, with a data set's published protocol where nothing was set."""
@@ -93,29 +95,8 @@ class Settings(BaseModel):
         return self.model_copy(update=missing)
 
 
-class BenchmarkSettings(Settings):
+class BenchmarkSettings(Settings, DataSettings):
     """Settings of a labelled data set."""
-
-    classnames: Annotated[
-        Path | None,
-        Field(
-            description="JSON {label: class name} for data of your own; for a folder its labels "
-            "are the sub-folders. For tables and shards also a list or a text file, a name a line."
-        ),
-    ] = None
-    data_root: Annotated[
-        Path | None,
-        Field(description="Folder of named data sets; by default $WCA_DATA_ROOT or a user folder."),
-    ] = None
-    split: Annotated[
-        str | None, Field(description="Split of the data; by default the one that is published on.")
-    ] = None
-    limit: Annotated[
-        int | None, Field(ge=1, description="Score only so many images, the same ones each time.")
-    ] = None
-    per_class: Annotated[
-        int | None, Field(ge=1, description="Score only so many images of each class.")
-    ] = None
 
 
 class BenchmarkConfig(BenchmarkSettings):
@@ -128,6 +109,28 @@ class BenchmarkConfig(BenchmarkSettings):
             "wds:PATH, hf:NAME or card:PATH."
         ),
     ] = "sixteen-photographs"
+
+
+class DescribeSettings(LanguageModelSettings):
+    """Settings of a run that only has descriptions written."""
+
+    llm: Annotated[
+        str,
+        Field(description="Language model, at OPENAI_BASE_URL with OPENAI_API_KEY."),
+    ] = "gpt-4o-mini"
+    store: Store = DEFAULT_STORE
+
+
+class DescribeConfig(DescribeSettings):
+    """Parameters of the describe flow."""
+
+    classes: Annotated[
+        str,
+        Field(
+            description="Class names separated by commas, a file of them, or a data set as in "
+            "benchmark."
+        ),
+    ]
 
 
 class ClassifySettings(Settings):

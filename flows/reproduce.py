@@ -13,7 +13,7 @@ from flows.reproduce_config import ReproduceConfig
 from flows.run import RunSummary, available_methods
 from flows.runner import ONE_AT_A_TIME
 from tasks.datasets.catalogue import find_card
-from tasks.datasets.dataset import DataSource
+from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.embed.sources import resolve_encoder
 from tasks.report.published import Measured, compare, csv_rows, grid, notes, published_table
@@ -89,7 +89,7 @@ def _cells(
     given = config.model_dump(exclude_unset=True, exclude={"table", "datasets", "encoders"})
     try:
         source = DataSource(data=dataset, data_root=config.data_root)
-        available = available_methods(open_source(source), methods)
+        available = available_methods(config, open_source(source), methods)
         resolve_encoder(encoder, config.precision, config.device)
         changes = {"data": dataset, "encoder": encoder, "methods": available}
         benchmark_config = BenchmarkConfig.model_validate({**given, **changes})

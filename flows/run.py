@@ -6,8 +6,11 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
 from flows.config import BenchmarkSettings, Settings
+from flows.describe import write_descriptions, writing_parameters
 from flows.stages import Stages
-from tasks.datasets.dataset import Dataset, DataSource, FileSource
+from flows.texts import text_sources
+from tasks.datasets.dataset import Dataset
+from tasks.datasets.settings import DataSource, FileSource
 from tasks.embed.identity import EncoderIdentity
 from tasks.embed.sources import resolve_encoder
 from tasks.score.methods import METHODS, choose_methods, text_kinds
@@ -30,6 +33,7 @@ class RunSummary(BaseModel):
     rejected_count: int
     encoder_name: str
     encoder: EncoderIdentity
+    texts: tuple[str, ...]
     store_root: str
     snapshot: Path
     tables: tuple[TableRef, ...]
@@ -49,17 +53,19 @@ def run_stages(
     """
     if settings.alpha > settings.beta:
         raise InputError(f"alpha {settings.alpha} must not be greater than beta {settings.beta}.")
-    dataset = dataset._replace(
-        descriptions=settings.descriptions or dataset.descriptions,
-        descriptors=settings.descriptors or dataset.descriptors,
-    )
-    methods = choose_methods(settings.methods, _kinds(dataset))
+    sources = text_sources(settings, dataset)
+    methods = choose_methods(settings.methods, sources.kinds)
     encoder = resolve_encoder(settings.encoder, settings.precision, settings.device)
     store = Store(settings.store)
     stages = Stages(store, settings)
 
     indexed = stages.index(source)
-    described = stages.describe(indexed, dataset)
+    writing = (
+        write_descriptions(stages.runner, indexed.classes, settings, dataset.name)
+        if settings.llm
+        else None
+    )
+    described = stages.describe(indexed, dataset.templates, sources, writing and writing.answers)
     texts = stages.embed_texts(described, text_kinds(methods), encoder)
     crops, undecodable = stages.embed_images(indexed, encoder)
     vectors, predictions = stages.score(
@@ -79,12 +85,17 @@ def run_stages(
         dataset_name=dataset.name,
         encoder_name=settings.encoder,
         encoder=encoder.identity.model_dump(mode="json"),
-        parameters={"methods": list(methods), **_deciding(settings)},
+        parameters={
+            "methods": list(methods),
+            **_deciding(settings),
+            **(writing_parameters(writing, settings) if writing else {}),
+        },
         image_count=results.image_count,
         rejected_count=results.rejected_count,
         tables=(
             indexed.images,
             indexed.classes,
+            *([writing.answers] if writing else []),
             described,
             *texts,
             *crops,
@@ -103,6 +114,7 @@ def run_stages(
         rejected_count=results.rejected_count,
         encoder_name=settings.encoder,
         encoder=encoder.identity,
+        texts=sources.named,
         store_root=str(store.root),
         snapshot=publish(store),
         tables=manifest.tables,
@@ -110,16 +122,12 @@ def run_stages(
     )
 
 
-def available_methods(dataset: Dataset, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of some methods for whose texts the data set has files."""
-    kinds = _kinds(dataset)
+def available_methods(
+    settings: Settings, dataset: Dataset, wanted: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Those of some methods for which there will be texts."""
+    kinds = text_sources(settings, dataset).kinds
     return tuple(name for name in wanted if METHODS[name].kind in kinds)
-
-
-def _kinds(dataset: Dataset) -> list[str]:
-    """The kinds of texts there will be."""
-    optional = {"description": dataset.descriptions, "descriptor": dataset.descriptors}
-    return ["label", "template", "waffle", *(kind for kind, file in optional.items() if file)]
 
 
 def _deciding(settings: Settings) -> dict[str, object]:

@@ -9,7 +9,7 @@ from prefect import Task
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from tasks.embed.task import Progress
+from tasks.store.progress import Progress
 from tasks.store.runs import StageTiming
 from tasks.store.tables import Recipe, Store
 from tasks.store.task import submit

@@ -8,10 +8,9 @@ from typing import Literal
 import duckdb
 from rich.console import Console
 
+from flows.describe import DescribeSummary
 from flows.doctor import Check
-from flows.reproduce import Reproduction
 from flows.run import RunSummary
-from tasks.report.published import compare, grid, notes, published_table
 from tasks.report.table import accuracy_rows, rejected_rows, text_table
 from tasks.score.methods import METHODS, method_titles
 from tasks.store.errors import InputError
@@ -19,7 +18,7 @@ from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
 
 # wide enough for the results table where no terminal says how wide it is
-_console = Console(
+console = Console(
     highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
 )
 
@@ -27,13 +26,13 @@ _console = Console(
 def benchmark(summary: RunSummary) -> None:
     """The results table of a benchmark, and where everything is."""
     rows = accuracy_rows(Store.at(summary.store_root), summary.refs("accuracy")[0], method_titles())
-    _console.print(
+    console.print(
         text_table(rows, f"{summary.dataset_name}: {_inputs(summary)}\n{_encoder(summary)}")
     )
     if rows and int(rows[0]["images"]) < 100:
-        _console.print("Few images: the intervals are wide, and differences mean little.")
+        console.print("Few images: the intervals are wide, and differences mean little.")
     _rejected(summary)
-    _places(summary)
+    places(summary)
 
 
 def classify(summary: RunSummary) -> None:
@@ -54,9 +53,9 @@ def classify(summary: RunSummary) -> None:
             }
             for name, method, rank, class_name, score in cursor.fetchall()
         ]
-    _console.print(text_table(rows, f"{_inputs(summary)}\n{_encoder(summary)}"))
+    console.print(text_table(rows, f"{_inputs(summary)}\n{_encoder(summary)}"))
     _rejected(summary)
-    _places(summary)
+    places(summary)
 
 
 def query(store: Path, text: str, style: Literal["table", "csv", "json"]) -> None:
@@ -75,7 +74,7 @@ def query(store: Path, text: str, style: Literal["table", "csv", "json"]) -> Non
                 relation.write_csv("/dev/stdout", header=True)
             else:
                 for row in relation.to_arrow_table().to_pylist():
-                    _console.print_json(data=row, default=str, indent=None)
+                    console.print_json(data=row, default=str, indent=None)
     except duckdb.Error as error:
         raise InputError(f"The query failed: {' '.join(str(error).split())}") from error
 
@@ -86,38 +85,7 @@ def checks(results: list[Check]) -> None:
         {"": "ok" if c.is_ok else "gap", "what": c.what, "found": c.found, "what to do": c.advice}
         for c in results
     ]
-    _console.print(text_table(rows, "wca doctor"))
-
-
-def datasets(rows: list[dict[str, str]]) -> None:
-    """The named data sets: the protocol of each, then where it is looked for and its licence."""
-    places = ("layout", "licence")
-    protocol = [{k: v for k, v in row.items() if k not in places} for row in rows]
-    _console.print(text_table(protocol, "wca datasets"))
-    layouts = [{k: row[k] for k in ("name", *places)} for row in rows]
-    _console.print(text_table(layouts, "where they are looked for, below the data root"))
-    _console.print("One in full, and how to get it if it is missing: wca datasets NAME")
-
-
-def reproduction(result: Reproduction) -> None:
-    """The published layout, one table per encoder, and what to know before the numbers."""
-    table = published_table(result.table)
-    cells = [compare(table, cell) for cell in result.cells]
-    _console.print(f"{table.title}: ours / published")
-    for encoder in result.encoders:
-        label = table.label(encoder)
-        what = f"({label})" if label else f"- not published; beside it {table.first_label}"
-        rows = grid(table, encoder, result.datasets, cells, method_titles())
-        _console.print(f"{encoder} {what}", soft_wrap=True)
-        _console.print(text_table(rows, ""))
-    _console.print(
-        "Second line: the difference; s+ within two standard deviations over runs, s- not; "
-        "n+ the published value is within our 95 % interval over images, n- not."
-    )
-    for line in notes(cells):
-        _console.print(f"* {line}")
-    _console.print(f"Published: {table.source}")
-    _console.print(f"Every cell as a row: {result.path}", soft_wrap=True)
+    console.print(text_table(rows, "wca doctor"))
 
 
 def _inputs(summary: RunSummary) -> str:
@@ -125,7 +93,10 @@ def _inputs(summary: RunSummary) -> str:
 
 
 def _encoder(summary: RunSummary) -> str:
-    return f"encoder {summary.encoder_name}, {summary.encoder.precision}"
+    """The encoder, and where texts are from."""
+    return "\n".join(
+        [f"encoder {summary.encoder_name}, {summary.encoder.precision}", *summary.texts]
+    )
 
 
 def _rejected(summary: RunSummary) -> None:
@@ -133,15 +104,15 @@ def _rejected(summary: RunSummary) -> None:
         return
     store = Store.at(summary.store_root)
     rows = rejected_rows(store.read(summary.refs("rejected")[0]))
-    _console.print(text_table(rows[:20], f"{summary.rejected_count} images rejected"))
+    console.print(text_table(rows[:20], f"{summary.rejected_count} images rejected"))
 
 
-def _places(summary: RunSummary) -> None:
+def places(summary: RunSummary | DescribeSummary, main_table: str = "accuracy") -> None:
     """Time, what was cached, and the paths of what was written."""
     for stage in summary.stages:
         state = f"{stage.reused_count} of {stage.table_count} Cached" if stage.reused_count else ""
-        _console.print(f"  {stage.stage:<18}{stage.duration_sec:8.1f} s  {state}")
-    _console.print(f"Run      {summary.run_id}")
-    _console.print(f"Tables   {summary.store_root}", soft_wrap=True)
-    _console.print(f"Snapshot {summary.snapshot}", soft_wrap=True)
-    _console.print('Ask it: wca sql "FROM accuracy"')
+        console.print(f"  {stage.stage:<18}{stage.duration_sec:8.1f} s  {state}")
+    console.print(f"Run      {summary.run_id}")
+    console.print(f"Tables   {summary.store_root}", soft_wrap=True)
+    console.print(f"Snapshot {summary.snapshot}", soft_wrap=True)
+    console.print(f'Ask it: wca sql "FROM {main_table}"')

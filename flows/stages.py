@@ -4,8 +4,9 @@ import time
 
 from flows.config import Settings
 from flows.runner import StageRunner, progress_of
-from tasks.datasets.dataset import Dataset, DataSource, FileSource
+from flows.texts import TextSources
 from tasks.datasets.index import IndexedDataset
+from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.task import index_images
 from tasks.describe.task import DescribeRecipe, TextFile, describe_classes
 from tasks.embed.crops import CropParameters
@@ -48,18 +49,26 @@ class Stages:
         self.runner.note("index images", started, 1, 0)
         return indexed
 
-    def describe(self, indexed: IndexedDataset, dataset: Dataset) -> TableRef:
-        """Gather every text of every class."""
+    def describe(
+        self,
+        indexed: IndexedDataset,
+        templates: tuple[str, ...],
+        sources: TextSources,
+        answers: TableRef | None,
+    ) -> TableRef:
+        """Gather every text of every class, of files and of a language model's `answers`."""
         recipe = DescribeRecipe(
             classes=indexed.classes,
-            templates=dataset.templates,
+            templates=templates,
             seed=self.settings.seed,
-            descriptions=dataset.descriptions and TextFile.at(dataset.descriptions),
-            descriptors=dataset.descriptors and TextFile.at(dataset.descriptors),
+            descriptions=sources.descriptions and TextFile.at(sources.descriptions),
+            descriptors=sources.descriptors and TextFile.at(sources.descriptors),
+            generated=answers,
         )
-        texts: TableRef
-        (texts,) = self.runner.run("describe classes", describe_classes, ["descriptions"], [recipe])
-        return texts
+        refs: list[TableRef] = self.runner.run(
+            "describe classes", describe_classes, ["descriptions"], [recipe]
+        )
+        return refs[0]
 
     def embed_texts(
         self, described: TableRef, kinds: set[str], source: EncoderSource

@@ -1,58 +1,53 @@
-"""Published description files taken over for a data set."""
+"""Where a run's texts come from: files, the data set's own files, or a language model."""
 
-import json
 from pathlib import Path
+from typing import NamedTuple
 
-from tasks.datasets.aliases import other_names
-from tasks.datasets.cards import card_names, text_file
-from tasks.datasets.cards import data_root as resolve_root
-from tasks.datasets.dataset import DataSource
-from tasks.datasets.sources import open_source, read_json
-from tasks.describe.imports import import_texts
+from flows.config import Settings
+from tasks.datasets.sources import Dataset
+from tasks.describe.generate import written_kinds
 from tasks.store.errors import InputError
-from tasks.store.tables import atomic_path
 
 
-def take_over(
-    file: Path,
-    source: DataSource,
-    kind: str,
-    to: Path | None = None,
-    renames: Path | None = None,
-) -> list[str]:
-    """Write a published file's texts under the data set's class names; what was done, in lines.
+class TextSources(NamedTuple):
+    """The files of texts that are used, and the kinds that a language model writes instead."""
 
-    They are written to `to`, or where `wca benchmark` looks for a named data set's.
+    descriptions: Path | None
+    descriptors: Path | None
+    written: frozenset[str]
+    llm: str | None
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of texts there will be."""
+        files = {"description": self.descriptions, "descriptor": self.descriptors}
+        return ["label", "template", "waffle", *(k for k, f in files.items() if f), *self.written]
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Where each is from, a phrase each."""
+        files = {"descriptions": self.descriptions, "descriptors": self.descriptors}
+        recorded = [f"{kind} recorded in {file.name}" for kind, file in files.items() if file]
+        return tuple(sorted([*recorded, *(f"{k}s written by {self.llm}" for k in self.written)]))
+
+
+def text_sources(settings: Settings, dataset: Dataset) -> TextSources:
+    """The files that are named, else the data set's, but for kinds that are written anew.
+
+    Raises InputError where texts of one kind are both named and to be written.
     """
-    if to is None and source.data not in card_names():
-        raise InputError("Name the file to write with --to, then give it to --descriptions.")
-    raw = read_json(file)
-    if renames is not None:
-        raw = _renamed(raw, file, renames)
-    names = open_source(source).class_names
-    aliases = other_names(source.data, source.data_root)
-    imported = import_texts(raw, names, aliases, str(file), kind)
-    target = to or text_file(source.data, kind, resolve_root(source.data_root))
-    with atomic_path(target) as partial:
-        text = json.dumps(imported.texts, indent=1, ensure_ascii=False)
-        partial.write_text(f"{text}\n", encoding="utf-8")
-    count = sum(map(len, imported.texts.values()))
-    lines = [f"{count:,} texts of {len(names)} classes, written to {target}"]
-    lines += [f"  {key} -> {name}" for key, name in imported.respelled]
-    if imported.empty:
-        lines.append(f"Empty in the file, given their name alone: {', '.join(imported.empty)}")
-    if imported.unused:
-        lines.append(f"Left out, no class of {source.data}: {', '.join(imported.unused)}")
-    return lines
-
-
-def _renamed(raw: object, file: Path, renames: Path) -> object:
-    """The file with some of its keys spelled as class names."""
-    spellings = read_json(renames)
-    keys = raw if isinstance(raw, dict) else {}
-    if not isinstance(spellings, dict) or (unknown := sorted(set(spellings) - set(keys))):
-        raise InputError(
-            f"{renames} must be {{spelling in {file}: class name}}"
-            + (f"; {file} has no {unknown[:5]}." if isinstance(spellings, dict) else ".")
-        )
-    return {spellings.get(key, key): texts for key, texts in keys.items()}
+    written = written_kinds(settings)
+    for kind, given in (
+        ("description", settings.descriptions),
+        ("descriptor", settings.descriptors),
+    ):
+        if given and kind in written:
+            raise InputError(f"Both --{kind}s and --llm bring {kind}s: leave one of them out.")
+    descriptions = settings.descriptions or dataset.descriptions
+    descriptors = settings.descriptors or dataset.descriptors
+    return TextSources(
+        descriptions=None if "description" in written else descriptions,
+        descriptors=None if "descriptor" in written else descriptors,
+        written=frozenset(written),
+        llm=settings.llm,
+    )

@@ -4,40 +4,13 @@ import heapq
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, NamedTuple
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import NamedTuple
 
 from tasks.store.digest import bytes_digest
 from tasks.store.errors import InputError
 
 DEFAULT_TEMPLATE = "a photo of a {}."
 NOTHING: Mapping[str, float] = MappingProxyType({})
-
-
-class DataSource(BaseModel):
-    """What a user says about the data: opened twice, it gives the same data set twice.
-
-    It stands for the data set where one of 100,000 images would be too large to hand on.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    data: str
-    classnames: Path | None = None
-    data_root: Path | None = None
-    split: str | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
-    per_class: Annotated[int, Field(ge=1)] | None = None
-
-
-class FileSource(BaseModel):
-    """Loose pictures without labels, and the classes to sort them into."""
-
-    model_config = ConfigDict(frozen=True)
-
-    images: tuple[Path, ...]
-    classes: tuple[str, ...]
 
 
 class ImageEntry(NamedTuple):

@@ -46,15 +46,20 @@ def index_dataset(store: Store, dataset: Dataset, readers: int = 8) -> IndexedDa
             "images",
             (rows(start, chunk) for start, chunk in _chunks(dataset.images)),
         )
-    classes: list[dict[str, object]] = [
-        {"class_id": i, "class_name": name} for i, name in enumerate(dataset.class_names)
-    ]
     return IndexedDataset(
         name=dataset.name,
         root=dataset.root,
         images=images,
-        classes=_write(store, "classes", iter([classes])),
+        classes=write_classes(store, dataset.class_names),
     )
+
+
+def write_classes(store: Store, class_names: Sequence[str]) -> TableRef:
+    """Write the `classes` table, named by its rows."""
+    rows: list[dict[str, object]] = [
+        {"class_id": i, "class_name": name} for i, name in enumerate(class_names)
+    ]
+    return _write(store, "classes", iter([rows]))
 
 
 def image_places(store: Store, dataset: IndexedDataset) -> dict[str, str]:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.datasets.cards import card_names, open_card, open_named
-from tasks.datasets.dataset import Dataset, DataSource, FileSource, ImageEntry, select
+from tasks.datasets.dataset import Dataset, ImageEntry, select
 from tasks.datasets.files import CARDS, DATA_FOLDER, read_json
 from tasks.datasets.folder import open_folder
 from tasks.datasets.hub import open_hub
 from tasks.datasets.parquet import open_parquet
+from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.table import open_csv
 from tasks.datasets.tar import open_tar
 from tasks.store.errors import InputError

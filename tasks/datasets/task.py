@@ -2,8 +2,8 @@
 
 from prefect import task
 
-from tasks.datasets.dataset import DataSource, FileSource
 from tasks.datasets.index import IndexedDataset, index_dataset
+from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.sources import open_source
 from tasks.store.tables import Store
 from tasks.store.task import worth_retrying

@@ -1,17 +1,36 @@
-"""The Prefect task that makes the `descriptions` table."""
+"""The Prefect tasks that ask a language model and make the `answers` and `descriptions` tables."""
 
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock
 from prefect import task
-from pydantic import BaseModel, ConfigDict, Field
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect.blocks.system import Secret
+from prefect.logging import get_run_logger
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from tasks.datasets.sources import read_json
-from tasks.describe.texts import class_texts, join_by_name
+from tasks.describe.answers import answer_rows
+from tasks.describe.ask import Tally
+from tasks.describe.client import Access, find_access
+from tasks.describe.generate import Questioning, answers_digest, bring_answers, estimate
+from tasks.describe.replies import Replies
+from tasks.describe.settings import LanguageModelSettings
+from tasks.describe.texts import class_texts, generated_texts, join_by_name
 from tasks.store.digest import file_digest
-from tasks.store.errors import InputError
+from tasks.store.errors import GivenUp, InputError
+from tasks.store.progress import Progress, progress_bar
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import TABLE_TASK
+from tasks.store.task import TABLE_TASK, worth_retrying
+
+# The Prefect Secret block that is looked for where the environment has no OPENAI_API_KEY.
+SECRET_BLOCK = "openai-api-key"  # noqa: S105 - a block's name
+PROGRESS_EVERY_SEC = 3.0  # each update is a write to the server's database
 
 
 class TextFile(BaseModel):
@@ -31,6 +50,24 @@ class TextFile(BaseModel):
             raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
+class Asked(BaseModel):
+    """What is known once every answer has been asked for; `tally` is of this run's calls."""
+
+    model_config = ConfigDict(frozen=True)
+
+    answers_digest: str
+    missing_count: int
+    tally: Tally
+
+
+class AnswersRecipe(Recipe):
+    """What decides the `answers` table, but for where its answers came from."""
+
+    questioning: Questioning
+    rules: tuple[str, ...]
+    answers_digest: str
+
+
 class DescribeRecipe(Recipe):
     """What decides the texts of the classes."""
 
@@ -39,6 +76,59 @@ class DescribeRecipe(Recipe):
     seed: int
     descriptions: TextFile | None
     descriptors: TextFile | None
+    generated: TableRef | None
+
+
+@task(
+    name="ask-language-model",
+    # never cached by Prefect: every reply is kept in the store and asked for once, and looking
+    # whether all are there takes a moment
+    persist_result=False,
+    result_serializer="json",
+    retries=1,  # a busy file system; the client alone retries calls, and its failures are GivenUp
+    retry_delay_seconds=5,
+    retry_condition_fn=worth_retrying,
+)
+def ask_language_model(
+    store_root: str, questioning: Questioning, settings: LanguageModelSettings
+) -> Asked:
+    """Bring in every answer that is not in the store yet."""
+    store = Store.at(store_root)
+    replies = Replies(store)
+    names = store.read(questioning.classes)["class_name"].to_pylist()
+    with _alone(replies):
+        expected = estimate(questioning, names, settings, replies)
+        tally = Tally()
+        if expected.call_count:
+            cost = "" if expected.cost_usd is None else f", about ${expected.cost_usd:.2f}"
+            get_run_logger().info(
+                "Asking %s for %d answers in %d calls%s.",
+                questioning.model.llm,
+                expected.answer_count,
+                expected.call_count,
+                cost,
+            )
+            tally = asyncio.run(
+                _ask(questioning, names, settings, _access(), replies, expected.answer_count)
+            )
+        digest, missing = answers_digest(questioning, names, replies)
+    if missing and not settings.accept_missing:
+        raise GivenUp(
+            f"{missing} answers never came or could not be used: run again to ask for them once "
+            "more, or go on without them with --accept-missing."
+        )
+    return Asked(answers_digest=digest, missing_count=missing, tally=tally)
+
+
+@task(name="clean-answers", **TABLE_TASK)
+def clean_answers(store_root: str, recipe: AnswersRecipe) -> TableRef:
+    """Write the `answers` table: every answer, and what cleaning made of it."""
+    store = Store.at(store_root)
+    questioning = recipe.questioning
+    names = store.read(questioning.classes)["class_name"].to_pylist()
+    wanted = questioning.prompts(names)
+    rows = answer_rows(wanted, questioning.model, Replies(store), recipe.rules)
+    return store.write("answers", recipe.digest, schema("answers"), rows)
 
 
 @task(name="describe-classes", **TABLE_TASK)
@@ -46,17 +136,74 @@ def describe_classes(store_root: str, recipe: DescribeRecipe) -> TableRef:
     """Write the `descriptions` table: every text of every class."""
     store = Store.at(store_root)
     names = store.read(recipe.classes)["class_name"].to_pylist()
-
-    def texts(file: TextFile | None) -> dict[str, tuple[str, ...]] | None:
-        if file is None:
-            return None
-        if file_digest(Path(file.path)) != file.sha256:
-            raise InputError(f"{file.path} changed while the run was under way: start it again.")
-        return join_by_name(read_json(Path(file.path)), names, file.path)
-
+    texts = {}
+    for kind, file in (("description", recipe.descriptions), ("descriptor", recipe.descriptors)):
+        if file is not None:
+            if file_digest(Path(file.path)) != file.sha256:
+                raise InputError(f"{file.path} changed while the run went on: start it again.")
+            texts[kind] = join_by_name(read_json(Path(file.path)), names, file.path)
+    if recipe.generated is not None:
+        columns = ["class_name", "kind", "text"]
+        texts |= generated_texts(store.read(recipe.generated, columns).to_pylist())
     rows = class_texts(
-        names, recipe.templates, recipe.seed, texts(recipe.descriptions), texts(recipe.descriptors)
+        names, recipe.templates, recipe.seed, texts.get("description"), texts.get("descriptor")
     )
     return store.write_rows(
         "descriptions", recipe.digest, schema("descriptions"), [row._asdict() for row in rows]
     )
+
+
+async def _ask(
+    questioning: Questioning,
+    names: list[str],
+    settings: LanguageModelSettings,
+    access: Access,
+    replies: Replies,
+    expected: int,
+) -> Tally:
+    """Ask, with a bar in the terminal and a progress artifact in the UI."""
+    latest = Tally()
+    title = f"Answers of {questioning.model.llm}"
+    with progress_bar("asking", " answers", Progress(done=0, total=expected)) as bar:
+
+        def note(tally: Tally) -> None:
+            nonlocal latest
+            latest = tally
+            bar.update(tally.answer_count - bar.n)
+            if tally.cost_usd:
+                bar.set_postfix_str(f"${tally.cost_usd:.4f}", refresh=False)
+
+        artifact = await acreate_progress_artifact(0.0, description=title)
+
+        async def report() -> None:
+            share = min(100.0, 100 * latest.answer_count / expected)
+            await aupdate_progress_artifact(artifact, share)
+
+        async def report_often() -> None:
+            while True:
+                await asyncio.sleep(PROGRESS_EVERY_SEC)
+                await report()
+
+        reporting = asyncio.create_task(report_often())
+        try:
+            return await bring_answers(questioning, names, settings, access, replies, note)
+        finally:
+            reporting.cancel()
+            await report()
+
+
+def _access() -> Access:
+    """The key of the environment, else of the Secret block where there is one."""
+    stored = None
+    if not os.environ.get("OPENAI_API_KEY"):
+        with suppress(ValueError):  # there is no such block
+            stored = SecretStr(str(Secret.load(SECRET_BLOCK).get()))  # type: ignore[union-attr]
+    return find_access(stored)
+
+
+@contextmanager
+def _alone(replies: Replies) -> Iterator[None]:
+    """One run at a time asks for a store's answers: a second would pay for them again."""
+    replies.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(replies.folder / ".lock"):
+        yield

@@ -1,7 +1,7 @@
 """Every text that a class is embedded by, from class names, templates and description files."""
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tasks.datasets.sources import DATA_FOLDER
@@ -113,3 +113,23 @@ def join_by_name(
         )
         raise InputError(f"{source} does not fit the {len(class_names)} classes. {found}.")
     return texts
+
+
+def generated_texts(
+    answers: Iterable[Mapping[str, str | None]],
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Kind to class name to texts, of the rows of the `answers` table that were kept.
+
+    Raises InputError where cleaning left a class without any text of a kind.
+    """
+    texts: dict[str, dict[str, list[str]]] = {}
+    for row in answers:
+        of_class = texts.setdefault(str(row["kind"]), {}).setdefault(str(row["class_name"]), [])
+        if row["text"] is not None:
+            of_class.append(row["text"])
+    if empty := sorted({name for of in texts.values() for name, kept in of.items() if not kept}):
+        raise InputError(
+            f"Cleaning left no text for {', '.join(empty[:10])}: ask for more --answers, or use "
+            "fewer rules with --clean."
+        )
+    return {kind: {name: tuple(t) for name, t in of.items()} for kind, of in texts.items()}

@@ -79,6 +79,13 @@ class Encoder:
         ]
         return normalize(torch.cat(rows), dim=-1).cpu()
 
+    def are_truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts are longer than the context: with room for one token more they fill it."""
+        length = self._tokenizer.context_length + 1
+        last = self._tokenizer(["", *texts], context_length=length)[:, -1]
+        truncated: list[bool] = (last[1:] != last[0]).tolist()
+        return truncated
+
 
 @functools.lru_cache(maxsize=1)
 def _load(source_json: str) -> Encoder:

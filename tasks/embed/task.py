@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import Iterator
-from typing import Never
 
 import pyarrow as pa
 from prefect import task
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict
-from tqdm import tqdm
 
 from tasks.datasets.index import IndexedDataset, image_places, read_image
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderIdentity, EncoderSource
+from tasks.store.progress import Progress, progress_bar
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.store.task import TABLE_TASK
@@ -42,15 +41,6 @@ class EmbeddedImages(BaseModel):
     undecodable: TableRef
 
 
-class Progress(BaseModel):
-    """Where a shard stands in the whole, for the progress bar."""
-
-    model_config = ConfigDict(frozen=True)
-
-    done: int
-    total: int
-
-
 @task(name="embed-images", **TABLE_TASK)
 def embed_image_shard(
     store_root: str,
@@ -74,7 +64,7 @@ def embed_image_shard(
     places = image_places(store, dataset)
     rejected: list[dict[str, object]] = []
     started = time.perf_counter()
-    with _progress_bar("embedding images", " images", progress) as bar:
+    with progress_bar("embedding images", " images", progress) as bar:
 
         def read(digest: str) -> bytes:
             data = read_image(dataset, places[digest], digest)
@@ -112,7 +102,7 @@ def embed_text_shard(
     if stored := store.find("text_embeddings", recipe.digest):
         return stored
     encoder = load_encoder(source)
-    with _progress_bar("embedding texts", " texts", progress) as bar:
+    with progress_bar("embedding texts", " texts", progress) as bar:
 
         def batches() -> Iterator[pa.RecordBatch]:
             for batch in embed_texts(recipe.texts, encoder):
@@ -125,8 +115,3 @@ def embed_text_shard(
             schema("text_embeddings", recipe.encoder.dimension),
             batches(),
         )
-
-
-def _progress_bar(what: str, unit: str, progress: Progress) -> "tqdm[Never]":
-    """A bar with rate and time left, only where a terminal looks on."""
-    return tqdm(total=progress.total, initial=progress.done, desc=what, unit=unit, disable=None)

@@ -20,12 +20,19 @@ class TextEncoder(Protocol):
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Embed texts as float32 `(n, dim)` with unit rows."""
 
+    def are_truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts are longer than the encoder reads."""
+
 
 def embed_texts(texts: Sequence[str], encoder: TextEncoder) -> Iterator[pa.RecordBatch]:
     """The `text_embeddings` rows of some texts, in their order, a few hundred at a time."""
     for chunk in even_chunks(texts, TEXTS_AT_ONCE):
         embeddings = encoder.encode_texts(chunk)
         yield pa.RecordBatch.from_arrays(
-            [pa.array(list(chunk), pa.string()), embedding_array(embeddings.numpy())],
+            [
+                pa.array(list(chunk), pa.string()),
+                pa.array(encoder.are_truncated(chunk), pa.bool_()),
+                embedding_array(embeddings.numpy()),
+            ],
             schema=schema("text_embeddings", embeddings.shape[1]),
         )

@@ -7,12 +7,16 @@ from tasks.store.errors import InputError
 
 
 class Method(NamedTuple):
-    """A row of the results table; `kind` is the kind of texts it compares images with."""
+    """A row of the results table; `kind` is the kind of texts it compares images with.
+
+    `is_refined`: of descriptions that nearly say the same only one counts (BiFTA).
+    """
 
     title: str
     kind: str
     is_weighted: bool = False
     is_normalised: bool = True
+    is_refined: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -22,6 +26,7 @@ METHODS: dict[str, Method] = {
     "waffle": Method("Waffle", "waffle"),
     "cupl": Method("CuPL", "description"),
     "wca": Method("WCA", "description", is_weighted=True),
+    "wca_refined": Method("WCA, refined texts", "description", is_weighted=True, is_refined=True),
     "wca_paper": Method("WCA (printed sum)", "description", is_weighted=True, is_normalised=False),
 }
 

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import normalize
 
 from tasks.score.methods import Method
-from tasks.score.weights import text_vector
+from tasks.score.weights import refined, text_vector
 
 
 def class_vector(
@@ -19,7 +19,10 @@ def class_vector(
     rows = texts[method.kind].double()
     if not method.is_weighted:
         return normalize(normalize(rows, dim=-1).mean(dim=0), dim=0)
-    total = text_vector(rows, texts["label"][0], exponent)
+    label = texts["label"][0]
+    if method.is_refined:
+        rows = rows[refined(rows, label)]
+    total = text_vector(rows, label, exponent)
     return normalize(total, dim=0) if method.is_normalised else total
 
 

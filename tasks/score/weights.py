@@ -9,6 +9,9 @@ from tasks.store.digest import uniforms
 # The paper's logit scales are e^4 for crops and e^2 for texts; the exponents are the parameters.
 IMAGE_SCALE = 4.0
 TEXT_SCALE = 2.0
+# BiFTA's description refinement: texts this alike say the same, and so many of the others suffice.
+ALIKE_COSINE = 0.99
+MOST_TEXTS = 50
 
 
 def draw_counts(pool: int, crops: int, runs: int, seed: int) -> torch.Tensor:
@@ -62,3 +65,18 @@ def text_vector(texts: torch.Tensor, label: torch.Tensor, exponent: float | None
     """
     exact = texts.double()
     return softmax_weights(exact @ label.double(), exponent) @ exact
+
+
+def refined(texts: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """The descriptions that BiFTA keeps, as row indices, most like the label first.
+
+    texts: `(descriptions, dim)`; label: `(dim,)`. Greedy by descending cosine with the label: a
+    description is kept while its cosine with every kept one is below 0.99, at most 50 of them.
+    """
+    exact = texts.double()
+    cosines = exact @ exact.T
+    kept: list[int] = []
+    for row in (exact @ label.double()).argsort(descending=True, stable=True).tolist():
+        if len(kept) < MOST_TEXTS and bool((cosines[row, kept] < ALIKE_COSINE).all()):
+            kept.append(row)
+    return torch.tensor(kept)

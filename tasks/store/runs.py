@@ -29,11 +29,11 @@ class RunManifest(BaseModel):
 
     flow_name: str
     dataset_name: str
-    encoder_name: str
-    encoder: dict[str, JsonValue]
+    encoder_name: str | None = None
+    encoder: dict[str, JsonValue] = {}
     parameters: dict[str, JsonValue]
-    image_count: int
-    rejected_count: int
+    image_count: int = 0
+    rejected_count: int = 0
     tables: tuple[TableRef, ...]
     versions: dict[str, str] = {}
     finished_at: str = ""

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-STRING, INT, SMALL, REAL, DOUBLE = (
+STRING, BOOL, INT, SMALL, REAL, DOUBLE = (
     pa.string(),
+    pa.bool_(),
     pa.int64(),
     pa.int32(),
     pa.float32(),
@@ -64,10 +65,36 @@ TABLES: dict[str, Table] = {
             Column("text", STRING, "The text as the encoder gets it."),
         ),
     ),
+    "answers": Table(
+        "Every answer that a language model was asked for, kept or dropped.",
+        (
+            Column("class_name", STRING, "The class asked about; equal names are asked once."),
+            Column("kind", STRING, "`description` (CuPL and WCA) or `descriptor` (CLIP-D)."),
+            Column("question_set", STRING, "The question set, e.g. `cupl`."),
+            Column("question", STRING, "The question's name in its set."),
+            Column("answer_index", SMALL, "Which answer to the question, from 0."),
+            Column("prompt", STRING, "The question as it was asked."),
+            Column("prompt_digest", STRING, "SHA-256 of model, settings, instruction, question."),
+            Column("llm", STRING, "The language model as given."),
+            Column("llm_settings", STRING, "Its settings, as JSON."),
+            Column("answer", STRING, "The answer as it came; null if it never did."),
+            Column("text", STRING, "The answer as it is used; null if it is not."),
+            Column("dropped_by", STRING, "The rule that dropped it, or `missing`; null if kept."),
+            Column("position", SMALL, "Among the class's used texts of this kind, from 0."),
+            Column("answered_by", STRING, "The model that the server says has answered."),
+            Column("request_id", STRING, "The server's number for the reply."),
+            Column("prompt_tokens", DOUBLE, "Tokens sent: the reply's, divided by its answers."),
+            Column("completion_tokens", DOUBLE, "Tokens received, divided likewise."),
+            Column("cost_usd", DOUBLE, "Cost, divided likewise; null if no price is known."),
+            Column("asked_at", STRING, "When it was asked for, in UTC."),
+            Column("received_at", STRING, "When it came, in UTC."),
+        ),
+    ),
     "text_embeddings": Table(
         "One row per distinct text.",
         (
             Column("text", STRING, "The text."),
+            Column("is_truncated", BOOL, "Whether it is longer than the encoder reads."),
             Column("embedding", None, "L2-normalised embedding."),
         ),
     ),
@@ -159,7 +186,7 @@ SNAPSHOT_TABLES: dict[str, Table] = {
         "One row per set of inputs and parameters. The same run repeated keeps its row.",
         (
             Column("run_id", STRING, "Digest of everything that decides the run's numbers."),
-            Column("flow_name", STRING, "`benchmark` or `classify`."),
+            Column("flow_name", STRING, "`benchmark`, `classify` or `describe`."),
             Column("dataset_name", STRING, "The data set as given."),
             Column("encoder_name", STRING, "The encoder as given."),
             Column("weights_digest", STRING, "SHA-256 of the encoder's weights."),

@@ -9,7 +9,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from tasks.store.runs import Execution, RunManifest, read_runs
-from tasks.store.schemas import SNAPSHOT_TABLES
+from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
 from tasks.store.tables import Store, atomic_path
 
 SNAPSHOT = "wca.duckdb"
@@ -18,6 +18,7 @@ COPIED = ("accuracy", "per_class_accuracy", "confusion", "rejected")
 VIEWED = (
     "images",
     "classes",
+    "answers",
     "descriptions",
     "text_embeddings",
     "crops",
@@ -45,12 +46,11 @@ def publish(store: Store) -> Path:
             for name, rows in _own_tables(store, runs).items():
                 _create_table(connection, name, rows)
             for name in COPIED:
-                if tables := _with_run_id(store, runs, name):
-                    _create_table(connection, name, pa.concat_tables(tables))
+                tables = _with_run_id(store, runs, name) or [_empty(name)]
+                _create_table(connection, name, pa.concat_tables(tables))
             for name in VIEWED:
                 _create_view(connection, store, runs, name)
-            if runs:
-                connection.execute(_SQL.read_text(encoding="utf-8"))
+            connection.execute(_SQL.read_text(encoding="utf-8"))
     return target
 
 
@@ -96,11 +96,11 @@ def _run_row(manifest: RunManifest, executions: list[Execution]) -> dict[str, ob
         "flow_name": manifest.flow_name,
         "dataset_name": manifest.dataset_name,
         "encoder_name": manifest.encoder_name,
-        "weights_digest": manifest.encoder["weights_digest"],
-        "precision": manifest.encoder["precision"],
+        "weights_digest": manifest.encoder.get("weights_digest"),
+        "precision": manifest.encoder.get("precision"),
         "image_count": manifest.image_count,
         "rejected_count": manifest.rejected_count,
-        "seed": manifest.parameters["seed"],
+        "seed": manifest.parameters.get("seed"),
         "parameters": json.dumps(manifest.parameters, ensure_ascii=False),
         "encoder": json.dumps(manifest.encoder, ensure_ascii=False),
         "versions": json.dumps(manifest.versions),
@@ -121,6 +121,12 @@ def _with_run_id(store: Store, runs: _Runs, name: str) -> list[pa.Table]:
     ]
 
 
+def _empty(name: str) -> pa.Table:
+    """A table without rows, so that queries find every documented table whatever has run."""
+    columns = [(c.name, c.type or pa.list_(pa.float32())) for c in TABLES[name].columns]
+    return pa.schema([("run_id", pa.string()), *columns]).empty_table()
+
+
 def _create_table(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
     connection.register("incoming", rows)
     connection.execute(f"CREATE TABLE {name} AS FROM incoming")
@@ -133,12 +139,13 @@ def _create_view(
     """A view over every run's files of one kind, with the run each row belongs to."""
     paths = {str(store.path(ref)) for m, _ in runs for ref in m.tables if ref.table == name}
     if not paths:
+        _create_table(connection, name, _empty(name))
         return
     # brackets and stars in a folder's name are no patterns; quotes are doubled
     literals = [re.sub(r"([*?\[])", r"[\1]", path).replace("'", "''") for path in sorted(paths)]
     files = ", ".join(f"'{literal}'" for literal in literals)
     connection.execute(
         f"CREATE VIEW {name} AS SELECT r.run_id, t.* EXCLUDE (filename) "  # noqa: S608 - as escaped
-        f"FROM read_parquet([{files}], filename = true) AS t "
+        f"FROM read_parquet([{files}], filename = true, union_by_name = true) AS t "
         "JOIN run_tables AS r ON r.path = t.filename"
     )

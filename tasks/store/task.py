@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
 
-from tasks.store.errors import InputError
+from tasks.store.errors import GivenUp, InputError
 from tasks.store.tables import Recipe, Store
 
 
@@ -31,8 +31,8 @@ class ByRecipe(CachePolicy):
 
 
 def worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """Whether a failure may pass: not for bad input, which fails the same way again."""
-    return not isinstance(state.result(raise_on_failure=False), InputError)
+    """Whether a failure may pass: not bad input, nor what was retried where it happened."""
+    return not isinstance(state.result(raise_on_failure=False), InputError | GivenUp)
 
 
 # JSON, because Prefect's default result format is pickle, which runs code when it is read.

@@ -11,11 +11,12 @@ from PIL import Image
 
 from tasks.datasets.cards import NamedCard, card_names, named_cards
 from tasks.datasets.catalogue import download
-from tasks.datasets.dataset import Dataset, DataSource
+from tasks.datasets.dataset import Dataset
 from tasks.datasets.decode import decode_image
 from tasks.datasets.imagenet import synset_names
 from tasks.datasets.index import image_places, index_dataset, read_image
 from tasks.datasets.readers import read_bytes
+from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.store.errors import InputError
 from tasks.store.tables import Store

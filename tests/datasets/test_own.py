@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.datasets.dataset import Dataset, DataSource
+from tasks.datasets.dataset import Dataset
 from tasks.datasets.index import image_places, index_dataset, read_image
 from tasks.datasets.readers import read_bytes
+from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.store.errors import InputError
 from tasks.store.tables import Store

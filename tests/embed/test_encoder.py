@@ -137,3 +137,20 @@ def test_the_automatic_precision_is_one_that_runs(tiny_model: Path) -> None:
     exact = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
     rows = load_encoder(source).encode_texts(["a cat", "a dog"])
     assert (rows * exact.encode_texts(["a cat", "a dog"])).sum(1).min() > 0.99
+
+
+def test_texts_longer_than_the_context_are_told(tiny_model: Path) -> None:
+    encoder = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
+    # CLIP's tokenizer puts a token before and one after the text: 75 words of one token fit in 77
+    texts = ["a cat", "cat " * 75, "cat " * 76, "cat " * 500]
+    assert encoder.are_truncated(texts) == [False, False, True, True]
+    assert encoder.are_truncated([]) == []
+    rows = encoder.encode_texts(texts)
+    torch.testing.assert_close(rows[2], rows[3])  # the rest plays no part
+
+
+def test_photo_lite_tells_them_too() -> None:
+    encoder = load_encoder(resolve_encoder("photo-lite", "fp32", "cpu"))
+    length = encoder._tokenizer.context_length
+    texts = ["cat " * (length - 2), "cat " * (length - 1)]
+    assert encoder.are_truncated(texts) == [False, True]

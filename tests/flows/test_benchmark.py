@@ -72,6 +72,7 @@ def test_a_run_leaves_every_table_and_accounts_for_every_image(config: Benchmark
             ("waffle", 12, 1),
             ("wca", 12, 3),
             ("wca_paper", 12, 3),
+            ("wca_refined", 12, 3),
         ]
         reasons = snapshot.execute("SELECT image_name, reason FROM rejected").fetchall()
         assert dict(reasons)["drink/empty.jpg"] == "The file is empty."

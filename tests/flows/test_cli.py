@@ -1,52 +1,12 @@
 """The `wca` command as people run it: in a process of its own, judged by output and status."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import photograph
-
-WCA = [sys.executable, "-m", "flows"]
-
-
-class Command:
-    """Runs `wca` with the session's Prefect server."""
-
-    def __init__(self, store: Path, environment: dict[str, str]) -> None:
-        self.store = store
-        self.environment = environment
-
-    def __call__(self, *arguments: str, status: int = 0) -> str:
-        done = subprocess.run(
-            [*WCA, *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout if status == 0 else done.stderr
-
-
-@pytest.fixture(scope="module")
-def wca(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
-
-    environment = {
-        **os.environ,
-        "PREFECT_API_URL": PREFECT_API_URL.value(),
-        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
-        "HF_HUB_OFFLINE": "1",
-        "COLUMNS": "300",
-    }
-    return Command(tmp_path_factory.mktemp("store"), environment)
+from tests.flows.conftest import Command
 
 
 @pytest.fixture(scope="module")

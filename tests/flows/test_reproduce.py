@@ -8,7 +8,7 @@ import pytest
 
 from flows.reproduce import Reproduction, reproduce
 from flows.reproduce_config import ReproduceConfig
-from tasks.datasets.dataset import DataSource
+from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.store.errors import InputError
 from tests.datasets.trees import TREES

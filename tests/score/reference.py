@@ -52,3 +52,12 @@ def wca(
     left = [math.fsum(w[i] * c for i, c in enumerate(col)) for col in zip(*crops, strict=True)]
     right = [math.fsum(v[j] * t for j, t in enumerate(col)) for col in zip(*texts, strict=True)]
     return total / (math.sqrt(dot(left, left)) * math.sqrt(dot(right, right)))
+
+
+def refine(texts: Sequence[Vector], label: Vector) -> list[Vector]:
+    """BiFTA: most like the label first, none that is like a kept one, at most fifty."""
+    kept: list[Vector] = []
+    for text in sorted(texts, key=lambda t: -dot(t, label)):
+        if len(kept) < 50 and all(dot(text, other) < 0.99 for other in kept):
+            kept.append(text)
+    return kept

@@ -1,5 +1,6 @@
 """Every score of the product against nested loops, SQL and the definition of a tie."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch.nn.functional import normalize
 from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.predict import class_vector_rows, predict
 from tasks.score.vectors import scores, top_classes
-from tasks.score.weights import draw_counts, softmax_weights
+from tasks.score.weights import draw_counts, refined, softmax_weights
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.errors import InputError
 from tasks.store.schemas import schema
@@ -26,7 +27,11 @@ exponents = st.one_of(st.none(), st.floats(-1, 5))
 
 
 def unit_rows(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return normalize(torch.from_numpy(rng.normal(size=shape)).float(), dim=-1).numpy()
+    return unit(rng.normal(size=shape))
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return normalize(torch.from_numpy(rows).float(), dim=-1).numpy()
 
 
 class Case:
@@ -39,7 +44,11 @@ class Case:
         for class_id in range(classes):
             for kind in ("label", "template", "descriptor", "waffle", "description"):
                 count = 1 if kind == "label" else int(rng.integers(1, 5))
-                self.texts[class_id, kind] = unit_rows(rng, count, dim)
+                rows = unit_rows(rng, count, dim)
+                if kind == "description":  # some that nearly say the same
+                    alike = rows[rng.integers(0, count, 3)] + rng.normal(0, 0.02, (3, dim))
+                    rows = np.concatenate([rows, unit(alike)])
+                self.texts[class_id, kind] = rows
         self.pool, self.dim = pool, dim
 
     def crops(self) -> pa.Table:
@@ -70,7 +79,11 @@ class Case:
         chosen = {key: matrix for key, matrix in self.texts.items() if key[1] in kinds}
         names = [f"{kind} {j} of {c}" for (c, kind), m in chosen.items() for j in range(len(m))]
         return pa.table(
-            [pa.array(names), embedding_array(np.concatenate(list(chosen.values())))],
+            [
+                pa.array(names),
+                pa.array([False] * len(names)),
+                embedding_array(np.concatenate(list(chosen.values()))),
+            ],
             schema=schema("text_embeddings", self.dim),
         )
 
@@ -107,6 +120,8 @@ def test_scores_equal_nested_loops(seed, images, pool, classes, dim, runs, image
     for i, run, c, score in found:
         whole = case.views[i, 0].tolist()
         texts = case.texts[c, METHODS[method].kind].tolist()
+        if METHODS[method].is_refined:
+            texts = reference.refine(texts, case.texts[c, "label"][0].tolist())
         if weighted:
             drawn = [crop for crop, n in enumerate(counts[run]) for _ in range(int(n))]
             expected = reference.wca(
@@ -179,6 +194,19 @@ def test_top_classes_equal_a_sort(rows: list[list[int]], k: int) -> None:
         order = sorted(range(7), key=lambda c: (-row[c], c))[:k]
         assert classes == order
         assert top == [row[c] for c in order]
+
+
+def test_refinement_keeps_one_of_texts_that_are_alike() -> None:
+    def at(degrees: float) -> list[float]:
+        return [math.cos(math.radians(degrees)), math.sin(math.radians(degrees))]
+
+    label = torch.tensor(at(0))
+    # cos 8 degrees is 0.9903, cos 9 degrees 0.9877
+    texts = torch.tensor([at(30), at(10), at(18), at(19), at(10)])
+    assert refined(texts, label).tolist() == [1, 3, 0]
+    many = normalize(torch.randn(80, 40, generator=torch.Generator().manual_seed(0)), dim=1)
+    order = (many @ many[0]).argsort(descending=True)
+    assert torch.equal(refined(many, many[0]), order[:50])
 
 
 def test_embedding_columns_read_back_even_in_slices() -> None:

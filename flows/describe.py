@@ -1,0 +1,122 @@
+"""The describe flow: from class names to descriptions written by a language model."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict
+
+from flows.config import DescribeConfig
+from flows.runner import ONE_AT_A_TIME, StageRunner
+from tasks.datasets.class_names import read_class_names
+from tasks.datasets.index import write_classes
+from tasks.datasets.sources import open_dataset
+from tasks.describe.ask import Tally
+from tasks.describe.generate import Questioning, estimate
+from tasks.describe.replies import Replies
+from tasks.describe.settings import LanguageModelSettings
+from tasks.describe.task import AnswersRecipe, Asked, ask_language_model, clean_answers
+from tasks.report.task import publish_answers
+from tasks.store.runs import RunManifest, StageTiming, record_run
+from tasks.store.snapshot import publish
+from tasks.store.tables import Store, TableRef
+
+
+class Writing(NamedTuple):
+    """What a language model wrote: the `answers` table, what decided it, what this run took."""
+
+    questioning: Questioning
+    answers: TableRef
+    asked: Asked
+
+
+class DescribeSummary(BaseModel):
+    """What a describe run was and where its results are."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    class_count: int
+    llm: str
+    answers: TableRef
+    tally: Tally
+    store_root: str
+    snapshot: Path
+    stages: tuple[StageTiming, ...]
+
+
+@flow(
+    name="describe",
+    flow_run_name="{config.classes} by {config.llm}",
+    task_runner=ONE_AT_A_TIME,
+    result_serializer="json",
+)
+def describe(config: DescribeConfig) -> DescribeSummary:
+    """Have a language model describe classes, and clean what it writes."""
+    name, class_names = open_classes(config.classes)
+    store = Store(config.store)
+    runner = StageRunner(store)
+    classes = write_classes(store, class_names)
+    writing = write_descriptions(runner, classes, config, name)
+    manifest = RunManifest(
+        flow_name="describe",
+        dataset_name=name,
+        parameters=writing_parameters(writing, config),
+        tables=(classes, writing.answers),
+    )
+    return DescribeSummary(
+        run_id=record_run(store, manifest, flow_run.get_id() or "none", runner.timings),
+        class_count=len(class_names),
+        llm=writing.questioning.model.llm,
+        answers=writing.answers,
+        tally=writing.asked.tally,
+        store_root=str(store.root),
+        snapshot=publish(store),
+        stages=tuple(runner.timings),
+    )
+
+
+def write_descriptions(
+    runner: StageRunner, classes: TableRef, settings: LanguageModelSettings, title: str
+) -> Writing:
+    """Ask a language model about every class, clean its answers, show what became of them."""
+    questioning = Questioning.of(classes, settings)
+    store = runner.store
+    started = time.perf_counter()
+    asked: Asked = ask_language_model.submit(str(store.root), questioning, settings).result()
+    runner.note("ask language model", started, 1, int(asked.tally.call_count == 0))
+    recipe = AnswersRecipe(
+        questioning=questioning, rules=settings.clean, answers_digest=asked.answers_digest
+    )
+    (answers,) = runner.run("clean answers", clean_answers, ["answers"], [recipe])
+    publish_answers(str(store.root), answers, title)
+    return Writing(questioning, answers, asked)
+
+
+def writing_parameters(writing: Writing, settings: LanguageModelSettings) -> dict[str, object]:
+    """The parameters that decide which texts a language model's answers become."""
+    return {
+        **writing.questioning.model.model_dump(),
+        "questions": [chosen.name for chosen in writing.questioning.question_sets],
+        "domain": settings.domain,
+        "clean": list(settings.clean),
+    }
+
+
+def dry_run(config: DescribeConfig) -> Tally:
+    """What the flow would ask, about, and at what price; nothing is sent."""
+    _, class_names = open_classes(config.classes)
+    nowhere = TableRef(table="classes", digest="", row_count=len(class_names))
+    replies = Replies(Store(config.store))
+    return estimate(Questioning.of(nowhere, config), class_names, config, replies)
+
+
+def open_classes(given: str) -> tuple[str, tuple[str, ...]]:
+    """A title and the class names of a list, a file, or a data set."""
+    if "," in given or Path(given).expanduser().is_file():
+        names = read_class_names(given)
+        return f"{len(names)} classes", names
+    dataset = open_dataset(given)
+    return dataset.name, dataset.class_names

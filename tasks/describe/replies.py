@@ -1,0 +1,106 @@
+"""What was paid for: every reply of a language model, one file each, written once."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.describe.questions import Prompt
+from tasks.describe.settings import ModelSettings
+from tasks.store.digest import digest_of
+from tasks.store.tables import NAME_DIGITS, Store, atomic_path
+
+
+class Reply(BaseModel):
+    """One reply: the answers that could be used, by index, and what it took.
+
+    `cost_usd` is None where the model's price is not known.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt_digest: str
+    answers: dict[int, str]
+    answered_by: str
+    request_id: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    asked_at: str
+    received_at: str
+
+
+class Call(NamedTuple):
+    """Some answers to one prompt that are asked for together."""
+
+    prompt: Prompt
+    prompt_digest: str
+    chunk: int
+    asked: tuple[int, ...]
+    reply_count: int = 0  # replies that are here already and left these answers open
+
+    @property
+    def key(self) -> str:
+        """What names the call: in file names, and in a batch."""
+        return f"{self.prompt_digest[:NAME_DIGITS]}-{self.chunk}-{self.reply_count}"
+
+
+def prompt_digest(prompt: Prompt, settings: ModelSettings) -> str:
+    """Digest of everything that decides the answers to a prompt: not of how many are wanted."""
+    return digest_of(["prompt", settings.model_dump(), prompt.instruction, prompt.text])
+
+
+class Replies:
+    """The replies of one store, `<root>/replies/<prompt>-<chunk>-<n>.json`.
+
+    Chunks are `answers_per_call` consecutive answers. The n-th reply of a chunk is asked for the
+    answers that those before it left open; they are found by their names, without a listing.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.folder = store.root / "replies"
+
+    def of_chunk(self, digest: str, chunk: int) -> list[Reply]:
+        """The replies of a chunk, in the order they came."""
+        replies: list[Reply] = []
+        while True:
+            path = self._path(f"{digest[:NAME_DIGITS]}-{chunk}-{len(replies)}")
+            try:
+                replies.append(Reply.model_validate_json(path.read_bytes()))
+            except (FileNotFoundError, ValidationError):  # a damaged file is as good as none
+                return replies
+
+    def add(self, call: Call, reply: Reply) -> None:
+        """Write a reply, in one step, under its call's name."""
+        with atomic_path(self._path(call.key)) as partial:
+            partial.write_text(reply.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+
+def chunks(prompt: Prompt, settings: ModelSettings) -> Iterator[tuple[int, range]]:
+    """The answers of a prompt in the chunks they are asked for: number and indices."""
+    size = settings.answers_per_call
+    for chunk in range(-(-prompt.answers // size)):
+        yield chunk, range(chunk * size, min((chunk + 1) * size, prompt.answers))
+
+
+def open_calls(
+    wanted: Iterable[Prompt], settings: ModelSettings, replies: Replies
+) -> Iterator[Call]:
+    """The calls for every answer that is not here yet, one at a time."""
+    for prompt in wanted:
+        digest = prompt_digest(prompt, settings)
+        for chunk, indices in chunks(prompt, settings):
+            here = replies.of_chunk(digest, chunk)
+            if missing := without_answer(indices, here):
+                yield Call(prompt, digest, chunk, missing, len(here))
+
+
+def without_answer(indices: Iterable[int], replies: Sequence[Reply]) -> tuple[int, ...]:
+    """The indices that no reply answers."""
+    answered = {index for reply in replies for index in reply.answers}
+    return tuple(index for index in indices if index not in answered)

@@ -1,0 +1,30 @@
+"""What became of a language model's answers, as people read it."""
+
+from pathlib import Path
+
+import duckdb
+
+from tasks.store.tables import Store, TableRef
+
+_SQL = Path(__file__).parent / "sql" / "answers.sql"
+
+
+def answer_summary(store: Store, answers: TableRef) -> list[dict[str, str]]:
+    """One row per question and one of all: how many answers are used, what dropped the others.
+
+    Cost is of the answers, whenever they were paid for; empty where no price is known.
+    """
+    with duckdb.connect() as connection:
+        connection.register("answers", store.read(answers))
+        relation = connection.sql(_SQL.read_text(encoding="utf-8"))
+        rows = relation.to_arrow_table().to_pylist()
+    return [_as_text(row) for row in rows]
+
+
+def _as_text(row: dict[str, object]) -> dict[str, str]:
+    cost = row.pop("cost_usd")
+    return {
+        **{name: str(value) for name, value in row.items()},
+        "question": str(row["question"] or "all"),
+        "USD": "" if cost is None else f"{cost:.4f}",
+    }

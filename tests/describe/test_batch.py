@@ -1,0 +1,126 @@
+"""The Batch API, on a server that keeps files and batches."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tasks.describe.batch import PendingBatch
+from tasks.store.errors import BudgetReached, GivenUp
+from tests.describe.server import ModelServer
+from tests.describe.stage import CLASSES, ROOT, Describing
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.describe.stage import Describing
+
+class Server: address = sys.argv[1]
+
+Describing(Server, Path(sys.argv[2]), batch=True, batch_poll_sec=0.01).ask()
+"""
+
+
+@pytest.fixture
+def batching(server: ModelServer, tmp_path: Path) -> Describing:
+    return Describing(server, tmp_path, batch=True, batch_poll_sec=0.01)
+
+
+def pending(describing: Describing) -> list[PendingBatch]:
+    files = (describing.replies.folder / "batches").glob("[!.]*.json")
+    return [PendingBatch.model_validate_json(path.read_bytes()) for path in files]
+
+
+def kill_when(describing: Describing, server: ModelServer, condition: Callable[[], bool]) -> None:
+    """Start asking in a process of its own and kill it as soon as the condition holds."""
+    command = [sys.executable, "-c", SCRIPT, server.address, str(describing.store.root)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    while not condition():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+
+
+def test_a_batch_brings_the_same_table_at_half_the_price(
+    server: ModelServer, batching: Describing, expected: pa.Table, tmp_path: Path
+) -> None:
+    tally = batching.ask()
+    assert batching.table() == expected
+    assert (tally.call_count, tally.answer_count, len(server.batches)) == (60, 600, 1)
+    one_by_one = Describing(server, tmp_path / "other").ask()
+    assert tally.cost_usd == pytest.approx((one_by_one.cost_usd or 0) / 2)
+    assert not pending(batching)
+    assert batching.ask().call_count == 0
+
+
+def test_calls_that_a_batch_lost_go_into_the_next(
+    server: ModelServer, batching: Describing, expected: pa.Table
+) -> None:
+    server.behaviour.batch_fails = 7
+    server.behaviour.faults = ("half", "empty", "duplicate", "length", "wrong-shape")
+    batching.ask()
+    assert batching.table() == expected
+    assert len(server.batches) > 1
+
+
+def test_a_batch_under_way_is_found_again(
+    server: ModelServer, batching: Describing, expected: pa.Table
+) -> None:
+    server.behaviour.batch_polls = 1_000_000
+    kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
+    server.behaviour.batch_polls = 0
+    names = [*CLASSES, "thing 12"]  # meanwhile somebody wants one class more
+    batching.ask(names)
+    assert len(server.batches) == 2
+    assert set(server.asked().values()) == {1}
+    assert batching.table() == expected
+    assert batching.table(names).num_rows == 650
+
+
+def test_a_batch_whose_number_was_lost_is_found_again(
+    server: ModelServer, batching: Describing, expected: pa.Table
+) -> None:
+    server.behaviour.batch_polls = 1_000_000
+    kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
+    (path,) = (batching.replies.folder / "batches").glob("*.json")
+    (batch,) = pending(batching)
+    path.write_text(batch.model_copy(update={"batch_id": None}).model_dump_json())
+    server.behaviour.batch_polls = 0
+    batching.ask()
+    assert len(server.batches) == 1
+    assert batching.table() == expected
+
+
+def test_a_batch_that_was_never_submitted_is_submitted(
+    server: ModelServer, batching: Describing, expected: pa.Table
+) -> None:
+    server.behaviour.upload_hangs = True
+    kill_when(batching, server, lambda: bool(pending(batching)))
+    assert [batch.batch_id for batch in pending(batching)] == [None]
+    server.behaviour.upload_hangs = False
+    batching.ask()
+    assert len(server.batches) == 1
+    assert batching.table() == expected
+
+
+def test_a_budget_makes_the_batch_smaller(server: ModelServer, batching: Describing) -> None:
+    enough_for_two = batching.ask(CLASSES[:2]).cost_usd or 0
+    other = batching.store.root / "other"
+    describing = Describing(
+        server, other, batch=True, batch_poll_sec=0.01, budget_usd=enough_for_two
+    )
+    with pytest.raises(BudgetReached, match="run again"):
+        describing.ask()
+    assert 0 < len(list(describing.replies.folder.glob("*.json"))) < 60
+
+
+def test_a_batch_that_is_refused_says_why(server: ModelServer, batching: Describing) -> None:
+    server.behaviour.batch_refusal = "Too many enqueued tokens."
+    with pytest.raises(GivenUp, match="refused the batch: Too many enqueued tokens"):
+        batching.ask()
+    assert not pending(batching)
