@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets.trees import TREES
-from tests.flows.test_cli import Command, wca  # noqa: F401 - a fixture
+from tests.flows.conftest import Command
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_datasets_lists_all_and_says_which_are_here(wca: Command, root: Path) -> None:  # noqa: F811
+def test_datasets_lists_all_and_says_which_are_here(wca: Command, root: Path) -> None:
     listed = wca("datasets", "--data-root", str(root))
     for name in TREES:
         assert name in listed
@@ -35,23 +35,22 @@ def test_datasets_lists_all_and_says_which_are_here(wca: Command, root: Path) ->
 
 
 def test_the_data_root_can_come_from_the_environment(
-    wca: Command,  # noqa: F811
+    wca: Command,
     root: Path,
     tiny_model: Path,
 ) -> None:
-    wca.environment["WCA_DATA_ROOT"] = str(root)
+    wca = wca.with_environment({"WCA_DATA_ROOT": str(root)})
     report = wca("doctor", "--store", str(wca.store))
     printed = wca(
         *("benchmark", "cifar10", "--limit", "2", "--methods", "clip", "--precision", "fp32"),
         *("--encoder", f"local-dir:{tiny_model}", "--store", str(wca.store)),
     )
-    del wca.environment["WCA_DATA_ROOT"]
     assert str(root / "CUB_200_2011") in report
     assert "wca datasets --download pets" in report
     assert "2 images, 10 classes" in printed
 
 
-def test_a_missing_data_set_shows_both_trees(wca: Command, root: Path) -> None:  # noqa: F811
+def test_a_missing_data_set_shows_both_trees(wca: Command, root: Path) -> None:
     said = wca("benchmark", "dtd", "--data-root", str(root), status=2)
     assert said.startswith("wca: Describable Textures (DTD), split 1 is not here")
     assert "dtd/dtd/labels/test1.txt" in said
@@ -59,7 +58,7 @@ def test_a_missing_data_set_shows_both_trees(wca: Command, root: Path) -> None: 
 
 
 def test_import_writes_where_benchmark_looks_and_reports_spellings(
-    wca: Command,  # noqa: F811
+    wca: Command,
     root: Path,
     tmp_path: Path,
 ) -> None:
@@ -87,7 +86,7 @@ def test_import_writes_where_benchmark_looks_and_reports_spellings(
 
 
 def test_reproduce_prints_ours_beside_theirs(
-    wca: Command,  # noqa: F811
+    wca: Command,
     root: Path,
     tiny_model: Path,
 ) -> None:
@@ -120,18 +119,16 @@ def test_reproduce_prints_ours_beside_theirs(
     ],
 )
 def test_bad_input_is_one_sentence(
-    wca: Command,  # noqa: F811
+    wca: Command,
     arguments: tuple[str, ...],
     message: str,
     tmp_path: Path,
 ) -> None:
-    wca.environment["WCA_DATA_ROOT"] = str(tmp_path)
-    said = wca(*arguments, status=2)
-    del wca.environment["WCA_DATA_ROOT"]
+    said = wca.with_environment({"WCA_DATA_ROOT": str(tmp_path)})(*arguments, status=2)
     assert message in said
     assert len(said.strip().splitlines()) == 1
 
 
-def test_help_shows_examples(wca: Command) -> None:  # noqa: F811
+def test_help_shows_examples(wca: Command) -> None:
     for name in ("datasets", "import", "reproduce"):
         assert f"Example: wca {name}" in " ".join(wca(name, "--help").split())
