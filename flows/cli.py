@@ -23,6 +23,7 @@ app = App(
     help_format="rich",
     default_parameter=Parameter(negative_iterable=()),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # what stopping means is said in flows.__main__
 )
 
 

@@ -11,6 +11,7 @@ from tasks.describe.questions import Prompt
 from tasks.describe.replies import Call, Replies, Reply, open_calls
 from tasks.describe.settings import ModelSettings
 from tasks.store.errors import BudgetReached, GivenUp
+from tasks.store.stopping import go_on
 
 # So many replies in a row without one usable answer, and the model is not going to give it.
 MOST_BARREN = 4
@@ -124,6 +125,7 @@ class Asking:
     async def _work(self, calls: Iterator[Call]) -> None:
         for call in calls:
             try:
+                go_on()
                 await self._complete(call)
                 self._failures_in_a_row = 0
             except CallFailed as error:

@@ -1,6 +1,5 @@
 """The same calls through OpenAI's Batch API: submitted, polled, merged, at half the price."""
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -15,6 +14,7 @@ from tasks.describe.client import CallFailed, LanguageModel, explain, now, read_
 from tasks.describe.replies import Call, Replies
 from tasks.store.digest import digest_of
 from tasks.store.errors import BudgetReached, GivenUp
+from tasks.store.stopping import pause
 from tasks.store.tables import NAME_DIGITS, atomic_path
 
 # The API takes 50,000 calls and 200 MB; a call is about 2 KB.
@@ -167,7 +167,7 @@ class BatchAsking:
             if state.status in _ENDED:
                 return state
             self._progress(self.tally)
-            await asyncio.sleep(self._poll_sec)
+            await pause(self._poll_sec)
 
     async def _merge(self, batch: PendingBatch, state: Batch) -> None:
         """Keep the replies of an ended batch; those it failed to get stay open."""

@@ -1,6 +1,5 @@
 """How fast a server may be asked: buckets of requests and tokens, and pauses that it orders."""
 
-import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -8,6 +7,8 @@ from email.utils import parsedate_to_datetime
 
 import httpx2
 from aiolimiter import AsyncLimiter
+
+from tasks.store.stopping import pause
 
 # Headers of servers that count down to a limit name a time until all is free again: by then at the
 # latest, and mostly long before, a call goes through.
@@ -35,7 +36,7 @@ class Pace:
     async def before_request(self, _: httpx2.Request) -> None:
         """Hook: wait until a request may be sent."""
         while (wait := self._resume_at - time.monotonic()) > 0:
-            await asyncio.sleep(wait)
+            await pause(wait)
         if self._requests:
             await self._requests.acquire()
 

@@ -1,7 +1,10 @@
 """The describe flow and the flows that have their texts written, on a real Prefect server."""
 
 import json
+import signal
 import sqlite3
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import duckdb
 import pytest
 from prefect.artifacts import Artifact
 from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_LOCAL_STORAGE_PATH
 
 from flows.__main__ import run
@@ -19,7 +23,7 @@ from tasks.describe.task import SECRET_BLOCK
 from tasks.store.errors import GivenUp, InputError
 from tests.conftest import photograph
 from tests.describe.server import ModelServer, answer
-from tests.flows.conftest import Command
+from tests.flows.conftest import WCA, Command
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -60,6 +64,18 @@ def test_a_run_leaves_its_answers_and_says_what_became_of_them(
     every = json.loads(str(shown.data))[-1]
     assert (every["question"], every["wanted"], every["used"]) == ("all", "20", "18")
     assert every["dropped"] == "refusal 2"
+
+
+def test_runs_have_short_names_in_the_ui(server: ModelServer, config: DescribeConfig) -> None:
+    names = ",".join(f"thing_{i}" for i in range(1000))
+    state = describe(
+        config.model_copy(update={"classes": names, "questions": ("nope",)}), return_state=True
+    )
+    with get_client(sync_client=True) as client:
+        name = client.read_flow_run(state.state_details.flow_run_id).name
+    assert name.startswith("thing_0,thing_1")
+    assert name.endswith("... by gpt-4o-mini")
+    assert len(name) < 80
 
 
 def test_a_second_run_asks_nothing_and_is_cached(
@@ -251,6 +267,30 @@ def test_what_is_wrong_is_one_sentence_and_a_status(
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("wca:")]
     assert len(said) == 1
     assert message in said[0]
+
+
+def test_ctrl_c_ends_after_the_calls_under_way_and_keeps_them(
+    wca: Command, server: ModelServer, tmp_path: Path
+) -> None:
+    server.behaviour.delay_sec = 1.0
+    arguments = ("describe", ",".join(f"thing {i}" for i in range(200)), "--questions", "clip-d")
+    store = ("--store", str(tmp_path / "store"))
+    asking = wca.with_environment({"OPENAI_BASE_URL": server.address, "OPENAI_API_KEY": KEY})
+    process = subprocess.Popen(
+        [*WCA, *arguments, *store], env=asking.environment, stderr=subprocess.PIPE, text=True
+    )
+    while len(server.requests) < 20:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "start the same command again" in said
+    kept = list((tmp_path / "store" / "replies").glob("*.json"))
+    assert 20 <= len(kept) == len(server.requests) < 100
+    server.behaviour.delay_sec = 0.0
+    asking(*arguments, *store)
+    assert set(server.asked().values()) == {1}
 
 
 def test_the_key_is_nowhere_to_be_found(
