@@ -5,7 +5,8 @@ from prefect import flow
 from flows.config import BenchmarkConfig
 from flows.run import RunSummary, run_stages
 from flows.runner import ONE_AT_A_TIME
-from tasks.datasets.sources import open_dataset
+from tasks.datasets.settings import DataSource
+from tasks.datasets.sources import open_source
 from tasks.report.task import publish_accuracy
 from tasks.score.methods import method_titles
 
@@ -18,8 +19,9 @@ from tasks.score.methods import method_titles
 )
 def benchmark(config: BenchmarkConfig) -> RunSummary:
     """Describe, embed, score and report a labelled data set."""
-    dataset = open_dataset(config.data, config.classnames)
-    summary = run_stages("benchmark", config, dataset)
+    source = DataSource.model_validate(config.model_dump())
+    dataset = open_source(source)
+    summary = run_stages("benchmark", config.with_preset(dataset.preset), source, dataset)
     publish_accuracy(
         summary.store_root, summary.refs("accuracy")[0], summary.dataset_name, method_titles()
     )

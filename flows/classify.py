@@ -5,7 +5,8 @@ from prefect import flow
 from flows.config import ClassifyConfig
 from flows.run import RunSummary, run_stages
 from flows.runner import ONE_AT_A_TIME
-from tasks.datasets.sources import open_files
+from tasks.datasets.settings import FileSource
+from tasks.datasets.sources import open_source
 from tasks.describe.generate import written_kinds
 from tasks.score.methods import METHODS
 
@@ -18,10 +19,10 @@ from tasks.score.methods import METHODS
 )
 def classify(config: ClassifyConfig) -> RunSummary:
     """Find the best classes of some pictures."""
-    dataset = open_files(list(config.images), list(config.classes))
+    source = FileSource(images=config.images, classes=config.classes)
     if not config.methods:
         best = "wca" if config.descriptions or "description" in written_kinds(config) else "clip"
         config = config.model_copy(update={"methods": (best,)})
     if not any(METHODS[name].is_weighted for name in config.methods if name in METHODS):
         config = config.model_copy(update={"pool": 1})  # no crop would be looked at
-    return run_stages("classify", config, dataset)
+    return run_stages("classify", config, source, open_source(source))

@@ -5,14 +5,15 @@ from pathlib import Path
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
-from flows.config import Settings
+from flows.config import BenchmarkSettings, Settings
 from flows.describe import write_descriptions, writing_parameters
 from flows.stages import Stages
 from flows.texts import text_sources
-from tasks.datasets.sources import Dataset
+from tasks.datasets.dataset import Dataset
+from tasks.datasets.settings import DataSource, FileSource
 from tasks.embed.identity import EncoderIdentity
 from tasks.embed.sources import resolve_encoder
-from tasks.score.methods import choose_methods, text_kinds
+from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.task import Results
 from tasks.store.errors import InputError
 from tasks.store.runs import RunManifest, StageTiming, record_run
@@ -43,26 +44,33 @@ class RunSummary(BaseModel):
         return [ref for ref in self.tables if ref.table == table]
 
 
-def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSummary:
-    """Describe, embed, score and record: the body of every flow."""
+def run_stages(
+    flow_name: str, settings: Settings, source: DataSource | FileSource, dataset: Dataset
+) -> RunSummary:
+    """Describe, embed, score and record: the body of every flow.
+
+    Tasks are given `source`, which they open again: `dataset` may name a million images.
+    """
     if settings.alpha > settings.beta:
         raise InputError(f"alpha {settings.alpha} must not be greater than beta {settings.beta}.")
     sources = text_sources(settings, dataset)
     methods = choose_methods(settings.methods, sources.kinds)
-    source = resolve_encoder(settings.encoder, settings.precision, settings.device)
+    encoder = resolve_encoder(settings.encoder, settings.precision, settings.device)
     store = Store(settings.store)
     stages = Stages(store, settings)
 
-    indexed = stages.index(dataset)
+    indexed = stages.index(source)
     writing = (
         write_descriptions(stages.runner, indexed.classes, settings, dataset.name)
         if settings.llm
         else None
     )
     described = stages.describe(indexed, dataset.templates, sources, writing and writing.answers)
-    texts = stages.embed_texts(described, text_kinds(methods), source)
-    crops, undecodable = stages.embed_images(indexed, source)
-    vectors, predictions = stages.score(described, texts, crops, methods, source.identity.dimension)
+    texts = stages.embed_texts(described, text_kinds(methods), encoder)
+    crops, undecodable = stages.embed_images(indexed, encoder)
+    vectors, predictions = stages.score(
+        described, texts, crops, methods, encoder.identity.dimension
+    )
     results = stages.summarise(
         Results(
             images=indexed.images,
@@ -76,7 +84,7 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
         flow_name=flow_name,
         dataset_name=dataset.name,
         encoder_name=settings.encoder,
-        encoder=source.identity.model_dump(mode="json"),
+        encoder=encoder.identity.model_dump(mode="json"),
         parameters={
             "methods": list(methods),
             **_deciding(settings),
@@ -105,7 +113,7 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
         image_count=results.image_count,
         rejected_count=results.rejected_count,
         encoder_name=settings.encoder,
-        encoder=source.identity,
+        encoder=encoder.identity,
         texts=sources.named,
         store_root=str(store.root),
         snapshot=publish(store),
@@ -114,9 +122,19 @@ def run_stages(flow_name: str, settings: Settings, dataset: Dataset) -> RunSumma
     )
 
 
+def available_methods(
+    settings: Settings, dataset: Dataset, wanted: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Those of some methods for which there will be texts."""
+    kinds = text_sources(settings, dataset).kinds
+    return tuple(name for name in wanted if METHODS[name].kind in kinds)
+
+
 def _deciding(settings: Settings) -> dict[str, object]:
     """The parameters that decide numbers: a scale that is switched off is None."""
+    selection = ("split", "limit", "per_class") if isinstance(settings, BenchmarkSettings) else ()
     return {
+        **{name: getattr(settings, name) for name in selection},
         "alpha": settings.alpha,
         "beta": settings.beta,
         "pool": settings.pool,

@@ -9,6 +9,7 @@ import yaml
 from prefect.flows import load_flow_from_entrypoint
 
 from flows.config import BenchmarkConfig, ClassifyConfig
+from flows.reproduce_config import ReproduceConfig
 from tasks.describe.settings import LanguageModelSettings
 from tasks.store.schemas import markdown
 
@@ -19,7 +20,7 @@ def test_the_table_documentation_is_what_the_code_writes() -> None:
     assert (ROOT / "docs" / "tables.md").read_text() == markdown(), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/descriptions.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/datasets.md", "docs/descriptions.md"])
 def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
     from flows.cli import app
 
@@ -28,9 +29,11 @@ def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
     assert len(commands) > 2
     for name in commands:
         app.parse_args([name, "--help"], exit_on_error=False)
-    fields = {*BenchmarkConfig.model_fields, *ClassifyConfig.model_fields}
+    configs = (BenchmarkConfig, ClassifyConfig, ReproduceConfig)
+    fields = {name for config in configs for name in config.model_fields}
     known = {f"--{field.replace('_', '-')}" for field in fields}
     own = {"--format", "--help", "--dry-run", "--output", "--port"}  # the last is llama-server's
+    own |= {"--download", "--kind"}
     used = {option.replace("--no-", "--") for option in re.findall(r"--[a-z][a-z-]+", text)}
     assert used <= known | own
 
