@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 
 from flows.cli_datasets import datasets, import_, reproduce
 from flows.cli_describe import describe
+from flows.cli_store import store_app
 from flows.cli_tables import Store, doctor, sql
 from flows.config import (
     DEFAULT_STORE,
@@ -105,4 +106,5 @@ app.command(describe)
 app.command(import_, name="import")
 app.command(reproduce)
 app.command(sql)
+app.command(store_app)
 app.command(doctor)

@@ -19,6 +19,7 @@ from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
 from tasks.describe.task import AnswersRecipe, Asked, ask_language_model, clean_answers
 from tasks.report.task import publish_answers
+from tasks.store.retention import in_use
 from tasks.store.runs import RunManifest, StageTiming, record_run
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
@@ -63,6 +64,11 @@ def _run_name() -> str:
 def describe(config: DescribeConfig) -> DescribeSummary:
     """Have a language model describe classes, and clean what it writes."""
     name, class_names = open_classes(config.classes)
+    with in_use(Store(config.store)):
+        return _describe(config, name, class_names)
+
+
+def _describe(config: DescribeConfig, name: str, class_names: tuple[str, ...]) -> DescribeSummary:
     store = Store(config.store)
     runner = StageRunner(store)
     classes = write_classes(store, class_names)

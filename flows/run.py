@@ -16,6 +16,7 @@ from tasks.embed.sources import resolve_encoder
 from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.task import Results
 from tasks.store.errors import InputError
+from tasks.store.retention import in_use
 from tasks.store.runs import RunManifest, StageTiming, record_run
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
@@ -51,6 +52,13 @@ def run_stages(
 
     Tasks are given `source`, which they open again: `dataset` may name a million images.
     """
+    with in_use(Store(settings.store)):
+        return _run_stages(flow_name, settings, source, dataset)
+
+
+def _run_stages(
+    flow_name: str, settings: Settings, source: DataSource | FileSource, dataset: Dataset
+) -> RunSummary:
     if settings.alpha > settings.beta:
         raise InputError(f"alpha {settings.alpha} must not be greater than beta {settings.beta}.")
     sources = text_sources(settings, dataset)

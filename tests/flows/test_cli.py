@@ -56,6 +56,24 @@ def test_classify_sorts_pictures_into_classes(
     assert wca("classify", str(picture), "--classes", str(names), *common).count("CLIP") == 1
 
 
+def test_store_commands_list_verify_and_prune(wca: Command, scored: str) -> None:
+    store = ("--store", str(wca.store))
+    listed = wca("store", "ls", *store)
+    assert "photos" in listed
+    assert "(no run)" in listed
+    assert "Every table is whole." in wca("store", "verify", *store)
+    assert "0 runs and 0 files, 0.0 MB, would be removed." in wca(
+        "store", "prune", "--dry-run", *store
+    )
+    assert "--keep must be at least 1" in wca("store", "prune", "--keep", "0", *store, status=2)
+    (table,) = (wca.store / "classes").glob("*.parquet")
+    whole = table.read_bytes()
+    table.write_bytes(whole[:-30])
+    said = wca("store", "verify", *store, status=1)
+    table.write_bytes(whole)
+    assert "1 tables are damaged: delete those files" in said
+
+
 def test_doctor_says_what_is_there_and_what_to_do(wca: Command, scored: str) -> None:
     key = "sk-doctor-must-not-show-this"
     wca.environment["OPENAI_API_KEY"] = key
