@@ -32,7 +32,14 @@ def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
     configs = (BenchmarkConfig, ClassifyConfig, ReproduceConfig)
     fields = {name for config in configs for name in config.model_fields}
     known = {f"--{field.replace('_', '-')}" for field in fields}
-    own = {"--format", "--help", "--dry-run", "--output", "--port"}  # the last is llama-server's
+    own = {
+        "--format",
+        "--help",
+        "--dry-run",
+        "--output",
+        "--keep",
+        "--port",
+    }  # the last is llama-server's
     own |= {"--download", "--kind"}
     used = {option.replace("--no-", "--") for option in re.findall(r"--[a-z][a-z-]+", text)}
     assert used <= known | own

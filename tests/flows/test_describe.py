@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -15,7 +15,6 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_LOCAL_STORAGE_PATH
 
-from flows.__main__ import run
 from flows.benchmark import benchmark
 from flows.config import BenchmarkConfig, ClassifyConfig, DescribeConfig
 from flows.describe import describe
@@ -216,17 +215,15 @@ def test_classify_uses_the_language_model(
 
 
 def test_wca_describe_from_estimate_to_file(
-    wca: Command, server: ModelServer, photos: Path, tiny_model: Path, tmp_path: Path
+    here: Callable[..., str], server: ModelServer, photos: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    model = {"OPENAI_BASE_URL": server.address, "OPENAI_API_KEY": KEY}
-    wca = wca.with_environment(model)
     store = ("--store", str(tmp_path / "store"))
     common = ("describe", f"folder:{photos}", "--answers", "3", *store)
-    said = wca(*common, "--dry-run")
+    said = here(*common, "--dry-run")
     assert "gpt-4o-mini would be asked for 30 answers: 10 calls" in said
     assert not server.requests
     output = tmp_path / "texts.json"
-    said = wca(*common, "--output", str(output))
+    said = here(*common, "--output", str(output))
     assert "2 classes described by gpt-4o-mini" in said
     assert "10 calls" in said
     assert str(output) in said
@@ -234,14 +231,16 @@ def test_wca_describe_from_estimate_to_file(
         "big cat": 15,
         "drink": 15,
     }
-    assert "nothing was asked" in wca(*common)
-    assert "would be asked for 0 answers: 0 calls" in wca(*common, "--dry-run")
-    table = wca(
+    assert "nothing was asked" in here(*common)
+    assert "would be asked for 0 answers: 0 calls" in here(*common, "--dry-run")
+    table = here(
         *("benchmark", f"folder:{photos}", "--encoder", f"local-dir:{tiny_model}"),
         *("--descriptions", str(output), "--pool", "2", "--runs", "1", *store),
     )
     assert "descriptions recorded in texts.json" in table
     assert "CuPL" in table
+    folder = here(*common, "--output", str(tmp_path), status=2)
+    assert "is a folder: name the file to write" in folder
 
 
 @pytest.mark.parametrize(
@@ -257,16 +256,14 @@ def test_wca_describe_from_estimate_to_file(
 )
 def test_what_is_wrong_is_one_sentence_and_a_status(
     server: ModelServer,
+    here: Callable[..., str],
     tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
     status: int,
     message: str,
 ) -> None:
-    assert run(["describe", "cat,owl", *arguments, "--store", str(tmp_path)]) == status
-    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("wca:")]
-    assert len(said) == 1
-    assert message in said[0]
+    said = here("describe", "cat,owl", *arguments, "--store", str(tmp_path), status=status)
+    assert message in said
 
 
 def test_ctrl_c_ends_after_the_calls_under_way_and_keeps_them(
