@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import signal
 import sys
 import threading
 from typing import NoReturn
@@ -18,22 +19,32 @@ from rich.console import Console
 
 from flows.cli import app
 from tasks.store.errors import BudgetReached, GivenUp, InputError
+from tasks.store.stopping import STOP, Stopped
 
 DONE, FAILED_RUN, BAD_INPUT, OVER_BUDGET, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main() -> NoReturn:
     """Run the command and exit: 0 done, 1 failed, 2 bad input, 3 over budget, 130 stopped."""
+    signal.signal(signal.SIGINT, _stop)
     status = run()
     # As the interpreter would end, but for taking modules apart: after a flow run that makes
     # DuckDB's binding print a page of harmless leaks. Threads first, then the exit handlers, which
-    # stop Prefect's own server. Who stops a run does not want to wait for its tasks.
-    if status != INTERRUPTED:
-        threading._shutdown()  # type: ignore[attr-defined] # what the interpreter itself calls
+    # stop Prefect's own server.
+    threading._shutdown()  # type: ignore[attr-defined] # what the interpreter itself calls
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _stop(*_: object) -> None:
+    """On Ctrl-C: let tasks end after what they are at; on the second, end at once."""
+    if STOP.is_set():
+        os._exit(INTERRUPTED)
+    STOP.set()
+    print("wca: stopping; Ctrl-C again to stop at once.", file=sys.stderr, flush=True)  # noqa: T201
+    raise KeyboardInterrupt
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -47,12 +58,12 @@ def run(arguments: list[str] | None = None) -> int:
     except (CycloptsError, ValidationError) as error:
         console.print(f"wca: {_one_line(error)} See `wca --help`.")
         return BAD_INPUT
+    except (KeyboardInterrupt, Stopped):
+        console.print("wca: stopped; start the same command again to go on from here.")
+        return INTERRUPTED
     except GivenUp as error:
         console.print(f"wca: {error}")
         return OVER_BUDGET if isinstance(error, BudgetReached) else FAILED_RUN
-    except KeyboardInterrupt:
-        console.print("wca: stopped; start the same command again to go on from here.")
-        return INTERRUPTED
     except Exception as error:  # the last place where an error can still be put in a sentence
         console.print(f"wca: the run failed: {type(error).__name__}: {_one_line(error)}")
         console.print("What was finished is kept: start the same command again to go on from here.")

@@ -7,7 +7,8 @@ from flows.config import BenchmarkConfig
 from flows.insights import EXPLAINED
 from flows.run import RunSummary, run_stages
 from flows.runner import ONE_AT_A_TIME
-from tasks.datasets.sources import open_dataset
+from tasks.datasets.settings import DataSource
+from tasks.datasets.sources import open_source
 from tasks.report.task import publish_accuracy, write_report
 from tasks.score.methods import method_titles
 
@@ -20,9 +21,11 @@ from tasks.score.methods import method_titles
 )
 def benchmark(config: BenchmarkConfig) -> RunSummary:
     """Describe, embed, score and report a labelled data set."""
-    dataset = open_dataset(config.data, config.classnames)
+    source = DataSource.model_validate(config.model_dump())
+    dataset = open_source(source)
     command = command_line("benchmark", [config.data], config, {"data", "store"})
-    summary = run_stages("benchmark", config, dataset, command, EXPLAINED)
+    settings = config.with_preset(dataset.preset)
+    summary = run_stages("benchmark", settings, source, dataset, command, EXPLAINED)
     titles = method_titles()
     publish_accuracy(summary.store_root, summary.refs("accuracy")[0], summary.dataset_name, titles)
     report = write_report(summary.store_root, summary.run_id, summary.indexed, titles)

@@ -6,7 +6,8 @@ from flows.command import command_line
 from flows.config import ClassifyConfig
 from flows.run import RunSummary, run_stages
 from flows.runner import ONE_AT_A_TIME
-from tasks.datasets.sources import open_files
+from tasks.datasets.settings import FileSource
+from tasks.datasets.sources import open_source
 from tasks.describe.generate import written_kinds
 from tasks.report.task import draw_explanations, write_report
 from tasks.score.methods import METHODS, method_titles
@@ -24,14 +25,15 @@ MOST_EXPLAINED = 50
 )
 def classify(config: ClassifyConfig) -> RunSummary:
     """Find the best classes of some pictures."""
-    dataset = open_files(list(config.images), list(config.classes))
+    source = FileSource(images=config.images, classes=config.classes)
     if not config.methods:
         best = "wca" if config.descriptions or "description" in written_kinds(config) else "clip"
         config = config.model_copy(update={"methods": (best,)})
     if not any(METHODS[name].is_weighted for name in config.methods if name in METHODS):
         config = config.model_copy(update={"pool": 1})  # no crop would be looked at
+    dataset = open_source(source)
     if not config.explain:
-        return run_stages("classify", config, dataset)
+        return run_stages("classify", config, source, dataset)
     if "wca" not in config.methods:
         raise InputError(
             "--explain needs the method wca and descriptions: name --descriptions FILE or --llm."
@@ -39,7 +41,7 @@ def classify(config: ClassifyConfig) -> RunSummary:
     operands = [path.as_posix() for path in config.images]
     command = command_line("classify", operands, config, {"images", "store"})
     count = min(len(config.images), MOST_EXPLAINED)
-    summary = run_stages("classify", config, dataset, command, count)
+    summary = run_stages("classify", config, source, dataset, command, count)
     place = (summary.store_root, summary.run_id, summary.indexed, method_titles())
     pictures = draw_explanations(*place)
     return summary.model_copy(update={"report": write_report(*place), "pictures": tuple(pictures)})

@@ -6,15 +6,17 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from flows.cli_compare import compare
+from flows.cli_datasets import datasets, import_, reproduce
 from flows.cli_describe import describe
+from flows.cli_store import store_app
 from flows.cli_sweep import sweep
 from flows.cli_tables import Store, doctor, sql
 from flows.config import (
     DEFAULT_STORE,
     BenchmarkConfig,
+    BenchmarkSettings,
     ClassifyConfig,
     ClassifySettings,
-    Settings,
 )
 from tasks.store.errors import InputError
 
@@ -24,6 +26,7 @@ app = App(
     help_format="rich",
     default_parameter=Parameter(negative_iterable=()),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # what stopping means is said in flows.__main__
 )
 
 
@@ -33,15 +36,14 @@ def demo(*, store: Store = DEFAULT_STORE) -> None:
 
     Example: wca demo
     """
-    benchmark("sixteen-photographs", settings=Settings(store=store))
+    benchmark("sixteen-photographs", settings=BenchmarkSettings(store=store))
 
 
 @app.command
 def benchmark(
     data: str,
     *,
-    classnames: Path | None = None,
-    settings: Annotated[Settings | None, Parameter(name="*")] = None,
+    settings: Annotated[BenchmarkSettings | None, Parameter(name="*")] = None,
 ) -> None:
     """Score every method on a labelled data set and print accuracy.
 
@@ -49,21 +51,22 @@ def benchmark(
 
     Example: wca benchmark folder:photos --descriptions photos.json
 
+    Example: wca benchmark cub --data-root /data --limit 500
+
     Example: wca benchmark folder:photos --encoder ViT-B-32-quickgelu/openai --methods clip,wca
 
     Parameters
     ----------
     data
-        folder:PATH (one sub-folder per class), card:PATH or the name of a card in data/datasets.
-    classnames
-        JSON {folder: class name}, for folder:PATH.
+        A name that `wca datasets` lists, folder:PATH (one sub-folder per class), csv:PATH or
+        parquet:PATH (columns path and label), wds:PATH (tar shards), hf:NAME or card:PATH.
 
     """
     from flows import benchmark as flow
     from flows import show
 
-    given = (settings or Settings()).model_dump(exclude_unset=True)
-    config = BenchmarkConfig(data=data, classnames=classnames, **given)
+    given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
+    config = BenchmarkConfig(data=data, **given)
     show.benchmark(flow.benchmark(config))
 
 
@@ -105,8 +108,12 @@ def classify(
         show_explanations.explanations(summary)
 
 
+app.command(datasets)
 app.command(describe)
 app.command(compare)
 app.command(sweep)
+app.command(import_, name="import")
+app.command(reproduce)
 app.command(sql)
+app.command(store_app)
 app.command(doctor)

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.config import DescribeConfig, DescribeSettings
+from tasks.store.errors import InputError
 
 
 def describe(
@@ -44,6 +45,8 @@ def describe(
     from flows import describe as flow
     from flows import show_descriptions as show
 
+    if output and output.is_dir():  # before anything is paid for
+        raise InputError(f"{output} is a folder: name the file to write, {output}/texts.json.")
     given = (settings or DescribeSettings()).model_dump(exclude_unset=True)
     config = DescribeConfig(classes=classes, **given)
     if dry_run:

@@ -1,11 +1,10 @@
 """The command of `wca` that varies parameters."""
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.config import Settings
+from flows.config import BenchmarkSettings
 from flows.sweep_config import SweepConfig
 
 
@@ -13,8 +12,7 @@ def sweep(
     data: str,
     *,
     over: tuple[str, ...] = (),
-    classnames: Path | None = None,
-    settings: Annotated[Settings | None, Parameter(name="*")] = None,
+    settings: Annotated[BenchmarkSettings | None, Parameter(name="*")] = None,
 ) -> None:
     """Vary parameters one at a time and show accuracy against each, with intervals.
 
@@ -29,18 +27,16 @@ def sweep(
     Parameters
     ----------
     data
-        folder:PATH, card:PATH or the name of a card in data/datasets.
+        A data set as in benchmark.
     over
         parameter=value,value, repeatable: alpha, beta, size (alpha:beta), pool, crops, runs, seed,
         image_scale and text_scale (off: no weights), descriptions_per_class.
-    classnames
-        JSON {folder: class name}, for folder:PATH.
 
     """
     from flows import show_sweep as show
     from flows import sweep as flow
 
-    given = (settings or Settings()).model_dump(exclude_unset=True)
+    given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
     if over:
         given["over"] = over
-    show.sweep(flow.sweep(SweepConfig(data=data, classnames=classnames, **given)))
+    show.sweep(flow.sweep(SweepConfig(data=data, **given)))

@@ -33,12 +33,18 @@ def sql(
     show.query(store, query, format)
 
 
-def doctor(*, store: Store = DEFAULT_STORE) -> None:
-    """Say what is installed, which weights and keys are reachable, and what to do about gaps.
+def doctor(*, store: Store = DEFAULT_STORE, data_root: Path | None = None) -> None:
+    """Say what is installed, which weights, keys and data are there, and what to do about gaps.
 
     Example: wca doctor
+
+    Parameters
+    ----------
+    data_root
+        Folder of named data sets; by default $WCA_DATA_ROOT or a user folder.
+
     """
     from flows import doctor as checks
     from flows import show
 
-    show.checks(checks.examine(store))
+    show.checks(checks.examine(store, data_root))

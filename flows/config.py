@@ -1,10 +1,12 @@
 """What a flow can be told, described once for the command line, the Prefect form and the docs."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
+from tasks.datasets.settings import DataSettings
 from tasks.describe.settings import LanguageModelSettings
 
 Store = Annotated[Path, Field(description="Folder of all tables and results.")]
@@ -87,16 +89,26 @@ class Settings(LanguageModelSettings):
     ] = 1000
     store: Store = DEFAULT_STORE
 
+    def with_preset(self, preset: Mapping[str, float]) -> Self:
+        """These settings, with a data set's published protocol where nothing was set."""
+        missing = {k: v for k, v in preset.items() if k not in self.model_fields_set}
+        return self.model_copy(update=missing)
 
-class BenchmarkConfig(Settings):
+
+class BenchmarkSettings(Settings, DataSettings):
+    """Settings of a labelled data set."""
+
+
+class BenchmarkConfig(BenchmarkSettings):
     """Parameters of the benchmark flow."""
 
     data: Annotated[
-        str, Field(description="folder:PATH, card:PATH or the name of a card in data/datasets.")
+        str,
+        Field(
+            description="A name that `wca datasets` lists, folder:PATH, csv:PATH, parquet:PATH, "
+            "wds:PATH, hf:NAME or card:PATH."
+        ),
     ] = "sixteen-photographs"
-    classnames: Annotated[
-        Path | None, Field(description="JSON {folder: class name}, for folder:PATH.")
-    ] = None
 
 
 class DescribeSettings(LanguageModelSettings):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.config import DescribeConfig
 from flows.runner import ONE_AT_A_TIME, StageRunner
-from tasks.datasets.class_names import read_class_names
+from tasks.datasets.class_names import is_file, read_class_names
 from tasks.datasets.index import write_classes
 from tasks.datasets.sources import open_dataset
 from tasks.describe.ask import Tally
@@ -19,6 +19,7 @@ from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
 from tasks.describe.task import AnswersRecipe, Asked, ask_language_model, clean_answers
 from tasks.report.task import publish_answers
+from tasks.store.retention import in_use
 from tasks.store.runs import RunManifest, StageTiming, record_run
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
@@ -47,15 +48,27 @@ class DescribeSummary(BaseModel):
     stages: tuple[StageTiming, ...]
 
 
+def _run_name() -> str:
+    """Names in the UI: a list of classes can be as long as it likes."""
+    config = DescribeConfig.model_validate(flow_run.get_parameters()["config"])
+    classes = config.classes if len(config.classes) <= 60 else f"{config.classes[:57]}..."
+    return f"{classes} by {config.llm}"
+
+
 @flow(
     name="describe",
-    flow_run_name="{config.classes} by {config.llm}",
+    flow_run_name=_run_name,
     task_runner=ONE_AT_A_TIME,
     result_serializer="json",
 )
 def describe(config: DescribeConfig) -> DescribeSummary:
     """Have a language model describe classes, and clean what it writes."""
     name, class_names = open_classes(config.classes)
+    with in_use(Store(config.store)):
+        return _describe(config, name, class_names)
+
+
+def _describe(config: DescribeConfig, name: str, class_names: tuple[str, ...]) -> DescribeSummary:
     store = Store(config.store)
     runner = StageRunner(store)
     classes = write_classes(store, class_names)
@@ -115,7 +128,7 @@ def dry_run(config: DescribeConfig) -> Tally:
 
 def open_classes(given: str) -> tuple[str, tuple[str, ...]]:
     """A title and the class names of a list, a file, or a data set."""
-    if "," in given or Path(given).expanduser().is_file():
+    if "," in given or is_file(given):
         names = read_class_names(given)
         return f"{len(names)} classes", names
     dataset = open_dataset(given)

@@ -1,5 +1,6 @@
 """What is installed and reachable here, and what to do about each gap."""
 
+import importlib.util
 import os
 import platform
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import NamedTuple
 import torch
 from huggingface_hub import try_to_load_from_cache
 
+from tasks.datasets.cards import ROOT_VARIABLE, named_cards
+from tasks.datasets.cards import data_root as resolve_root
 from tasks.datasets.sources import open_dataset
 from tasks.embed.sources import PHOTO_LITE, default_device, native_precision, resolve_encoder
 from tasks.store.errors import InputError
@@ -28,7 +31,7 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-def examine(store: Path) -> list[Check]:
+def examine(store: Path, data_root: Path | None = None) -> list[Check]:
     """Every check, none of which changes anything or goes to the network."""
     versions = ", ".join(f"{name} {version}" for name, version in library_versions().items())
     device = default_device()
@@ -43,6 +46,9 @@ def examine(store: Path) -> list[Check]:
         _photo_lite(),
         _clip_weights(),
         _demo_data(),
+        _data_root(data_root),
+        *_named_data(data_root),
+        _hugging_face(),
         _key(),
         _prefect(),
         _results(Store(store)),
@@ -75,6 +81,33 @@ def _demo_data() -> Check:
     except InputError as error:
         return Check("sixteen-photographs", False, str(error), "run `make install`")
     return Check("sixteen-photographs", True, f"{len(dataset.images)} images")
+
+
+def _data_root(given: Path | None) -> Check:
+    root = resolve_root(given)
+    advice = f"set {ROOT_VARIABLE} or --data-root to where your data sets are"
+    return Check("data root", root.is_dir(), str(root), "" if root.is_dir() else advice)
+
+
+def _named_data(given: Path | None) -> list[Check]:
+    """Every data set of the published tables, and how to get those that are missing."""
+    root = resolve_root(given)
+    places = [(card, card.locate(root)) for card in named_cards()]
+    checks = [
+        Check(card.name, True, str(place))
+        if place
+        else Check(card.name, False, f"no {card.layout[0]}", card.get)
+        for card, place in places
+        if card.group != "extra"
+    ]
+    found = [card.name for card, place in places if card.group == "extra" and place]
+    return [*checks, Check("further data sets", True, ", ".join(found) or "none (wca datasets)")]
+
+
+def _hugging_face() -> Check:
+    if importlib.util.find_spec("datasets"):
+        return Check("hf: data sets", True, "datasets is installed")
+    return Check("hf: data sets", False, "not installed", "pip install 'wca-flows[hf]'")
 
 
 def _key() -> Check:

@@ -5,18 +5,20 @@ from pathlib import Path
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
-from flows.config import Settings
+from flows.config import BenchmarkSettings, Settings
 from flows.describe import write_descriptions, writing_parameters
 from flows.insights import Scored, insights
 from flows.stages import Stages
 from flows.texts import text_sources
+from tasks.datasets.dataset import Dataset
 from tasks.datasets.index import IndexedDataset
-from tasks.datasets.sources import Dataset
+from tasks.datasets.settings import DataSource, FileSource
 from tasks.embed.identity import EncoderIdentity
 from tasks.embed.sources import resolve_encoder
-from tasks.score.methods import choose_methods, text_kinds
+from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.task import Results
 from tasks.store.errors import InputError
+from tasks.store.retention import in_use
 from tasks.store.runs import RunManifest, StageTiming, record_run
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
@@ -51,32 +53,48 @@ class RunSummary(BaseModel):
 def run_stages(
     flow_name: str,
     settings: Settings,
+    source: DataSource | FileSource,
     dataset: Dataset,
     command: str = "",
     explained: int = 0,
 ) -> RunSummary:
     """Describe, embed, score and record: the body of every flow.
 
-    command: what repeats the run. explained: images to explain, where `wca` is among the methods.
+    Tasks are given `source`, which they open again: `dataset` may name a million images. command:
+    what repeats the run. explained: images to explain, where `wca` is among the methods.
     """
+    with in_use(Store(settings.store)):
+        return _run_stages(flow_name, settings, source, dataset, command, explained)
+
+
+def _run_stages(
+    flow_name: str,
+    settings: Settings,
+    source: DataSource | FileSource,
+    dataset: Dataset,
+    command: str,
+    explained: int,
+) -> RunSummary:
     if settings.alpha > settings.beta:
         raise InputError(f"alpha {settings.alpha} must not be greater than beta {settings.beta}.")
     sources = text_sources(settings, dataset)
     methods = choose_methods(settings.methods, sources.kinds)
-    source = resolve_encoder(settings.encoder, settings.precision, settings.device)
+    encoder = resolve_encoder(settings.encoder, settings.precision, settings.device)
     store = Store(settings.store)
     stages = Stages(store, settings)
 
-    indexed = stages.index(dataset)
+    indexed = stages.index(source)
     writing = (
         write_descriptions(stages.runner, indexed.classes, settings, dataset.name)
         if settings.llm
         else None
     )
     described = stages.describe(indexed, dataset.templates, sources, writing and writing.answers)
-    texts = stages.embed_texts(described, text_kinds(methods), source)
-    crops, undecodable = stages.embed_images(indexed, source)
-    vectors, predictions = stages.score(described, texts, crops, methods, source.identity.dimension)
+    texts = stages.embed_texts(described, text_kinds(methods), encoder)
+    crops, undecodable = stages.embed_images(indexed, encoder)
+    vectors, predictions = stages.score(
+        described, texts, crops, methods, encoder.identity.dimension
+    )
     results = stages.summarise(
         Results(
             images=indexed.images,
@@ -93,7 +111,7 @@ def run_stages(
         flow_name=flow_name,
         dataset_name=dataset.name,
         encoder_name=settings.encoder,
-        encoder=source.identity.model_dump(mode="json"),
+        encoder=encoder.identity.model_dump(mode="json"),
         parameters={
             "methods": list(methods),
             **_deciding(settings),
@@ -125,7 +143,7 @@ def run_stages(
         image_count=results.image_count,
         rejected_count=results.rejected_count,
         encoder_name=settings.encoder,
-        encoder=source.identity,
+        encoder=encoder.identity,
         texts=sources.named,
         store_root=str(store.root),
         snapshot=publish(store),
@@ -135,9 +153,19 @@ def run_stages(
     )
 
 
+def available_methods(
+    settings: Settings, dataset: Dataset, wanted: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Those of some methods for which there will be texts."""
+    kinds = text_sources(settings, dataset).kinds
+    return tuple(name for name in wanted if METHODS[name].kind in kinds)
+
+
 def _deciding(settings: Settings) -> dict[str, object]:
     """The parameters that decide numbers: a scale that is switched off is None."""
+    selection = ("split", "limit", "per_class") if isinstance(settings, BenchmarkSettings) else ()
     return {
+        **{name: getattr(settings, name) for name in selection},
         "alpha": settings.alpha,
         "beta": settings.beta,
         "pool": settings.pool,

@@ -19,7 +19,9 @@ from tasks.store.tables import Store
 
 # wide enough for the results table where no terminal says how wide it is
 console = Console(
-    highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
+    highlight=False,
+    markup=False,  # paths and names may hold brackets
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110,
 )
 
 

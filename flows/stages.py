@@ -6,7 +6,7 @@ from flows.config import Settings
 from flows.runner import StageRunner, progress_of
 from flows.texts import TextSources
 from tasks.datasets.index import IndexedDataset
-from tasks.datasets.sources import Dataset
+from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.task import index_images
 from tasks.describe.task import DescribeRecipe, TextFile, describe_classes
 from tasks.embed.crops import CropParameters
@@ -42,10 +42,10 @@ class Stages:
         self.settings = settings
         self.runner = StageRunner(store)
 
-    def index(self, dataset: Dataset) -> IndexedDataset:
+    def index(self, source: DataSource | FileSource) -> IndexedDataset:
         """Read every file's digest."""
         started = time.perf_counter()
-        indexed: IndexedDataset = index_images.submit(str(self.store.root), dataset).result()
+        indexed: IndexedDataset = index_images.submit(str(self.store.root), source).result()
         self.runner.note("index images", started, 1, 0)
         return indexed
 

@@ -13,13 +13,15 @@ from flows.stages import Stages
 from flows.sweep_config import SweepConfig
 from flows.sweep_points import TEXTS, Point, sweep_points
 from flows.texts import text_sources
-from tasks.datasets.sources import open_dataset
+from tasks.datasets.settings import DataSource
+from tasks.datasets.sources import open_source
 from tasks.embed.sources import resolve_encoder
 from tasks.report.task import write_sweep
 from tasks.score.methods import METHODS, choose_methods, method_titles, text_kinds
 from tasks.score.sweep import SweepPoint
 from tasks.score.task import Sweep, summarise_sweep
 from tasks.store.errors import InputError
+from tasks.store.retention import in_use
 from tasks.store.runs import RunManifest, StageTiming, record_run
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
@@ -53,7 +55,14 @@ def sweep(config: SweepConfig) -> SweepSummary:
     """Score a labelled data set under many settings, computing only what each changes."""
     if config.llm:
         raise InputError("A sweep takes texts from files: wca describe writes them first.")
-    dataset = open_dataset(config.data, config.classnames)
+    with in_use(Store(config.store)):
+        return _sweep(config)
+
+
+def _sweep(given: SweepConfig) -> SweepSummary:
+    data = DataSource.model_validate(given.model_dump())
+    dataset = open_source(data)
+    config = given.with_preset(dataset.preset)
     points = sweep_points(config, config.over, dataset)
     kinds = text_sources(config, dataset).kinds
     methods = choose_methods(
@@ -63,7 +72,7 @@ def sweep(config: SweepConfig) -> SweepSummary:
     store = Store(config.store)
     runner = StageRunner(store)
     base = _stages(config, runner)
-    indexed = base.index(dataset)
+    indexed = base.index(data)
     described = base.describe(indexed, dataset.templates, text_sources(config, dataset), None)
     texts = base.embed_texts(described, text_kinds(methods), source)
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from flows.config import BenchmarkConfig
 from flows.texts import text_sources
-from tasks.datasets.sources import Dataset, read_json
+from tasks.datasets.dataset import Dataset
+from tasks.datasets.files import read_json
 from tasks.store.digest import digest_of
 from tasks.store.errors import InputError
 from tasks.store.tables import NAME_DIGITS, Store, atomic_path

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from prefect.flows import load_flow_from_entrypoint
 
-from flows.config import ClassifyConfig
+from flows.config import BenchmarkConfig, ClassifyConfig
+from flows.reproduce_config import ReproduceConfig
 from flows.sweep_config import SweepConfig
 from tasks.describe.settings import LanguageModelSettings
 from tasks.store.schemas import markdown
@@ -20,7 +21,7 @@ def test_the_table_documentation_is_what_the_code_writes() -> None:
     assert (ROOT / "docs" / "tables.md").read_text() == markdown(), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/descriptions.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/datasets.md", "docs/descriptions.md"])
 def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
     from flows.cli import app
 
@@ -29,10 +30,18 @@ def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
     assert len(commands) > 2
     for name in commands:
         app.parse_args([name, "--help"], exit_on_error=False)
-    configs = (SweepConfig, ClassifyConfig)
-    fields = {field for config in configs for field in config.model_fields}
+    configs = (BenchmarkConfig, ClassifyConfig, ReproduceConfig, SweepConfig)
+    fields = {name for config in configs for name in config.model_fields}
     known = {f"--{field.replace('_', '-')}" for field in fields}
-    own = {"--format", "--help", "--dry-run", "--output", "--port"}  # the last is llama-server's
+    own = {
+        "--format",
+        "--help",
+        "--dry-run",
+        "--output",
+        "--keep",
+        "--port",
+    }  # the last is llama-server's
+    own |= {"--download", "--kind"}
     used = {option.replace("--no-", "--") for option in re.findall(r"--[a-z][a-z-]+", text)}
     assert used <= known | own
 

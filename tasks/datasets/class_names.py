@@ -12,12 +12,12 @@ def read_class_names(given: str) -> tuple[str, ...]:
     JSON is a list of names or an object whose keys are names. Raises InputError for anything else.
     """
     path = Path(given).expanduser()
-    if path.suffix == ".json":
+    if is_file(given) and path.suffix == ".json":
         value = read_json(path)
         names = list(value) if isinstance(value, list | dict) else []
         if not all(isinstance(name, str) for name in names):
             raise InputError(f"{path} must be a JSON list of class names, or an object of them.")
-    elif path.is_file():
+    elif is_file(given):
         try:
             names = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -28,3 +28,11 @@ def read_class_names(given: str) -> tuple[str, ...]:
     if not stripped:
         raise InputError(f"There is no class name in {given!r}.")
     return stripped
+
+
+def is_file(given: str) -> bool:
+    """Whether a text names a file; a list of names can be longer than any file name may be."""
+    try:
+        return Path(given).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False

@@ -1,9 +1,10 @@
-"""The Prefect task that reads a data set's files."""
+"""The Prefect task that reads a data set's images."""
 
 from prefect import task
 
 from tasks.datasets.index import IndexedDataset, index_dataset
-from tasks.datasets.sources import Dataset
+from tasks.datasets.settings import DataSource, FileSource
+from tasks.datasets.sources import open_source
 from tasks.store.tables import Store
 from tasks.store.task import worth_retrying
 
@@ -17,6 +18,6 @@ from tasks.store.task import worth_retrying
     retry_delay_seconds=[1, 10],
     retry_condition_fn=worth_retrying,
 )
-def index_images(store_root: str, dataset: Dataset) -> IndexedDataset:
-    """Write the `images` and `classes` tables of a data set."""
-    return index_dataset(Store.at(store_root), dataset)
+def index_images(store_root: str, source: DataSource | FileSource) -> IndexedDataset:
+    """Write the `images` and `classes` tables of a data set, which is opened here once more."""
+    return index_dataset(Store.at(store_root), open_source(source))

@@ -49,7 +49,9 @@ def _prompt_rows(
     digest = prompt_digest(prompt, settings)
     model = json.dumps(settings.model_dump(exclude={"llm"}))
     for chunk, indices in chunks(prompt, settings):
-        found = {i: reply for reply in replies.of_chunk(digest, chunk) for i in reply.answers}
+        found: dict[int, Reply] = {}
+        for reply in replies.of_chunk(digest, chunk):
+            found = {**dict.fromkeys(reply.answers, reply), **found}  # the first one stays
         for index in indices:
             yield {
                 "class_name": prompt.class_name,

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 from pydantic import BaseModel
 
-from tasks.describe.client import CallFailed, LanguageModel, estimate_tokens
+from tasks.describe.client import CallFailed, CallRefused, LanguageModel
 from tasks.describe.prices import Price
 from tasks.describe.questions import Prompt
-from tasks.describe.replies import Call, Replies, Reply, open_calls
+from tasks.describe.replies import Call, Replies, Reply, open_calls, without_answer
 from tasks.describe.settings import ModelSettings
+from tasks.describe.wire import estimate_tokens
 from tasks.store.errors import BudgetReached, GivenUp
+from tasks.store.stopping import go_on
 
 # So many replies in a row without one usable answer, and the model is not going to give it.
 MOST_BARREN = 4
@@ -19,7 +21,10 @@ MOST_FAILURES = 5
 
 
 class Tally(BaseModel):
-    """What a run of calls brought and took; `cost_usd` is None where the price is not known."""
+    """What a run of calls brought and took; `cost_usd` is None where the price is not known.
+
+    `refusal` is what the server said of a call that it will not answer.
+    """
 
     call_count: int = 0
     answer_count: int = 0
@@ -27,6 +32,7 @@ class Tally(BaseModel):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float | None = 0.0
+    refusal: str = ""
 
     def add(self, reply: Reply) -> None:
         """Count one reply."""
@@ -60,24 +66,33 @@ def plan(
 class Budget:
     """Money that may be spent: what is spent, and what calls under way may still cost."""
 
-    def __init__(self, limit_usd: float | None, price: Price | None) -> None:
-        self._limit_usd = limit_usd
+    def __init__(
+        self, limit_usd: float | None, price: Price | None, max_tokens: int | None
+    ) -> None:
+        self.limit_usd = limit_usd
         self._price = price
+        self._max_tokens = max_tokens
         self._spent_usd = 0.0
         self._reserved_usd = 0.0
-        self._dearest_usd = 0.0  # estimates can be too low: no call so far cost more than this
+        self._dearest_usd = 0.0  # estimates can be far too low: reasoning is paid for as well
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nothing is known yet of what a call can cost."""
+        return self.limit_usd is not None and self._max_tokens is None and not self._dearest_usd
 
     def reserve(self, call: Call) -> float:
-        """Set aside what a call may cost; BudgetReached where that is more than is left."""
-        if self._limit_usd is None or self._price is None:
+        """Set aside what a call may cost; BudgetReached where that is more than is left.
+
+        That is the most it can cost where `max_tokens` bounds it, else the dearest call so far.
+        """
+        if self.limit_usd is None or self._price is None:
             return 0.0
         tokens = estimate_tokens(call.prompt, call.asked)
-        cost = max(self._price.cost_usd(tokens.prompt, tokens.completion), self._dearest_usd)
-        if self._spent_usd + self._reserved_usd + cost > self._limit_usd:
-            raise BudgetReached(
-                f"The budget of ${self._limit_usd:g} is reached (${self._spent_usd:.4f} spent): "
-                "what was answered is kept; run again to go on."
-            )
+        completion = self._max_tokens or tokens.completion
+        cost = max(self._price.cost_usd(tokens.prompt, completion), self._dearest_usd)
+        if self._spent_usd + self._reserved_usd + cost > self.limit_usd:
+            raise self.reached()
         self._reserved_usd += cost
         return cost
 
@@ -87,6 +102,13 @@ class Budget:
         self._reserved_usd -= reserved_usd
         self._spent_usd += cost
         self._dearest_usd = max(self._dearest_usd, cost)
+
+    def reached(self) -> BudgetReached:
+        """The reason to stop, with what is spent by now."""
+        return BudgetReached(
+            f"The budget of ${self.limit_usd:g} is reached (${self._spent_usd:.4f} spent): "
+            "what was answered is kept; run again to go on."
+        )
 
 
 class Asking:
@@ -103,15 +125,21 @@ class Asking:
         self._stop: GivenUp | None = None
         self._failures: list[str] = []
         self._failures_in_a_row = 0
+        self._under_way = 0
+        self._settled = asyncio.Event()
 
     async def run(self, calls: Iterator[Call], concurrency: int) -> Tally:
         """Make the calls, at most `concurrency` at once; memory does not grow with their number.
 
         Raises GivenUp, BudgetReached included, once the calls under way have ended.
         """
+        if self._budget.is_blind and (first := next(calls, None)):
+            await self._try(first)  # alone, to see what a call costs
         async with asyncio.TaskGroup() as workers:
             for _ in range(concurrency):
                 workers.create_task(self._work(calls))
+        if isinstance(self._stop, BudgetReached):
+            raise self._budget.reached()
         if self._stop:
             raise self._stop
         if self._failures:
@@ -122,46 +150,77 @@ class Asking:
         return self.tally
 
     async def _work(self, calls: Iterator[Call]) -> None:
-        for call in calls:
-            try:
-                await self._complete(call)
-                self._failures_in_a_row = 0
-            except CallFailed as error:
+        while self._stop is None and (call := next(calls, None)):
+            await self._try(call)
+
+    async def _try(self, call: Call) -> None:
+        """Complete a call, or note why not."""
+        try:
+            go_on()
+            await self._complete(call)
+            self._failures_in_a_row = 0
+        except CallFailed as error:
+            if isinstance(error, CallRefused):  # asking again would not help
+                self.tally.missing_count += len(call.asked)
+                self.tally.refusal = str(error)
+            else:
                 self._failures.append(str(error))
-                self._failures_in_a_row += 1
-                if self._failures_in_a_row >= MOST_FAILURES:
-                    self._stop = self._stop or GivenUp(
-                        f"The language model does not answer ({error}): what was answered is "
-                        "kept; run again when it does."
-                    )
-            except GivenUp as error:
-                self._stop = self._stop or error
-            if self._stop:
-                return
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row >= MOST_FAILURES:
+                self._end(
+                    GivenUp(f"No call succeeds ({error}): what was answered is kept; run again.")
+                )
+        except GivenUp as error:
+            self._end(error)
+        except OSError as error:
+            self._end(GivenUp(f"A reply cannot be kept: {error.strerror}: run again after that."))
+        except Exception as error:  # one of ours: its text may hold anything, the key included
+            self._end(GivenUp(f"A call failed in an unforeseen way: {type(error).__name__}."))
+
+    def _end(self, reason: GivenUp) -> None:
+        self._stop = self._stop or reason
+        if not isinstance(reason, BudgetReached):  # what is under way then is within the budget
+            self._model.pace.stop(self._stop)
 
     async def _complete(self, call: Call) -> None:
         """Ask until a call's answers are all here, or the model is not going to give them."""
         barren = 0
-        while barren < MOST_BARREN:
+        while barren < MOST_BARREN and self._stop is None:
             reply = await self._ask(call)
             barren = 0 if reply and reply.answers else barren + 1
             if reply is None:
                 continue
             self.tally.add(reply)
-            missing = tuple(index for index in call.asked if index not in reply.answers)
-            call = call._replace(asked=missing, reply_count=call.reply_count + 1)
+            missing = without_answer(call.asked, [reply])
+            call = call._replace(asked=missing)
             self._progress(self.tally)
             if not missing:
                 return
         self.tally.missing_count += len(call.asked)
 
     async def _ask(self, call: Call) -> Reply | None:
-        reserved = self._budget.reserve(call)
+        reserved = await self._reserve(call)
         reply = None
         try:
             reply = await self._model.ask(call)
         finally:
+            self._under_way -= 1
             self._budget.settle(reserved, reply)
+            self._settled.set()
+            self._settled = asyncio.Event()
         if reply is not None:  # on disk before anything else is asked: it is paid for
             await asyncio.to_thread(self._replies.add, call, reply)
         return reply
+
+    async def _reserve(self, call: Call) -> float:
+        """Set aside what a call may cost, once calls under way leave enough of the budget."""
+        while True:
+            try:
+                reserved = self._budget.reserve(call)
+            except BudgetReached:
+                if not self._under_way:
+                    raise
+                await self._settled.wait()
+            else:
+                self._under_way += 1
+                return reserved

@@ -1,8 +1,8 @@
 """The same calls through OpenAI's Batch API: submitted, polled, merged, at half the price."""
 
-import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -11,15 +11,20 @@ from openai.types import Batch
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from tasks.describe.ask import Budget, Progress, Tally
-from tasks.describe.client import CallFailed, LanguageModel, explain, now, read_reply, request_body
+from tasks.describe.client import CallFailed, LanguageModel, explain
+from tasks.describe.prices import Price
 from tasks.describe.replies import Call, Replies
+from tasks.describe.settings import ModelSettings
+from tasks.describe.wire import now, read_reply, request_body
 from tasks.store.digest import digest_of
 from tasks.store.errors import BudgetReached, GivenUp
+from tasks.store.stopping import pause
 from tasks.store.tables import NAME_DIGITS, atomic_path
 
 # The API takes 50,000 calls and 200 MB; a call is about 2 KB.
 BATCH_CALLS = 20_000
 METADATA_KEY = "wca_calls"
+FOLDER = "batches"
 _ENDED = ("completed", "failed", "expired", "cancelled")
 # Of so many of the account's last batches one is looked for whose number was lost in a crash.
 _LOOK_BACK = 100
@@ -35,6 +40,8 @@ class PendingBatch(BaseModel):
 
     batch_id: str | None
     asked_at: str
+    model: ModelSettings
+    price: Price | None
     calls: tuple[Call, ...]
 
     @property
@@ -42,16 +49,34 @@ class PendingBatch(BaseModel):
         """What names the batch here and, as metadata, on the server."""
         return digest_of(["batch", [(call.key, call.asked) for call in self.calls]])[:NAME_DIGITS]
 
+    @classmethod
+    def left_in(cls, replies: Replies) -> "Iterator[tuple[Path, PendingBatch]]":
+        """The batches of a store that have not been merged, with their files."""
+        for path in sorted((replies.folder / FOLDER).glob("[!.]*.json")):
+            try:
+                yield path, cls.model_validate_json(path.read_bytes())
+            except ValidationError:  # damaged: its calls are open and asked again
+                path.unlink()
+
 
 class _Response(BaseModel):
     status_code: int
     request_id: str | None = None
-    body: dict[str, JsonValue]
+    body: JsonValue = None
 
 
 class _Line(BaseModel):
+    """A line of a batch's output or of its errors."""
+
     custom_id: str
-    response: _Response | None = None
+    response: _Response
+
+    @property
+    def failure(self) -> str:
+        """What the server said of a call that failed."""
+        error = self.response.body.get("error") if isinstance(self.response.body, dict) else None
+        message = error.get("message") if isinstance(error, dict) else None
+        return f"The server refused a call ({self.response.status_code}): {message or 'no reason'}"
 
 
 class BatchAsking:
@@ -71,7 +96,6 @@ class BatchAsking:
         self._budget = budget
         self._progress = progress
         self._poll_sec = poll_sec
-        self._folder = replies.folder / "batches"
         self._reserved: dict[str, float] = {}
 
     async def run(self, open_calls: Callable[[], Iterator[Call]]) -> Tally:
@@ -87,18 +111,18 @@ class BatchAsking:
                 calls, stop = self._affordable(open_calls())
                 before = self.tally.answer_count
                 if calls:
-                    await self._submit(PendingBatch(batch_id=None, asked_at=now(), calls=calls))
+                    await self._submit(self._new(calls))
                     await self._merge_all()
                 if stop:
-                    raise stop
+                    raise self._budget.reached()
                 barren = self.tally.answer_count == before
             self.tally.missing_count = sum(len(call.asked) for call in open_calls())
+            return self.tally
         except openai.OpenAIError as error:
             reason = explain(error, self._model.settings.llm, self._model.access)
-            if isinstance(reason, CallFailed):
-                reason = GivenUp(f"The batch cannot be followed ({reason}): run again to go on.")
-            raise reason from None
-        return self.tally
+        if isinstance(reason, CallFailed):
+            reason = GivenUp(f"The batch cannot be followed ({reason}): run again to go on.")
+        raise reason
 
     def _affordable(self, calls: Iterator[Call]) -> tuple[tuple[Call, ...], BudgetReached | None]:
         """The first calls that the budget allows and one batch takes, and why there are no more."""
@@ -111,17 +135,26 @@ class BatchAsking:
             return tuple(chosen), stop
         return tuple(chosen), None
 
+    def _new(self, calls: tuple[Call, ...]) -> PendingBatch:
+        return PendingBatch(
+            batch_id=None,
+            asked_at=now(),
+            model=self._model.settings,
+            price=self._model.price,
+            calls=calls,
+        )
+
     async def _submit(self, batch: PendingBatch) -> PendingBatch:
         """Hand a batch in, its file written before and after: a crash loses no paid reply."""
         self._save(batch)
-        client, settings = self._model.client, self._model.settings
+        client = self._model.client
         lines = [
             json.dumps(
                 {
                     "custom_id": call.key,
                     "method": "POST",
                     "url": "/v1/chat/completions",
-                    "body": request_body(call, settings, True, self._model.access),
+                    "body": request_body(call, batch.model, self._model.access),
                 }
             )
             for call in batch.calls
@@ -129,27 +162,30 @@ class BatchAsking:
         file = await client.files.create(
             file=("calls.jsonl", "\n".join(lines).encode()), purpose="batch"
         )
-        submitted = await client.batches.create(
-            input_file_id=file.id,
-            endpoint="/v1/chat/completions",
-            completion_window="24h",
-            metadata={METADATA_KEY: batch.digest},
-        )
-        batch = batch.model_copy(update={"batch_id": submitted.id})
+        # not retried: a batch whose acknowledgement is lost would be paid for twice
+        try:
+            submitted = await client.with_options(max_retries=0).batches.create(
+                input_file_id=file.id,
+                endpoint="/v1/chat/completions",
+                completion_window="24h",
+                metadata={METADATA_KEY: batch.digest},
+            )
+        except openai.OpenAIError:
+            found = await self._find(batch)
+            if found is None:
+                raise
+            batch = found
+        else:
+            batch = batch.model_copy(update={"batch_id": submitted.id})
         self._save(batch)
         return batch
 
     async def _merge_all(self) -> None:
         """Wait for every batch that has a file here, and keep its replies."""
-        for path in sorted(self._folder.glob("*.json")):
-            try:
-                batch = PendingBatch.model_validate_json(path.read_bytes())
-            except ValidationError:  # damaged: its calls are open and asked again
-                path.unlink()
-                continue
-            if batch.batch_id is None:
-                batch = await self._find(batch) or await self._submit(batch)
-            await self._merge(batch, await self._wait(batch))
+        for path, left in PendingBatch.left_in(self._replies):
+            is_known = left.batch_id is not None
+            batch = left if is_known else await self._find(left) or await self._submit(left)
+            await self._merge(batch, await self._wait(path, batch))
             path.unlink()
 
     async def _find(self, batch: PendingBatch) -> PendingBatch | None:
@@ -160,14 +196,20 @@ class BatchAsking:
                 return batch.model_copy(update={"batch_id": known.id})
         return None
 
-    async def _wait(self, batch: PendingBatch) -> Batch:
+    async def _wait(self, path: Path, batch: PendingBatch) -> Batch:
         """The batch at the server, once it has ended."""
         while True:
-            state = await self._model.client.batches.retrieve(str(batch.batch_id))
+            try:
+                state = await self._model.client.batches.retrieve(str(batch.batch_id))
+            except openai.NotFoundError:
+                raise GivenUp(
+                    f"The server knows no batch {batch.batch_id}: go back to the account that it "
+                    f"was submitted with, or delete {path} to have its calls asked again."
+                ) from None
             if state.status in _ENDED:
                 return state
             self._progress(self.tally)
-            await asyncio.sleep(self._poll_sec)
+            await pause(self._poll_sec)
 
     async def _merge(self, batch: PendingBatch, state: Batch) -> None:
         """Keep the replies of an ended batch; those it failed to get stay open."""
@@ -176,34 +218,42 @@ class BatchAsking:
             errors = state.errors.data if state.errors and state.errors.data else []
             said = self._model.access.redact("; ".join(e.message or "" for e in errors))[:300]
             raise GivenUp(f"The server refused the batch: {said or 'it gave no reason'}.")
-        if state.output_file_id is None:
-            return
-        by_key = {call.key: call for call in batch.calls}
-        content = await self._model.client.files.content(state.output_file_id)
-        for text in content.text.splitlines():
-            try:
-                line = _Line.model_validate_json(self._model.access.redact(text))
-            except ValidationError:
+        open_calls = {call.key: call for call in batch.calls}
+        async for line in self._lines(state.output_file_id, state.error_file_id):
+            call = open_calls.get(line.custom_id)
+            if call is None:
                 continue
-            call = by_key.pop(line.custom_id, None)
-            if call is None or line.response is None or line.response.status_code != 200:
+            if line.response.status_code != 200:
+                self.tally.refusal = self._model.access.redact(line.failure)[:300].rstrip(".")
                 continue
             reply = read_reply(
                 json.dumps(line.response.body),
                 call,
-                self._model.price,
+                batch.price,
+                self._model.access,
                 request_id=line.response.request_id or "",
                 asked_at=batch.asked_at,
             )
-            self._budget.settle(self._reserved.pop(call.key, 0.0), reply)
             if reply is not None:
+                del open_calls[call.key]
+                self._budget.settle(self._reserved.pop(call.key, 0.0), reply)
                 self._replies.add(call, reply)
                 self.tally.add(reply)
+        for key in open_calls:  # nothing was paid for these
+            self._budget.settle(self._reserved.pop(key, 0.0), None)
         self._progress(self.tally)
+
+    async def _lines(self, *file_ids: str | None) -> AsyncIterator[_Line]:
+        """The lines of files that can be read; not splitlines(): answers may hold U+2028."""
+        for file_id in filter(None, file_ids):
+            content = await self._model.client.files.content(file_id)
+            for text in content.text.split("\n"):
+                with suppress(ValidationError):
+                    yield _Line.model_validate_json(text)
 
     def _save(self, batch: PendingBatch) -> None:
         with atomic_path(self._path(batch)) as partial:
             partial.write_text(batch.model_dump_json() + "\n", encoding="utf-8")
 
     def _path(self, batch: PendingBatch) -> Path:
-        return self._folder / f"{batch.digest}.json"
+        return self._replies.folder / FOLDER / f"{batch.digest}.json"

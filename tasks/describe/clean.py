@@ -27,8 +27,9 @@ _AROUND = (
 _REFUSAL = re.compile(
     r"\bas an? (?:ai|artificial intelligence|(?:large )?language model)\b"
     r"|\bi(?:'m| am) (?:sorry|unable|not able|an ai)\b"
-    r"|\bi (?:can't|cannot|can not|do not|don't) (?:assist|help|provide|describe|see|view|have)\b"
-    r"|^(?:certainly|sure|of course)[,!]"
+    r"|\bi (?:can't|cannot|can not|do not|don't) "
+    r"(?:assist|help|provide|describe|see|view|have|fulfill?|comply)\b"
+    r"|^(?:certainly|sure|of course)(?:!|,? (?:here|i)\b)"
     r"|^here(?:'s| is| are)\b.*:$"
     r"|\b(?:hope this helps|let me know if)\b",
     re.I,

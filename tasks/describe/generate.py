@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from tasks.describe.access import Access
 from tasks.describe.answers import stored_answers
 from tasks.describe.ask import Asking, Budget, Progress, Tally, plan
-from tasks.describe.batch import BatchAsking
-from tasks.describe.client import Access, LanguageModel
+from tasks.describe.batch import BatchAsking, PendingBatch
+from tasks.describe.client import LanguageModel
 from tasks.describe.pace import Pace
 from tasks.describe.prices import Price, price_of
 from tasks.describe.questions import Prompt, QuestionSet, open_questions, prompts
@@ -82,9 +83,10 @@ async def bring_answers(
     progress: Progress,
 ) -> Tally:
     """Ask for every open answer and keep it; returns what this run's calls brought and took."""
-    price = price_for(settings, questioning.model.llm)
+    llm = questioning.model.llm
+    price = price_for(settings, llm)
     pace = Pace(settings.requests_per_minute, settings.tokens_per_minute)
-    budget = Budget(settings.budget_usd, price)
+    budget = Budget(settings.budget_usd, price, settings.max_tokens)
 
     def calls() -> Iterator[Call]:
         return open_calls(questioning.prompts(class_names), questioning.model, replies)
@@ -93,9 +95,25 @@ async def bring_answers(
         questioning.model, access, price, pace, settings.reply_timeout_sec
     ) as model:
         if settings.batch:
+            if budget.is_blind:
+                raise InputError(
+                    "A budget for a batch needs --max-tokens: what its calls cost is not known "
+                    "before all have ended."
+                )
             batches = BatchAsking(model, replies, budget, progress, settings.batch_poll_sec)
             return await batches.run(calls)
+        _refuse_paying_twice(calls(), replies)
         return await Asking(model, replies, budget, progress).run(calls(), settings.concurrency)
+
+
+def _refuse_paying_twice(calls: Iterator[Call], replies: Replies) -> None:
+    """InputError where some of the calls are in a batch that has not been merged yet."""
+    batched = {c.key: path for path, batch in PendingBatch.left_in(replies) for c in batch.calls}
+    if batched and (path := next((batched[c.key] for c in calls if c.key in batched), None)):
+        raise InputError(
+            "A batch under way brings some of these answers: run with --batch to wait for it, or "
+            f"delete {path} to pay for them again."
+        )
 
 
 def answers_digest(

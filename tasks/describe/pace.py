@@ -1,6 +1,6 @@
 """How fast a server may be asked: buckets of requests and tokens, and pauses that it orders."""
 
-import asyncio
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -9,9 +9,13 @@ from email.utils import parsedate_to_datetime
 import httpx2
 from aiolimiter import AsyncLimiter
 
+from tasks.store.errors import GivenUp
+from tasks.store.stopping import pause
+
 # Headers of servers that count down to a limit name a time until all is free again: by then at the
 # latest, and mostly long before, a call goes through.
 MAX_RESET_SEC = 60.0
+LONGEST_WAIT_SEC = 120.0  # the client's own: it does not retry where Retry-After asks for more
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
@@ -26,6 +30,11 @@ class Pace:
         self._requests = AsyncLimiter(requests_per_minute) if requests_per_minute else None
         self._tokens = AsyncLimiter(tokens_per_minute) if tokens_per_minute else None
         self._resume_at = 0.0
+        self._stop: GivenUp | None = None
+
+    def stop(self, reason: GivenUp) -> None:
+        """Send nothing more: whoever waits for a pause to end waits no longer."""
+        self._stop = reason
 
     async def spend_tokens(self, tokens: int) -> None:
         """Wait until this many tokens may be used."""
@@ -34,14 +43,17 @@ class Pace:
 
     async def before_request(self, _: httpx2.Request) -> None:
         """Hook: wait until a request may be sent."""
-        while (wait := self._resume_at - time.monotonic()) > 0:
-            await asyncio.sleep(wait)
+        while (wait := self._resume_at - time.monotonic()) > 0 and not self._stop:
+            await pause(min(wait, 1.0))
+        if self._stop:
+            raise self._stop
         if self._requests:
             await self._requests.acquire()
 
     async def after_reply(self, response: httpx2.Response) -> None:
         """Hook: note how long the server wants to be left alone."""
-        if wait := ordered_pause_sec(response.status_code, response.headers):
+        wait = ordered_pause_sec(response.status_code, response.headers)
+        if 0 < wait <= LONGEST_WAIT_SEC:  # a longer one ends the run
             self._resume_at = max(self._resume_at, time.monotonic() + wait)
 
 
@@ -59,13 +71,13 @@ def ordered_pause_sec(status: int, headers: Mapping[str, str]) -> float:
 
 def retry_after_sec(headers: Mapping[str, str]) -> float | None:
     """What Retry-After says, in seconds or as a date; None where there is none that can be read."""
-    milliseconds, text = headers.get("retry-after-ms"), headers.get("retry-after", "")
-    try:
-        if milliseconds is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        return max(0.0, float(text))
-    except ValueError:
-        pass
+    for name, seconds in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            wait = float(headers.get(name, "")) * seconds
+        except ValueError:
+            continue
+        return max(0.0, wait) if math.isfinite(wait) else None
+    text = headers.get("retry-after", "")
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except ValueError:
@@ -74,4 +86,4 @@ def retry_after_sec(headers: Mapping[str, str]) -> float | None:
 
 def _duration_sec(text: str) -> float:
     """Seconds of a duration such as `1m30.5s` or `20ms`; 0 for anything else."""
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text[:64]))

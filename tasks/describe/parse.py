@@ -9,9 +9,11 @@ from pydantic_core import from_json
 
 # An answer is a sentence; whatever is as long as this is none.
 MAX_ANSWER_CHARS = 10_000
+MOST_OPENINGS = 20  # places where JSON is looked for: one is enough but for odd introductions
+_DECODER = json.JSONDecoder()
 KEY = "answer_{}"
-_FENCE = re.compile(r"^\s*```[a-z]*\s*\n(.*?)(?:```\s*)?$", re.S)
-_THINKING = re.compile(r"^\s*<think>.*?</think>", re.S)  # reasoning models on local servers
+# Where JSON can begin: at the start of a line, in a code fence or not, or with a key of ours.
+_OPENING = re.compile(r'^[ \t]*(?=[{\[])|(?=\{\s*"answer_\d)', re.M)
 _NUMBERED = re.compile(
     r"(?:\(?(?P<n>\d{1,4})[.):]|answer[_ ](?P<key>\d{1,4})\s*[:.])\s+(?P<text>\S.*)", re.I
 )
@@ -40,13 +42,15 @@ def parse_answers(content: str, asked: Sequence[int], is_cut: bool) -> dict[int,
     content: the reply's text: JSON as asked for, other JSON that holds strings, or lines.
     is_cut: whether the reply stopped at the token limit, so that its last answer is a fragment.
     """
-    text = _THINKING.sub("", content).strip()
-    if fenced := _FENCE.match(text):
-        text = fenced[1].strip()
-    if text.startswith(("{", "[", '"')):
-        found = _from_value(_json(text, is_cut), asked)
+    _, _, said = content.rpartition("</think>")  # reasoning models on local servers
+    if "<think>" in said:
+        return {}  # it was cut off before it came to an answer
+    openings = [match.end() for match in _OPENING.finditer(said)][:MOST_OPENINGS]
+    if openings:  # JSON, whole or damaged, is never read line by line
+        values = (_json(said[start:], is_cut) for start in openings)
+        found = next((f for f in (_from_value(value, asked) for value in values) if f), {})
     else:
-        found = _from_lines(text, asked, is_cut)
+        found = _from_lines(said, asked, is_cut)
     # different answers were asked for: one that is there twice is open once
     first: dict[str, int] = {}
     for index, answer in sorted(found.items()):
@@ -55,8 +59,9 @@ def parse_answers(content: str, asked: Sequence[int], is_cut: bool) -> dict[int,
 
 
 def _json(text: str, is_cut: bool) -> Any:
+    """The JSON value that a text begins with, whatever follows; None where it is none."""
     try:
-        return from_json(text, allow_partial=is_cut) if is_cut else json.loads(text)
+        return from_json(text, allow_partial=True) if is_cut else _DECODER.raw_decode(text)[0]
     except (ValueError, RecursionError):
         return None
 
@@ -64,10 +69,10 @@ def _json(text: str, is_cut: bool) -> Any:
 def _from_value(value: Any, asked: Sequence[int]) -> dict[int, str]:
     """Answers of parsed JSON: by key where the keys are as asked, else in their order."""
     if isinstance(value, dict):
-        by_key = {index: value.get(KEY.format(index + 1)) for index in asked}
-        named = {index: answer for index, answer in by_key.items() if isinstance(answer, str)}
-        if named or any(key.startswith(KEY.format("")) for key in value):
-            return named
+        keys = {index: KEY.format(index + 1) for index in asked}
+        keyed = sum(key.startswith(KEY.format("")) for key in value)
+        if set(keys.values()) & set(value) or keyed not in (0, len(asked)):
+            return {i: value[key] for i, key in keys.items() if isinstance(value.get(key), str)}
         lists = [item for item in value.values() if isinstance(item, list)]
         value = lists[0] if len(lists) == 1 else list(value.values())
     if not isinstance(value, list):
@@ -78,7 +83,7 @@ def _from_value(value: Any, asked: Sequence[int]) -> dict[int, str]:
 
 def _from_lines(text: str, asked: Sequence[int], is_cut: bool) -> dict[int, str]:
     """Answers of plain text, one a line: by number where lines have one, else in their order."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip(" `\t")]
     if is_cut:
         lines = lines[:-1]
     numbered = [match for line in lines if (match := _NUMBERED.match(line))]

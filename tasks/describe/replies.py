@@ -1,5 +1,6 @@
 """What was paid for: every reply of a language model, one file each, written once."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -39,12 +40,11 @@ class Call(NamedTuple):
     prompt_digest: str
     chunk: int
     asked: tuple[int, ...]
-    reply_count: int = 0  # replies that are here already and left these answers open
 
     @property
     def key(self) -> str:
-        """What names the call: in file names, and in a batch."""
-        return f"{self.prompt_digest[:NAME_DIGITS]}-{self.chunk}-{self.reply_count}"
+        """What names the call's chunk: in file names, and in a batch."""
+        return _chunk_key(self.prompt_digest, self.chunk)
 
 
 def prompt_digest(prompt: Prompt, settings: ModelSettings) -> str:
@@ -55,30 +55,40 @@ def prompt_digest(prompt: Prompt, settings: ModelSettings) -> str:
 class Replies:
     """The replies of one store, `<root>/replies/<prompt>-<chunk>-<n>.json`.
 
-    Chunks are `answers_per_call` consecutive answers. The n-th reply of a chunk is asked for the
-    answers that those before it left open; they are found by their names, without a listing.
+    Chunks are `answers_per_call` consecutive answers. The replies of a chunk are numbered as they
+    come and found by their names, without a listing; none is ever replaced.
     """
 
     def __init__(self, store: Store) -> None:
         self.folder = store.root / "replies"
 
     def of_chunk(self, digest: str, chunk: int) -> list[Reply]:
-        """The replies of a chunk, in the order they came."""
+        """The replies of a chunk, in the order they came; a damaged file is passed over."""
         replies: list[Reply] = []
-        while True:
-            path = self._path(f"{digest[:NAME_DIGITS]}-{chunk}-{len(replies)}")
+        for number in itertools.count():
             try:
-                replies.append(Reply.model_validate_json(path.read_bytes()))
-            except (FileNotFoundError, ValidationError):  # a damaged file is as good as none
-                return replies
+                data = self._path(_chunk_key(digest, chunk), number).read_bytes()
+                reply = Reply.model_validate_json(data)
+            except FileNotFoundError:
+                break
+            except ValidationError:
+                continue
+            if reply.prompt_digest == digest:
+                replies.append(reply)
+        return replies
 
     def add(self, call: Call, reply: Reply) -> None:
-        """Write a reply, in one step, under its call's name."""
-        with atomic_path(self._path(call.key)) as partial:
+        """Write a reply, in one step, under the chunk's next free number."""
+        number = next(n for n in itertools.count() if not self._path(call.key, n).exists())
+        with atomic_path(self._path(call.key, number)) as partial:
             partial.write_text(reply.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.json"
+    def _path(self, key: str, number: int) -> Path:
+        return self.folder / f"{key}-{number}.json"
+
+
+def _chunk_key(digest: str, chunk: int) -> str:
+    return f"{digest[:NAME_DIGITS]}-{chunk}"
 
 
 def chunks(prompt: Prompt, settings: ModelSettings) -> Iterator[tuple[int, range]]:
@@ -97,7 +107,7 @@ def open_calls(
         for chunk, indices in chunks(prompt, settings):
             here = replies.of_chunk(digest, chunk)
             if missing := without_answer(indices, here):
-                yield Call(prompt, digest, chunk, missing, len(here))
+                yield Call(prompt, digest, chunk, missing)
 
 
 def without_answer(indices: Iterable[int], replies: Sequence[Reply]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from prefect import task
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.blocks.system import Secret
@@ -14,9 +14,9 @@ from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from tasks.datasets.sources import read_json
+from tasks.describe.access import Access, find_access
 from tasks.describe.answers import answer_rows
 from tasks.describe.ask import Tally
-from tasks.describe.client import Access, find_access
 from tasks.describe.generate import Questioning, answers_digest, bring_answers, estimate
 from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
@@ -30,6 +30,7 @@ from tasks.store.task import TABLE_TASK, worth_retrying
 
 # The Prefect Secret block that is looked for where the environment has no OPENAI_API_KEY.
 SECRET_BLOCK = "openai-api-key"  # noqa: S105 - a block's name
+PATIENCE_SEC = 10.0  # a run that asks for a few answers is over by then
 PROGRESS_EVERY_SEC = 3.0  # each update is a write to the server's database
 
 
@@ -96,26 +97,16 @@ def ask_language_model(
     store = Store.at(store_root)
     replies = Replies(store)
     names = store.read(questioning.classes)["class_name"].to_pylist()
-    with _alone(replies):
-        expected = estimate(questioning, names, settings, replies)
-        tally = Tally()
-        if expected.call_count:
-            cost = "" if expected.cost_usd is None else f", about ${expected.cost_usd:.2f}"
-            get_run_logger().info(
-                "Asking %s for %d answers in %d calls%s.",
-                questioning.model.llm,
-                expected.answer_count,
-                expected.call_count,
-                cost,
-            )
-            tally = asyncio.run(
-                _ask(questioning, names, settings, _access(), replies, expected.answer_count)
-            )
-        digest, missing = answers_digest(questioning, names, replies)
+    tally = Tally()
+    if estimate(questioning, names, settings, replies).call_count:
+        with _alone(replies):  # whoever was there before may have brought some
+            tally = asyncio.run(_ask(questioning, names, settings, _access(), replies))
+    digest, missing = answers_digest(questioning, names, replies)
     if missing and not settings.accept_missing:
+        said = f" ({tally.refusal})" if tally.refusal else ""
         raise GivenUp(
-            f"{missing} answers never came or could not be used: run again to ask for them once "
-            "more, or go on without them with --accept-missing."
+            f"{missing} answers never came or could not be used{said}: run again to ask for them "
+            "once more, or go on without them with --accept-missing."
         )
     return Asked(answers_digest=digest, missing_count=missing, tally=tally)
 
@@ -159,12 +150,17 @@ async def _ask(
     settings: LanguageModelSettings,
     access: Access,
     replies: Replies,
-    expected: int,
 ) -> Tally:
     """Ask, with a bar in the terminal and a progress artifact in the UI."""
     latest = Tally()
+    expected = estimate(questioning, names, settings, replies)
     title = f"Answers of {questioning.model.llm}"
-    with progress_bar("asking", " answers", Progress(done=0, total=expected)) as bar:
+    cost = "" if expected.cost_usd is None else f", about ${expected.cost_usd:.2f}"
+    get_run_logger().info(
+        "%s: asking for %d in %d calls%s.", title, expected.answer_count, expected.call_count, cost
+    )
+    total = expected.answer_count
+    with progress_bar("asking", " answers", Progress(done=0, total=total)) as bar:
 
         def note(tally: Tally) -> None:
             nonlocal latest
@@ -176,7 +172,7 @@ async def _ask(
         artifact = await acreate_progress_artifact(0.0, description=title)
 
         async def report() -> None:
-            share = min(100.0, 100 * latest.answer_count / expected)
+            share = min(100.0, 100 * latest.answer_count / max(1, total))
             await aupdate_progress_artifact(artifact, share)
 
         async def report_often() -> None:
@@ -205,5 +201,10 @@ def _access() -> Access:
 def _alone(replies: Replies) -> Iterator[None]:
     """One run at a time asks for a store's answers: a second would pay for them again."""
     replies.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(replies.folder / ".lock"):
-        yield
+    try:
+        with FileLock(replies.folder / ".lock", timeout=PATIENCE_SEC):
+            yield
+    except Timeout:
+        raise GivenUp(
+            "Another run is asking for answers in this store: run again when it has ended."
+        ) from None

@@ -13,6 +13,7 @@ from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderIdentity, EncoderSource
 from tasks.store.progress import Progress, progress_bar
 from tasks.store.schemas import schema
+from tasks.store.stopping import go_on
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.store.task import TABLE_TASK
 
@@ -67,6 +68,7 @@ def embed_image_shard(
     with progress_bar("embedding images", " images", progress) as bar:
 
         def read(digest: str) -> bytes:
+            go_on()
             data = read_image(dataset, places[digest], digest)
             bar.update()
             return data
@@ -106,6 +108,7 @@ def embed_text_shard(
 
         def batches() -> Iterator[pa.RecordBatch]:
             for batch in embed_texts(recipe.texts, encoder):
+                go_on()
                 yield batch
                 bar.update(batch.num_rows)
 

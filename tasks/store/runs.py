@@ -1,6 +1,7 @@
 """Run manifests: small JSON files that say what a run was and which tables it refers to."""
 
 import json
+import shutil
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -100,6 +101,11 @@ def record_run(
     )
     _write_json(path.parent / f"execution-{flow_run_id}.json", execution)
     return run_id
+
+
+def remove_run(store: Store, run_id: str) -> None:
+    """Forget a run and its executions; its tables stay."""
+    shutil.rmtree(_folder(store) / run_id)
 
 
 def read_runs(store: Store) -> list[tuple[RunManifest, list[Execution]]]:

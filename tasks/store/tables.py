@@ -103,6 +103,7 @@ class Store:
                 partial,
                 schema.with_metadata({DIGEST_KEY: digest.encode()}),
                 compression="zstd",
+                write_page_checksum=True,  # so that `wca store verify` finds a flipped bit
                 use_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
             ) as writer,
         ):

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from tasks.datasets.index import image_places, index_dataset, read_image
-from tasks.datasets.sources import locate, open_dataset, open_files, read_json
-from tasks.store.digest import file_digest
+from tasks.datasets.readers import read_bytes
+from tasks.datasets.sources import open_dataset, open_files, read_json
+from tasks.store.digest import bytes_digest
 from tasks.store.errors import InputError
 from tasks.store.tables import Store
 
@@ -67,7 +68,7 @@ def test_the_sixteen_photographs_are_the_files_the_card_names(tmp_path: Path) ->
     assert len({i.class_id for i in dataset.images}) == 16
     assert len(set(dataset.class_names)) == len(dataset.class_names) >= 16 + 24
     for image in dataset.images:
-        assert file_digest(locate(dataset.root, image.name)) == image.sha256
+        assert bytes_digest(read_bytes(dataset.root, image.name)) == image.sha256
     for file in (dataset.descriptions, dataset.descriptors):
         assert set(json.loads(file.read_text())) == set(dataset.class_names)
     assert index_dataset(Store(tmp_path), dataset).images.row_count == 16
@@ -126,7 +127,7 @@ def test_an_index_is_named_by_its_files(tmp_path: Path, photos: Path) -> None:
     dataset = open_dataset(f"folder:{photos}")
     indexed = index_dataset(store, dataset)
     assert index_dataset(store, dataset, readers=1) == indexed
-    fewer = dataset.model_copy(update={"images": dataset.images[1:]})
+    fewer = dataset._replace(images=dataset.images[1:])
     assert index_dataset(store, fewer).images != indexed.images
 
 

@@ -48,6 +48,10 @@ class Behaviour:
     batch_polls: int = 1  # looks at a batch until it has ended
     batch_refusal: str | None = None  # why batches are refused
     upload_hangs: bool = False  # files are taken and never acknowledged
+    drops_acknowledgement: bool = False  # the first batch is taken, the connection cut
+    tokens_per_answer: int = 20
+    refused: str | None = None  # questions with this in them are refused
+    replaced: dict[str, Any] = field(default_factory=dict)  # parts of each completion
 
 
 @dataclass
@@ -127,6 +131,10 @@ class ModelServer:
             while self.behaviour.upload_hangs and path == "/v1/files":
                 await asyncio.sleep(0.01)
             status, body = self._batch(method, path, data)
+            if self.behaviour.drops_acknowledgement and (method, path) == ("POST", "/v1/batches"):
+                self.behaviour.drops_acknowledgement = False
+                writer.close()
+                return
             await self._send(writer, status, body)
 
     async def _complete(self, writer: asyncio.StreamWriter, body: dict[str, Any]) -> None:
@@ -140,6 +148,9 @@ class ModelServer:
             if behaviour.quota < 0:
                 await self._send(writer, 429, _error("You exceeded it.", "insufficient_quota"))
                 return
+        if behaviour.refused and behaviour.refused in question:
+            await self._send(writer, 400, _error("Filtered.", "content_filter"))
+            return
         if body["model"] == "unknown-model":
             await self._send(writer, 404, _error("The model `unknown-model` does not exist."))
             return
@@ -158,6 +169,13 @@ class ModelServer:
                 head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n"
                 writer.write(head.encode() + text[: len(text) // 2])
                 await writer.drain()
+                writer.close()
+            case "trickle":
+                writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                for _ in range(100):
+                    writer.write(b"1\r\n \r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0.1)
                 writer.close()
             case "not-json":
                 await self._send(writer, 200, "<html>Bad gateway</html>")
@@ -190,12 +208,14 @@ class ModelServer:
                 said = {
                     key: "" if i % 3 == 0 else text for i, (key, text) in enumerate(said.items())
                 }
-        content = _styled(said, self.behaviour.style)
+        content: Any = _styled(said, self.behaviour.style)
         finish = "stop"
         if fault == "wrong-shape":
             content = '{"answers": 3, "note": [1, 2]}'
         if fault == "length":
             content, finish = content[: len(content) * 2 // 3], "length"
+        if self.behaviour.style == "parts":
+            content = [{"type": "text", "text": part} for part in (content[:50], content[50:])]
         return {
             "id": "chatcmpl-" + hashlib.sha256(question.encode()).hexdigest()[:12],
             "object": "chat.completion",
@@ -214,9 +234,10 @@ class ModelServer:
             ],
             "usage": {
                 "prompt_tokens": len(question) // 4 + 50,
-                "completion_tokens": 20 * len(keys),
-                "total_tokens": len(question) // 4 + 50 + 20 * len(keys),
+                "completion_tokens": self.behaviour.tokens_per_answer * len(keys),
+                "total_tokens": 0,
             },
+            **self.behaviour.replaced,
         }
 
     async def _send(
@@ -267,7 +288,7 @@ class ModelServer:
                     "data": list(self.batches.values()),
                     "has_more": False,
                 }
-            case "GET", ["batches", name]:
+            case "GET", ["batches", name] if name in self.batches:
                 batch = self.batches[name]
                 batch["polls"] += 1
                 if reason := self.behaviour.batch_refusal:
@@ -297,7 +318,8 @@ class ModelServer:
             response = {"status_code": 500 if failed else 200, "request_id": f"b{i}", "body": body}
             out.append({"id": str(i), "custom_id": call["custom_id"], "response": response})
         name = f"file-{len(self.files)}"
-        self.files[name] = "\n".join(json.dumps(line) for line in out)
+        is_raw = self.behaviour.style == "raw"
+        self.files[name] = "\n".join(json.dumps(line, ensure_ascii=not is_raw) for line in out)
         return name
 
 
@@ -328,6 +350,10 @@ def _styled(said: dict[str, str], style: str) -> str:
             return json.dumps(list(said.values()))
         case "no-schema":
             return "\n".join(f"{numbers[key]}) {text}" for key, text in said.items())
+        case "escaped":
+            return json.dumps(said).replace("sk-", "\\u0073k-")
+        case "raw":
+            return json.dumps(said, ensure_ascii=False)
         case _:
             return json.dumps(said)
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks.describe.generate import answers_digest, estimate
-from tasks.describe.replies import Replies, prompt_digest
+from tasks.describe.generate import answers_digest
+from tasks.describe.replies import open_calls, prompt_digest
 from tasks.store.errors import BudgetReached, GivenUp, InputError
-from tasks.store.tables import Store
 from tests.describe.server import FAULTS, STYLES, ModelServer, answer
 from tests.describe.stage import CLASSES, KEY, ROOT, Describing
 
@@ -147,18 +146,33 @@ def test_few_answers_fill_up_a_chunk_later(server: ModelServer, tmp_path: Path) 
     assert "numbered 5, 6, 7, 8, 9, 10:" in server.requests[1].body["messages"][1]["content"]
 
 
-def test_a_damaged_reply_is_asked_for_again(
+def test_a_damaged_reply_is_asked_for_again_and_nothing_else(
     server: ModelServer, tmp_path: Path, expected: pa.Table
 ) -> None:
+    server.behaviour.faults, server.behaviour.faults_per_question = ("half",), 1
     describing = Describing(server, tmp_path)
     describing.ask()
-    files = sorted(describing.replies.folder.glob("*.json"))
-    files[0].write_text(files[0].read_text()[:-20])
-    files[1].unlink()
+    first, other = sorted(describing.replies.folder.glob("*-0-0.json"))[:2]
+    first.write_text(first.read_text()[:-20])  # the reply after it, with the other half, is whole
+    other.write_text(first.with_name(first.name.replace("-0.json", "-1.json")).read_text())
     server.requests.clear()
+    server.behaviour.faults = ()
     describing.ask()
-    assert len(server.requests) == 2
+    assert [len(request.keys) for request in server.requests] == [5, 5]
     assert describing.table() == expected
+
+
+def test_no_reply_is_ever_replaced(server: ModelServer, tmp_path: Path) -> None:
+    describing = Describing(server, tmp_path, questions=("clip-d",))
+    wanted = describing.questioning(["cat"])
+    (call,) = open_calls(wanted.prompts(["cat"]), wanted.model, describing.replies)
+    describing.ask(["cat"])
+    before = describing.table(["cat"])
+    (reply,) = describing.replies.of_chunk(call.prompt_digest, call.chunk)
+    late = reply.model_copy(update={"answers": {0: "Too late."}})
+    describing.replies.add(call, late)
+    assert describing.replies.of_chunk(call.prompt_digest, call.chunk) == [reply, late]
+    assert describing.table(["cat"]) == before
 
 
 @pytest.mark.parametrize(
@@ -190,11 +204,75 @@ def test_what_no_retry_can_mend_stops_at_once(
     assert sum(server.statuses.values()) <= describing.settings.concurrency + 3
 
 
-def test_a_long_wait_ends_the_run_with_its_length(server: ModelServer, tmp_path: Path) -> None:
-    server.behaviour.faults, server.behaviour.faults_per_question = ("429-after",), 1000
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("fault", ["429-after", "half"])
+def test_a_long_wait_ends_the_run_with_its_length(
+    server: ModelServer, tmp_path: Path, fault: str, concurrency: int
+) -> None:
+    server.behaviour.faults, server.behaviour.faults_per_question = (fault, "429-after"), 1000
     server.behaviour.headers = {"Retry-After-Ms": "900000"}
+    started = time.monotonic()
     with pytest.raises(GivenUp, match=r"wants to be left alone for 900 s \(429\)"):
-        Describing(server, tmp_path, concurrency=1).ask()
+        Describing(server, tmp_path, concurrency=concurrency).ask()
+    assert time.monotonic() - started < 10
+
+
+def test_a_reply_that_trickles_is_cut_off_and_asked_for_again(
+    server: ModelServer, tmp_path: Path, expected: pa.Table
+) -> None:
+    server.behaviour.faults, server.behaviour.faults_per_question = ("trickle",), 1
+    describing = Describing(server, tmp_path, reply_timeout_sec=0.5)
+    describing.ask(CLASSES[:1])
+    assert describing.table(CLASSES[:1]) == expected.slice(0, 50)
+
+
+def test_a_class_that_the_server_refuses_does_not_end_the_run(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    server.behaviour.refused = "thing 3"
+    describing = Describing(server, tmp_path, questions=("clip-d",))
+    tally = describing.ask()
+    assert (tally.answer_count, tally.missing_count) == (110, 10)
+    assert tally.refusal == "The server refused the request (400): Filtered"
+    counts = server.asked()
+    assert max(counts.values()) == 1
+
+
+ODD = {
+    "id": None,
+    "model": {"name": "x"},
+    "usage": {"prompt_tokens": -5, "completion_tokens": 10.5, "total_tokens": 10**400},
+}
+
+
+@pytest.mark.parametrize("odd", [ODD, {"usage": None}, {"usage": {"prompt_tokens": 10**400}}])
+def test_only_the_content_has_to_be_there(
+    server: ModelServer, tmp_path: Path, odd: dict[str, object]
+) -> None:
+    server.behaviour.replaced = odd
+    tally = Describing(server, tmp_path).ask(["cat"])
+    assert (tally.call_count, tally.answer_count) == (5, 50)
+    assert 0 < (tally.cost_usd or 0) < 0.01
+    assert 0 < tally.prompt_tokens < 2000
+
+
+def test_content_in_parts_is_read(server: ModelServer, tmp_path: Path, expected: pa.Table) -> None:
+    server.behaviour.style = "parts"
+    describing = Describing(server, tmp_path)
+    describing.ask(CLASSES[:2])
+    assert describing.table(CLASSES[:2]) == expected.slice(0, 100)
+
+
+def test_a_key_in_an_answer_is_taken_out_however_it_is_written(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    server.behaviour.answers = {"answer_1": f"It is {KEY}.", "answer_2": "A sk-shaped thing."}
+    server.behaviour.style = "escaped"
+    describing = Describing(server, tmp_path, questions=("clip-d",))
+    describing.ask(["cat"])
+    answers = describing.table(["cat"])["answer"].to_pylist()
+    assert answers[:2] == ["It is ***.", "A sk-shaped thing."]
+    assert not any(KEY in path.read_text() for path in describing.replies.folder.glob("*.json"))
 
 
 def test_a_server_that_is_down_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +280,7 @@ def test_a_server_that_is_down_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     model = ModelServer()
     with model.running():
         pass
-    with pytest.raises(GivenUp, match="does not answer .the server cannot be reached.*run again"):
+    with pytest.raises(GivenUp, match="No call succeeds .the server cannot be reached.*run again"):
         Describing(model, tmp_path).ask()
 
 
@@ -220,19 +298,17 @@ def test_answers_that_never_come_are_missing(server: ModelServer, tmp_path: Path
     assert answers_digest(wanted, ["cat"], describing.replies)[0] != digest
 
 
+@pytest.mark.parametrize("tokens", [20, 300])  # for an answer: as estimated, and ten times as many
+@pytest.mark.parametrize("max_tokens", [None, 3000])
 def test_the_budget_is_kept_and_the_rest_asked_later(
-    server: ModelServer, tmp_path: Path, expected: pa.Table
+    server: ModelServer, tmp_path: Path, expected: pa.Table, tokens: int, max_tokens: int | None
 ) -> None:
-    whole = estimate(
-        Describing(server, tmp_path).questioning(CLASSES),
-        CLASSES,
-        Describing(server, tmp_path).settings,
-        Replies(Store(tmp_path)),
-    )
-    assert whole.cost_usd is not None
-    budget = whole.cost_usd / 3
-    describing = Describing(server, tmp_path, budget_usd=budget)
-    runs = 0
+    server.behaviour.tokens_per_answer = tokens
+    server.behaviour.delay_sec = 0.01
+    whole_usd = 60 * (100 * 0.15 + 10 * tokens * 0.6) / 1e6
+    budget = whole_usd / 2
+    describing = Describing(server, tmp_path, budget_usd=budget, max_tokens=max_tokens)
+    runs, spent = 0, 0.0
     while True:
         runs += 1
         before = len(server.requests)
@@ -240,16 +316,16 @@ def test_the_budget_is_kept_and_the_rest_asked_later(
             describing.ask()
             break
         except BudgetReached as stop:
-            assert "run again to go on" in str(stop)
-            spent = sum(
-                json.loads(path.read_text())["cost_usd"]
-                for path in describing.replies.folder.glob("*.json")
-            )
-            assert spent <= budget * runs
+            files = describing.replies.folder.glob("*.json")
+            now = sum(json.loads(path.read_text())["cost_usd"] for path in files)
+            assert f"(${now - spent:.4f} spent)" in str(stop)
+            assert now - spent <= budget
             assert len(server.requests) > before
+            spent = now
     assert runs > 1
     assert set(server.asked().values()) == {1}
-    assert describing.table() == expected
+    columns = ["class_name", "answer", "position"]  # the token limit is part of an answer's key
+    assert describing.table().select(columns) == expected.select(columns)
 
 
 def test_a_budget_needs_a_price(server: ModelServer, tmp_path: Path) -> None:

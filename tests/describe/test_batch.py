@@ -1,5 +1,6 @@
 """The Batch API, on a server that keeps files and batches."""
 
+import json
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.describe.batch import PendingBatch
-from tasks.store.errors import BudgetReached, GivenUp
+from tasks.store.errors import BudgetReached, GivenUp, InputError
 from tests.describe.server import ModelServer
 from tests.describe.stage import CLASSES, ROOT, Describing
 
@@ -108,15 +109,83 @@ def test_a_batch_that_was_never_submitted_is_submitted(
     assert batching.table() == expected
 
 
-def test_a_budget_makes_the_batch_smaller(server: ModelServer, batching: Describing) -> None:
-    enough_for_two = batching.ask(CLASSES[:2]).cost_usd or 0
-    other = batching.store.root / "other"
-    describing = Describing(
-        server, other, batch=True, batch_poll_sec=0.01, budget_usd=enough_for_two
-    )
+def test_a_budget_makes_the_batch_smaller(server: ModelServer, tmp_path: Path) -> None:
+    def describing(**settings: object) -> Describing:
+        return Describing(
+            server, tmp_path, batch=True, batch_poll_sec=0.01, budget_usd=0.001, **settings
+        )
+
+    with pytest.raises(InputError, match="A budget for a batch needs --max-tokens"):
+        describing().ask()
     with pytest.raises(BudgetReached, match="run again"):
-        describing.ask()
-    assert 0 < len(list(describing.replies.folder.glob("*.json"))) < 60
+        describing(max_tokens=400).ask()
+    files = describing().replies.folder.glob("*.json")
+    costs = [json.loads(path.read_text())["cost_usd"] for path in files]
+    assert 0 < len(costs) < 60
+    assert 0.0003 < sum(costs) <= 0.001
+
+
+def test_what_fails_in_a_batch_costs_no_budget_and_is_named(
+    server: ModelServer, tmp_path: Path, expected: pa.Table
+) -> None:
+    server.behaviour.batch_fails = 50
+    describing = Describing(
+        server, tmp_path, batch=True, batch_poll_sec=0.01, budget_usd=0.02, max_tokens=400
+    )
+    tally = describing.ask()  # were the lost calls counted, the second batch would be too much
+    assert (tally.answer_count, tally.missing_count) == (600, 0)
+    assert tally.refusal == "The server refused a call (500): Lost"
+
+
+def test_a_batch_is_merged_as_the_model_it_was_asked_of(
+    server: ModelServer, batching: Describing, tmp_path: Path
+) -> None:
+    server.behaviour.batch_polls = 1_000_000
+    kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
+    (path,) = (batching.replies.folder / "batches").glob("*.json")
+    (batch,) = pending(batching)
+    path.write_text(batch.model_copy(update={"batch_id": None}).model_dump_json())
+    server.batches.clear()  # it was never submitted after all
+    server.behaviour.batch_polls = 0
+    other = Describing(server, tmp_path, llm="gpt-4.1", batch=True, batch_poll_sec=0.01)
+    other.ask(["cat"])
+    asked = [request.body["model"] for request in server.requests]
+    assert asked == ["gpt-4o-mini"] * 60 + ["gpt-4.1"] * 5
+
+
+def test_a_batch_whose_acknowledgement_is_lost_is_not_submitted_twice(
+    server: ModelServer, batching: Describing, expected: pa.Table
+) -> None:
+    server.behaviour.drops_acknowledgement = True
+    batching.ask()
+    assert len(server.batches) == 1
+    assert batching.table() == expected
+
+
+def test_direct_calls_do_not_pay_for_what_a_batch_brings(
+    server: ModelServer, batching: Describing, tmp_path: Path
+) -> None:
+    server.behaviour.batch_polls = 1_000_000
+    kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
+    direct = Describing(server, tmp_path)
+    with pytest.raises(InputError, match="A batch under way brings some of these answers"):
+        direct.ask([*CLASSES, "cat"])
+    assert not server.requests
+    assert direct.ask(["cat"]).answer_count == 50
+
+
+def test_a_batch_of_another_account_is_named(server: ModelServer, batching: Describing) -> None:
+    server.behaviour.batch_polls = 1_000_000
+    kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
+    server.batches.clear()
+    with pytest.raises(GivenUp, match=r"knows no batch batch-0: .* delete .*\.json"):
+        batching.ask()
+
+
+def test_answers_may_hold_line_separators(server: ModelServer, batching: Describing) -> None:
+    server.behaviour.answers = {"answer_1": "It is red\u2028and\u0085round."}
+    server.behaviour.style = "raw"
+    assert batching.ask(["cat"]).answer_count == 50
 
 
 def test_a_batch_that_is_refused_says_why(server: ModelServer, batching: Describing) -> None:

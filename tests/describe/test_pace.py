@@ -19,11 +19,13 @@ from tasks.describe.pace import Pace, ordered_pause_sec, retry_after_sec
         (429, {"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         (429, {"retry-after": "-3"}, 0),
         (429, {"retry-after": "soon"}, 0),
+        (429, {"retry-after": "inf"}, 0),
         (500, {"retry-after": "7"}, 0),  # only the client waits for that
         (200, {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20ms"}, 0.02),
         (200, {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1m30s"}, 60),
         (200, {"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "6m0s"}, 0),
         (200, {"x-ratelimit-remaining-requests": "0"}, 0),
+        (200, {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "9" * 10**6}, 0),
     ],
 )
 def test_how_long_a_reply_asks_to_wait(status: int, headers: dict[str, str], pause: float) -> None:

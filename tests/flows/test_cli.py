@@ -1,6 +1,7 @@
 """The `wca` command as people run it: in a process of its own, judged by output and status."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,16 +26,18 @@ def test_benchmark_prints_the_table_the_rejected_and_the_places(wca: Command, sc
     assert str(wca.store / "wca.duckdb") in scored
 
 
-def test_sql_prints_rows_in_every_format(wca: Command, scored: str) -> None:
+def test_sql_prints_rows_in_every_format(
+    here: Callable[..., str], wca: Command, scored: str
+) -> None:
     query = "SELECT method, image_count FROM accuracy WHERE method = 'clip'"
     ask = ("sql", query, "--store", str(wca.store))
     assert "clip" in wca(*ask)
-    assert wca(*ask, "--format", "csv").split() == ["method,image_count", "clip,12"]
-    assert json.loads(wca(*ask, "--format", "json")) == {"method": "clip", "image_count": 12}
+    assert here(*ask, "--format", "csv").split() == ["method,image_count", "clip,12"]
+    assert json.loads(here(*ask, "--format", "json")) == {"method": "clip", "image_count": 12}
 
 
-def test_sql_cannot_change_the_results(wca: Command, scored: str) -> None:
-    message = wca("sql", "DELETE FROM accuracy", "--store", str(wca.store), status=2)
+def test_sql_cannot_change_the_results(here: Callable[..., str], wca: Command, scored: str) -> None:
+    message = here("sql", "DELETE FROM accuracy", "--store", str(wca.store), status=2)
     assert "read-only" in message
 
 
@@ -54,6 +57,25 @@ def test_classify_sorts_pictures_into_classes(
     names = tmp_path / "names.txt"
     names.write_text("cat\ndog\n\ncup\n")
     assert wca("classify", str(picture), "--classes", str(names), *common).count("CLIP") == 1
+
+
+def test_store_commands_list_verify_and_prune(
+    here: Callable[..., str], wca: Command, scored: str
+) -> None:
+    store = ("--store", str(wca.store))
+    listed = here("store", "ls", *store)
+    assert "photos" in listed
+    assert "(no run)" in listed
+    assert "Every table is whole." in here("store", "verify", *store)
+    pruned = here("store", "prune", "--dry-run", *store)
+    assert "0 runs and 0 files, 0.0 MB, would be removed." in pruned
+    assert "--keep must be at least 1" in here("store", "prune", "--keep", "0", *store, status=2)
+    table = next((wca.store / "accuracy").glob("*.parquet"))
+    whole = table.read_bytes()
+    table.write_bytes(whole[:-30])
+    said = here("store", "verify", *store, status=1)
+    table.write_bytes(whole)
+    assert "1 tables are damaged: delete those files" in said
 
 
 def test_doctor_says_what_is_there_and_what_to_do(wca: Command, scored: str) -> None:
@@ -84,10 +106,13 @@ def test_doctor_says_what_is_there_and_what_to_do(wca: Command, scored: str) -> 
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(
-    wca: Command, arguments: tuple[str, ...], message: str
+    here: Callable[..., str], arguments: tuple[str, ...], message: str
 ) -> None:
-    said = wca(*arguments, status=2)
-    assert message in said
+    assert message in here(*arguments, status=2)
+
+
+def test_bad_input_is_all_that_is_printed(wca: Command) -> None:
+    said = wca("benchmark", "nonsense", status=2)
     assert len(said.strip().splitlines()) == 1
 
 

@@ -1,17 +1,20 @@
 """The describe flow and the flows that have their texts written, on a real Prefect server."""
 
 import json
+import signal
 import sqlite3
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
 from prefect.artifacts import Artifact
 from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_LOCAL_STORAGE_PATH
 
-from flows.__main__ import run
 from flows.benchmark import benchmark
 from flows.config import BenchmarkConfig, ClassifyConfig, DescribeConfig
 from flows.describe import describe
@@ -19,7 +22,7 @@ from tasks.describe.task import SECRET_BLOCK
 from tasks.store.errors import GivenUp, InputError
 from tests.conftest import photograph
 from tests.describe.server import ModelServer, answer
-from tests.flows.conftest import Command
+from tests.flows.conftest import WCA, Command
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -60,6 +63,18 @@ def test_a_run_leaves_its_answers_and_says_what_became_of_them(
     every = json.loads(str(shown.data))[-1]
     assert (every["question"], every["wanted"], every["used"]) == ("all", "20", "18")
     assert every["dropped"] == "refusal 2"
+
+
+def test_runs_have_short_names_in_the_ui(server: ModelServer, config: DescribeConfig) -> None:
+    names = ",".join(f"thing_{i}" for i in range(1000))
+    state = describe(
+        config.model_copy(update={"classes": names, "questions": ("nope",)}), return_state=True
+    )
+    with get_client(sync_client=True) as client:
+        name = client.read_flow_run(state.state_details.flow_run_id).name
+    assert name.startswith("thing_0,thing_1")
+    assert name.endswith("... by gpt-4o-mini")
+    assert len(name) < 80
 
 
 def test_a_second_run_asks_nothing_and_is_cached(
@@ -200,17 +215,15 @@ def test_classify_uses_the_language_model(
 
 
 def test_wca_describe_from_estimate_to_file(
-    wca: Command, server: ModelServer, photos: Path, tiny_model: Path, tmp_path: Path
+    here: Callable[..., str], server: ModelServer, photos: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    model = {"OPENAI_BASE_URL": server.address, "OPENAI_API_KEY": KEY}
-    wca = wca.with_environment(model)
     store = ("--store", str(tmp_path / "store"))
     common = ("describe", f"folder:{photos}", "--answers", "3", *store)
-    said = wca(*common, "--dry-run")
+    said = here(*common, "--dry-run")
     assert "gpt-4o-mini would be asked for 30 answers: 10 calls" in said
     assert not server.requests
     output = tmp_path / "texts.json"
-    said = wca(*common, "--output", str(output))
+    said = here(*common, "--output", str(output))
     assert "2 classes described by gpt-4o-mini" in said
     assert "10 calls" in said
     assert str(output) in said
@@ -218,14 +231,16 @@ def test_wca_describe_from_estimate_to_file(
         "big cat": 15,
         "drink": 15,
     }
-    assert "nothing was asked" in wca(*common)
-    assert "would be asked for 0 answers: 0 calls" in wca(*common, "--dry-run")
-    table = wca(
+    assert "nothing was asked" in here(*common)
+    assert "would be asked for 0 answers: 0 calls" in here(*common, "--dry-run")
+    table = here(
         *("benchmark", f"folder:{photos}", "--encoder", f"local-dir:{tiny_model}"),
         *("--descriptions", str(output), "--pool", "2", "--runs", "1", *store),
     )
     assert "descriptions recorded in texts.json" in table
     assert "CuPL" in table
+    folder = here(*common, "--output", str(tmp_path), status=2)
+    assert "is a folder: name the file to write" in folder
 
 
 @pytest.mark.parametrize(
@@ -241,16 +256,38 @@ def test_wca_describe_from_estimate_to_file(
 )
 def test_what_is_wrong_is_one_sentence_and_a_status(
     server: ModelServer,
+    here: Callable[..., str],
     tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
     status: int,
     message: str,
 ) -> None:
-    assert run(["describe", "cat,owl", *arguments, "--store", str(tmp_path)]) == status
-    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("wca:")]
-    assert len(said) == 1
-    assert message in said[0]
+    said = here("describe", "cat,owl", *arguments, "--store", str(tmp_path), status=status)
+    assert message in said
+
+
+def test_ctrl_c_ends_after_the_calls_under_way_and_keeps_them(
+    wca: Command, server: ModelServer, tmp_path: Path
+) -> None:
+    server.behaviour.delay_sec = 1.0
+    arguments = ("describe", ",".join(f"thing {i}" for i in range(200)), "--questions", "clip-d")
+    store = ("--store", str(tmp_path / "store"))
+    asking = wca.with_environment({"OPENAI_BASE_URL": server.address, "OPENAI_API_KEY": KEY})
+    process = subprocess.Popen(
+        [*WCA, *arguments, *store], env=asking.environment, stderr=subprocess.PIPE, text=True
+    )
+    while len(server.requests) < 20:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "start the same command again" in said
+    kept = list((tmp_path / "store" / "replies").glob("*.json"))
+    assert 20 <= len(kept) == len(server.requests) < 100
+    server.behaviour.delay_sec = 0.0
+    asking(*arguments, *store)
+    assert set(server.asked().values()) == {1}
 
 
 def test_the_key_is_nowhere_to_be_found(

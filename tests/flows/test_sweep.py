@@ -13,7 +13,8 @@ from flows.config import BenchmarkConfig
 from flows.sweep import SweepSummary, sweep
 from flows.sweep_config import SweepConfig
 from flows.sweep_points import sweep_points
-from tasks.datasets.sources import open_dataset
+from tasks.datasets.settings import DataSource
+from tasks.datasets.sources import open_source
 from tasks.report.sweep import COLUMNS
 from tasks.store.errors import InputError
 from tests.flows.conftest import Command
@@ -115,8 +116,9 @@ def test_a_second_sweep_computes_nothing(swept: SweepSummary, config: SweepConfi
 def test_what_cannot_be_swept_is_said_in_one_sentence(
     config: SweepConfig, over: str, message: str
 ) -> None:
+    dataset = open_source(DataSource(data=config.data))
     with pytest.raises(InputError, match=message):
-        sweep_points(config, (over,), open_dataset(config.data))
+        sweep_points(config, (over,), dataset)
 
 
 def test_the_command_prints_points_and_the_warning(

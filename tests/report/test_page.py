@@ -117,7 +117,5 @@ def test_the_command_on_the_page_repeats_the_run(
     assert words[:3] == ["wca", "benchmark", hostile_config.data]
     _, bound, _ = app.parse_args(words[1:], exit_on_error=False)
     given = bound.arguments["settings"].model_dump(exclude_unset=True)
-    config = BenchmarkConfig(
-        data=bound.arguments["data"], classnames=bound.arguments["classnames"], **given
-    )
+    config = BenchmarkConfig(data=bound.arguments["data"], **given)
     assert config.model_copy(update={"store": hostile_config.store}) == hostile_config

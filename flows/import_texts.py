@@ -1,0 +1,58 @@
+"""Published description files taken over for a data set."""
+
+import json
+from pathlib import Path
+
+from tasks.datasets.aliases import other_names
+from tasks.datasets.cards import card_names, text_file
+from tasks.datasets.cards import data_root as resolve_root
+from tasks.datasets.settings import DataSource
+from tasks.datasets.sources import open_source, read_json
+from tasks.describe.imports import import_texts
+from tasks.store.errors import InputError
+from tasks.store.tables import atomic_path
+
+
+def take_over(
+    file: Path,
+    source: DataSource,
+    kind: str,
+    to: Path | None = None,
+    renames: Path | None = None,
+) -> list[str]:
+    """Write a published file's texts under the data set's class names; what was done, in lines.
+
+    They are written to `to`, or where `wca benchmark` looks for a named data set's.
+    """
+    if to is None and source.data not in card_names():
+        raise InputError("Name the file to write with --to, then give it to --descriptions.")
+    raw = read_json(file)
+    if renames is not None:
+        raw = _renamed(raw, file, renames)
+    names = open_source(source).class_names
+    aliases = other_names(source.data, source.data_root)
+    imported = import_texts(raw, names, aliases, str(file), kind)
+    target = to or text_file(source.data, kind, resolve_root(source.data_root))
+    with atomic_path(target) as partial:
+        text = json.dumps(imported.texts, indent=1, ensure_ascii=False)
+        partial.write_text(f"{text}\n", encoding="utf-8")
+    count = sum(map(len, imported.texts.values()))
+    lines = [f"{count:,} texts of {len(names)} classes, written to {target}"]
+    lines += [f"  {key} -> {name}" for key, name in imported.respelled]
+    if imported.empty:
+        lines.append(f"Empty in the file, given their name alone: {', '.join(imported.empty)}")
+    if imported.unused:
+        lines.append(f"Left out, no class of {source.data}: {', '.join(imported.unused)}")
+    return lines
+
+
+def _renamed(raw: object, file: Path, renames: Path) -> object:
+    """The file with some of its keys spelled as class names."""
+    spellings = read_json(renames)
+    keys = raw if isinstance(raw, dict) else {}
+    if not isinstance(spellings, dict) or (unknown := sorted(set(spellings) - set(keys))):
+        raise InputError(
+            f"{renames} must be {{spelling in {file}: class name}}"
+            + (f"; {file} has no {unknown[:5]}." if isinstance(spellings, dict) else ".")
+        )
+    return {spellings.get(key, key): texts for key, texts in keys.items()}

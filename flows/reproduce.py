@@ -1,0 +1,123 @@
+"""The reproduce flow: a published table as a grid of benchmarks, ours beside theirs."""
+
+import csv
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from pydantic import BaseModel, ConfigDict
+
+from flows.benchmark import benchmark
+from flows.config import BenchmarkConfig
+from flows.reproduce_config import ReproduceConfig
+from flows.run import RunSummary, available_methods
+from flows.runner import ONE_AT_A_TIME
+from tasks.datasets.catalogue import find_card
+from tasks.datasets.settings import DataSource
+from tasks.datasets.sources import open_source
+from tasks.embed.sources import resolve_encoder
+from tasks.report.published import Measured, compare, csv_rows, grid, notes, published_table
+from tasks.report.table import markdown_table
+from tasks.score.methods import METHODS, choose_methods, method_titles
+from tasks.store.errors import InputError
+from tasks.store.tables import Store, atomic_path
+
+
+class Reproduction(BaseModel):
+    """Every cell of a published table, measured or with the reason why it is missing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str
+    datasets: tuple[str, ...]
+    encoders: tuple[str, ...]
+    cells: tuple[Measured, ...]
+    path: Path
+
+
+@flow(
+    name="reproduce",
+    flow_run_name="{config.table}",
+    task_runner=ONE_AT_A_TIME,
+    result_serializer="json",
+)
+def reproduce(config: ReproduceConfig) -> Reproduction:
+    """Benchmark every data set of a table with every encoder; what is finished is not repeated."""
+    table = published_table(config.table)
+    datasets = config.datasets or table.datasets
+    encoders = config.encoders or tuple(table.encoders.values())
+    wanted = config.methods or tuple(table.top1)
+    rows = choose_methods(wanted, [method.kind for method in METHODS.values()])
+    for name in datasets:
+        find_card(name)
+    cells = [
+        cell
+        for encoder in encoders
+        for dataset in datasets
+        for cell in _cells(config, encoder, dataset, rows)
+    ]
+    compared = [compare(table, cell) for cell in cells]
+    path = Store(config.store).root / "reproduced" / f"{config.table}.csv"
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        written = csv_rows(compared)
+        writer = csv.DictWriter(file, list(written[0]))
+        writer.writeheader()
+        writer.writerows(written)
+    for encoder in encoders:
+        text = markdown_table(grid(table, encoder, datasets, compared, method_titles()))
+        create_markdown_artifact(
+            markdown=text.replace("\n+", " +").replace("\n-", " -")
+            + "\n".join(f"* {line}" for line in notes(compared)),
+            key=f"{config.table}-{''.join(c if c.isalnum() else '-' for c in encoder.lower())}",
+            description=f"{config.table} with {encoder}",
+        )
+    return Reproduction(
+        table=config.table,
+        datasets=tuple(datasets),
+        encoders=encoders,
+        cells=tuple(cells),
+        path=path,
+    )
+
+
+def _cells(
+    config: ReproduceConfig, encoder: str, dataset: str, methods: tuple[str, ...]
+) -> list[Measured]:
+    """A data set's cells under one encoder: scores, or why there are none."""
+    expected = find_card(dataset).image_count
+    empty = Measured(dataset=dataset, encoder=encoder, method="", expected_count=expected)
+    given = config.model_dump(exclude_unset=True, exclude={"table", "datasets", "encoders"})
+    try:
+        source = DataSource(data=dataset, data_root=config.data_root)
+        available = available_methods(config, open_source(source), methods)
+        resolve_encoder(encoder, config.precision, config.device)
+        changes = {"data": dataset, "encoder": encoder, "methods": available}
+        benchmark_config = BenchmarkConfig.model_validate({**given, **changes})
+        scored = _scores(benchmark(benchmark_config)) if available else {}
+    except InputError as error:
+        reason, more, _ = str(error).partition("\n")
+        reason += f" See `wca datasets {dataset}`." if more else ""
+        return [empty.model_copy(update={"method": m, "reason": reason}) for m in methods]
+    return [
+        empty.model_copy(
+            update={"method": m, **scored[m]}
+            if m in scored
+            else {"method": m, "reason": f"no {METHODS[m].kind}s: see `wca import --help`"}
+        )
+        for m in methods
+    ]
+
+
+def _scores(summary: RunSummary) -> dict[str, dict[str, object]]:
+    """Method to its cell, in percent."""
+    rows = Store.at(summary.store_root).read(summary.refs("accuracy")[0]).to_pylist()
+    return {
+        row["method"]: {
+            "top1": 100 * row["top1"],
+            "low": 100 * row["top1_low"],
+            "high": 100 * row["top1_high"],
+            "sigma": 100 * row["top1_sigma"] if row["run_count"] > 1 else None,
+            "image_count": summary.image_count,
+        }
+        for row in rows
+    }

@@ -1,0 +1,38 @@
+"""What the command line prints about data sets and published tables."""
+
+from flows.reproduce import Reproduction
+from flows.show import console
+from tasks.report.published import compare, grid, notes, published_table
+from tasks.report.table import text_table
+from tasks.score.methods import method_titles
+
+
+def datasets(rows: list[dict[str, str]]) -> None:
+    """The named data sets: the protocol of each, then where it is looked for and its licence."""
+    places = ("layout", "licence")
+    protocol = [{k: v for k, v in row.items() if k not in places} for row in rows]
+    console.print(text_table(protocol, "wca datasets"))
+    layouts = [{k: row[k] for k in ("name", *places)} for row in rows]
+    console.print(text_table(layouts, "where they are looked for, below the data root"))
+    console.print("One in full, and how to get it if it is missing: wca datasets NAME")
+
+
+def reproduction(result: Reproduction) -> None:
+    """The published layout, one table per encoder, and what to know before the numbers."""
+    table = published_table(result.table)
+    cells = [compare(table, cell) for cell in result.cells]
+    console.print(f"{table.title}: ours / published")
+    for encoder in result.encoders:
+        label = table.label(encoder)
+        what = f"({label})" if label else f"- not published; beside it {table.first_label}"
+        rows = grid(table, encoder, result.datasets, cells, method_titles())
+        console.print(f"{encoder} {what}", soft_wrap=True)
+        console.print(text_table(rows, ""))
+    console.print(
+        "Second line: the difference; s+ within two standard deviations over runs, s- not; "
+        "n+ the published value is within our 95 % interval over images, n- not."
+    )
+    for line in notes(cells):
+        console.print(f"* {line}")
+    console.print(f"Published: {table.source}")
+    console.print(f"Every cell as a row: {result.path}", soft_wrap=True)

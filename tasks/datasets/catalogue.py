@@ -1,0 +1,92 @@
+"""What `wca datasets` says: every named data set, its protocol, and whether it is here."""
+
+from pathlib import Path
+
+from tasks.datasets.cards import NamedCard, data_root, named_cards
+from tasks.store.errors import InputError
+
+
+def overview(root: Path | None) -> list[dict[str, str]]:
+    """One row of text per named data set, those of the published tables first."""
+    base = data_root(root)
+    return [
+        {
+            "name": card.name,
+            "images": f"{card.image_count:,}",
+            "classes": str(card.class_count),
+            "size": card.size,
+            "alpha": str(card.preset.alpha),
+            "crops": f"{card.preset.crops} of {card.preset.pool}",
+            "templates": str(len(card.prompts())),
+            "found": "no" if card.locate(base) is None else "yes",
+            "layout": card.layout[0],
+            "licence": card.licence,
+        }
+        for card in named_cards()
+    ]
+
+
+def preset_text(card: NamedCard) -> str:
+    """A card's protocol in one line."""
+    preset = card.preset
+    templates = len(card.prompts())
+    return (
+        f"alpha {preset.alpha}, beta {preset.beta}, {preset.crops} of {preset.pool} crops, "
+        f"{preset.runs} runs, {templates} template{'s' if templates > 1 else ''}, top-1"
+    )
+
+
+def details(name: str, root: Path | None) -> str:
+    """All that a card says, and the expected tree beside what is there."""
+    card = find_card(name)
+    base = data_root(root)
+    place = card.locate(base)
+    note = f"{card.note}\n" if card.note else ""
+    return (
+        f"{card.title}: {card.image_count:,} images of {card.class_count} classes, {card.size}\n"
+        f"Licence: {card.licence}\nSplits: {', '.join(card.splits)} (the first by default)\n"
+        f"Preset: {preset_text(card)}\n{note}"
+        + (f"Found: {place}" if place else f"Not found.\n{card.tree(base)}")
+    )
+
+
+def find_card(name: str) -> NamedCard:
+    """A card by its name; InputError that lists the names."""
+    cards = {card.name: card for card in named_cards()}
+    if name not in cards:
+        raise InputError(f"Unknown data set {name!r}: choose from {', '.join(cards)}.")
+    return cards[name]
+
+
+def download(name: str, root: Path | None) -> Path:
+    """Download a data set below the data root, with torchvision, and say where it is.
+
+    Raises InputError where it cannot be downloaded, with what to do instead.
+    """
+    card = find_card(name)
+    base = data_root(root)
+    if (place := card.locate(base)) is not None:
+        return place
+    if card.torchvision is None and card.archive is None:
+        raise InputError(f"{card.title} cannot be downloaded by a program. {card.get}")
+    from torchvision import datasets
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    base.mkdir(parents=True, exist_ok=True)
+    try:
+        if card.archive is not None:
+            url, md5 = card.archive
+            download_and_extract_archive(url, str(base), md5=md5)
+        elif card.torchvision is not None:
+            source = card.torchvision
+            (base / source.below).mkdir(exist_ok=True)
+            getattr(datasets, source.name)(
+                str(base / source.below), download=True, **source.options
+            )
+    except Exception as error:  # networks and archives fail in many ways
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{card.title} could not be downloaded: {reason}.") from error
+    place = card.locate(base)
+    if place is None:
+        raise InputError(f"{card.title} was downloaded, but is not as expected.\n{card.tree(base)}")
+    return place

@@ -1,0 +1,136 @@
+"""Files from outside, hostile until parsed: JSON, lines, records, image paths."""
+
+import errno
+import importlib.util
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.store.errors import InputError
+
+DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
+CARDS = DATA_FOLDER / "datasets"
+
+
+def read_json(path: Path) -> Any:
+    """Parse a UTF-8 JSON file (a byte order mark is allowed); InputError where it is not one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        # JSON can spell half a surrogate pair, which no table or tokenizer can store
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid UTF-8 JSON: {error}.") from error
+    return value
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file (a byte order mark is allowed); InputError with the line that is none."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}, line {line}: not UTF-8; save the file as UTF-8.") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file that are not blank, without the white space around them."""
+    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
+
+
+def read_records(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and white-space separated columns; the last one may hold spaces.
+
+    Blank lines and comments (#) are passed over; InputError names a line of fewer columns.
+    """
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        parts = line.strip().split(maxsplit=columns - 1)
+        if len(parts) < columns:
+            raise InputError(f"{path}, line {number}: expected {columns} columns, found {line!r}.")
+        yield number, parts
+
+
+def whole_number(path: Path, line: int, text: str) -> int:
+    """A column that must be a whole number; InputError names the line."""
+    if not text.isascii() or not text.isdigit():
+        raise InputError(f"{path}, line {line}: {text!r} is not a whole number.")
+    return int(text)
+
+
+def is_inside(name: str) -> bool:
+    """Whether a `/`-separated name stays below the folder it is relative to."""
+    return not (
+        name in ("", ".") or name.startswith("/") or "\0" in name or ".." in name.split("/")
+    )
+
+
+def inside(path: Path, line: int, name: str) -> str:
+    """An image's name that a metadata file gives, checked to stay below the data set's folder."""
+    if not is_inside(name):
+        raise InputError(f"{path}, line {line}: the image path {name!r} leaves the folder.")
+    return name
+
+
+def written_path(folder: str, written: str) -> tuple[str, str | None]:
+    """A path of a user's table as a name below `folder`, or absolute; and why it is no image.
+
+    `..` and absolute paths may lead out of the folder: whoever writes the table names their files.
+    """
+    name = os.path.normpath(os.path.join(folder, written))  # noqa: PTH118 - Path keeps `..`
+    reason = None
+    if "://" in written:
+        reason = f"{written!r} is a web address; download the image and name the file"
+    elif "\0" in written or not written:
+        reason = f"{written!r} is no path"
+    else:
+        try:
+            if not stat.S_ISREG(os.stat(name).st_mode):  # noqa: PTH116 - as below
+                reason = f"{written!r} is not a file"
+        except OSError as error:
+            reason = f"{written!r}: {error.strerror or error}"
+    # by text: 100,000 Path objects take a second
+    is_below = name.startswith(folder + os.sep)
+    return name[len(folder) + 1 :].replace(os.sep, "/") if is_below else name, reason
+
+
+def folders_below(root: Path) -> list[str]:
+    """Names of the sub-folders but hidden ones, sorted."""
+    with os.scandir(root) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def files_below(root: Path, folder: str) -> list[str]:
+    """Every file below a folder but hidden ones, sorted, as `/`-separated names below `root`."""
+    base = len(str(root)) + 1
+    names = [
+        f"{parent}/{file}"[base:].replace(os.sep, "/")
+        for parent, _, files in os.walk(root / folder, followlinks=True)
+        for file in files
+        if not file.startswith(".")
+    ]
+    return sorted(names)
+
+
+def read_file(path: Path) -> bytes:
+    """A regular file's bytes; OSError for pipes and devices, which might never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.read_bytes()
+
+
+def package_folder(package: str) -> Path:
+    """Where an installed package lies, without importing it, which can take seconds."""
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise InputError(f"The package {package} is not installed: run `make install`.")
+    return Path(found.submodule_search_locations[0])

@@ -1,0 +1,64 @@
+"""One folder per class: torchvision's ImageFolder layout."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks.datasets.dataset import Dataset, ImageEntry
+from tasks.datasets.decode import EXTENSIONS
+from tasks.datasets.files import files_below, folders_below, read_json
+from tasks.datasets.labels import chosen_split
+from tasks.store.errors import InputError
+
+
+def open_folder(root: Path, classnames: Path | None, split: str | None) -> Dataset:
+    """A folder with one sub-folder per class, classes in sorted order.
+
+    With `split`, that sub-folder's sub-folders are the classes.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder; expected {root}/<class>/<image>.jpg.")
+    if split is not None:
+        chosen_split(split, set(folders_below(root)), root)
+        root /= split
+    folders = folders_below(root)
+    if not folders:
+        raise InputError(f"{root} has no class folders; expected {root}/<class>/<image>.jpg.")
+    default = root / "classnames.json"
+    names = _folder_names(folders, classnames or (default if default.is_file() else None))
+    images = folder_images(root, folders)
+    if not any(Path(image.name).suffix.lower() in EXTENSIONS for image in images):
+        raise InputError(f"{root} has no images; expected {root}/<class>/<image>.jpg.")
+    return Dataset(f"folder:{root.resolve().name}", str(root.resolve()), names, images)
+
+
+def folder_images(root: Path, folders: list[str]) -> list[ImageEntry]:
+    """Every file below each folder, labelled by the folder's position in the list."""
+    return [
+        ImageEntry(name, class_id)
+        for class_id, folder in enumerate(folders)
+        for name in files_below(root, folder)
+    ]
+
+
+def list_folders(
+    root: Path, name_of: Callable[[str], str], without: frozenset[str] = frozenset()
+) -> tuple[tuple[str, ...], list[ImageEntry]]:
+    """A data set whose folders are its classes: class names and images."""
+    folders = [folder for folder in folders_below(root) if folder not in without]
+    return tuple(name_of(folder) for folder in folders), folder_images(root, folders)
+
+
+def _folder_names(folders: list[str], classnames: Path | None) -> tuple[str, ...]:
+    if classnames is None:
+        return tuple(folder.replace("_", " ") for folder in folders)
+    mapping = read_json(classnames)
+    if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
+        raise InputError(f"{classnames} must be a JSON object from folder name to class name.")
+    missing = [folder for folder in folders if not mapping.get(folder, "").strip()]
+    unknown = sorted(set(mapping) - set(folders))
+    if missing or unknown:
+        raise InputError(
+            f"{classnames} does not fit the folders: "
+            f"without a name: {missing or 'none'}; without a folder: {unknown or 'none'}."
+        )
+    return tuple(mapping[folder] for folder in folders)

@@ -1,0 +1,155 @@
+"""Parquet files that hold the images' bytes or their paths."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.datasets.dataset import Dataset, ImageEntry, class_index
+from tasks.datasets.files import is_inside, read_file, written_path
+from tasks.datasets.labels import LabelSet, Problems, chosen_split
+from tasks.store.errors import InputError
+
+PARQUET = "parquet:"
+IMAGE, PATH, LABEL, SPLIT = "image", "path", "label", "split"
+EXPECTED = "expected the columns image (bytes) or path, and label, and if you like split"
+# To read one image its whole row group is read; this many bytes fit beside an encoder.
+MAX_GROUP_BYTES = 2**30
+
+
+def open_parquet(path: Path, classnames: Path | None, split: str | None) -> Dataset:
+    """A Parquet file, or a folder of them, with image bytes or paths, and labels.
+
+    `image` holds bytes or {bytes, path}; `path` is below the file's folder. A label is a text, or a
+    number that --classnames' list counts from 0. Raises InputError that names rows.
+    """
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path} holds no .parquet files; {EXPECTED}.")
+    root = path if path.is_dir() else path.parent
+    found = {file.name: _columns(file) for file in files}
+    has_bytes = {IMAGE in table.column_names for _, table in found.values()}
+    if len(has_bytes) > 1:
+        raise InputError(f"{path} mixes files with {IMAGE} and with {PATH}; use one kind.")
+    rows = [
+        (file.name, i, *row) for file in files for i, row in enumerate(_rows(found[file.name][1]))
+    ]
+    if chosen_split(split, {row[4] for row in rows if row[4]}, path) is not None:
+        rows = [row for row in rows if row[4] == split]
+    labels = (
+        LabelSet.read(classnames)
+        if classnames
+        else _declared(found[files[0].name][0]) or LabelSet.of(row[3] for row in rows if row[3])
+    )
+    index = class_index(labels.labels, labels.what)
+    if all(row[3].isdigit() for row in rows) and not set(index) & {row[3] for row in rows}:
+        index = {str(i): i for i in range(len(labels.labels))}  # numbers count the class list
+    problems = Problems(path, "row")
+    folder = str(root.resolve())
+    images = []
+    for file, i, written, label, _ in rows:
+        if label not in index:
+            problems.add(i, f"unknown label {label!r}" if label else "no label")
+        place, reason = (f"{file}/{i}", None) if written is None else written_path(folder, written)
+        if reason:
+            problems.add(i, reason)
+        images.append(ImageEntry(place, index.get(label)))
+    problems.raise_any()
+    if not images:
+        raise InputError(f"{path} has no rows; {EXPECTED}.")
+    place = f"{PARQUET}{folder}" if has_bytes == {True} else folder
+    return Dataset(f"parquet:{path.stem}", place, labels.class_names, images)
+
+
+def read_parquet(root: str, name: str) -> bytes:
+    """The bytes in one row.
+
+    name: `<file>/<row>`. A null reads as an empty file, which is then rejected with that reason.
+    """
+    file, _, row = name.rpartition("/")
+    if not is_inside(file) or not row.isdigit():
+        raise FileNotFoundError(2, f"no row {name!r}")
+    path = Path(root) / file
+    starts = _group_starts(path, path.stat().st_mtime_ns)
+    group = next((g for g in range(len(starts) - 1) if starts[g + 1] > int(row)), None)
+    if group is None:
+        raise FileNotFoundError(2, f"no row {name!r}")
+    column = _group(path, group, path.stat().st_mtime_ns)
+    value = column[int(row) - starts[group]].as_py()
+    if isinstance(value, dict):
+        if value.get("bytes") is None and value.get("path"):
+            return read_file(Path(root) / value["path"])
+        value = value.get("bytes")
+    return value or b""
+
+
+def _columns(file: Path) -> tuple[pa.Schema, pa.Table]:
+    """The schema, and a table of the small columns; `image` stays on disk, an empty column here."""
+    try:
+        with pq.ParquetFile(file) as parquet:
+            names = parquet.schema_arrow.names
+            if LABEL not in names or not {IMAGE, PATH} & set(names):
+                raise InputError(f"{file}: {EXPECTED}; found {', '.join(names)}.")
+            small = [
+                n for n in (PATH, LABEL, SPLIT) if n in names and (n != PATH or IMAGE not in names)
+            ]
+            table = parquet.read(columns=small)
+            if IMAGE in names:
+                _check_groups(file, parquet.metadata)
+                table = table.append_column(IMAGE, pa.nulls(table.num_rows))
+            return parquet.schema_arrow, table
+    except OSError as error:
+        raise InputError(f"Cannot read {file}: {error.strerror or error}.") from error
+    except pa.ArrowException as error:
+        raise InputError(f"{file} is not a Parquet file: {error}.") from error
+
+
+def _check_groups(file: Path, meta: pq.FileMetaData) -> None:
+    sizes = [meta.row_group(g).total_byte_size for g in range(meta.num_row_groups)]
+    if max(sizes, default=0) > MAX_GROUP_BYTES:
+        raise InputError(
+            f"{file} has a row group of {max(sizes) / 2**30:.1f} GiB, which is read whole for each "
+            "image: write it again with row groups of 100 rows (row_group_size=100)."
+        )
+
+
+def _rows(table: pa.Table) -> list[tuple[str | None, str, str]]:
+    """Path (None where the bytes are in the table), label and split of every row, as texts."""
+    columns = [
+        ["" if v is None else str(v).strip() for v in table[name].to_pylist()]
+        if name in table.column_names
+        else [""] * table.num_rows
+        for name in (PATH, LABEL, SPLIT)
+    ]
+    if IMAGE in table.column_names:
+        return [(None, label, split) for _, label, split in zip(*columns, strict=True)]
+    return list(zip(*columns, strict=True))
+
+
+def _declared(schema: pa.Schema) -> LabelSet | None:
+    """Class names that Hugging Face `datasets` wrote into the file for numbered labels."""
+    try:
+        facts = json.loads((schema.metadata or {})[b"huggingface"])
+        names = facts["info"]["features"][LABEL]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    numbers = tuple(str(i) for i in range(len(names)))
+    return LabelSet(numbers, tuple(str(n).replace("_", " ") for n in names), "the file's features")
+
+
+@lru_cache(maxsize=256)
+def _group_starts(path: Path, _modified: int) -> list[int]:
+    """The first row of each row group, and the number of rows at the end."""
+    meta = pq.read_metadata(path)
+    starts = [0]
+    for g in range(meta.num_row_groups):
+        starts.append(starts[-1] + meta.row_group(g).num_rows)
+    return starts
+
+
+@lru_cache(maxsize=2)  # while a file is read in order, its rows share row groups
+def _group(path: Path, group: int, _modified: int) -> pa.ChunkedArray:
+    with pq.ParquetFile(path) as parquet:
+        return parquet.read_row_group(group, columns=[IMAGE])[IMAGE]

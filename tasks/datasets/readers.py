@@ -1,0 +1,39 @@
+"""From an image's place to its bytes: one small function for each kind of place.
+
+A data set's `root` says what kind: a folder, or a scheme before a colon. Names are stable, so that
+any task can read an image again: `dog/1.jpg`, `shard-0.tar/dog/1.jpg`, `part-0.parquet/17`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks.datasets.cifar import CIFAR, read_cifar
+from tasks.datasets.files import package_folder, read_file
+from tasks.datasets.hub import HUB, read_hub
+from tasks.datasets.parquet import PARQUET, read_parquet
+from tasks.datasets.tar import TAR, read_tar
+
+# A card's images may lie inside installed packages: `package:skimage/data/coffee.png`.
+PACKAGE = "package:"
+
+
+def read_bytes(root: str, name: str) -> bytes:
+    """An image's encoded bytes; OSError where they cannot be read."""
+    for scheme, read in _READERS.items():
+        if root.startswith(scheme):
+            return read(root.removeprefix(scheme), name)
+    return read_file(Path(root) / name)
+
+
+def _read_packaged(_: str, name: str) -> bytes:
+    package, _, inside = name.partition("/")
+    return read_file(package_folder(package) / inside)
+
+
+_READERS: dict[str, Callable[[str, str], bytes]] = {
+    PACKAGE: _read_packaged,
+    CIFAR: read_cifar,
+    PARQUET: read_parquet,
+    TAR: read_tar,
+    HUB: read_hub,
+}

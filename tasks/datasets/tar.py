@@ -1,0 +1,162 @@
+"""WebDataset shards: tar files in which the files of one image share a name but for the ending.
+
+Read with the standard library: it starts no commands (`pipe:` addresses) and unpickles nothing
+(`.pyd` members), and an image can be read again by its name.
+"""
+
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.datasets.dataset import Dataset, ImageEntry, class_index
+from tasks.datasets.decode import EXTENSIONS
+from tasks.datasets.files import is_inside
+from tasks.datasets.labels import LabelSet, chosen_split
+from tasks.store.errors import InputError
+
+TAR = "tar:"
+# Members that hold a label; more could be anything.
+MAX_LABEL_BYTES = 1 << 20
+CLASS_FILE = "classnames.txt"
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+class _Sample(NamedTuple):
+    name: str
+    label: str
+
+
+def open_tar(spec: str, classnames: Path | None, split: str | None) -> Dataset:
+    """WebDataset shards: a folder, a .tar file or `shard-{000..012}.tar`.
+
+    With `split` the folder's sub-folder of that name. A sample is an image and a `.cls` or `.json`
+    ({"label": ...}) beside it. Numbered labels count --classnames' list or classnames.txt beside
+    the shards, from 0. Raises InputError where a shard or a sample is not so.
+    """
+    path = Path(spec).expanduser()
+    root, shards = _shards(path, split)
+    names_file = classnames or next(
+        (p for f in (root, root.parent) if (p := f / CLASS_FILE).is_file()), None
+    )
+    samples = [sample for shard in shards for sample in _samples(root, shard)]
+    if not samples:
+        raise InputError(f"{path} holds no labelled images; expected x.jpg and x.cls in a shard.")
+    labels = LabelSet.read(names_file) if names_file else LabelSet.of(s.label for s in samples)
+    index = class_index(labels.labels, labels.what)
+    if (
+        names_file
+        and all(s.label.isdigit() for s in samples)
+        and not index.keys() & {s.label for s in samples}
+    ):
+        index = {str(i): i for i in range(len(labels.labels))}
+    if unknown := sorted({s.label for s in samples} - set(index)):
+        raise InputError(f"{path} has labels that {labels.what} lacks: {', '.join(unknown[:10])}.")
+    images = [ImageEntry(s.name, index[s.label]) for s in samples]
+    return Dataset(f"wds:{root.name}", f"{TAR}{root.resolve()}", labels.class_names, images)
+
+
+def read_tar(root: str, name: str) -> bytes:
+    """One member's bytes.
+
+    name: `<shard>.tar/<member>`.
+    """
+    shard, dot_tar, member = name.partition(".tar/")
+    path = Path(root) / f"{shard}.tar"
+    if not dot_tar or not is_inside(shard):
+        raise FileNotFoundError(2, f"no member {name!r}")
+    place = _members(path, path.stat().st_mtime_ns).get(member)
+    if place is None:
+        raise FileNotFoundError(2, f"no member {name!r}")
+    offset, size = place
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def _shards(path: Path, split: str | None) -> tuple[Path, list[Path]]:
+    folders: set[str] = set()
+    if path.is_dir():
+        folders = {p.name for p in path.iterdir() if p.is_dir() and any(p.glob("*.tar"))}
+        wanted = chosen_split(split, folders, path)
+        root = path / wanted if wanted else path
+        shards = sorted(root.glob("*.tar"))
+    else:
+        if split is not None:
+            raise InputError(f"--split goes with a folder of shards, not with {path}.")
+        root, shards = path.parent, [path.parent / name for name in _expand(path.name)]
+    if missing := [str(p) for p in shards if not p.is_file()]:
+        raise InputError(f"No such shard: {', '.join(missing[:5])}.")
+    if not shards:
+        inner = ", ".join(sorted(folders)) or "none"
+        raise InputError(f"{root} holds no .tar files; sub-folders that do (--split): {inner}.")
+    return root, shards
+
+
+def _expand(name: str) -> list[str]:
+    """`a-{000..012}.tar` as the names it stands for."""
+    match = _RANGE.search(name)
+    if match is None:
+        return [name]
+    first, last = match.groups()
+    return [
+        f"{name[: match.start()]}{i:0{len(first)}d}{name[match.end() :]}"
+        for i in range(int(first), int(last) + 1)
+    ]
+
+
+def _samples(root: Path, shard: Path) -> Iterator[_Sample]:
+    """Each image of a shard with its label, in the shard's order."""
+    prefix = shard.relative_to(root).as_posix()
+    images: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    try:
+        members = _members(shard, shard.stat().st_mtime_ns)
+        with shard.open("rb") as file:
+            for member, (offset, size) in members.items():
+                key, ending = _key(member)
+                if ending in EXTENSIONS:
+                    if key in images:
+                        raise InputError(f"{shard} has two images named {key}.")
+                    images[key] = member
+                elif ending in (".cls", ".json") and size <= MAX_LABEL_BYTES:
+                    file.seek(offset)
+                    labels.setdefault(key, _label(shard, member, file.read(size)))
+    except (tarfile.TarError, OSError) as error:
+        raise InputError(f"{shard} is not an uncompressed tar file: {error}.") from error
+    if bare := [key for key in images if not labels.get(key)]:
+        raise InputError(f"{shard} has images without a label (.cls or .json): {bare[:5]}.")
+    for key, member in images.items():
+        yield _Sample(f"{prefix}/{member}", labels[key])
+
+
+def _key(member: str) -> tuple[str, str]:
+    """A sample's key, up to the first dot of the file's name, and the last ending."""
+    folder, slash, file = member.rpartition("/")
+    return f"{folder}{slash}{file.partition('.')[0]}", f".{file.rpartition('.')[2].lower()}"
+
+
+def _label(shard: Path, member: str, data: bytes) -> str:
+    try:
+        text = data.decode("utf-8-sig").strip()
+        if member.lower().endswith(".json"):
+            facts = json.loads(text)
+            text = str(next((facts[k] for k in ("label", "cls") if k in facts), ""))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{shard}: {member} holds no label: {error}.") from error
+    return text
+
+
+@lru_cache(maxsize=32)  # a shard of 10,000 images takes a second to list and a megabyte to keep
+def _members(path: Path, _modified: int) -> dict[str, tuple[int, int]]:
+    """Where each regular file of a tar file lies in it: offset and size in bytes."""
+    places = {}
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            if member.isreg():
+                places[member.name] = (member.offset_data, member.size)
+            tar.members = []  # type: ignore[attr-defined] # else every header is kept
+    return places

@@ -1,0 +1,225 @@
+"""Our results beside published ones: the same layout, the difference, and what it is worth."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.datasets.files import DATA_FOLDER, read_json
+from tasks.store.errors import InputError
+
+PUBLISHED = DATA_FOLDER / "published"
+# Plain CLIP has nothing random in it: a point of difference is no chance.
+BASELINE = "clip"
+BASELINE_POINTS = 1.0
+
+_Values = dict[str, dict[str, float]]  # data set, encoder's label: percent
+
+
+class PublishedTable(BaseModel):
+    """A published table: top-1 in percent by method, data set and encoder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    source: str
+    encoders: dict[str, str]
+    datasets: tuple[str, ...]
+    top1: dict[str, _Values]
+    sigma_of: str
+    sigma: _Values
+    mean: dict[str, dict[str, float]] = {}
+
+    def label(self, encoder: str) -> str | None:
+        """The table's label of an encoder, None for one it does not have.
+
+        The published weights count under their tag and as a file for the same architecture.
+        """
+        for label, name in self.encoders.items():
+            if encoder == name or encoder.startswith(f"{name.partition('/')[0]}:"):
+                return label
+        return None
+
+    @property
+    def first_label(self) -> str:
+        """The column that is shown for orientation beside an encoder the table does not have."""
+        return next(iter(self.encoders))
+
+    def value(self, method: str, dataset: str, encoder: str) -> float | None:
+        """The published percent, where there is one."""
+        return self.top1.get(method, {}).get(dataset, {}).get(self.label(encoder) or "")
+
+
+class Measured(BaseModel):
+    """One of our cells, in percent; `reason` says why it is missing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str
+    encoder: str
+    method: str
+    top1: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+    sigma: float | None = None
+    image_count: int = 0
+    expected_count: int = 0
+    reason: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole published data set was scored."""
+        return self.image_count >= self.expected_count
+
+
+class Comparison(NamedTuple):
+    """A cell of ours beside the published one; None where one of them is missing or has none."""
+
+    ours: Measured
+    published: float | None
+    difference: float | None
+    is_in_sigma: bool | None
+    is_in_interval: bool | None
+
+
+def published_table(name: str) -> PublishedTable:
+    """A table of data/published; InputError where there is none of that name."""
+    path = PUBLISHED / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PUBLISHED.glob("*.json")))
+        raise InputError(f"Unknown table {name!r}: choose from {known}.")
+    try:
+        return PublishedTable.model_validate(read_json(path))
+    except ValidationError as error:
+        raise InputError(f"{path} is not a published table: {error.errors()[0]['msg']}.") from error
+
+
+def compare(table: PublishedTable, ours: Measured) -> Comparison:
+    """Whether we are within twice the deviation over runs and the interval over images.
+
+    The deviation is the published one, else ours; methods without random draws have none.
+    """
+    published = table.value(ours.method, ours.dataset, ours.encoder)
+    if published is None or ours.top1 is None:
+        return Comparison(ours, published, None, None, None)
+    # in hundredths, as published: 66.79 is 0.05 away from 66.84, not 0.0499999
+    difference = round(round(ours.top1, 2) - published, 2)
+    label = table.label(ours.encoder) or ""
+    sigma = ours.sigma
+    if ours.method == table.sigma_of:
+        sigma = table.sigma.get(ours.dataset, {}).get(label, ours.sigma)
+    return Comparison(
+        ours,
+        published,
+        difference,
+        None if sigma is None else abs(difference) <= round(2 * sigma, 4),
+        ours.low <= published <= ours.high,
+    )
+
+
+def grid(
+    table: PublishedTable,
+    encoder: str,
+    datasets: Sequence[str],
+    cells: Sequence[Comparison],
+    titles: Mapping[str, str],
+) -> list[dict[str, str]]:
+    """The published layout for one encoder: a row per method, a column per data set, as text.
+
+    A cell is "ours / published", then the difference and the two judgements. Beside an encoder that
+    the table does not have stands its first one, with no judgement.
+    """
+    here = {(c.ours.method, c.ours.dataset): c for c in cells if c.ours.encoder == encoder}
+    methods = [m for m in titles if any((m, d) in here for d in datasets)]
+    rows = []
+    for method in methods:
+        row = {"method": titles[method]}
+        row |= {d: _cell_text(table, here[method, d]) for d in datasets}
+        if table.mean and set(table.datasets) == set(datasets):
+            row["mean"] = _mean_text(table, encoder, [here[method, d].ours for d in datasets])
+        rows.append(row)
+    return rows
+
+
+def notes(cells: Sequence[Comparison]) -> list[str]:
+    """What to know before the numbers: baselines that are off, parts that are missing."""
+    lines = []
+    for cell in cells:
+        ours, difference = cell.ours, cell.difference
+        where = f"{ours.dataset}, {ours.encoder}"
+        if ours.method != BASELINE or ours.top1 is None:
+            continue
+        if ours.is_whole and abs(difference or 0) > BASELINE_POINTS:
+            lines.append(
+                f"{where}: plain CLIP is {difference:+.2f} points from the published value, so the "
+                "image pipeline, the weights or the data differ: look there first, before blaming "
+                "any other row."
+            )
+        if not ours.is_whole:
+            lines.append(
+                f"{where}: {ours.image_count:,} of {ours.expected_count:,} images were scored; "
+                "the published value is of all of them."
+            )
+    missing: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.ours.top1 is None:
+            missing.setdefault(cell.ours.reason, []).append(f"{cell.ours.dataset}")
+    for reason, names in missing.items():
+        lines.append(f"missing, {', '.join(dict.fromkeys(names))}: {reason}")
+    return lines
+
+
+def csv_rows(cells: Sequence[Comparison]) -> list[dict[str, object]]:
+    """One row per cell, for a file."""
+    return [
+        {
+            "encoder": c.ours.encoder,
+            "dataset": c.ours.dataset,
+            "method": c.ours.method,
+            "top1": c.ours.top1,
+            "published": c.published,
+            "difference": c.difference,
+            "is_in_two_sigma": c.is_in_sigma,
+            "is_in_interval": c.is_in_interval,
+            "top1_low": c.ours.low if c.ours.top1 is not None else None,
+            "top1_high": c.ours.high if c.ours.top1 is not None else None,
+            "top1_sigma": c.ours.sigma,
+            "image_count": c.ours.image_count,
+            "expected_image_count": c.ours.expected_count,
+            "missing_because": c.ours.reason or None,
+        }
+        for c in cells
+    ]
+
+
+def _cell_text(table: PublishedTable, cell: Comparison) -> str:
+    """A cell of the grid, two lines where there is something to compare."""
+    label = table.label(cell.ours.encoder) or table.first_label
+    published = table.top1.get(cell.ours.method, {}).get(cell.ours.dataset, {}).get(label)
+    right = "-" if published is None else f"{published:.2f}"
+    if cell.ours.top1 is None:
+        return f"missing / {right}"
+    text = f"{cell.ours.top1:.2f} / {right}"
+    if cell.difference is None:
+        return text
+    runs = "" if cell.is_in_sigma is None else f" s{_mark(cell.is_in_sigma)}"
+    return f"{text}\n{cell.difference:+.2f}{runs} n{_mark(cell.is_in_interval)}"
+
+
+def _mean_text(table: PublishedTable, encoder: str, ours: Sequence[Measured]) -> str:
+    method = ours[0].method
+    label = table.label(encoder)
+    published = table.mean.get(method, {}).get(label or table.first_label)
+    right = "-" if published is None else f"{published:.2f}"
+    values = [m.top1 for m in ours if m.top1 is not None]
+    if len(values) < len(ours):
+        return f"missing / {right}"
+    mean = sum(values) / len(values)
+    text = f"{mean:.2f} / {right}"
+    return (
+        text if published is None or label is None else f"{text}\n{round(mean, 2) - published:+.2f}"
+    )
+
+
+def _mark(is_inside: bool | None) -> str:
+    return "+" if is_inside else "-"

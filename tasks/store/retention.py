@@ -1,0 +1,174 @@
+"""What lies in a store, whether it is whole, and removing what no kept run refers to."""
+
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from tasks.store.errors import InputError
+from tasks.store.runs import RunManifest, read_runs, remove_run
+from tasks.store.schemas import TABLES
+from tasks.store.snapshot import publish
+from tasks.store.tables import DIGEST_KEY, Store, TableRef
+
+_DAY_SEC = 86_400
+
+
+class Usage(NamedTuple):
+    """What the runs of one data set and encoder take; a table that several share counts in each."""
+
+    dataset_name: str
+    encoder_name: str
+    run_count: int
+    table_count: int
+    size_bytes: int
+
+
+class Pruned(NamedTuple):
+    """What was, or would be, removed."""
+
+    runs: tuple[str, ...]
+    files: tuple[Path, ...]
+    size_bytes: int
+
+
+@contextmanager
+def in_use(store: Store) -> Iterator[None]:
+    """Keep a store from being pruned while the block runs, however it ends."""
+    store.root.mkdir(parents=True, exist_ok=True)
+    folder = store.root / "running"
+    lock = FileLock(folder / f"{uuid.uuid4().hex}.lock")
+    with FileLock(_gate(store)):  # waits for a pruning that is under way
+        folder.mkdir(exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def usage(store: Store) -> list[Usage]:
+    """Sizes by data set and encoder, largest first; last what no run refers to."""
+    groups: dict[tuple[str, str], list[RunManifest]] = defaultdict(list)
+    for manifest, _ in read_runs(store):
+        groups[manifest.dataset_name, manifest.encoder_name or ""].append(manifest)
+    rows = []
+    for (dataset_name, encoder_name), manifests in groups.items():
+        paths = {store.path(ref) for manifest in manifests for ref in manifest.tables}
+        size = sum(path.stat().st_size for path in paths)
+        rows.append(Usage(dataset_name, encoder_name, len(manifests), len(paths), size))
+    free = _unreferenced(store, [m for manifests in groups.values() for m in manifests])
+    size = sum(path.stat().st_size for path in free)
+    rows.sort(key=lambda row: (-row.size_bytes, row))
+    return [*rows, Usage("(no run)", "", 0, len(free), size)]
+
+
+def verify(store: Store) -> Iterator[tuple[Path, str]]:
+    """Read every table through; each file that is not what it should be, and why.
+
+    Checks the digest that a file is named by, the checksum of every page, and the row count that
+    runs have noted.
+    """
+    counts = {
+        store.path(ref): ref.row_count
+        for manifest, _ in read_runs(store)
+        for ref in manifest.tables
+    }
+    for path in _tables(store):
+        if reason := _fault(path, counts.get(path)):
+            yield path, reason
+
+
+def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pruned:
+    """Remove old runs, and the tables that no kept run refers to.
+
+    keep: so many of each flow, data set and encoder, the newest; None keeps all. Tables that no run
+    refers to stay for `grace_days`: an interrupted run goes on with them. Raises InputError while a
+    flow uses the store.
+    """
+    with FileLock(_gate(store)):
+        _refuse_if_in_use(store)
+        runs = [manifest for manifest, _ in read_runs(store)]
+        kept = runs if keep is None else _newest(runs, keep)
+        going = [run for run in runs if run not in kept]
+        used_before = {store.path(ref) for run in runs for ref in run.tables}
+        oldest = time.time() - grace_days * _DAY_SEC
+        files = tuple(
+            path
+            for path in _unreferenced(store, kept)
+            if path in used_before or path.stat().st_mtime < oldest
+        )
+        pruned = Pruned(
+            tuple(run.run_id for run in going),
+            files,
+            sum(path.stat().st_size for path in files),
+        )
+        if not is_dry and (going or files):
+            for run in going:
+                remove_run(store, run.run_id)
+            publish(store)  # before its files go, nobody is sent to them
+            for path in files:
+                path.unlink(missing_ok=True)
+    return pruned
+
+
+def _gate(store: Store) -> Path:
+    return store.root / ".prune.lock"
+
+
+def _refuse_if_in_use(store: Store) -> None:
+    for path in (store.root / "running").glob("*.lock"):
+        try:
+            with FileLock(path, timeout=0):
+                path.unlink(missing_ok=True)  # its process is gone
+        except Timeout:
+            raise InputError(
+                f"A run is using {store.root}: prune it when that has ended."
+            ) from None
+
+
+def _newest(runs: Sequence[RunManifest], keep: int) -> list[RunManifest]:
+    """The last `keep` runs of each flow, data set and encoder; `runs` are oldest first."""
+    groups: dict[tuple[str, str, str | None], list[RunManifest]] = defaultdict(list)
+    for run in runs:
+        groups[run.flow_name, run.dataset_name, run.encoder_name].append(run)
+    return [run for group in groups.values() for run in group[-keep:]]
+
+
+def _tables(store: Store) -> list[Path]:
+    """Every finished table file, in the order of names."""
+    return sorted(path for name in TABLES for path in (store.root / name).glob("[!.]*.parquet"))
+
+
+def _unreferenced(store: Store, runs: Sequence[RunManifest]) -> list[Path]:
+    """Table files that none of the runs refers to, and what crashes left unfinished."""
+    used = {store.path(ref) for run in runs for ref in run.tables}
+    partial = [path for name in TABLES for path in (store.root / name).glob(".*.tmp")]
+    return [path for path in _tables(store) if path not in used] + partial
+
+
+def _fault(path: Path, row_count: int | None) -> str | None:
+    """Why a table file is not whole, None if it is."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            digest = (file.metadata.metadata or {}).get(DIGEST_KEY, b"").decode("ascii", "replace")
+            if TableRef(table=path.parent.name, digest=digest, row_count=0).uri != _uri(path):
+                return "holds another table than its name says"
+            rows = sum(batch.num_rows for batch in file.iter_batches())
+    except (OSError, pa.ArrowException) as error:
+        return f"is damaged: {' '.join(str(error).split())[:200]}"
+    if row_count is not None and rows != row_count:
+        return f"has {rows} rows in place of {row_count}"
+    return None
+
+
+def _uri(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"

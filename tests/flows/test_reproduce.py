@@ -1,0 +1,109 @@
+"""The reproduce flow over trees of the published data sets, on a real Prefect server."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.reproduce import Reproduction, reproduce
+from flows.reproduce_config import ReproduceConfig
+from tasks.datasets.settings import DataSource
+from tasks.datasets.sources import open_source
+from tasks.store.errors import InputError
+from tests.datasets.trees import TREES
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+TABLE1 = ("imagenet", "cub", "pets", "dtd", "food101", "places365")
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every data set of table 1 but Pets; descriptions of one."""
+    root = tmp_path_factory.mktemp("root")
+    for name in TABLE1:
+        if name != "pets":
+            TREES[name](root)
+    names = open_source(DataSource(data="cub", data_root=root)).class_names
+    (root / "descriptions").mkdir()
+    texts = {name: [f"A {name} flies.", "A bird."] for name in names}
+    (root / "descriptions" / "cub.cupl.json").write_text(json.dumps(texts))
+    return root
+
+
+@pytest.fixture
+def config(data_root: Path, tiny_model: Path, tmp_path: Path) -> ReproduceConfig:
+    return ReproduceConfig(
+        encoders=(f"local-dir:{tiny_model}",),
+        methods=("clip", "cupl", "wca"),
+        precision="fp32",
+        device="cpu",
+        data_root=data_root,
+        pool=3,
+        runs=2,
+        store=tmp_path / "store",
+    )
+
+
+def cells(result: Reproduction) -> dict[tuple[str, str], str]:
+    return {(c.dataset, c.method): c.reason or str(c.image_count) for c in result.cells}
+
+
+def test_the_whole_grid_is_there_and_what_is_missing_says_why(config: ReproduceConfig) -> None:
+    result = reproduce(config)
+    found = cells(result)
+    assert set(found) == {(d, m) for d in TABLE1 for m in ("clip", "cupl", "wca")}
+    assert [found[d, "clip"] for d in TABLE1 if d != "pets"] == ["6", "3", "2", "3", "3"]
+    assert "Oxford-IIIT Pets is not here" in found["pets", "clip"]
+    assert (found["cub", "wca"], found["dtd", "wca"]) == (
+        "3",
+        "no descriptions: see `wca import --help`",
+    )
+    with result.path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 18
+    again = reproduce(config)
+    assert again.cells == result.cells
+
+
+def test_presets_hold_unless_something_else_was_said(config: ReproduceConfig) -> None:
+    from tasks.store.runs import read_runs
+    from tasks.store.tables import Store
+
+    small = {"datasets": ("places365",), "methods": ("clip",)}
+    free = ReproduceConfig(**{**config.model_dump(exclude_unset=True), **small})
+    reproduce(free)
+    reproduce(ReproduceConfig(**{**free.model_dump(exclude_unset=True), "alpha": 0.6}))
+    used = [run.parameters for run, _ in read_runs(Store(config.store))]
+    assert [(p["alpha"], p["pool"], p["runs"], p["crops"]) for p in used] == [
+        (0.7, 3, 2, 60),
+        (0.6, 3, 2, 60),
+    ]
+
+
+def test_an_encoder_that_is_not_there_is_missing_not_dropped(config: ReproduceConfig) -> None:
+    both = config.model_copy(update={"encoders": ("nope/none",), "datasets": ("cub",)})
+    result = reproduce(both)
+    assert all("nope" in reason for reason in cells(result).values())
+    assert len(result.cells) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"table": "table9"}, "Unknown table 'table9'"),
+        ({"datasets": ("cubs",)}, "Unknown data set 'cubs'"),
+        ({"methods": ("clop",)}, "Unknown methods"),
+    ],
+)
+def test_what_does_not_exist_is_refused(
+    config: ReproduceConfig, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        reproduce(config.model_copy(update=changes))
+
+
+def test_settings_of_one_benchmark_are_refused() -> None:
+    with pytest.raises(ValueError, match="--encoder belongs to one benchmark"):
+        ReproduceConfig(encoder="photo-lite")

@@ -1,0 +1,153 @@
+"""Sizes, damage and pruning of a store with runs in it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.store.errors import InputError
+from tasks.store.retention import in_use, prune, usage, verify
+from tasks.store.runs import RunManifest, record_run
+from tasks.store.schemas import schema
+from tasks.store.snapshot import publish, snapshot_path
+from tasks.store.tables import Store, TableRef
+
+
+def classes(store: Store, *names: str) -> TableRef:
+    digest = (names[0] * 64)[:64]
+    rows = [{"class_id": i, "class_name": name} for i, name in enumerate(names)]
+    return store.write_rows("classes", digest, schema("classes"), rows)
+
+
+def run(store: Store, seed: int, *tables: TableRef) -> str:
+    manifest = RunManifest(
+        flow_name="benchmark",
+        dataset_name="some",
+        encoder_name="lite",
+        parameters={"seed": seed},
+        tables=tables,
+    )
+    return record_run(store, manifest, f"flow-{seed}", [])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Three runs: `a` belongs to the first, `b` to all, `c` to the last; `d` to none."""
+    store = Store(tmp_path)
+    a, b, c = (classes(store, name, "x", "y") for name in "abc")
+    classes(store, "d")
+    run(store, 1, a, b)
+    run(store, 2, b)
+    run(store, 3, b, c)
+    publish(store)
+    return store
+
+
+def tables(store: Store) -> str:
+    return "".join(sorted(p.name[0] for p in (store.root / "classes").glob("*.parquet")))
+
+
+def test_usage_adds_up(store: Store) -> None:
+    some, free = usage(store)
+    assert (some.dataset_name, some.encoder_name, some.run_count) == ("some", "lite", 3)
+    assert (some.table_count, free.table_count) == (3, 1)
+    files = (store.root / "classes").glob("*.parquet")
+    assert some.size_bytes + free.size_bytes == sum(path.stat().st_size for path in files)
+
+
+def test_pruning_keeps_what_a_kept_run_uses(store: Store) -> None:
+    assert prune(store, None, grace_days=7, is_dry=False).files == ()
+    pruned = prune(store, keep=1, grace_days=7, is_dry=True)
+    assert tables(store) == "abcd"
+    assert [path.name[0] for path in pruned.files] == ["a"]
+    assert prune(store, keep=1, grace_days=7, is_dry=False) == pruned
+    assert tables(store) == "bcd"
+    with duckdb.connect(snapshot_path(store), read_only=True) as snapshot:
+        assert snapshot.execute("SELECT seed FROM runs").fetchall() == [(3,)]
+        assert snapshot.execute("SELECT count(*) FROM classes").fetchall() == [(6,)]
+    assert list(verify(store)) == []
+
+
+def test_tables_without_a_run_stay_for_a_while(store: Store) -> None:
+    (path,) = (store.root / "classes").glob("d*.parquet")
+    crashed = path.with_name(".left-over.tmp")
+    crashed.write_bytes(b"half a table")
+    assert prune(store, None, grace_days=1, is_dry=False).files == ()
+    for old in (path, crashed):
+        os.utime(old, (1, 1))
+    pruned = prune(store, None, grace_days=1, is_dry=False)
+    assert set(pruned.files) == {path, crashed}
+    assert tables(store) == "abc"
+    assert not crashed.exists()
+
+
+def test_nothing_is_pruned_while_a_run_uses_the_store(store: Store) -> None:
+    with in_use(store), in_use(store), pytest.raises(InputError, match="when that has ended"):
+        prune(store, keep=1, grace_days=0, is_dry=False)
+    assert tables(store) == "abcd"
+    assert not list((store.root / "running").iterdir())
+    prune(store, keep=1, grace_days=0, is_dry=False)
+    assert tables(store) == "bc"
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tasks.store.retention import in_use
+from tasks.store.tables import Store
+with in_use(Store(Path(sys.argv[1]))):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_run_holds_nothing(store: Store) -> None:
+    command = [sys.executable, "-c", HOLD, str(store.root)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    with pytest.raises(InputError):
+        prune(store, keep=1, grace_days=0, is_dry=False)
+    process.kill()
+    process.wait()
+    prune(store, keep=1, grace_days=0, is_dry=False)
+    assert tables(store) == "bc"
+
+
+def test_every_kind_of_damage_is_found(store: Store) -> None:
+    assert list(verify(store)) == []
+    a, b, c, d = sorted((store.root / "classes").glob("*.parquet"))
+    chunk = pq.read_metadata(a).row_group(0).column(0)
+    data = bytearray(a.read_bytes())
+    data[chunk.data_page_offset + chunk.total_compressed_size - 9] ^= 1  # one bit of its values
+    a.write_bytes(data)
+    b.write_bytes(b.read_bytes()[:-9])
+    c.write_bytes(d.read_bytes())
+    found = dict(verify(store))
+    assert set(found) == {a, b, c}
+    assert "damaged" in found[a]
+    assert "damaged" in found[b]
+    assert "another table" in found[c]
+
+
+def test_a_table_of_other_length_than_noted_is_found(store: Store) -> None:
+    path = store.path(TableRef(table="classes", digest="a" * 64, row_count=0))
+    path.unlink()
+    classes(store, "a")
+    assert list(verify(store)) == [(path, "has 1 rows in place of 3")]
+
+
+def test_replies_are_never_pruned(store: Store) -> None:
+    reply = store.root / "replies" / "0-0-0.json"
+    reply.parent.mkdir()
+    reply.write_text(json.dumps({}))
+    os.utime(reply, (1, 1))
+    prune(store, keep=1, grace_days=0, is_dry=False)
+    assert reply.exists()
+    assert isinstance(store.read(TableRef(table="classes", digest="b" * 64, row_count=3)), pa.Table)
