@@ -68,6 +68,9 @@ def test_every_source_gives_the_same_numbers(
         assert summary.refs("crops") == summaries["folder"].refs("crops"), kind
         reused = {s.stage: s.reused_count == s.table_count for s in summary.stages}
         assert reused["embed images"] == (kind != "folder"), kind
+        # the page's pictures are read from tar and Parquet files too
+        assert summary.report is not None
+        assert summary.report.read_text().count("data:image/jpeg") >= 12, kind
     # and again where nothing is stored yet, so that each source's images are read twice
     for kind in ("parquet", "wds"):
         assert accuracy(run(sources[kind], kind)) == accuracy(summaries["folder"]), kind
