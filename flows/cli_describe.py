@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.config import DescribeConfig, DescribeSettings
+from flows.describe_config import DescribeConfig, DescribeSettings
 from tasks.store.errors import InputError
 
 

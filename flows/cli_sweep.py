@@ -29,8 +29,9 @@ def sweep(
     data
         A data set as in benchmark.
     over
-        parameter=value,value, repeatable: alpha, beta, size (alpha:beta), pool, crops, runs, seed,
-        image_scale and text_scale (off: no weights), descriptions_per_class.
+        parameter=value,value, repeatable: alpha, beta, size (alpha:beta), pool, crop_strategy
+        (even), crops, runs, seed, image_scale and text_scale (off: no weights),
+        descriptions_per_class.
 
     """
     from flows import show_sweep as show

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from tasks.datasets.settings import DataSettings
 from tasks.describe.settings import LanguageModelSettings
+from tasks.embed.crops import Strategy
 
 Store = Annotated[Path, Field(description="Folder of all tables and results.")]
 DEFAULT_STORE = Path("data/store")
@@ -60,6 +61,10 @@ class Settings(LanguageModelSettings):
     pool: Annotated[int, Field(ge=1, le=1000, description="Crops embedded and kept per image.")] = (
         100
     )
+    crop_strategy: Annotated[
+        Strategy,
+        Field(description="random: each crop by itself, as published; even: spread out."),
+    ] = "random"
     crops: Annotated[
         int, Field(ge=1, le=1000, description="Crops drawn from the pool in each run.")
     ] = 60
@@ -109,28 +114,6 @@ class BenchmarkConfig(BenchmarkSettings):
             "wds:PATH, hf:NAME or card:PATH."
         ),
     ] = "sixteen-photographs"
-
-
-class DescribeSettings(LanguageModelSettings):
-    """Settings of a run that only has descriptions written."""
-
-    llm: Annotated[
-        str,
-        Field(description="Language model, at OPENAI_BASE_URL with OPENAI_API_KEY."),
-    ] = "gpt-4o-mini"
-    store: Store = DEFAULT_STORE
-
-
-class DescribeConfig(DescribeSettings):
-    """Parameters of the describe flow."""
-
-    classes: Annotated[
-        str,
-        Field(
-            description="Class names separated by commas, a file of them, or a data set as in "
-            "benchmark."
-        ),
-    ]
 
 
 class ClassifySettings(Settings):

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
-from flows.config import DescribeConfig
+from flows.describe_config import DescribeConfig
 from flows.runner import ONE_AT_A_TIME, StageRunner
 from tasks.datasets.class_names import is_file, read_class_names
 from tasks.datasets.index import write_classes

@@ -169,6 +169,7 @@ def _deciding(settings: Settings) -> dict[str, object]:
         "alpha": settings.alpha,
         "beta": settings.beta,
         "pool": settings.pool,
+        "crop_strategy": settings.crop_strategy,
         "crops": settings.crops,
         "runs": settings.runs,
         "seed": settings.seed,

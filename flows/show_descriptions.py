@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from flows.config import DescribeConfig
 from flows.describe import DescribeSummary
+from flows.describe_config import DescribeConfig
 from flows.show import console, places
 from tasks.describe.ask import Tally
 from tasks.describe.texts import generated_texts

@@ -95,7 +95,11 @@ class Stages:
         """Embed each distinct image and its crops; the `crops` and the `undecodable` tables."""
         settings = self.settings
         crops = CropParameters(
-            alpha=settings.alpha, beta=settings.beta, pool=settings.pool, seed=settings.seed
+            alpha=settings.alpha,
+            beta=settings.beta,
+            pool=settings.pool,
+            strategy=settings.crop_strategy,
+            seed=settings.seed,
         )
         digests = self.store.read(indexed.images, ["image_digest"])["image_digest"].drop_null()
         shards = shards_by_digest(digests.to_pylist(), settings.shard_size)

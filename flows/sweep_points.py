@@ -1,12 +1,13 @@
 """From `--over parameter=value,value` to the settings of every point of a sweep."""
 
 import json
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from flows.config import BenchmarkConfig
 from flows.texts import text_sources
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.files import read_json
+from tasks.embed.crops import Strategy
 from tasks.store.digest import digest_of
 from tasks.store.errors import InputError
 from tasks.store.tables import NAME_DIGITS, Store, atomic_path
@@ -16,9 +17,12 @@ OFF = "off"
 SWITCHES = {"image_scale": "image_weights", "text_scale": "text_weights"}
 # Two parameters at a time: crops of one size are alpha:alpha.
 SIZE, TEXTS = "size", "descriptions_per_class"
+# Its values are words, the others' numbers.
+STRATEGY = "crop_strategy"
 PARAMETERS = (
-    "alpha", "beta", SIZE, "pool", "crops", "runs", "seed", "image_scale", "text_scale", TEXTS,
-)  # fmt: skip
+    *("alpha", "beta", SIZE, "pool", STRATEGY, "crops", "runs", "seed"),
+    *("image_scale", "text_scale", TEXTS),
+)
 
 
 class Point(NamedTuple):
@@ -43,18 +47,21 @@ def sweep_points(config: BenchmarkConfig, over: tuple[str, ...], dataset: Datase
                 f"{', '.join(PARAMETERS)}."
             )
         base = _base(config, parameter)
-        if base is not None and base not in (known := [_plain(v) for v in values]):
-            values = sorted([*known, base], key=_place)
+        plain = [_plain(parameter, value) for value in values]
+        if base is not None and base not in plain:
+            plain = [base, *plain] if parameter == STRATEGY else sorted([*plain, base], key=_place)
         points += [
-            Point(parameter, plain, i, plain == base, _changed(config, parameter, plain, dataset))
-            for i, plain in enumerate(map(_plain, values))
+            Point(parameter, value, i, value == base, _changed(config, parameter, value, dataset))
+            for i, value in enumerate(plain)
         ]
     return points
 
 
-def _plain(value: str) -> str:
+def _plain(parameter: str, value: str) -> str:
     """A value as it is written down: 0.50 and 0.5 are one."""
-    if value == OFF or ":" in value:
+    if parameter == STRATEGY and value not in get_args(Strategy):
+        raise InputError(f"{STRATEGY} is one of {', '.join(get_args(Strategy))}, not {value!r}.")
+    if parameter == STRATEGY or value == OFF or ":" in value:
         return value
     try:
         return f"{float(value):g}"
@@ -72,6 +79,8 @@ def _base(config: BenchmarkConfig, parameter: str) -> str | None:
         return None
     if parameter == SIZE:
         return f"{config.alpha:g}:{config.beta:g}"
+    if parameter == STRATEGY:
+        return config.crop_strategy
     if parameter in SWITCHES and not getattr(config, SWITCHES[parameter]):
         return OFF
     return f"{getattr(config, parameter):g}"

@@ -39,6 +39,7 @@ def test_every_ingredient_decides_the_crops() -> None:
     others = [
         crop_boxes(CropParameters(seed=1), "digest", 300, 200),
         crop_boxes(CropParameters(alpha=0.6), "digest", 300, 200),
+        crop_boxes(CropParameters(strategy="even"), "digest", 300, 200),
         crop_boxes(CropParameters(), "other", 300, 200),
         crop_boxes(CropParameters(), "digest", 200, 300),
     ]
@@ -69,3 +70,34 @@ def test_sides_and_corners_are_uniform() -> None:
 def test_alpha_may_not_exceed_beta() -> None:
     with pytest.raises(ValidationError, match="alpha 0.9 is greater than beta 0.5"):
         CropParameters(alpha=0.9, beta=0.5)
+
+
+def test_even_crops_are_uniform_for_each_place_and_closer_than_chance_to_even() -> None:
+    even, chance = CropParameters(strategy="even"), CropParameters()
+    # over images, the n-th crop is anywhere with equal chance, whichever n
+    for n in (0, 57):
+        lefts = [crop_boxes(even, f"image {i}", 10_000, 1_000)[n].left_px for i in range(400)]
+        assert kstest([left / 9_300 for left in lefts], "uniform").pvalue > 1e-3
+
+    # within an image they leave no gaps that chance would leave: distance from the diagonal
+    def gap(parameters: CropParameters, image: str) -> float:
+        boxes = crop_boxes(parameters, image, 10_000, 1_000)
+        places = [box.left_px / (10_000 - box.side_px + 1) for box in boxes]
+        return float(kstest(places, "uniform").statistic)
+
+    images = [f"image {i}" for i in range(30)]
+    assert max(gap(even, i) for i in images) < min(gap(chance, i) for i in images)
+    small, large = (
+        crop_boxes(CropParameters(pool=n, strategy="even"), "digest", 300, 200) for n in (60, 100)
+    )
+    assert large[:60] == small
+
+
+def test_halton_digits_are_mirrored() -> None:
+    from scipy.stats.qmc import Halton
+
+    from tasks.embed.crops import HALTON_BASES, _reversed_digits
+
+    expected = Halton(3, scramble=False).random(50)
+    found = [[_reversed_digits(i, base) for base in HALTON_BASES] for i in range(50)]
+    assert found == pytest.approx(expected)

@@ -9,8 +9,9 @@ import duckdb
 import pytest
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig, DescribeConfig
+from flows.config import BenchmarkConfig
 from flows.describe import describe
+from flows.describe_config import DescribeConfig
 from tests.describe.server import ModelServer
 
 ROOT = Path(__file__).parents[2]

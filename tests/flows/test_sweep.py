@@ -39,6 +39,7 @@ def config(photos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFact
             "text_scale=2,off",
             "crops=2,4",
             "size=0.2:0.2,0.5:0.9",
+            "crop_strategy=even",
             "descriptions_per_class=1,2",
         ),
         store=folder / "store",
@@ -52,12 +53,12 @@ def swept(config: SweepConfig, prefect_server: None) -> SweepSummary:
 
 def test_each_set_of_crops_and_text_is_embedded_once(swept: SweepSummary) -> None:
     stages = {stage.stage: stage for stage in swept.stages}
-    points = 4 + 2 + 2 + 2 + 2  # the base's image_scale is added to the three that were named
+    points = 4 + 2 + 2 + 2 + 2 + 2  # the base's value is added where it was not named
     assert swept.point_count == points
-    assert len(list(Path(swept.store_root).glob("crops/*.parquet"))) == 2
+    assert len(list(Path(swept.store_root).glob("crops/*.parquet"))) == 3
     assert len(list(Path(swept.store_root).glob("text_embeddings/*.parquet"))) == 1
     images = stages["embed images"]
-    assert (images.table_count, images.reused_count) == (points, points - 2)
+    assert (images.table_count, images.reused_count) == (points, points - 3)
 
 
 def test_a_point_says_what_a_benchmark_with_its_settings_says(
@@ -81,7 +82,7 @@ def test_a_point_says_what_a_benchmark_with_its_settings_says(
 def test_the_page_says_what_its_queries_say(swept: SweepSummary) -> None:
     page = swept.report.read_text(encoding="utf-8")
     assert "has used labels" in page
-    assert len(re.findall(r'<script type="application/json">', page)) == 5
+    assert len(re.findall(r'<script type="application/json">', page)) == 6
     pattern = r'<div class="part" id="part-(\w+)">(.*?)<code>(.*?)</code>'
     found = re.findall(pattern, page, re.DOTALL)
     assert {name for name, _, _ in found} >= {"sweeps"}
@@ -110,6 +111,7 @@ def test_a_second_sweep_computes_nothing(swept: SweepSummary, config: SweepConfi
         ("alpha=", "Cannot sweep 'alpha='"),
         ("alpha=big", "'big' is no number"),
         ("alpha=0.95", "alpha must not be greater than beta"),
+        ("crop_strategy=odd", "crop_strategy is one of random, even, not 'odd'"),
         ("descriptions_per_class=0", "takes whole numbers from 1"),
     ],
 )
