@@ -1,8 +1,10 @@
 """What the command line prints."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import duckdb
@@ -73,12 +75,21 @@ def query(store: Path, text: str, style: Literal["table", "csv", "json"]) -> Non
             if style == "table":
                 relation.show(max_rows=1000)
             elif style == "csv":
-                relation.write_csv("/dev/stdout", header=True)
+                _print_csv(relation)
             else:
                 for row in relation.to_arrow_table().to_pylist():
                     console.print_json(data=row, default=str, indent=None)
     except duckdb.Error as error:
         raise InputError(f"The query failed: {' '.join(str(error).split())}") from error
+
+
+def _print_csv(relation: duckdb.DuckDBPyRelation) -> None:
+    """By way of a file: DuckDB opens /dev/stdout anew, and so cuts off what stands there already."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.csv"
+        relation.write_csv(str(path), header=True)
+        with path.open(encoding="utf-8", newline="") as file:
+            shutil.copyfileobj(file, sys.stdout)
 
 
 def checks(results: list[Check]) -> None:

@@ -1,13 +1,14 @@
 """The `wca` command as people run it: in a process of its own, judged by output and status."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import photograph
-from tests.flows.conftest import Command
+from tests.flows.conftest import WCA, Command
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,16 @@ def test_sql_prints_rows_in_every_format(
     assert "clip" in wca(*ask)
     assert here(*ask, "--format", "csv").split() == ["method,image_count", "clip,12"]
     assert json.loads(here(*ask, "--format", "json")) == {"method": "clip", "image_count": 12}
+
+
+def test_csv_is_added_to_what_a_file_holds(wca: Command, scored: str, tmp_path: Path) -> None:
+    target = tmp_path / "rows.csv"
+    command = [*WCA, "sql", "SELECT 1 AS a, 'x,\"y' AS b", "--format", "csv"]
+    with target.open("w") as file:
+        file.write("before\n")
+        file.flush()
+        subprocess.run([*command, "--store", str(wca.store)], stdout=file, check=True)
+    assert target.read_text() == 'before\na,b\n1,"x,""y"\n'
 
 
 def test_sql_cannot_change_the_results(here: Callable[..., str], wca: Command, scored: str) -> None:
