@@ -84,7 +84,7 @@ def query(store: Path, text: str, style: Literal["table", "csv", "json"]) -> Non
 
 
 def _print_csv(relation: duckdb.DuckDBPyRelation) -> None:
-    """By way of a file: DuckDB opens /dev/stdout anew, and so cuts off what stands there already."""
+    """By way of a file: DuckDB opens /dev/stdout anew, which cuts off what is there already."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"
         relation.write_csv(str(path), header=True)
