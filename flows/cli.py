@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 from flows.cli_datasets import datasets, import_, reproduce
 from flows.cli_describe import describe
 from flows.cli_tables import Store, doctor, sql
+from flows.cli_ui import ui
 from flows.config import (
     DEFAULT_STORE,
     BenchmarkConfig,
@@ -106,3 +107,4 @@ app.command(import_, name="import")
 app.command(reproduce)
 app.command(sql)
 app.command(doctor)
+app.command(ui)

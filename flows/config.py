@@ -1,5 +1,6 @@
 """What a flow can be told, described once for the command line, the Prefect form and the docs."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,7 +11,8 @@ from tasks.datasets.settings import DataSettings
 from tasks.describe.settings import LanguageModelSettings
 
 Store = Annotated[Path, Field(description="Folder of all tables and results.")]
-DEFAULT_STORE = Path("data/store")
+STORE_VARIABLE = "WCA_STORE"  # how `wca ui --store` tells the flows that its worker runs
+DEFAULT_STORE = Path(os.environ.get(STORE_VARIABLE) or "data/store")
 
 
 class Settings(LanguageModelSettings):

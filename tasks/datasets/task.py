@@ -6,7 +6,7 @@ from tasks.datasets.index import IndexedDataset, index_dataset
 from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.sources import open_source
 from tasks.store.tables import Store
-from tasks.store.task import worth_retrying
+from tasks.store.task import HOUR, worth_retrying
 
 
 @task(
@@ -16,6 +16,7 @@ from tasks.store.task import worth_retrying
     result_serializer="json",  # of failures, which are written all the same
     retries=2,  # network file systems
     retry_delay_seconds=[1, 10],
+    timeout_seconds=12 * HOUR,  # a terabyte over a slow network; a mount that hangs ends here
     retry_condition_fn=worth_retrying,
 )
 def index_images(store_root: str, source: DataSource | FileSource) -> IndexedDataset:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.score.summarise import RESULT_TABLES, coverage, summarise
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import TABLE_TASK
+from tasks.store.task import HOUR, TABLE_TASK
 
 
 class ClassVectors(Recipe):
@@ -52,7 +52,11 @@ class Results(Recipe):
     undecodable: tuple[TableRef, ...]
 
 
-@task(name="class-vectors", **TABLE_TASK)
+# Scoring is arithmetic on what is embedded already: minutes for ImageNet on two cores.
+SCORE_TIMEOUT_SEC = 2 * HOUR
+
+
+@task(name="class-vectors", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def class_vectors(store_root: str, recipe: ClassVectors) -> TableRef:
     """Write the `class_vectors` table."""
     from tasks.score.predict import class_vector_rows
@@ -66,7 +70,7 @@ def class_vectors(store_root: str, recipe: ClassVectors) -> TableRef:
     return store.write(name, recipe.digest, schema(name, recipe.dimension), [batch])
 
 
-@task(name="score-images", **TABLE_TASK)
+@task(name="score-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def score_shard(store_root: str, recipe: Predictions) -> TableRef:
     """Write a shard's `predictions` table."""
     from tasks.score.predict import predict
@@ -82,7 +86,7 @@ def score_shard(store_root: str, recipe: Predictions) -> TableRef:
     return store.write("predictions", recipe.digest, schema("predictions"), batches)
 
 
-@task(name="summarise", **TABLE_TASK)
+@task(name="summarise", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def summarise_run(store_root: str, recipe: Results) -> RunResults:
     """Write the result tables, having accounted for every image."""
     store = Store.at(store_root)
