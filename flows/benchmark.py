@@ -2,13 +2,12 @@
 
 from prefect import flow
 
+from flows.artifacts import publish_run
 from flows.config import BenchmarkConfig
 from flows.run import RunSummary, run_stages
 from flows.runner import ONE_AT_A_TIME
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.report.task import publish_accuracy
-from tasks.score.methods import method_titles
 
 
 @flow(
@@ -22,7 +21,5 @@ def benchmark(config: BenchmarkConfig) -> RunSummary:
     source = DataSource.model_validate(config.model_dump())
     dataset = open_source(source)
     summary = run_stages("benchmark", config.with_preset(dataset.preset), source, dataset)
-    publish_accuracy(
-        summary.store_root, summary.refs("accuracy")[0], summary.dataset_name, method_titles()
-    )
+    publish_run(summary)
     return summary

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.config import ClassifyConfig
+from flows.config import ClassifyConfig, ClassifySettings
 from flows.run import RunSummary, run_stages
 from flows.runner import ONE_AT_A_TIME
 from tasks.datasets.settings import FileSource
@@ -20,9 +20,14 @@ from tasks.score.methods import METHODS
 def classify(config: ClassifyConfig) -> RunSummary:
     """Find the best classes of some pictures."""
     source = FileSource(images=config.images, classes=config.classes)
-    if not config.methods:
-        best = "wca" if config.descriptions or "description" in written_kinds(config) else "clip"
-        config = config.model_copy(update={"methods": (best,)})
-    if not any(METHODS[name].is_weighted for name in config.methods if name in METHODS):
-        config = config.model_copy(update={"pool": 1})  # no crop would be looked at
-    return run_stages("classify", config, source, open_source(source))
+    return run_stages("classify", with_best_method(config), source, open_source(source))
+
+
+def with_best_method(settings: ClassifySettings) -> ClassifySettings:
+    """Settings with the best method that there are texts for, unless methods are named."""
+    if not settings.methods:
+        described = settings.descriptions or "description" in written_kinds(settings)
+        settings = settings.model_copy(update={"methods": ("wca" if described else "clip",)})
+    if not any(METHODS[name].is_weighted for name in settings.methods if name in METHODS):
+        settings = settings.model_copy(update={"pool": 1})  # no crop would be looked at
+    return settings

@@ -62,10 +62,13 @@ def benchmark(
     """
     from flows import benchmark as flow
     from flows import show
+    from flows.limits import started_here
 
     given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
     config = BenchmarkConfig(data=data, **given)
-    show.benchmark(flow.benchmark(config))
+    with started_here(config.device):
+        summary = flow.benchmark(config)
+    show.benchmark(summary)
 
 
 @app.command
@@ -90,6 +93,7 @@ def classify(
     """
     from flows import classify as flow
     from flows import show
+    from flows.limits import started_here
     from tasks.datasets.class_names import read_class_names
 
     if not images:
@@ -98,7 +102,10 @@ def classify(
     if len(chosen) < 2:
         raise InputError("Name at least two classes: --classes cat,dog.")
     given = (settings or ClassifySettings()).model_dump(exclude_unset=True)
-    show.classify(flow.classify(ClassifyConfig(images=images, classes=chosen, **given)))
+    config = ClassifyConfig(images=images, classes=chosen, **given)
+    with started_here(config.device):
+        summary = flow.classify(config)
+    show.classify(summary)
 
 
 app.command(datasets)

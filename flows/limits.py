@@ -1,5 +1,9 @@
 """Concurrency limits of a Prefect server, made where they are missing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.exceptions import ObjectNotFound
@@ -23,11 +27,14 @@ def ensure_limits() -> None:
             )
 
 
-def ensure_limits_for(device: str | None) -> None:
-    """Before a run that a person starts: the same, where the run will need them.
+@contextmanager
+def started_here(device: str | None) -> Iterator[None]:
+    """Around a run that a person starts: what it needs of the server, and tags that say so.
 
     Without CUDA nothing is asked of the server, so that a laptop needs no set-up. A deployment goes
-    without this call: on a server without the limit its tasks fail and say what to do.
+    without this: on a server that lacks the limit its tasks fail and say what to do.
     """
     if needs_gpu(device or default_device()):
         ensure_limits()
+    with tags("wca", "command-line"):
+        yield

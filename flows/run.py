@@ -38,6 +38,7 @@ class RunSummary(BaseModel):
     snapshot: Path
     tables: tuple[TableRef, ...]
     stages: tuple[StageTiming, ...]
+    report: Path | None = None  # the page, where a flow made one
 
     def refs(self, table: str) -> list[TableRef]:
         """The run's tables of one kind."""

@@ -77,9 +77,9 @@ def prepare(environment: Mapping[str, str]) -> None:
     """
     template = ProcessWorker.get_default_base_job_template()
     pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template)
-    with get_client(sync_client=True) as client:
-        with suppress(ObjectAlreadyExists):  # whose settings are the user's
-            client.create_work_pool(pool)
+    # a pool that is there keeps the settings that the user gave it
+    with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
+        client.create_work_pool(pool)
     ensure_limits()
     done = subprocess.run(  # noqa: S603 - Prefect's own command
         (*PREFECT, "--no-prompt", "deploy", "--all"),

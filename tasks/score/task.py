@@ -4,10 +4,12 @@ import pyarrow as pa
 from prefect import task
 from pydantic import BaseModel, ConfigDict
 
+from tasks.datasets.inbox import NewImage
+from tasks.score.inbox import inbox_rows
 from tasks.score.summarise import RESULT_TABLES, coverage, summarise
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import HOUR, TABLE_TASK
+from tasks.store.task import HOUR, MINUTE, TABLE_TASK
 
 
 class ClassVectors(Recipe):
@@ -50,6 +52,19 @@ class Results(Recipe):
     classes: TableRef
     predictions: tuple[TableRef, ...]
     undecodable: tuple[TableRef, ...]
+
+
+class InboxBatch(Recipe):
+    """What decides a batch's `inbox` table, but for the time."""
+
+    inbox_name: str
+    run_id: str
+    method: str
+    files: tuple[NewImage, ...]
+    images: TableRef
+    classes: TableRef
+    predictions: tuple[TableRef, ...]
+    rejected: TableRef
 
 
 # Scoring is arithmetic on what is embedded already: minutes for ImageNet on two cores.
@@ -103,3 +118,25 @@ def summarise_run(store_root: str, recipe: Results) -> RunResults:
         for name in RESULT_TABLES
     )
     return RunResults(tables=refs, **covered._asdict())
+
+
+@task(name="record-batch", **TABLE_TASK, timeout_seconds=10 * MINUTE)  # a few thousand rows
+def record_batch(store_root: str, recipe: InboxBatch) -> TableRef:
+    """Write a batch's `inbox` table: from then on its images are done."""
+    store = Store.at(store_root)
+    rows = inbox_rows(
+        store.read(recipe.images),
+        store.read(recipe.classes),
+        pa.concat_tables([store.read(ref) for ref in recipe.predictions]),
+        store.read(recipe.rejected),
+        {
+            image.digest: {
+                "image_name": image.stamp.name,
+                "size_bytes": image.stamp.size_bytes,
+                "modified_ns": image.stamp.modified_ns,
+            }
+            for image in recipe.files
+        },
+        {"inbox_name": recipe.inbox_name, "run_id": recipe.run_id, "method": recipe.method},
+    )
+    return store.write_rows("inbox", recipe.digest, schema("inbox"), rows)

@@ -1,5 +1,6 @@
 """How every stage's Prefect task is cached, refreshed, retried, limited and watched."""
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -38,6 +39,12 @@ LASTING = (
     TypeError,
 )
 MINUTE, HOUR = 60.0, 3600.0  # seconds, for timeouts
+
+# A timeout in a thread takes effect between two Python steps: of the loops that could run for ever,
+# not of a read that hangs. Prefect says so in a line at every task, which would be half of a log.
+logging.getLogger("prefect.task_runs").addFilter(
+    lambda record: not record.getMessage().startswith("Timeout of ")
+)
 
 
 @dataclass
