@@ -29,6 +29,12 @@ ui: install  ## watch and start flows in the Prefect UI until Ctrl-C (PORT=4200,
 test: install  ## run the tests
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
+test-ui: install  ## run the browser test of `make ui`, which needs chromium
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m ui
+
+bench: install  ## measure what orchestration, embedding and asking cost
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/orchestration.py
+
 lint: install  ## formatting, lint, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

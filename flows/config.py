@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from flows.form import changed_in_form, first_in_form
 from tasks.datasets.settings import DataSettings
 from tasks.describe.settings import LanguageModelSettings
 
@@ -91,6 +92,12 @@ class Settings(LanguageModelSettings):
     ] = 1000
     store: Store = DEFAULT_STORE
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_form(cls, given: object) -> object:
+        """Of a form only what somebody changed."""
+        return changed_in_form(cls, given)
+
     def with_preset(self, preset: Mapping[str, float]) -> Self:
         """These settings, with a data set's published protocol where nothing was set."""
         missing = {k: v for k, v in preset.items() if k not in self.model_fields_set}
@@ -103,6 +110,12 @@ class BenchmarkSettings(Settings, DataSettings):
 
 class BenchmarkConfig(BenchmarkSettings):
     """Parameters of the benchmark flow."""
+
+    model_config = ConfigDict(
+        json_schema_extra=first_in_form(
+            "data", "encoder", "methods", "descriptions", "seed", "limit"
+        )
+    )
 
     data: Annotated[
         str,
@@ -125,6 +138,8 @@ class DescribeSettings(LanguageModelSettings):
 
 class DescribeConfig(DescribeSettings):
     """Parameters of the describe flow."""
+
+    model_config = ConfigDict(json_schema_extra=first_in_form("classes", "llm", "budget_usd"))
 
     classes: Annotated[
         str,

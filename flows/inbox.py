@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.artifacts import publish_inbox
 from flows.classify import with_best_method
 from flows.config import ClassifySettings
+from flows.form import first_in_form
 from flows.run import run_stages
 from flows.runner import ONE_AT_A_TIME
 from tasks.datasets.inbox import NewImage
@@ -36,6 +37,8 @@ from tasks.store.task import submit
 
 class InboxConfig(ClassifySettings):
     """Parameters of the classify-inbox flow."""
+
+    model_config = ConfigDict(json_schema_extra=first_in_form("folder", "classes", "inbox_name"))
 
     folder: Annotated[Path, Field(description="Folder that pictures arrive in; made if missing.")]
     classes: Annotated[tuple[str, ...], Field(min_length=2, description="Class names.")]

@@ -134,7 +134,7 @@ def test_what_the_ui_is_shown(config: BenchmarkConfig, photos: Path, tiny_model:
     assert run.name == f"{config.data} with local-dir:{tiny_model}, seed 0"
     assert set(run.tags) == {"wca", "command-line"}
     assert {"index images", "embed images 1 of 4", "summarise 1 of 1"} <= tasks
-    slug = photos.name.replace("_", "-")
+    slug = f"folder-{photos.name}"
     by_key = {a.key: a for a in artifacts if a.key}
     assert by_key.keys() == {f"{kind}-{slug}" for kind in ("accuracy", "comparison", "rejected")}
     assert "2 of 14 images" in (by_key[f"rejected-{slug}"].description or "")
