@@ -32,7 +32,7 @@ test: install  ## run the tests
 test-ui: install  ## run the browser test of `make ui`, which needs chromium
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m ui
 
-bench: install  ## measure what orchestration, embedding and asking cost
+bench: install  ## measure what orchestration costs
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/orchestration.py
 
 lint: install  ## formatting, lint, types and layers

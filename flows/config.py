@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from flows.form import changed_in_form, first_in_form
 from tasks.datasets.settings import DataSettings
 from tasks.describe.settings import LanguageModelSettings
+from tasks.score.methods import METHODS
 
 Store = Annotated[Path, Field(description="Folder of all tables and results.")]
 STORE_VARIABLE = "WCA_STORE"  # how `wca ui --store` tells the flows that its worker runs
@@ -45,7 +46,9 @@ class Settings(LanguageModelSettings):
         tuple[str, ...],
         Field(
             description="Rows of the table, comma-separated: clip, clip_e, clip_d, waffle, cupl, "
-            "wca, wca_paper. By default all whose texts are there; classify takes the best one."
+            "wca, wca_refined, wca_paper. By default all whose texts are there; classify takes "
+            "the best one.",
+            json_schema_extra={"items": {"type": "string", "enum": [*METHODS]}},
         ),
     ] = ()
 

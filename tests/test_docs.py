@@ -45,6 +45,16 @@ def test_the_options_of_the_language_model_are_documented() -> None:
         assert f"--{field.replace('_', '-')}" in page, field
 
 
+def test_the_page_on_operation_names_every_deployment_and_picture() -> None:
+    page = (ROOT / "docs" / "operation.md").read_text()
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)) == {
+        deployment["name"] for deployment in deployments
+    }
+    for picture in re.findall(r"\]\((images/[^)]+)\)", page):
+        assert (ROOT / "docs" / picture).stat().st_size < 100_000
+
+
 def test_deployments_point_at_flows_and_their_parameters_are_valid() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert deployments

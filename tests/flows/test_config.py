@@ -30,5 +30,7 @@ def test_the_form_begins_with_what_most_people_set_and_explains_every_field() ->
         assert next(iter(fields)) == first
         assert fields.keys() == config.model_fields.keys()
         assert all(field["description"] for field in fields.values())
-    precision = BenchmarkConfig.model_json_schema()["properties"]["precision"]
-    assert "enum" in precision
+    fields = BenchmarkConfig.model_json_schema()["properties"]
+    assert "enum" in fields["precision"]
+    assert "wca" in fields["methods"]["items"]["enum"]
+    assert fields["pool"]["maximum"] == 1000

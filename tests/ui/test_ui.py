@@ -28,10 +28,15 @@ from tests.ui.conftest import Ui
 
 pytestmark = pytest.mark.ui
 
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 RUN_SEC = 300  # a run of the sixteen photographs on two busy cores takes one
 
 
@@ -88,8 +93,9 @@ def test_a_benchmark_from_the_form_to_its_artifacts(ui: Ui, chromium: str, tmp_p
         page.get_by_role("button", name="Run", exact=True).click()
         page.get_by_text("Custom run").click()
         expect(page.get_by_text("Crops embedded and kept per image.")).to_be_visible()
-        pool = page.locator("input[type=number]").and_(page.get_by_label("Pool"))
-        (pool if pool.count() else page.locator("input[type=number][value='100']")).first.fill("60")
+        label = page.get_by_text("Crops embedded and kept per image.")
+        label.locator("xpath=ancestor::*[.//input][1]//input").first.fill("60")
+        page.get_by_text("Parameters of the benchmark flow.").scroll_into_view_if_needed()
         save(page.screenshot(), "ui-form", tmp_path)
         page.get_by_role("button", name="Submit").click()
 
@@ -108,6 +114,7 @@ def test_a_benchmark_from_the_form_to_its_artifacts(ui: Ui, chromium: str, tmp_p
         page.get_by_text("comparison-sixteen-photographs").first.click()
         expect(page.get_by_text("in points above CLIP").first).to_be_visible()
         expect(page.get_by_text("WCA", exact=True).first).to_be_visible()
+        page.wait_for_timeout(1000)  # the table fades in
         save(page.screenshot(), "ui-comparison", tmp_path)
         browser.close()
     (run,) = runs_of("benchmark")
