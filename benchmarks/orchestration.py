@@ -1,6 +1,6 @@
 """What Prefect costs: a run whose every task is cached, and how often the server is called.
 
-    python benchmarks/orchestration.py [--rounds 5] [--shards 1 16 64]
+    python benchmarks/orchestration.py [--rounds 5] [--shard-size 1000 4 1]
 
 A temporary server with a database of its own; an encoder is not needed: shards of the sixteen
 photographs are embedded once, and what is measured is the runs after that, in which every task is
@@ -55,19 +55,19 @@ def main() -> None:
 
 def measure(config: BenchmarkConfig, rounds: int) -> None:
     """Print what runs cost of which everything is there already."""
-    taken, calls, summary = [], Counter[str](), None
-    for _ in range(rounds):
-        with counted_calls() as calls:
+    taken = []
+    with counted_calls() as calls:
+        for _ in range(rounds):
             started = time.perf_counter()
             summary = benchmark(config)
             taken.append(time.perf_counter() - started)
-    assert summary
     tasks = sum(stage.table_count for stage in summary.stages)
     cached = sum(stage.reused_count for stage in summary.stages)
     run_sec = statistics.median(taken)
     own_sec = timed_publish(summary)
     print(f"{tasks} tasks, {cached} Cached: {run_sec:.2f} s, {own_sec:.2f} s of it the snapshot")
-    print(f"  {calls.total()} calls of the server: {dict(calls.most_common(8))}")
+    often = {what: round(count / rounds, 1) for what, count in calls.most_common(8)}
+    print(f"  {calls.total() / rounds:.1f} calls of the server: {often}")
     print(f"  {100 * run_sec / TEN_MINUTES_SEC:.2f} % of a run of ten minutes")
 
 

@@ -24,6 +24,11 @@ def free_port() -> int:
         return port
 
 
+def python_path() -> str:
+    """This checkout first, whatever is installed."""
+    return os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+
+
 class Ui:
     """A `make ui` under way."""
 
@@ -37,7 +42,7 @@ class Ui:
             **{k: v for k, v in os.environ.items() if k not in unset},
             "PREFECT_HOME": str(self.home),
             "HF_HUB_OFFLINE": "1",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": python_path(),
         }
         bin_folder = Path(sys.executable).parent
         make = ("make", "--assume-old=install", f"BIN={bin_folder}", "ui")

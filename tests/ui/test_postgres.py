@@ -13,7 +13,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.ui.conftest import ROOT, Ui, free_port
+from tests.ui.conftest import Ui, free_port, python_path
 from tests.ui.test_ui import deployment, wait_for_runs
 
 pytestmark = pytest.mark.ui
@@ -32,7 +32,7 @@ def database() -> Iterator[str]:
     if not initdb or not postgres:
         pytest.skip("there is no Postgres: apt-get install postgresql")
     user = "postgres" if os.getuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # noqa: S108 - another user must reach it
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # where another user may look
     if user:
         shutil.chown(folder, user)
     data, port = folder / "data", free_port()
@@ -68,7 +68,7 @@ def test_two_workers_share_the_runs(
                 **os.environ,
                 "PREFECT_API_URL": f"{ui.address}/api",
                 "PREFECT_HOME": str(ui.home),
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": python_path(),
                 "WCA_STORE": str(tmp_path / "store"),
             },
             stdout=subprocess.DEVNULL,

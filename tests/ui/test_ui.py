@@ -172,8 +172,16 @@ def test_a_second_one_is_told_that_the_server_runs_and_another_program_has_the_p
 
 
 def test_ctrl_c_stops_everything_and_leaves_the_schedules_active(ui: Ui) -> None:
-    worker = (ui.home / "wca" / f"worker-{ui.port}.log").read_text()
-    assert "started!" in worker
+    longer = {"data": "sixteen-photographs", "pool": 1000, "seed": 1}
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run_from_deployment(
+            deployment("benchmark").id, parameters={"config": longer}
+        )
+        until = time.monotonic() + 60
+        while client.read_flow_run(run.id).state_name != "Running":
+            assert time.monotonic() < until
+            time.sleep(0.2)
+    time.sleep(5)  # in the middle of embedding
     ui.press_ctrl_c()
     said = ui.said()
     assert said.index("Stopping the worker.") < said.index("Stopping the server.")
@@ -181,6 +189,8 @@ def test_ctrl_c_stops_everything_and_leaves_the_schedules_active(ui: Ui) -> None
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", ui.port))  # nobody listens
     with sqlite3.connect(ui.home / "prefect.db") as database:
+        query = "SELECT state_name FROM flow_run WHERE id = ?"
+        assert database.execute(query, [str(run.id)]).fetchall() == [("Crashed",)]
         query = """SELECT d.name, s.active FROM deployment_schedule s
             JOIN deployment d ON d.id = s.deployment_id ORDER BY d.name"""
         assert database.execute(query).fetchall() == [
