@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help install demo test lint docs lock clean
+.PHONY: help install demo ui test test-ui bench lint docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -23,8 +23,17 @@ $(VENV)/.installed: requirements.txt requirements-uv.txt pyproject.toml
 demo: install  ## classify the sixteen photographs and print the table
 	@$(BIN)/wca demo
 
+ui: install  ## watch and start flows in the Prefect UI until Ctrl-C (PORT=4200, STORE=data/store)
+	@$(BIN)/wca ui $(if $(PORT),--port $(PORT)) $(if $(STORE),--store $(STORE))
+
 test: install  ## run the tests
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+test-ui: install  ## run the browser test of `make ui`, which needs chromium
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m ui
+
+bench: install  ## measure what orchestration costs
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/orchestration.py
 
 lint: install  ## formatting, lint, types and layers
 	$(BIN)/ruff format --check .

@@ -2,15 +2,19 @@
 
 from prefect import flow
 
+from flows.artifacts import publish_run
 from flows.command import command_line
 from flows.config import BenchmarkConfig
 from flows.insights import EXPLAINED
-from flows.run import RunSummary, run_stages
+from flows.run import run_stages
 from flows.runner import ONE_AT_A_TIME
+from flows.summary import RunSummary
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.report.task import publish_accuracy, write_report
+from tasks.report.task import write_report
 from tasks.score.methods import method_titles
+from tasks.store.retention import in_use
+from tasks.store.tables import Store
 
 
 @flow(
@@ -25,8 +29,10 @@ def benchmark(config: BenchmarkConfig) -> RunSummary:
     dataset = open_source(source)
     command = command_line("benchmark", [config.data], config, {"data", "store"})
     settings = config.with_preset(dataset.preset)
-    summary = run_stages("benchmark", settings, source, dataset, command, EXPLAINED)
-    titles = method_titles()
-    publish_accuracy(summary.store_root, summary.refs("accuracy")[0], summary.dataset_name, titles)
-    report = write_report(summary.store_root, summary.run_id, summary.indexed, titles)
-    return summary.model_copy(update={"report": report})
+    with in_use(Store(config.store)):
+        summary = run_stages("benchmark", settings, source, dataset, command, EXPLAINED)
+        titles = method_titles()
+        report = write_report(summary.store_root, summary.run_id, summary.indexed, titles)
+    summary = summary.model_copy(update={"report": report})
+    publish_run(summary)
+    return summary

@@ -2,16 +2,19 @@
 
 from prefect import flow
 
+from flows.classify_config import ClassifyConfig, ClassifySettings
 from flows.command import command_line
-from flows.config import ClassifyConfig
-from flows.run import RunSummary, run_stages
+from flows.run import run_stages
 from flows.runner import ONE_AT_A_TIME
+from flows.summary import RunSummary
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
 from tasks.describe.generate import written_kinds
 from tasks.report.task import draw_explanations, write_report
 from tasks.score.methods import METHODS, method_titles
 from tasks.store.errors import InputError
+from tasks.store.retention import in_use
+from tasks.store.tables import Store
 
 # Explained in one run: as many as a person looks at.
 MOST_EXPLAINED = 50
@@ -26,22 +29,35 @@ MOST_EXPLAINED = 50
 def classify(config: ClassifyConfig) -> RunSummary:
     """Find the best classes of some pictures."""
     source = FileSource(images=config.images, classes=config.classes)
-    if not config.methods:
-        best = "wca" if config.descriptions or "description" in written_kinds(config) else "clip"
-        config = config.model_copy(update={"methods": (best,)})
-    if not any(METHODS[name].is_weighted for name in config.methods if name in METHODS):
-        config = config.model_copy(update={"pool": 1})  # no crop would be looked at
-    dataset = open_source(source)
-    if not config.explain:
-        return run_stages("classify", config, source, dataset)
-    if "wca" not in config.methods:
+    settings = with_best_method(config)
+    with in_use(Store(config.store)):
+        if not config.explain:
+            return run_stages("classify", settings, source, open_source(source))
+        return _explained(config, settings, source)
+
+
+def _explained(
+    config: ClassifyConfig, settings: ClassifySettings, source: FileSource
+) -> RunSummary:
+    """Classify pictures and write why, as a page and as pictures."""
+    if "wca" not in settings.methods:
         raise InputError(
             "--explain needs the method wca and descriptions: name --descriptions FILE or --llm."
         )
     operands = [path.as_posix() for path in config.images]
     command = command_line("classify", operands, config, {"images", "store"})
     count = min(len(config.images), MOST_EXPLAINED)
-    summary = run_stages("classify", config, source, dataset, command, count)
+    summary = run_stages("classify", settings, source, open_source(source), command, count)
     place = (summary.store_root, summary.run_id, summary.indexed, method_titles())
     pictures = draw_explanations(*place)
     return summary.model_copy(update={"report": write_report(*place), "pictures": tuple(pictures)})
+
+
+def with_best_method(settings: ClassifySettings) -> ClassifySettings:
+    """Settings with the best method that there are texts for, unless methods are named."""
+    if not settings.methods:
+        described = settings.descriptions or "description" in written_kinds(settings)
+        settings = settings.model_copy(update={"methods": ("wca" if described else "clip",)})
+    if not any(METHODS[name].is_weighted for name in settings.methods if name in METHODS):
+        settings = settings.model_copy(update={"pool": 1})  # no crop would be looked at
+    return settings

@@ -5,18 +5,18 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from flows.classify_config import ClassifyConfig, ClassifySettings
 from flows.cli_compare import compare
 from flows.cli_datasets import datasets, import_, reproduce
 from flows.cli_describe import describe
 from flows.cli_store import store_app
 from flows.cli_sweep import sweep
 from flows.cli_tables import Store, doctor, sql
+from flows.cli_ui import ui
 from flows.config import (
     DEFAULT_STORE,
     BenchmarkConfig,
     BenchmarkSettings,
-    ClassifyConfig,
-    ClassifySettings,
 )
 from tasks.store.errors import InputError
 
@@ -64,10 +64,13 @@ def benchmark(
     """
     from flows import benchmark as flow
     from flows import show
+    from flows.limits import started_here
 
     given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
     config = BenchmarkConfig(data=data, **given)
-    show.benchmark(flow.benchmark(config))
+    with started_here(config.device):
+        summary = flow.benchmark(config)
+    show.benchmark(summary)
 
 
 @app.command
@@ -94,6 +97,7 @@ def classify(
     """
     from flows import classify as flow
     from flows import show, show_explanations
+    from flows.limits import started_here
     from tasks.datasets.class_names import read_class_names
 
     if not images:
@@ -102,7 +106,9 @@ def classify(
     if len(chosen) < 2:
         raise InputError("Name at least two classes: --classes cat,dog.")
     given = (settings or ClassifySettings()).model_dump(exclude_unset=True)
-    summary = flow.classify(ClassifyConfig(images=images, classes=chosen, **given))
+    config = ClassifyConfig(images=images, classes=chosen, **given)
+    with started_here(config.device):
+        summary = flow.classify(config)
     show.classify(summary)
     if summary.report:
         show_explanations.explanations(summary)
@@ -117,3 +123,4 @@ app.command(reproduce)
 app.command(sql)
 app.command(store_app)
 app.command(doctor)
+app.command(ui)

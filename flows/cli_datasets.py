@@ -112,9 +112,13 @@ def reproduce(
     """
     from flows import reproduce as flow
     from flows import show_datasets as show
+    from flows.limits import started_here
 
     given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)
-    show.reproduction(flow.reproduce(ReproduceConfig(table=table, **given)))
+    config = ReproduceConfig(table=table, **given)
+    with started_here(config.device):
+        result = flow.reproduce(config)
+    show.reproduction(result)
 
 
 def _print(text: str) -> None:

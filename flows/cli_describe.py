@@ -44,6 +44,7 @@ def describe(
     """
     from flows import describe as flow
     from flows import show_descriptions as show
+    from flows.limits import started_here
 
     if output and output.is_dir():  # before anything is paid for
         raise InputError(f"{output} is a folder: name the file to write, {output}/texts.json.")
@@ -52,7 +53,8 @@ def describe(
     if dry_run:
         show.estimate(flow.dry_run(config), config)
         return
-    summary = flow.describe(config)
+    with started_here("cpu"):  # the model answers elsewhere
+        summary = flow.describe(config)
     show.describe(summary)
     if output:
         show.texts(summary, output)

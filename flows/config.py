@@ -1,17 +1,21 @@
 """What a flow can be told, described once for the command line, the Prefect form and the docs."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from flows.form import changed_in_form, first_in_form
 from tasks.datasets.settings import DataSettings
 from tasks.describe.settings import LanguageModelSettings
-from tasks.embed.crops import Strategy
+from tasks.embed.crops import CropParameters, Strategy
+from tasks.score.methods import METHODS
 
 Store = Annotated[Path, Field(description="Folder of all tables and results.")]
-DEFAULT_STORE = Path("data/store")
+STORE_VARIABLE = "WCA_STORE"  # how `wca ui --store` tells the flows that its worker runs
+DEFAULT_STORE = Path(os.environ.get(STORE_VARIABLE) or "data/store")
 
 
 class Settings(LanguageModelSettings):
@@ -43,7 +47,9 @@ class Settings(LanguageModelSettings):
         tuple[str, ...],
         Field(
             description="Rows of the table, comma-separated: clip, clip_e, clip_d, waffle, cupl, "
-            "wca, wca_paper. By default all whose texts are there; classify takes the best one."
+            "wca, wca_refined, wca_paper. By default all whose texts are there; classify takes "
+            "the best one.",
+            json_schema_extra={"items": {"type": "string", "enum": [*METHODS]}},
         ),
     ] = ()
 
@@ -94,6 +100,22 @@ class Settings(LanguageModelSettings):
     ] = 1000
     store: Store = DEFAULT_STORE
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_form(cls, given: object) -> object:
+        """Of a form only what somebody changed."""
+        return changed_in_form(cls, given)
+
+    def crop_parameters(self) -> CropParameters:
+        """The part that decides where crops lie."""
+        return CropParameters(
+            alpha=self.alpha,
+            beta=self.beta,
+            pool=self.pool,
+            strategy=self.crop_strategy,
+            seed=self.seed,
+        )
+
     def with_preset(self, preset: Mapping[str, float]) -> Self:
         """These settings, with a data set's published protocol where nothing was set."""
         missing = {k: v for k, v in preset.items() if k not in self.model_fields_set}
@@ -107,6 +129,12 @@ class BenchmarkSettings(Settings, DataSettings):
 class BenchmarkConfig(BenchmarkSettings):
     """Parameters of the benchmark flow."""
 
+    model_config = ConfigDict(
+        json_schema_extra=first_in_form(
+            "data", "encoder", "methods", "descriptions", "seed", "limit"
+        )
+    )
+
     data: Annotated[
         str,
         Field(
@@ -114,24 +142,3 @@ class BenchmarkConfig(BenchmarkSettings):
             "wds:PATH, hf:NAME or card:PATH."
         ),
     ] = "sixteen-photographs"
-
-
-class ClassifySettings(Settings):
-    """Settings whose defaults suit pictures without labels."""
-
-    runs: Annotated[
-        int,
-        Field(ge=0, le=1000, description="Runs; 0: one run over the whole pool, nothing drawn."),
-    ] = 0
-
-    explain: Annotated[
-        bool,
-        Field(description="Say why, and write it as a page and pictures; needs descriptions."),
-    ] = False
-
-
-class ClassifyConfig(ClassifySettings):
-    """Parameters of the classify flow."""
-
-    images: Annotated[tuple[Path, ...], Field(min_length=1, description="Image files.")]
-    classes: Annotated[tuple[str, ...], Field(min_length=2, description="Class names.")]

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from flows.config import DEFAULT_STORE, Store
+from flows.form import first_in_form
 from tasks.describe.settings import LanguageModelSettings
 
 
@@ -20,6 +21,8 @@ class DescribeSettings(LanguageModelSettings):
 
 class DescribeConfig(DescribeSettings):
     """Parameters of the describe flow."""
+
+    model_config = ConfigDict(json_schema_extra=first_in_form("classes", "llm", "budget_usd"))
 
     classes: Annotated[
         str,

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from flows.benchmark import benchmark
 from flows.config import BenchmarkConfig
 from flows.reproduce_config import ReproduceConfig
-from flows.run import RunSummary, available_methods
+from flows.run import available_methods
 from flows.runner import ONE_AT_A_TIME
+from flows.summary import RunSummary
 from tasks.datasets.catalogue import find_card
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source

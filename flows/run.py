@@ -1,53 +1,22 @@
-"""One run of all stages, and what a person is told of it."""
-
-from pathlib import Path
+"""One run of all stages: what the flows over images have in common."""
 
 from prefect.runtime import flow_run
-from pydantic import BaseModel, ConfigDict
 
 from flows.config import BenchmarkSettings, Settings
 from flows.describe import write_descriptions, writing_parameters
 from flows.insights import Scored, insights
 from flows.stages import Stages
+from flows.summary import RunSummary
 from flows.texts import text_sources
 from tasks.datasets.dataset import Dataset
-from tasks.datasets.index import IndexedDataset
 from tasks.datasets.settings import DataSource, FileSource
-from tasks.embed.identity import EncoderIdentity
 from tasks.embed.sources import resolve_encoder
 from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.task import Results
 from tasks.store.errors import InputError
-from tasks.store.retention import in_use
-from tasks.store.runs import RunManifest, StageTiming, record_run
+from tasks.store.runs import RunManifest, record_run
 from tasks.store.snapshot import publish
-from tasks.store.tables import Store, TableRef
-
-
-class RunSummary(BaseModel):
-    """What a run was and where its results are."""
-
-    model_config = ConfigDict(frozen=True)
-
-    run_id: str
-    dataset_name: str
-    class_count: int
-    image_count: int
-    rejected_count: int
-    encoder_name: str
-    encoder: EncoderIdentity
-    texts: tuple[str, ...]
-    store_root: str
-    snapshot: Path
-    tables: tuple[TableRef, ...]
-    stages: tuple[StageTiming, ...]
-    indexed: IndexedDataset
-    report: Path | None = None
-    pictures: tuple[Path, ...] = ()
-
-    def refs(self, table: str) -> list[TableRef]:
-        """The run's tables of one kind."""
-        return [ref for ref in self.tables if ref.table == table]
+from tasks.store.tables import Store
 
 
 def run_stages(
@@ -63,18 +32,6 @@ def run_stages(
     Tasks are given `source`, which they open again: `dataset` may name a million images. command:
     what repeats the run. explained: images to explain, where `wca` is among the methods.
     """
-    with in_use(Store(settings.store)):
-        return _run_stages(flow_name, settings, source, dataset, command, explained)
-
-
-def _run_stages(
-    flow_name: str,
-    settings: Settings,
-    source: DataSource | FileSource,
-    dataset: Dataset,
-    command: str,
-    explained: int,
-) -> RunSummary:
     if settings.alpha > settings.beta:
         raise InputError(f"alpha {settings.alpha} must not be greater than beta {settings.beta}.")
     sources = text_sources(settings, dataset)

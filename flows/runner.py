@@ -6,7 +6,8 @@ from itertools import accumulate
 from typing import Any, cast
 
 from prefect import Task
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, wait
+from prefect.logging import get_run_logger
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.store.progress import Progress
@@ -34,7 +35,10 @@ class StageRunner:
         extras: Sequence[dict[str, Any]] = (),
         **arguments: Any,
     ) -> list[Any]:
-        """Follow recipes as tasks, wait for all, note the time and how many were cached."""
+        """Follow recipes as tasks, wait for all, note the time and how many were cached.
+
+        A shard that fails costs that shard: the others are finished before its failure is raised.
+        """
         started = time.perf_counter()
         futures = [
             submit(
@@ -48,21 +52,41 @@ class StageRunner:
             )
             for i, recipe in enumerate(recipes)
         ]
-        results = [future.result() for future in futures]
+        wait(futures)
+        failed = [future for future in futures if not future.state.is_completed()]
+        if len(futures) > 1 and failed:
+            get_run_logger().error(
+                "%s: %d of %d tasks failed; the others are kept.",
+                *(stage.capitalize(), len(failed), len(futures)),
+            )
+        results = [future.result() for future in [*failed, *futures]][len(failed) :]
         cached = sum(future.state.name == "Cached" for future in futures)
         self.note(stage, started, len(futures), cached)
         return results
 
     def note(self, stage: str, started: float, tables: int, reused: int) -> None:
-        """Keep what a stage took since `started` (perf_counter seconds)."""
+        """Keep what a stage took since `started` (perf_counter seconds), and log one line of it."""
+        taken = round(time.perf_counter() - started, 3)
         self.timings.append(
+            StageTiming(stage=stage, duration_sec=taken, table_count=tables, reused_count=reused)
+        )
+        what = f"{stage.capitalize()}: {reused} of {tables} Cached, {taken:.1f} s."
+        get_run_logger().info(what)
+
+    def timings_by_stage(self) -> list[StageTiming]:
+        """One entry a stage, in the order of their first runs."""
+        sums: dict[str, list[StageTiming]] = {}
+        for timing in self.timings:
+            sums.setdefault(timing.stage, []).append(timing)
+        return [
             StageTiming(
                 stage=stage,
-                duration_sec=round(time.perf_counter() - started, 3),
-                table_count=tables,
-                reused_count=reused,
+                duration_sec=round(sum(t.duration_sec for t in group), 3),
+                table_count=sum(t.table_count for t in group),
+                reused_count=sum(t.reused_count for t in group),
             )
-        )
+            for stage, group in sums.items()
+        ]
 
 
 def progress_of(shards: list[list[str]]) -> list[dict[str, Progress]]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows.describe import DescribeSummary
 from flows.doctor import Check
-from flows.run import RunSummary
+from flows.summary import RunSummary
 from tasks.report.table import accuracy_rows, rejected_rows, text_table
 from tasks.score.methods import METHODS, method_titles
 from tasks.store.errors import InputError

@@ -1,7 +1,7 @@
 """What the command line prints of explanations."""
 
-from flows.run import RunSummary
 from flows.show import console
+from flows.summary import RunSummary
 from tasks.report.page import read_explanations
 from tasks.score.methods import method_titles
 from tasks.store.tables import Store

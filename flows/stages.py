@@ -9,7 +9,6 @@ from tasks.datasets.index import IndexedDataset
 from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.task import index_images
 from tasks.describe.task import DescribeRecipe, TextFile, describe_classes
-from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderSource
 from tasks.embed.task import (
     EmbeddedImages,
@@ -30,8 +29,7 @@ from tasks.score.task import (
 from tasks.store.digest import bytes_digest, shards_by_digest
 from tasks.store.tables import Store, TableRef
 
-# A shard of texts is a few seconds' work; ImageNet with CuPL has about 130,000 texts.
-TEXTS_PER_SHARD = 4096
+TEXTS_PER_SHARD = 4096  # a few seconds' work; ImageNet with CuPL has about 130,000 texts
 
 
 class Stages:
@@ -94,13 +92,7 @@ class Stages:
     ) -> tuple[list[TableRef], list[TableRef]]:
         """Embed each distinct image and its crops; the `crops` and the `undecodable` tables."""
         settings = self.settings
-        crops = CropParameters(
-            alpha=settings.alpha,
-            beta=settings.beta,
-            pool=settings.pool,
-            strategy=settings.crop_strategy,
-            seed=settings.seed,
-        )
+        crops = settings.crop_parameters()
         digests = self.store.read(indexed.images, ["image_digest"])["image_digest"].drop_null()
         shards = shards_by_digest(digests.to_pylist(), settings.shard_size)
         embedded: list[EmbeddedImages] = self.runner.run(

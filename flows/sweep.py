@@ -1,6 +1,5 @@
 """The sweep flow: accuracy against parameters, each distinct set of crops embedded once."""
 
-from itertools import groupby
 from pathlib import Path
 
 from prefect import flow
@@ -103,7 +102,7 @@ def _sweep(given: SweepConfig) -> SweepSummary:
     ]
     recipe = Sweep(images=indexed.images, points=tuple(scored))
     (table,) = runner.run("summarise", summarise_sweep, ["sweeps"], [recipe])
-    stages = _joined(runner.timings)
+    stages = runner.timings_by_stage()
     manifest = RunManifest(
         flow_name="sweep",
         dataset_name=dataset.name,
@@ -132,18 +131,3 @@ def _stages(settings: BenchmarkConfig, runner: StageRunner) -> Stages:
     stages = Stages(runner.store, settings)
     stages.runner = runner
     return stages
-
-
-def _joined(timings: list[StageTiming]) -> list[StageTiming]:
-    """One entry a stage, of all points."""
-    first = {timing.stage: i for i, timing in reversed(list(enumerate(timings)))}
-    ordered = sorted(timings, key=lambda timing: first[timing.stage])
-    return [
-        StageTiming(
-            stage=stage,
-            duration_sec=round(sum(t.duration_sec for t in group), 3),
-            table_count=sum(t.table_count for t in group),
-            reused_count=sum(t.reused_count for t in group),
-        )
-        for stage, group in ((s, list(g)) for s, g in groupby(ordered, lambda t: t.stage))
-    ]

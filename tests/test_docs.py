@@ -8,7 +8,8 @@ import pytest
 import yaml
 from prefect.flows import load_flow_from_entrypoint
 
-from flows.config import BenchmarkConfig, ClassifyConfig
+from flows.classify_config import ClassifyConfig
+from flows.config import BenchmarkConfig
 from flows.reproduce_config import ReproduceConfig
 from flows.sweep_config import SweepConfig
 from tasks.describe.settings import LanguageModelSettings
@@ -51,6 +52,16 @@ def test_the_options_of_the_language_model_are_documented() -> None:
     rare = {"reply_timeout_sec", "batch_poll_sec"}  # --help says enough
     for field in set(LanguageModelSettings.model_fields) - rare:
         assert f"--{field.replace('_', '-')}" in page, field
+
+
+def test_the_page_on_operation_names_every_deployment_and_picture() -> None:
+    page = (ROOT / "docs" / "operation.md").read_text()
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)) == {
+        deployment["name"] for deployment in deployments
+    }
+    for picture in re.findall(r"\]\((images/[^)]+)\)", page):
+        assert (ROOT / "docs" / picture).stat().st_size < 100_000
 
 
 def test_deployments_point_at_flows_and_their_parameters_are_valid() -> None:

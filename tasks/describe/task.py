@@ -8,7 +8,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from prefect import task
-from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.blocks.system import Secret
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -23,15 +22,14 @@ from tasks.describe.settings import LanguageModelSettings
 from tasks.describe.texts import class_texts, generated_texts, join_by_name
 from tasks.store.digest import file_digest
 from tasks.store.errors import GivenUp, InputError
-from tasks.store.progress import Progress, progress_bar
+from tasks.store.progress import Progress
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import TABLE_TASK, worth_retrying
+from tasks.store.task import HOUR, MINUTE, TABLE_TASK, shown_progress, worth_retrying
 
 # The Prefect Secret block that is looked for where the environment has no OPENAI_API_KEY.
 SECRET_BLOCK = "openai-api-key"  # noqa: S105 - a block's name
 PATIENCE_SEC = 10.0  # a run that asks for a few answers is over by then
-PROGRESS_EVERY_SEC = 3.0  # each update is a write to the server's database
 
 
 class TextFile(BaseModel):
@@ -88,6 +86,7 @@ class DescribeRecipe(Recipe):
     result_serializer="json",
     retries=1,  # a busy file system; the client alone retries calls, and its failures are GivenUp
     retry_delay_seconds=5,
+    timeout_seconds=72 * HOUR,  # a batch may take the provider a day, and be given in twice
     retry_condition_fn=worth_retrying,
 )
 def ask_language_model(
@@ -111,7 +110,7 @@ def ask_language_model(
     return Asked(answers_digest=digest, missing_count=missing, tally=tally)
 
 
-@task(name="clean-answers", **TABLE_TASK)
+@task(name="clean-answers", **TABLE_TASK, timeout_seconds=30 * MINUTE)  # text, without network
 def clean_answers(store_root: str, recipe: AnswersRecipe) -> TableRef:
     """Write the `answers` table: every answer, and what cleaning made of it."""
     store = Store.at(store_root)
@@ -122,7 +121,7 @@ def clean_answers(store_root: str, recipe: AnswersRecipe) -> TableRef:
     return store.write("answers", recipe.digest, schema("answers"), rows)
 
 
-@task(name="describe-classes", **TABLE_TASK)
+@task(name="describe-classes", **TABLE_TASK, timeout_seconds=30 * MINUTE)  # likewise
 def describe_classes(store_root: str, recipe: DescribeRecipe) -> TableRef:
     """Write the `descriptions` table: every text of every class."""
     store = Store.at(store_root)
@@ -152,40 +151,22 @@ async def _ask(
     replies: Replies,
 ) -> Tally:
     """Ask, with a bar in the terminal and a progress artifact in the UI."""
-    latest = Tally()
     expected = estimate(questioning, names, settings, replies)
     title = f"Answers of {questioning.model.llm}"
     cost = "" if expected.cost_usd is None else f", about ${expected.cost_usd:.2f}"
     get_run_logger().info(
         "%s: asking for %d in %d calls%s.", title, expected.answer_count, expected.call_count, cost
     )
-    total = expected.answer_count
-    with progress_bar("asking", " answers", Progress(done=0, total=total)) as bar:
+    with shown_progress(
+        "asking", " answers", Progress(done=0, total=expected.answer_count)
+    ) as count:
 
         def note(tally: Tally) -> None:
-            nonlocal latest
-            latest = tally
-            bar.update(tally.answer_count - bar.n)
+            count.update(tally.answer_count - count.done)
             if tally.cost_usd:
-                bar.set_postfix_str(f"${tally.cost_usd:.4f}", refresh=False)
+                count.note(f"${tally.cost_usd:.4f}")
 
-        artifact = await acreate_progress_artifact(0.0, description=title)
-
-        async def report() -> None:
-            share = min(100.0, 100 * latest.answer_count / max(1, total))
-            await aupdate_progress_artifact(artifact, share)
-
-        async def report_often() -> None:
-            while True:
-                await asyncio.sleep(PROGRESS_EVERY_SEC)
-                await report()
-
-        reporting = asyncio.create_task(report_often())
-        try:
-            return await bring_answers(questioning, names, settings, access, replies, note)
-        finally:
-            reporting.cancel()
-            await report()
+        return await bring_answers(questioning, names, settings, access, replies, note)
 
 
 def _access() -> Access:

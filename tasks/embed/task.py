@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 from prefect import task
@@ -11,11 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from tasks.datasets.index import IndexedDataset, image_places, read_image
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderIdentity, EncoderSource
-from tasks.store.progress import Progress, progress_bar
+from tasks.store.errors import InputError
+from tasks.store.progress import Progress
 from tasks.store.schemas import schema
 from tasks.store.stopping import go_on
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import TABLE_TASK
+from tasks.store.task import HOUR, TABLE_TASK, gpu_slot, shown_progress
 
 
 class ImageShard(Recipe):
@@ -42,7 +44,11 @@ class EmbeddedImages(BaseModel):
     undecodable: TableRef
 
 
-@task(name="embed-images", **TABLE_TASK)
+# A large encoder on a slow CPU takes hours for a shard, and on a GPU a shard waits for its turn.
+EMBED_TIMEOUT_SEC = 24 * HOUR
+
+
+@task(name="embed-images", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
 def embed_image_shard(
     store_root: str,
     recipe: ImageShard,
@@ -61,16 +67,20 @@ def embed_image_shard(
     if crops and undecodable:
         return EmbeddedImages(crops=crops, undecodable=undecodable)
     keep_heap()
-    encoder = load_encoder(source)
     places = image_places(store, dataset)
     rejected: list[dict[str, object]] = []
-    started = time.perf_counter()
-    with progress_bar("embedding images", " images", progress) as bar:
+    with (
+        gpu_slot(source.device),
+        _memory_to_spare(),
+        shown_progress("embedding images", " images", progress) as count,
+    ):
+        encoder = load_encoder(source)
+        started = time.perf_counter()
 
         def read(digest: str) -> bytes:
             go_on()
             data = read_image(dataset, places[digest], digest)
-            bar.update()
+            count.update()
             return data
 
         crops = store.write(
@@ -92,7 +102,7 @@ def embed_image_shard(
     return EmbeddedImages(crops=crops, undecodable=undecodable)
 
 
-@task(name="embed-texts", **TABLE_TASK)
+@task(name="embed-texts", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
 def embed_text_shard(
     store_root: str, recipe: TextShard, source: EncoderSource, progress: Progress
 ) -> TableRef:
@@ -103,14 +113,18 @@ def embed_text_shard(
     store = Store.at(store_root)
     if stored := store.find("text_embeddings", recipe.digest):
         return stored
-    encoder = load_encoder(source)
-    with progress_bar("embedding texts", " texts", progress) as bar:
+    with (
+        gpu_slot(source.device),
+        _memory_to_spare(),
+        shown_progress("embedding texts", " texts", progress) as count,
+    ):
+        encoder = load_encoder(source)
 
         def batches() -> Iterator[pa.RecordBatch]:
             for batch in embed_texts(recipe.texts, encoder):
                 go_on()
                 yield batch
-                bar.update(batch.num_rows)
+                count.update(batch.num_rows)
 
         return store.write(
             "text_embeddings",
@@ -118,3 +132,17 @@ def embed_text_shard(
             schema("text_embeddings", recipe.encoder.dimension),
             batches(),
         )
+
+
+@contextmanager
+def _memory_to_spare() -> Iterator[None]:
+    """Raise InputError where a GPU's memory is too small: a second attempt would be as large."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            "The GPU's memory is too small for this batch: choose a smaller --batch-size, "
+            "or --device cpu."
+        ) from error

@@ -29,6 +29,25 @@ def accuracy_rows(store: Store, ref: TableRef, titles: Mapping[str, str]) -> lis
     ]
 
 
+def comparison_rows(rows: list[dict[str, str]], reference: str) -> list[dict[str, str]]:
+    """Rows of the accuracy table, best first, beside the method titled `reference` where it is one.
+
+    Intervals over the same images that do not overlap tell methods apart; where they overlap, more
+    images might.
+    """
+    base = next((row for row in rows if row["method"] == reference), None)
+    low, high = _interval(base) if base else (0.0, 0.0)
+    compared = []
+    for row in sorted(rows, key=lambda row: -float(row["top-1 %"])):
+        cells = {"method": row["method"], "top-1 %": row["top-1 %"]}
+        if base:
+            own_low, own_high = _interval(row)
+            cells["points"] = f"{float(row['top-1 %']) - float(base['top-1 %']):+.2f}"
+            cells["intervals"] = "overlap" if own_low <= high and low <= own_high else "apart"
+        compared.append(cells)
+    return compared
+
+
 def text_table(rows: list[dict[str, str]], title: str) -> Table:
     """Rows of text as a table for the terminal."""
     table = Table(title=Text(title), title_justify="left")
@@ -54,6 +73,11 @@ def markdown_table(rows: list[dict[str, str]]) -> str:
 def rejected_rows(table: pa.Table) -> list[dict[str, str]]:
     """Rejected files as text."""
     return [{"file": r["image_name"], "reason": r["reason"]} for r in table.to_pylist()]
+
+
+def _interval(row: dict[str, str]) -> tuple[float, float]:
+    low, _, high = row["95 % interval"].partition(" to ")
+    return float(low), float(high)
 
 
 def _percent(share: float) -> str:

@@ -13,7 +13,7 @@ from tasks.report.answers import answer_summary
 from tasks.report.table import accuracy_rows, markdown_table
 from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store, TableRef, atomic_path
-from tasks.store.task import worth_retrying
+from tasks.store.task import HOUR, worth_retrying
 
 
 def publish_accuracy(
@@ -22,7 +22,7 @@ def publish_accuracy(
     """Show the results table in the UI, under one key per data set so that history is visible."""
     create_markdown_artifact(
         markdown=markdown_table(accuracy_rows(Store.at(store_root), accuracy, titles)),
-        key=_key("accuracy", dataset_name),
+        key=artifact_key("accuracy", dataset_name),
         description=f"Accuracy on {dataset_name}",
     )
 
@@ -31,7 +31,7 @@ def publish_answers(store_root: str, answers: TableRef, dataset_name: str) -> No
     """Show what became of a language model's answers, likewise under a key of the data set."""
     create_table_artifact(
         table=answer_summary(Store.at(store_root), answers),
-        key=_key("descriptions", dataset_name),
+        key=artifact_key("descriptions", dataset_name),
         description=f"Answers of the language model on {dataset_name}",
     )
 
@@ -43,6 +43,7 @@ PAGE_TASK: dict[str, Any] = {
     "retries": 2,
     "retry_delay_seconds": [1, 10],
     "retry_condition_fn": worth_retrying,
+    "timeout_seconds": HOUR,  # a page takes seconds, of a million images perhaps minutes
 }
 
 
@@ -93,7 +94,7 @@ def write_sweep(store_root: str, run_id: str, titles: Mapping[str, str]) -> Path
     return target
 
 
-def _key(kind: str, dataset_name: str) -> str:
+def artifact_key(kind: str, dataset_name: str) -> str:
     """An artifact's key: lower-case letters, digits and dashes only."""
     slug = re.sub(r"[^a-z0-9]+", "-", dataset_name.lower()).strip("-")
     return f"{kind}-{slug[:80] or 'unnamed'}"

@@ -5,11 +5,13 @@ import pyarrow.compute as pc
 from prefect import task
 from pydantic import BaseModel, ConfigDict
 
+from tasks.datasets.inbox import NewImage
+from tasks.score.inbox import inbox_rows
 from tasks.score.summarise import RESULT_TABLES, coverage, summarise
 from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import TABLE_TASK
+from tasks.store.task import HOUR, MINUTE, TABLE_TASK
 
 # Bootstrap draws: an interval's ends then vary by about a thirtieth of its width.
 RESAMPLES = 2000
@@ -105,7 +107,24 @@ class Results(Recipe):
     undecodable: tuple[TableRef, ...]
 
 
-@task(name="class-vectors", **TABLE_TASK)
+class InboxBatch(Recipe):
+    """What decides a batch's `inbox` table, but for the time."""
+
+    inbox_name: str
+    run_id: str
+    method: str
+    files: tuple[NewImage, ...]
+    images: TableRef
+    classes: TableRef
+    predictions: tuple[TableRef, ...]
+    rejected: TableRef
+
+
+# Scoring is arithmetic on what is embedded already: minutes for ImageNet on two cores.
+SCORE_TIMEOUT_SEC = 2 * HOUR
+
+
+@task(name="class-vectors", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def class_vectors(store_root: str, recipe: ClassVectors) -> TableRef:
     """Write the `class_vectors` table."""
     from tasks.score.predict import class_vector_rows
@@ -119,7 +138,7 @@ def class_vectors(store_root: str, recipe: ClassVectors) -> TableRef:
     return store.write(name, recipe.digest, schema(name, recipe.dimension), [batch])
 
 
-@task(name="score-images", **TABLE_TASK)
+@task(name="score-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def score_shard(store_root: str, recipe: Predictions) -> TableRef:
     """Write a shard's `predictions` table."""
     from tasks.score.predict import predict
@@ -135,7 +154,7 @@ def score_shard(store_root: str, recipe: Predictions) -> TableRef:
     return store.write("predictions", recipe.digest, schema("predictions"), batches)
 
 
-@task(name="summarise", **TABLE_TASK)
+@task(name="summarise", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def summarise_run(store_root: str, recipe: Results) -> RunResults:
     """Write the result tables, having accounted for every image."""
     store = Store.at(store_root)
@@ -154,7 +173,29 @@ def summarise_run(store_root: str, recipe: Results) -> RunResults:
     return RunResults(tables=refs, **covered._asdict())
 
 
-@task(name="compare-methods", **TABLE_TASK)
+@task(name="record-batch", **TABLE_TASK, timeout_seconds=10 * MINUTE)  # a few thousand rows
+def record_batch(store_root: str, recipe: InboxBatch) -> TableRef:
+    """Write a batch's `inbox` table: from then on its images are done."""
+    store = Store.at(store_root)
+    rows = inbox_rows(
+        store.read(recipe.images),
+        store.read(recipe.classes),
+        pa.concat_tables([store.read(ref) for ref in recipe.predictions]),
+        store.read(recipe.rejected),
+        {
+            image.digest: {
+                "image_name": image.stamp.name,
+                "size_bytes": image.stamp.size_bytes,
+                "modified_ns": image.stamp.modified_ns,
+            }
+            for image in recipe.files
+        },
+        {"inbox_name": recipe.inbox_name, "run_id": recipe.run_id, "method": recipe.method},
+    )
+    return store.write_rows("inbox", recipe.digest, schema("inbox"), rows)
+
+
+@task(name="compare-methods", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def compare_methods(store_root: str, recipe: Statistics) -> tuple[TableRef, ...]:
     """Write the tables of spreads, paired tests and calibration."""
     from tasks.score.statistics import statistics_tables
@@ -168,7 +209,7 @@ def compare_methods(store_root: str, recipe: Statistics) -> tuple[TableRef, ...]
     )
 
 
-@task(name="align-images", **TABLE_TASK)
+@task(name="align-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def align_shard(store_root: str, recipe: Alignments) -> TableRef:
     """Write a shard's `alignments` table."""
     from tasks.score.align import alignment_rows
@@ -187,7 +228,7 @@ def align_shard(store_root: str, recipe: Alignments) -> TableRef:
     return store.write("alignments", recipe.digest, schema("alignments"), batches)
 
 
-@task(name="summarise-alignments", **TABLE_TASK)
+@task(name="summarise-alignments", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def summarise_alignments(store_root: str, recipe: AlignmentSummary) -> TableRef:
     """Write the `alignment_summary` table."""
     from tasks.score.align import alignment_summary
@@ -199,7 +240,7 @@ def summarise_alignments(store_root: str, recipe: AlignmentSummary) -> TableRef:
     return store.write(name, recipe.digest, schema(name), table.to_batches())
 
 
-@task(name="explain-images", **TABLE_TASK)
+@task(name="explain-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def explain_images(store_root: str, recipe: Explanations) -> tuple[TableRef, ...]:
     """Write the tables that explain some images."""
     from tasks.score.explained import explanation_tables
@@ -220,7 +261,7 @@ def explain_images(store_root: str, recipe: Explanations) -> tuple[TableRef, ...
     )
 
 
-@task(name="summarise-sweep", **TABLE_TASK)
+@task(name="summarise-sweep", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def summarise_sweep(store_root: str, recipe: Sweep) -> TableRef:
     """Write the `sweeps` table."""
     store = Store.at(store_root)

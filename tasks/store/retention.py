@@ -19,6 +19,8 @@ from tasks.store.snapshot import publish
 from tasks.store.tables import DIGEST_KEY, Store, TableRef
 
 _DAY_SEC = 86_400
+# No run refers to these: they are the record of what has been done, and stay.
+RECORDS = ("inbox",)
 
 
 class Usage(NamedTuple):
@@ -152,7 +154,8 @@ def _unreferenced(store: Store, runs: Sequence[RunManifest]) -> list[Path]:
     """Table files that none of the runs refers to, and what crashes left unfinished."""
     used = {store.path(ref) for run in runs for ref in run.tables}
     partial = [path for name in TABLES for path in (store.root / name).glob(".*.tmp")]
-    return [path for path in _tables(store) if path not in used] + partial
+    tables = [path for path in _tables(store) if path.parent.name not in RECORDS]
+    return [path for path in tables if path not in used] + partial
 
 
 def _fault(path: Path, row_count: int | None) -> str | None:

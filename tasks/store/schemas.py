@@ -162,6 +162,24 @@ TABLES: dict[str, Table] = {
             Column("image_count", DOUBLE, "Images so predicted, averaged over runs."),
         ),
     ),
+    "inbox": Table(
+        "One row per image that arrived in a folder; the same bytes under two names are one.",
+        (
+            Column("inbox_name", STRING, "The inbox: a name, or the folder's path."),
+            DIGEST,
+            Column("image_name", STRING, "Path below the folder, under which it was seen first."),
+            Column("size_bytes", INT, "The file's size."),
+            Column("modified_ns", INT, "When the file was modified, in ns since 1970 (UTC)."),
+            Column("classified_at", STRING, "When it was classified (ISO 8601, UTC)."),
+            Column("run_id", STRING, "The run that did it: see `runs`."),
+            METHOD,
+            Column("class_name", STRING, "The best class; null where it was rejected."),
+            Column("score", REAL, "Its score; null where it was rejected."),
+            Column("class_names", pa.list_(STRING), "The best classes, up to 5, best first."),
+            Column("scores", pa.list_(REAL), "Their scores."),
+            Column("reason", STRING, "Why it was rejected; null where it was not."),
+        ),
+    ),
     **INSIGHTS,
 }
 
@@ -171,7 +189,11 @@ SNAPSHOT_TABLES: dict[str, Table] = {
         "One row per set of inputs and parameters. The same run repeated keeps its row.",
         (
             Column("run_id", STRING, "Digest of everything that decides the run's numbers."),
-            Column("flow_name", STRING, "`benchmark`, `classify`, `describe` or `sweep`."),
+            Column(
+                "flow_name",
+                STRING,
+                "`benchmark`, `classify`, `classify-inbox`, `describe` or `sweep`.",
+            ),
             Column("dataset_name", STRING, "The data set as given."),
             Column("encoder_name", STRING, "The encoder as given."),
             Column("weights_digest", STRING, "SHA-256 of the encoder's weights."),
@@ -234,8 +256,9 @@ _INTRODUCTION = """# Tables
 Truth lies in Parquet files, `<store>/<table>/<digest>.parquet`, named by the digest of everything
 that decides their rows and never changed. `<store>/wca.duckdb` is a snapshot for people: small
 tables are copied into it, large ones are views of the Parquet files, and each of both begins with a
-`run_id` column. It is replaced in one step when a run ends, so it can be read at any time. Read it
-with `wca sql "..."`, DuckDB's own command line or `duckdb.connect(path, read_only=True)`.
+`run_id` column; `inbox`, which gathers what arrived over many runs, has it among the others. The
+snapshot is replaced in one step when a run ends, so it can be read at any time. Read it with
+`wca sql "..."`, DuckDB's own command line or `duckdb.connect(path, read_only=True)`.
 
 Beside the tables below the snapshot has three views: `image_predictions` (predictions with names
 and `is_correct`), `description_weights` and `crop_weights` (how much each text and crop counts),
@@ -246,4 +269,7 @@ This page is made from `tasks/store/schemas.py` by `make docs`."""
 
 
 def _type_name(column: Column) -> str:
-    return "list of float" if column.type is None else str(column.type)
+    if column.type is None:
+        return "list of float"
+    is_list = pa.types.is_list(column.type)
+    return f"list of {column.type.value_type}" if is_list else str(column.type)

@@ -88,6 +88,7 @@ def publish(store: Store) -> Path:
                 _create_table(connection, name, pa.concat_tables(tables))
             for name in VIEWED:
                 _create_view(connection, store, runs, name)
+            _create_inbox(connection, store)
             connection.execute(_SQL.read_text(encoding="utf-8"))
     return target
 
@@ -180,11 +181,31 @@ def _create_view(
     if not paths:
         _create_table(connection, name, _empty(name))
         return
-    # brackets and stars in a folder's name are no patterns; quotes are doubled
-    literals = [re.sub(r"([*?\[])", r"[\1]", path).replace("'", "''") for path in sorted(paths)]
-    files = ", ".join(f"'{literal}'" for literal in literals)
+    files = ", ".join(f"'{_literal(path)}'" for path in sorted(paths))
     connection.execute(
         f"CREATE VIEW {name} AS SELECT r.run_id, t.* EXCLUDE (filename) "  # noqa: S608 - as escaped
         f"FROM read_parquet([{files}], filename = true, union_by_name = true) AS t "
         "JOIN run_tables AS r ON r.path = t.filename"
     )
+
+
+def _create_inbox(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """A view over the tables of all batches, also those to come; each image once.
+
+    Two runs on two machines, whose locks do not reach one another, may both have had an image.
+    """
+    folder = store.root / "inbox"
+    if not any(folder.glob("[!.]*.parquet")):
+        columns = [(c.name, c.type) for c in TABLES["inbox"].columns if c.type is not None]
+        _create_table(connection, "inbox", pa.schema(columns).empty_table())
+        return
+    connection.execute(
+        f"CREATE VIEW inbox AS FROM read_parquet('{_literal(str(folder))}/*.parquet') "
+        "QUALIFY 1 = row_number() OVER "
+        "(PARTITION BY inbox_name, image_digest ORDER BY classified_at, run_id)"
+    )
+
+
+def _literal(path: str) -> str:
+    """A path in an SQL string: brackets and stars are no patterns, quotes are doubled."""
+    return re.sub(r"([*?\[])", r"[\1]", path).replace("'", "''")

@@ -1,17 +1,50 @@
-"""How every stage's Prefect task is cached, refreshed and retried."""
+"""How every stage's Prefect task is cached, refreshed, retried, limited and watched."""
 
-from collections.abc import Sequence
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import Task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
+from prefect.logging import get_run_logger
 
 from tasks.store.errors import GivenUp, InputError
+from tasks.store.progress import Count, Progress, counting
 from tasks.store.tables import Recipe, Store
+
+# The global concurrency limit that tasks on CUDA hold a slot of.
+GPU_LIMIT = "gpu"
+PROGRESS_EVERY_SEC = 3.0  # each update is a write to the server's database
+# What a second attempt cannot change: input, missing rights, a mistake in the program.
+LASTING = (
+    InputError,
+    GivenUp,
+    PermissionError,
+    NotADirectoryError,
+    AttributeError,
+    ImportError,
+    NameError,
+    TypeError,
+)
+MINUTE, HOUR = 60.0, 3600.0  # seconds, for timeouts
+
+# A timeout in a thread takes effect between two Python steps: of the loops that could run for ever,
+# not of a read that hangs. Prefect says so in a line at every task, which would be half of a log.
+logging.getLogger("prefect.task_runs").addFilter(
+    lambda record: not record.getMessage().startswith("Timeout of ")
+)
 
 
 @dataclass
@@ -32,10 +65,11 @@ class ByRecipe(CachePolicy):
 
 def worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
     """Whether a failure may pass: not bad input, nor what was retried where it happened."""
-    return not isinstance(state.result(raise_on_failure=False), InputError | GivenUp)
+    return not isinstance(state.result(raise_on_failure=False), LASTING)
 
 
 # JSON, because Prefect's default result format is pickle, which runs code when it is read.
+# Every task adds a timeout: far beyond what its work can take, so that only what hangs meets it.
 TABLE_TASK: dict[str, Any] = {
     "cache_policy": ByRecipe(),
     "persist_result": True,
@@ -44,6 +78,69 @@ TABLE_TASK: dict[str, Any] = {
     "retry_delay_seconds": [1, 10],
     "retry_condition_fn": worth_retrying,
 }
+
+
+def needs_gpu(device: str) -> bool:
+    """Whether work on a device goes by the limit `gpu`."""
+    return device.startswith("cuda")
+
+
+def gpu_slot(device: str) -> AbstractContextManager[None]:
+    """Hold a slot of the limit `gpu` where the device is one; on a CPU nothing is asked for.
+
+    Strict: on a server without the limit InputError says how to create it, since two encoders at
+    once on a GPU would end each other for lack of memory.
+    """
+    return _gpu_slot() if needs_gpu(device) else nullcontext()
+
+
+@contextmanager
+def _gpu_slot() -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(concurrency(GPU_LIMIT, strict=True))
+        except ConcurrencySlotAcquisitionError as error:
+            raise InputError(
+                f"This Prefect server has no concurrency limit {GPU_LIMIT!r}: create it with "
+                f"`prefect gcl create {GPU_LIMIT} --limit 1`, or start the server with `make ui`."
+            ) from error
+        yield
+
+
+@contextmanager
+def shown_progress(what: str, unit: str, progress: Progress) -> Iterator[Count]:
+    """A count to update: a bar in the terminal, a progress artifact of this task run in the UI.
+
+    The artifact follows every few seconds from a thread of its own: neither the work nor an event
+    loop waits for the server, and a server that cannot be reached ends no work.
+    """
+    ended = threading.Event()
+    with counting(what, unit, progress) as count:
+        follow = partial(_follow, f"{what.capitalize()}: {{:,}} of {{:,}}{unit}", count, ended)
+        # in a copy of the context, which says whose artifact it is
+        follower = threading.Thread(target=copy_context().run, args=(follow,), daemon=True)
+        follower.start()
+        try:
+            yield count
+        finally:
+            ended.set()
+            follower.join(timeout=PROGRESS_EVERY_SEC)
+
+
+def _follow(text: str, count: Count, ended: threading.Event) -> None:
+    """Keep an artifact up to date until the work has ended."""
+    shown, is_last = count.done, False
+    try:
+        description = text.format(shown, count.total)
+        artifact = create_progress_artifact(count.percent, description=description)
+        while not is_last:
+            is_last = ended.wait(PROGRESS_EVERY_SEC)
+            if count.done != shown:
+                shown = count.done
+                description = text.format(shown, count.total)
+                update_progress_artifact(cast(UUID, artifact), count.percent, description)
+    except Exception as error:  # a bar is no reason to end the work it shows
+        get_run_logger().warning("Progress is not shown: %s", error)
 
 
 def submit(

@@ -11,7 +11,7 @@ import pytest
 from flows.benchmark import benchmark
 from flows.compare import Compared, compare_runs
 from flows.config import BenchmarkConfig
-from flows.run import RunSummary
+from flows.summary import RunSummary
 from tasks.report.compare import COLUMNS
 from tasks.store.errors import InputError
 from tests.flows.conftest import Command

@@ -8,7 +8,7 @@ import pytest
 
 from flows.benchmark import benchmark
 from flows.config import BenchmarkConfig
-from flows.run import RunSummary
+from flows.summary import RunSummary
 from tests.conftest import photograph
 
 TEXTS = {"cat": ["Furry."], "dog": ["Barks."]}

@@ -10,7 +10,7 @@ import pytest
 
 from flows.benchmark import benchmark
 from flows.config import BenchmarkConfig
-from flows.run import RunSummary
+from flows.summary import RunSummary
 from tasks.store.tables import Store
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.config import BenchmarkConfig
-from flows.run import RunSummary
+from flows.summary import RunSummary
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

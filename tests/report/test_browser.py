@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.run import RunSummary
+from flows.summary import RunSummary
 from tests.report.conftest import BREAKOUT, LONG, RIGHT_TO_LEFT, SCRIPT, Watch
 
 if TYPE_CHECKING:

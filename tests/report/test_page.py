@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from flows.config import BenchmarkConfig
-from flows.run import RunSummary
+from flows.summary import RunSummary
 from tasks.report.cells import shown
 from tasks.report.images import image_opener
 from tasks.report.page import render

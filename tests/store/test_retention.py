@@ -143,11 +143,14 @@ def test_a_table_of_other_length_than_noted_is_found(store: Store) -> None:
     assert list(verify(store)) == [(path, "has 1 rows in place of 3")]
 
 
-def test_replies_are_never_pruned(store: Store) -> None:
+def test_replies_and_inboxes_are_never_pruned(store: Store) -> None:
     reply = store.root / "replies" / "0-0-0.json"
     reply.parent.mkdir()
     reply.write_text(json.dumps({}))
-    os.utime(reply, (1, 1))
+    inbox = store.path(store.write_rows("inbox", "e" * 64, schema("inbox"), []))
+    for record in (reply, inbox):
+        os.utime(record, (1, 1))
     prune(store, keep=1, grace_days=0, is_dry=False)
     assert reply.exists()
+    assert inbox.exists()
     assert isinstance(store.read(TableRef(table="classes", digest="b" * 64, row_count=3)), pa.Table)

@@ -1,0 +1,27 @@
+"""The command of `wca` that shows the flows in Prefect's UI."""
+
+from pathlib import Path
+
+from flows.cli_tables import Store
+from flows.config import DEFAULT_STORE
+
+
+def ui(*, port: int = 4200, store: Store = DEFAULT_STORE) -> None:
+    """Start Prefect's server, a worker and the deployments of prefect.yaml, until Ctrl-C.
+
+    Example: wca ui
+
+    Example: wca ui --port 4300 --store /data/store
+
+    Parameters
+    ----------
+    port
+        Where the UI is to be seen: http://127.0.0.1:PORT.
+
+    """
+    from rich.console import Console
+
+    from flows.ui import serve
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    serve(port, Path(store), console.print)

@@ -1,0 +1,140 @@
+"""The classify-inbox flow: the new pictures in a folder, each classified exactly once.
+
+An image is its bytes, and what is done is what the store's `inbox` tables say. A batch becomes one
+such table, put in place in one step as the last thing: whenever a run is killed, an image is in a
+table or is new to the next run, never both and never neither. The same bytes under two names are
+one image and one row, under the name that was seen first.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from filelock import FileLock, Timeout
+from prefect import flow
+from prefect.logging import get_run_logger
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.artifacts import publish_inbox
+from flows.classify import with_best_method
+from flows.classify_config import ClassifySettings
+from flows.form import first_in_form
+from flows.run import run_stages
+from flows.runner import ONE_AT_A_TIME
+from tasks.datasets.inbox import NewImage
+from tasks.datasets.settings import FileSource
+from tasks.datasets.sources import open_source
+from tasks.datasets.task import find_arrivals
+from tasks.score.task import InboxBatch, record_batch
+from tasks.store.digest import digest_of, even_chunks
+from tasks.store.errors import GivenUp
+from tasks.store.inbox import is_snapshot_behind
+from tasks.store.retention import in_use
+from tasks.store.snapshot import publish
+from tasks.store.tables import Store, TableRef
+from tasks.store.task import submit
+
+
+class InboxConfig(ClassifySettings):
+    """Parameters of the classify-inbox flow."""
+
+    model_config = ConfigDict(json_schema_extra=first_in_form("folder", "classes", "inbox_name"))
+
+    folder: Annotated[Path, Field(description="Folder that pictures arrive in; made if missing.")]
+    classes: Annotated[tuple[str, ...], Field(min_length=2, description="Class names.")]
+    inbox_name: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="What is done is remembered under this name; by default the folder's path. "
+            "Another name classifies everything in the folder once more.",
+        ),
+    ] = None
+    settle_sec: Annotated[
+        float,
+        Field(ge=0, description="A file that changed less long ago waits for the next run."),
+    ] = 10.0
+
+
+class InboxSummary(BaseModel):
+    """What became of an inbox in one run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    inbox_name: str
+    batches: tuple[TableRef, ...]
+    waiting_count: int
+    unreadable: tuple[str, ...]
+    store_root: str
+
+
+@flow(
+    name="classify-inbox",
+    flow_run_name="{config.folder} with {config.encoder}, seed {config.seed}",
+    task_runner=ONE_AT_A_TIME,
+    result_serializer="json",
+)
+def classify_inbox(config: InboxConfig) -> InboxSummary:
+    """Classify the new images in a folder and append them to the inbox table."""
+    folder = config.folder.expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    name = config.inbox_name or str(folder)
+    store = Store(config.store)
+    with in_use(store), _alone(store, name):
+        arrivals = find_arrivals.submit(
+            str(store.root), name, str(folder), config.settle_sec
+        ).result()
+        for unreadable in arrivals.unreadable:
+            get_run_logger().warning("%s cannot be read: it is looked at again.", unreadable)
+        batches = tuple(
+            _classify(config, store, name, folder, batch)
+            for batch in even_chunks(arrivals.new, config.shard_size)
+        )
+        if is_snapshot_behind(store):
+            publish(store)
+    summary = InboxSummary(
+        inbox_name=name,
+        batches=batches,
+        waiting_count=arrivals.waiting_count,
+        unreadable=arrivals.unreadable,
+        store_root=str(store.root),
+    )
+    publish_inbox(store, name, sum(batch.row_count for batch in batches), arrivals.waiting_count)
+    return summary
+
+
+def _classify(
+    config: InboxConfig, store: Store, name: str, folder: Path, batch: Sequence[NewImage]
+) -> TableRef:
+    """Run the stages over a batch, then record it."""
+    paths = tuple(folder / image.stamp.name for image in batch)
+    source = FileSource(images=paths, classes=config.classes)
+    settings = with_best_method(config)
+    summary = run_stages("classify-inbox", settings, source, open_source(source))
+    recipe = InboxBatch(
+        inbox_name=name,
+        run_id=summary.run_id,
+        method=settings.methods[0],
+        files=tuple(batch),
+        images=summary.refs("images")[0],
+        classes=summary.refs("classes")[0],
+        predictions=tuple(summary.refs("predictions")),
+        rejected=summary.refs("rejected")[0],
+    )
+    recorded: TableRef = submit(
+        record_batch, str(store.root), recipe, ["inbox"], f"record {len(batch)} images"
+    ).result()
+    return recorded
+
+
+@contextmanager
+def _alone(store: Store, inbox_name: str) -> Iterator[None]:
+    """One run at a time is at an inbox; a killed one's lock goes with its process."""
+    path = store.root / "inbox" / f".{digest_of(inbox_name)[:32]}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=0):
+            yield
+    except Timeout:
+        raise GivenUp("Another run is at this inbox: it finds what is new, too.") from None

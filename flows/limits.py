@@ -1,0 +1,40 @@
+"""Concurrency limits of a Prefect server, made where they are missing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect import tags
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.exceptions import ObjectNotFound
+
+from tasks.embed.sources import default_device
+from tasks.store.task import GPU_LIMIT, needs_gpu
+
+# One task at a time on a machine's GPU: two encoders side by side exceed its memory. Somebody with
+# more GPUs behind one server raises it in the UI; a limit that is there is never changed.
+GPU_SLOTS = 1
+
+
+def ensure_limits() -> None:
+    """Create the limits that tasks ask for, in strict mode, where this server lacks them."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(GPU_LIMIT)
+        except ObjectNotFound:
+            client.create_global_concurrency_limit(
+                GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=GPU_SLOTS)
+            )
+
+
+@contextmanager
+def started_here(device: str | None) -> Iterator[None]:
+    """Around a run that a person starts: what it needs of the server, and tags that say so.
+
+    Without CUDA nothing is asked of the server, so that a laptop needs no set-up. A deployment goes
+    without this: on a server that lacks the limit its tasks fail and say what to do.
+    """
+    if needs_gpu(device or default_device()):
+        ensure_limits()
+    with tags("wca", "command-line"):
+        yield

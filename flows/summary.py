@@ -1,0 +1,36 @@
+"""What a person, or another flow, is told of a run."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.datasets.index import IndexedDataset
+from tasks.embed.identity import EncoderIdentity
+from tasks.store.runs import StageTiming
+from tasks.store.tables import TableRef
+
+
+class RunSummary(BaseModel):
+    """What a run was and where its results are."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    dataset_name: str
+    class_count: int
+    image_count: int
+    rejected_count: int
+    encoder_name: str
+    encoder: EncoderIdentity
+    texts: tuple[str, ...]
+    store_root: str
+    snapshot: Path
+    tables: tuple[TableRef, ...]
+    stages: tuple[StageTiming, ...]
+    indexed: IndexedDataset
+    report: Path | None = None
+    pictures: tuple[Path, ...] = ()
+
+    def refs(self, table: str) -> list[TableRef]:
+        """The run's tables of one kind."""
+        return [ref for ref in self.tables if ref.table == table]
