@@ -115,7 +115,8 @@ def test_a_benchmark_from_the_form_to_its_artifacts(ui: Ui, chromium: str, tmp_p
         title = "sixteen-photographs with photo-lite, seed 0"
         expect(page.get_by_text(title).first).to_be_visible()
         expect(page.get_by_text("embed images 1 of 1").first).to_be_visible()
-        page.wait_for_timeout(2000)  # the graph moves into place
+        page.reload()  # a graph that grew while it was looked at is flat
+        page.wait_for_timeout(4000)
         save(page.screenshot(), "ui-run", tmp_path)
         page.get_by_text("Artifacts", exact=True).last.click()
         for kind in ("accuracy", "comparison", "rejected"):
