@@ -36,6 +36,17 @@ class Child:
         """Whether it has not ended yet."""
         return self.process.poll() is None
 
+    def children(self) -> set[int]:
+        """The processes that it started itself and that are there now."""
+        listed = subprocess.run(
+            ("ps", "-A", "-o", "pid=,ppid="),  # noqa: S607 - where systems keep it differs
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        pairs = zip(listed[::2], listed[1::2], strict=True)
+        return {int(pid) for pid, parent in pairs if int(parent) == self.process.pid}
+
     def check(self) -> None:
         """Raise GivenUp with the end of its log where it has ended."""
         if not self.is_running:

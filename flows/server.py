@@ -4,15 +4,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import httpx2
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.states import Crashed
 from prefect.workers.process import ProcessWorker
 
 from flows.children import Child
@@ -92,6 +99,21 @@ def prepare(environment: Mapping[str, str]) -> None:
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())[-600:]
         raise GivenUp(f"prefect.yaml could not be deployed: {said}")
+
+
+def note_crashed(pids: Collection[int]) -> None:
+    """Write down that the flow runs of some processes, which are gone, do not go on.
+
+    A flow run that is stopped in the middle of a task has no time to say so itself, and as Running
+    it would keep its deployment's place.
+    """
+    going = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=going))
+    message = "Stopped with its worker. What was finished is kept: run it again to go on from here."
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=wanted):
+            if run.infrastructure_pid in {str(pid) for pid in pids}:
+                client.set_flow_run_state(run.id, Crashed(message=message), force=True)
 
 
 def active_schedules() -> list[str]:

@@ -28,6 +28,7 @@ def serve(port: int, store: Path, say: Callable[[str], None]) -> None:
     environment = _environment(address, store)
     logs = Path(PREFECT_HOME.value()) / "wca"  # the user's own: runs of last time stay to be seen
     logs.mkdir(parents=True, exist_ok=True)
+    server = None
     with _stoppable(), ExitStack() as started:
         try:
             server = prefect_server.start(port, environment, logs / f"server-{port}.log", say)
@@ -37,15 +38,18 @@ def serve(port: int, store: Path, say: Callable[[str], None]) -> None:
             with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
                 prefect_server.prepare(environment)
                 schedules = prefect_server.active_schedules()
-            say(f"Prefect UI  {address}")
-            say(f"Schedules   {'; '.join(schedules) or 'none is active'}")
-            say(f"Logs        {logs}")
-            say("Ctrl-C stops the worker, then the server; schedules stay active for next time.")
-            _keep_a_worker(server, environment, logs / f"worker-{port}.log", say)
+                say(f"Prefect UI  {address}")
+                say(f"Schedules   {'; '.join(schedules) or 'none is active'}")
+                say(f"Logs        {logs}")
+                say(
+                    "Ctrl-C stops the worker, then the server; schedules stay active for next time."
+                )
+                _keep_a_worker(server, environment, logs / f"worker-{port}.log", say)
         except KeyboardInterrupt:
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)  # what is being stopped is stopped whole
-            say("Stopping the server." if started else "Stopping.")
+                signal.signal(number, signal.SIG_IGN)
+            if server:
+                say("Stopping the server.")
 
 
 def _environment(address: str, store: Path) -> dict[str, str]:
@@ -73,16 +77,22 @@ def _keep_a_worker(
     crashes: list[float] = []
     while True:
         worker = Child("worker", (*command, *options), environment, log)
+        runs: set[int] = set()
         try:
             while worker.is_running:
+                runs |= worker.children()
                 if server:
                     server.check()
                 time.sleep(LOOK_EVERY_SEC)
         except KeyboardInterrupt:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # what is being stopped is stopped whole
             say("Stopping the worker.")
             raise
         finally:
             worker.stop()
+            if runs and (server is None or server.is_running):
+                prefect_server.note_crashed(runs)
         now = time.monotonic()
         crashes = [t for t in crashes if t > now - 60] + [now]
         if len(crashes) > RESTARTS:

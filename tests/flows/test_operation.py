@@ -52,13 +52,18 @@ def no_limit(prefect_server: None) -> None:
             return
 
 
-@task(retries=3, retry_delay_seconds=60, retry_condition_fn=worth_retrying)
+@task(
+    retries=3,
+    retry_delay_seconds=60,
+    retry_condition_fn=worth_retrying,
+    result_serializer="json",  # as everywhere, or the session's results hold pickles
+)
 def on_device(device: str) -> str:
     with gpu_slot(device):
         return device
 
 
-@flow
+@flow(result_serializer="json")
 def uses(device: str) -> str:
     return on_device(device)
 

@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def python_path() -> str:
-    """The checkout first, whatever is installed."""
+    """The checkout that is tested comes first, whatever is installed."""
     return os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 
 

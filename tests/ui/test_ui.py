@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from PIL import Image
@@ -55,6 +56,13 @@ def runs_of(name: str) -> list[FlowRun]:
     return sorted(ended, key=lambda run: str(run.start_time))
 
 
+def latest_run_id(name: str) -> UUID:
+    """A deployment's latest run, whatever its state."""
+    wanted = DeploymentFilter(id=DeploymentFilterId(any_=[deployment(name).id]))
+    with get_client(sync_client=True) as client:
+        return max(client.read_flow_runs(deployment_filter=wanted), key=lambda r: str(r.created)).id
+
+
 def wait_for_runs(name: str, count: int) -> list[FlowRun]:
     until = time.monotonic() + RUN_SEC
     while len(runs := runs_of(name)) < count:
@@ -99,14 +107,16 @@ def test_a_benchmark_from_the_form_to_its_artifacts(ui: Ui, chromium: str, tmp_p
         save(page.screenshot(), "ui-form", tmp_path)
         page.get_by_role("button", name="Submit").click()
 
-        title = "sixteen-photographs with photo-lite, seed 0"
-        page.goto(f"{ui.address}/runs")
-        page.get_by_role("link", name=title).first.click()
+        page.wait_for_url(lambda url: "/run?" not in url)  # once it is submitted
+        page.goto(f"{ui.address}/runs/flow-run/{latest_run_id('benchmark')}")
         expect(page.get_by_text("Completed", exact=True).first).to_be_visible(
             timeout=RUN_SEC * 1000
         )
+        title = "sixteen-photographs with photo-lite, seed 0"
+        expect(page.get_by_text(title).first).to_be_visible()
         expect(page.get_by_text("embed images 1 of 1").first).to_be_visible()
-        page.wait_for_timeout(2000)  # the graph moves into place
+        page.reload()  # a graph that grew while it was looked at is flat
+        page.wait_for_timeout(4000)
         save(page.screenshot(), "ui-run", tmp_path)
         page.get_by_text("Artifacts", exact=True).last.click()
         for kind in ("accuracy", "comparison", "rejected"):
