@@ -26,8 +26,9 @@ demo: install  ## classify the sixteen photographs and print the table
 ui: install  ## watch and start flows in the Prefect UI until Ctrl-C (PORT=4200, STORE=data/store)
 	@$(BIN)/wca ui $(if $(PORT),--port $(PORT)) $(if $(STORE),--store $(STORE))
 
-test: install  ## run the tests
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+# A file's tests stay together: they share a store, a server and a model.
+test: install  ## run the tests, on two processes
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-ui: install  ## run the browser test of `make ui`, which needs chromium
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m ui
