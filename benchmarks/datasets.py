@@ -6,17 +6,14 @@ Opening lists every image and checks that every file named by a table is there; 
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
+from tests.datasets.many import write_many
 
 
 def main() -> None:
@@ -26,17 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "set"
-        names = [f"c{i % 100:03d}/{i}.jpg" for i in range(options.images)]
-        for i, name in enumerate(names):
-            if i < 100:
-                (root / name).parent.mkdir(parents=True)
-                (root / name).write_bytes(b"x")
-            else:
-                os.link(root / names[i % 100], root / name)
-        labels = [name[:4] for name in names]
-        lines = "\n".join(f"{n},{c}" for n, c in zip(names, labels, strict=True))
-        (root / "t.csv").write_text(f"path,label\n{lines}\n")
-        pq.write_table(pa.table({"path": names, "label": labels}), root / "t.parquet")
+        write_many(root, options.images)
         for spec in (f"folder:{root}", f"csv:{root}/t.csv", f"parquet:{root}/t.parquet"):
             seconds = []
             for _ in range(options.rounds):

@@ -19,6 +19,7 @@ from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.store.errors import InputError
 from tasks.store.tables import Store
+from tests.datasets.many import write_many
 from tests.datasets.trees import jpeg
 
 
@@ -331,17 +332,7 @@ MANY = 100_000
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hundred thousand files in a hundred classes, and two tables of them."""
     root = tmp_path_factory.mktemp("many") / "set"
-    names = [f"c{i % 100:03d}/{i}.jpg" for i in range(MANY)]
-    for i, name in enumerate(names):
-        if i < 100:
-            (root / name).parent.mkdir(parents=True)
-            (root / name).write_bytes(b"x")
-        else:
-            os.link(root / names[i % 100], root / name)
-    labels = [name[:4] for name in names]
-    lines = "\n".join(f"{n},{c}" for n, c in zip(names, labels, strict=True))
-    (root / "t.csv").write_text(f"path,label\n{lines}\n")
-    pq.write_table(pa.table({"path": names, "label": labels}), root / "t.parquet")
+    write_many(root, MANY)
     return root
 
 

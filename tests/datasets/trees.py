@@ -1,7 +1,6 @@
 """Tiny trees in exactly the layout in which each named data set's archive unpacks.
 
-Real JPEG files and real metadata files, MATLAB's and CIFAR's binary ones included. TRUTH is what
-each split holds: written by hand, not computed from the trees.
+Real JPEG and metadata files, MATLAB's and CIFAR's included. TRUTH, by hand, is what splits hold.
 """
 
 import io
@@ -10,30 +9,25 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.io import savemat
 
 from tests.conftest import photograph
 
 SIDE = 48
-
-
-@lru_cache(maxsize=1)
-def _photograph() -> Image.Image:
-    return photograph()
+_photograph = lru_cache(maxsize=1)(photograph)
 
 
 def jpeg(path: Path, seed: int) -> None:
     """A real JPEG file, another part of a photograph for every seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = _photograph()
-    left, top = (37 * seed) % (image.width - 80), (23 * seed) % (image.height - 60)
-    image.crop((left, top, left + SIDE + seed % 20, top + SIDE)).save(path, "JPEG", quality=85)
+    x, y = (37 * seed) % (image.width - 80), (23 * seed) % (image.height - 60)
+    image.crop((x, y, x + SIDE + seed % 20, y + SIDE)).save(path, "JPEG", quality=85)
 
 
 def text(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
+    path.write_text(content, "utf-8")
 
 
 def images(folder: Path, names: str) -> None:
