@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from tasks.describe.texts import checked_texts
 from tasks.store.errors import InputError
 
 
@@ -42,7 +43,7 @@ def import_texts(
     Classes of equal names share the texts of every key that fits them. Raises InputError that lists
     the classes without texts, with the nearest keys.
     """
-    texts = _checked(raw, source)
+    texts = checked_texts(raw or None, source)  # an empty object is no such file either
     places = _places(list(texts), class_names, aliases)
     found: dict[str, list[str]] = {name: [] for name in class_names}
     for key, name in places.items():
@@ -64,19 +65,6 @@ def fold(name: str) -> str:
     """A name's spelling without regard to case, accents, underscores and punctuation."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return " ".join(re.sub(r"[^a-z0-9]+", " ", plain.replace("'", "").casefold()).split())
-
-
-def _checked(raw: object, source: str) -> dict[str, list[str]]:
-    if not isinstance(raw, dict) or not raw:
-        raise InputError(f"{source} must be a JSON object: {{class name: [sentence, ...]}}.")
-    wrong = [
-        name
-        for name, texts in raw.items()
-        if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts)
-    ]
-    if wrong:
-        raise InputError(f"{source} must hold a list of texts for each class; see {wrong[:5]}.")
-    return {key: [t.strip() for t in texts if t.strip()] for key, texts in raw.items()}
 
 
 def _places(

@@ -85,12 +85,10 @@ def waffle_descriptors(seed: int) -> list[str]:
     return [" ".join(pair) for pair in [*pairs, *random_pairs]]
 
 
-def join_by_name(
-    raw: object, class_names: Sequence[str], source: str
-) -> dict[str, tuple[str, ...]]:
-    """Check a parsed `{class name: [sentence, ...]}` file against the classes, by name.
+def checked_texts(raw: object, source: str) -> dict[str, list[str]]:
+    """The texts of a parsed `{class: [text, ...]}` file, stripped, without empty ones.
 
-    Raises InputError that lists missing, empty and unknown classes together.
+    Raises InputError for a file of another shape.
     """
     if not isinstance(raw, dict):
         raise InputError(f"{source} must be a JSON object: {{class name: [sentence, ...]}}.")
@@ -101,7 +99,17 @@ def join_by_name(
     ]
     if wrong:
         raise InputError(f"{source} must hold a list of sentences for each class; see {wrong[:5]}.")
-    texts = {name: tuple(t.strip() for t in raw[name] if t.strip()) for name in raw}
+    return {name: [t.strip() for t in texts if t.strip()] for name, texts in raw.items()}
+
+
+def join_by_name(
+    raw: object, class_names: Sequence[str], source: str
+) -> dict[str, tuple[str, ...]]:
+    """Check a parsed `{class name: [sentence, ...]}` file against the classes, by name.
+
+    Raises InputError that lists missing, empty and unknown classes together.
+    """
+    texts = {name: tuple(of_class) for name, of_class in checked_texts(raw, source).items()}
     problems = {
         "missing": sorted(set(class_names) - set(texts)),
         "empty": sorted(name for name in set(class_names) & set(texts) if not texts[name]),

@@ -6,9 +6,6 @@ import torch
 
 from tasks.store.digest import uniforms
 
-# The paper's logit scales are e^4 for crops and e^2 for texts; the exponents are the parameters.
-IMAGE_SCALE = 4.0
-TEXT_SCALE = 2.0
 # BiFTA's description refinement: texts this alike say the same, and so many of the others suffice.
 ALIKE_COSINE = 0.99
 MOST_TEXTS = 50
