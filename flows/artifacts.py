@@ -7,6 +7,7 @@ from tasks.report.table import accuracy_rows, comparison_rows, rejected_rows
 from tasks.report.task import artifact_key, publish_accuracy
 from tasks.score.methods import METHODS, method_titles
 from tasks.store.inbox import latest_rows
+from tasks.store.place import Place
 from tasks.store.tables import Store
 
 ROWS_SHOWN = 200  # the whole table is in the store; a page of thousands of rows is not read
@@ -32,12 +33,17 @@ def publish_run(summary: RunSummary) -> None:
         description=f"{len(rejected)} of {summary.image_count} images of {name} rejected.",
     )
     if summary.report:
-        create_link_artifact(
-            link=summary.report.resolve().as_uri(),
-            link_text=str(summary.report),
-            key=artifact_key("report", name),
-            description=f"Report on {name} with {summary.encoder_name}, on the machine that ran it",
-        )
+        publish_report(name, summary.encoder_name, summary.report)
+
+
+def publish_report(dataset_name: str, encoder_name: str, page: Place) -> None:
+    """The address of a run's page."""
+    create_link_artifact(
+        link=page.as_uri(),
+        link_text=str(page),
+        key=artifact_key("report", dataset_name),
+        description=f"Report on {dataset_name} with {encoder_name}, on the machine that ran it",
+    )
 
 
 def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: int) -> None:

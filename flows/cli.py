@@ -6,18 +6,15 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from flows.classify_config import ClassifyConfig, ClassifySettings
-from flows.cli_compare import compare
+from flows.cli_compare import compare, report
 from flows.cli_datasets import datasets, import_, reproduce
 from flows.cli_describe import describe
 from flows.cli_store import store_app
 from flows.cli_sweep import sweep
 from flows.cli_tables import Store, doctor, sql
 from flows.cli_ui import ui
-from flows.config import (
-    DEFAULT_STORE,
-    BenchmarkConfig,
-    BenchmarkSettings,
-)
+from flows.config import BenchmarkConfig, BenchmarkSettings
+from flows.store_setting import DEFAULT_STORE
 from tasks.store.errors import InputError
 
 app = App(
@@ -117,6 +114,7 @@ def classify(
 app.command(datasets)
 app.command(describe)
 app.command(compare)
+app.command(report)
 app.command(sweep)
 app.command(import_, name="import")
 app.command(reproduce)

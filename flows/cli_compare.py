@@ -1,7 +1,7 @@
-"""The command of `wca` that compares two runs."""
+"""Commands of `wca` about runs that are there."""
 
 from flows.cli_tables import Store
-from flows.config import DEFAULT_STORE
+from flows.store_setting import DEFAULT_STORE
 
 
 def compare(
@@ -27,3 +27,22 @@ def compare(
     from flows import show_compare as show
 
     show.compared(runs.compare_runs(store, first, second, method))
+
+
+def report(run: str = "last", *, store: Store = DEFAULT_STORE) -> None:
+    """Write the page of a run again from its tables.
+
+    Example: wca report
+
+    Example: wca report 4c94d682
+
+    Parameters
+    ----------
+    run
+        A run, or the beginning of its name; by default the last one.
+
+    """
+    from flows import report as flow
+    from flows import show_compare as show
+
+    show.report(flow.report(flow.ReportConfig(run=run, store=store)))

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from flows.config import DEFAULT_STORE
+from flows.store_setting import DEFAULT_STORE, STORE_HELP
 from tasks.store.errors import GivenUp
 
-Place = Annotated[Path, Parameter(name="--store", help="Folder of all tables and results.")]
+Place = Annotated[str | Path, Parameter(name="--store", help=STORE_HELP)]
 
 store_app = App(name="store", help="What lies in a store: list, verify, prune.")
 

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from flows.config import DEFAULT_STORE
+from flows.store_setting import DEFAULT_STORE, STORE_HELP
 
-Store = Annotated[Path, Parameter(help="Folder of all tables and results.")]
+Store = Annotated[str | Path, Parameter(help=STORE_HELP)]
 
 
 def sql(

@@ -1,9 +1,8 @@
 """The command of `wca` that shows the flows in Prefect's UI."""
 
-from pathlib import Path
-
 from flows.cli_tables import Store
-from flows.config import DEFAULT_STORE
+from flows.store_setting import DEFAULT_STORE
+from tasks.store.place import located
 
 
 def ui(*, port: int = 4200, store: Store = DEFAULT_STORE) -> None:
@@ -24,4 +23,4 @@ def ui(*, port: int = 4200, store: Store = DEFAULT_STORE) -> None:
     from flows.ui import serve
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    serve(port, Path(store), console.print)
+    serve(port, located(store), console.print)

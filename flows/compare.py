@@ -8,8 +8,9 @@ from tasks.report.compare import Comparison, compare, comparison_page
 from tasks.report.images import image_opener
 from tasks.score.methods import method_titles
 from tasks.score.significance import McNemar, mcnemar
+from tasks.store.place import Place, atomic_path
 from tasks.store.runs import read_runs
-from tasks.store.tables import Store, atomic_path
+from tasks.store.tables import Store
 
 
 class Compared(NamedTuple):
@@ -17,10 +18,10 @@ class Compared(NamedTuple):
 
     comparison: Comparison
     test: McNemar
-    page: Path
+    page: Place
 
 
-def compare_runs(root: Path, first: str, second: str, method: str | None) -> Compared:
+def compare_runs(root: str | Path, first: str, second: str, method: str | None) -> Compared:
     """Compare two runs and write the page beside the first run's."""
     store = Store(root)
     comparison = compare(store, first, second, method, list(method_titles()))

@@ -1,24 +1,21 @@
 """What a flow can be told, described once for the command line, the Prefect form and the docs."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from flows.engine_settings import EngineSettings
 from flows.form import changed_in_form, first_in_form
+from flows.store_setting import DEFAULT_STORE, Store
 from tasks.datasets.settings import DataSettings
 from tasks.describe.settings import LanguageModelSettings
 from tasks.embed.crops import CropParameters, Strategy
 from tasks.score.methods import METHODS
 
-Store = Annotated[Path, Field(description="Folder of all tables and results.")]
-STORE_VARIABLE = "WCA_STORE"  # how `wca ui --store` tells the flows that its worker runs
-DEFAULT_STORE = Path(os.environ.get(STORE_VARIABLE) or "data/store")
 
-
-class Settings(LanguageModelSettings):
+class Settings(LanguageModelSettings, EngineSettings):
     """Parameters that every flow over images shares; `llm` has the descriptions written."""
 
     encoder: Annotated[
@@ -93,8 +90,11 @@ class Settings(LanguageModelSettings):
     ] = True
     batch_size: Annotated[
         int | None,
-        Field(ge=1, description="Views encoded at once; by default 16 on a CPU, 256 on a GPU."),
+        Field(ge=1, description="Views encoded at once; by default what suits the device."),
     ] = None
+    exact: Annotated[bool, Field(description="Crops by Pillow, to the bit, on a GPU as well.")] = (
+        False
+    )
     shard_size: Annotated[
         int, Field(ge=1, description="Images per task, about: what a crash can cost.")
     ] = 1000

@@ -1,7 +1,6 @@
 """The describe flow: from class names to descriptions written by a language model."""
 
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 from prefect import flow
@@ -19,6 +18,7 @@ from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
 from tasks.describe.task import AnswersRecipe, Asked, ask_language_model, clean_answers
 from tasks.report.task import publish_answers
+from tasks.store.place import PlaceField
 from tasks.store.retention import in_use
 from tasks.store.runs import RunManifest, StageTiming, record_run
 from tasks.store.snapshot import publish
@@ -44,7 +44,7 @@ class DescribeSummary(BaseModel):
     answers: TableRef
     tally: Tally
     store_root: str
-    snapshot: Path
+    snapshot: PlaceField
     stages: tuple[StageTiming, ...]
 
 

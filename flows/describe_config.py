@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from flows.config import DEFAULT_STORE, Store
 from flows.form import first_in_form
+from flows.store_setting import DEFAULT_STORE, Store
 from tasks.describe.settings import LanguageModelSettings
 
 

@@ -31,7 +31,7 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-def examine(store: Path, data_root: Path | None = None) -> list[Check]:
+def examine(store: str | Path, data_root: Path | None = None) -> list[Check]:
     """Every check, none of which changes anything or goes to the network."""
     versions = ", ".join(f"{name} {version}" for name, version in library_versions().items())
     device = default_device()

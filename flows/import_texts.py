@@ -10,7 +10,7 @@ from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source, read_json
 from tasks.describe.imports import import_texts
 from tasks.store.errors import InputError
-from tasks.store.tables import atomic_path
+from tasks.store.place import atomic_path
 
 
 def take_over(

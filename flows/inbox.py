@@ -6,12 +6,11 @@ table or is new to the next run, never both and never neither. The same bytes un
 one image and one row, under the name that was seen first.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
-from filelock import FileLock, Timeout
 from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,8 +27,8 @@ from tasks.datasets.sources import open_source
 from tasks.datasets.task import find_arrivals
 from tasks.score.task import InboxBatch, record_batch
 from tasks.store.digest import digest_of, even_chunks
-from tasks.store.errors import GivenUp
 from tasks.store.inbox import is_snapshot_behind
+from tasks.store.leases import alone
 from tasks.store.retention import in_use
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
@@ -128,13 +127,8 @@ def _classify(
     return recorded
 
 
-@contextmanager
-def _alone(store: Store, inbox_name: str) -> Iterator[None]:
-    """One run at a time is at an inbox; a killed one's lock goes with its process."""
-    path = store.root / "inbox" / f".{digest_of(inbox_name)[:32]}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path, timeout=0):
-            yield
-    except Timeout:
-        raise GivenUp("Another run is at this inbox: it finds what is new, too.") from None
+def _alone(store: Store, inbox_name: str) -> AbstractContextManager[None]:
+    """One run at a time is at an inbox."""
+    place = store.root / "inbox" / f".{digest_of(inbox_name)[:32]}.lock"
+    otherwise = "Another run is at this inbox: it finds what is new, too."
+    return alone(place, 0, otherwise)

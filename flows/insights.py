@@ -1,9 +1,12 @@
-"""Stages after the scores: what a reviewer asks, the paper's claim, why images are called so."""
+"""Stages beside the scores: what a reviewer asks, the paper's claim, why images are called so."""
 
 from typing import NamedTuple
 
 from flows.stages import Stages
 from tasks.datasets.index import IndexedDataset
+from tasks.embed.identity import EncoderSource
+from tasks.embed.sources import resampling_for
+from tasks.embed.task import PrecisionCheck, check_precision
 from tasks.score.task import (
     Alignments,
     AlignmentSummary,
@@ -31,6 +34,26 @@ class Scored(NamedTuple):
     crops: list[TableRef]
     vectors: TableRef
     predictions: list[TableRef]
+
+
+def precision_check(
+    stages: Stages, indexed: IndexedDataset, crops: list[TableRef], source: EncoderSource
+) -> list[TableRef]:
+    """How far embeddings are from float32 ones of crops by Pillow, on images of the first shard."""
+    settings = stages.settings
+    recipes = [
+        PrecisionCheck(
+            encoder=source.identity,
+            crops=settings.crop_parameters(),
+            resampling=resampling_for(source, settings.exact),
+            embedded=shard,
+        )
+        for shard in sorted(crops, key=lambda ref: ref.row_count == 0)[:1]
+    ]
+    stage, name = "check precision", "precision_checks"
+    return stages.runner.run(
+        stage, check_precision, [name], recipes, dataset=indexed, source=source
+    )
 
 
 def statistics(stages: Stages, scored: Scored) -> list[TableRef]:

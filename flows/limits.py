@@ -8,22 +8,24 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.exceptions import ObjectNotFound
 
+from flows.engine_settings import visible_gpus
 from tasks.embed.sources import default_device
 from tasks.store.task import GPU_LIMIT, needs_gpu
 
-# One task at a time on a machine's GPU: two encoders side by side exceed its memory. Somebody with
-# more GPUs behind one server raises it in the UI; a limit that is there is never changed.
-GPU_SLOTS = 1
-
 
 def ensure_limits() -> None:
-    """Create the limits that tasks ask for, in strict mode, where this server lacks them."""
+    """Create the limits that tasks ask for, in strict mode, where this server lacks them.
+
+    One task at a time on each GPU of this machine: two encoders side by side exceed its memory.
+    Somebody with more machines behind one server raises it in the UI; a limit that is there is
+    never changed.
+    """
     with get_client(sync_client=True) as client:
         try:
             client.read_global_concurrency_limit_by_name(GPU_LIMIT)
         except ObjectNotFound:
             client.create_global_concurrency_limit(
-                GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=GPU_SLOTS)
+                GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=max(1, len(visible_gpus())))
             )
 
 

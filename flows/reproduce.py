@@ -1,7 +1,6 @@
 """The reproduce flow: a published table as a grid of benchmarks, ours beside theirs."""
 
 import csv
-from pathlib import Path
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -21,7 +20,8 @@ from tasks.report.published import Measured, compare, csv_rows, grid, notes, pub
 from tasks.report.table import markdown_table
 from tasks.score.methods import METHODS, choose_methods, method_titles
 from tasks.store.errors import InputError
-from tasks.store.tables import Store, atomic_path
+from tasks.store.place import PlaceField, atomic_path
+from tasks.store.tables import Store
 
 
 class Reproduction(BaseModel):
@@ -33,7 +33,7 @@ class Reproduction(BaseModel):
     datasets: tuple[str, ...]
     encoders: tuple[str, ...]
     cells: tuple[Measured, ...]
-    path: Path
+    path: PlaceField
 
 
 @flow(

@@ -4,7 +4,8 @@ from prefect.runtime import flow_run
 
 from flows.config import BenchmarkSettings, Settings
 from flows.describe import write_descriptions, writing_parameters
-from flows.insights import Scored, insights
+from flows.insights import Scored, insights, precision_check
+from flows.runner import StageRunner
 from flows.stages import Stages
 from flows.summary import RunSummary
 from flows.texts import text_sources
@@ -38,31 +39,34 @@ def run_stages(
     methods = choose_methods(settings.methods, sources.kinds)
     encoder = resolve_encoder(settings.encoder, settings.precision, settings.device)
     store = Store(settings.store)
-    stages = Stages(store, settings)
-
-    indexed = stages.index(source)
-    writing = (
-        write_descriptions(stages.runner, indexed.classes, settings, dataset.name)
-        if settings.llm
-        else None
-    )
-    described = stages.describe(indexed, dataset.templates, sources, writing and writing.answers)
-    texts = stages.embed_texts(described, text_kinds(methods), encoder)
-    crops, undecodable = stages.embed_images(indexed, encoder)
-    vectors, predictions = stages.score(
-        described, texts, crops, methods, encoder.identity.dimension
-    )
-    results = stages.summarise(
-        Results(
-            images=indexed.images,
-            classes=indexed.classes,
-            predictions=tuple(predictions),
-            undecodable=tuple(undecodable),
+    with StageRunner(store, settings, encoder.device) as runner:
+        stages = Stages(runner, settings)
+        indexed = stages.index(source)
+        writing = (
+            write_descriptions(runner, indexed.classes, settings, dataset.name)
+            if settings.llm
+            else None
         )
-    )
-    scored = Scored(indexed, described, texts, crops, vectors, predictions)
-    is_labelled = any(image.class_id is not None for image in dataset.images)
-    found = insights(stages, scored, is_labelled, explained if "wca" in methods else 0)
+        described = stages.describe(
+            indexed, dataset.templates, sources, writing and writing.answers
+        )
+        texts = stages.embed_texts(described, text_kinds(methods), encoder)
+        crops, undecodable = stages.embed_images(indexed, encoder)
+        vectors, predictions = stages.score(
+            described, texts, crops, methods, encoder.identity.dimension
+        )
+        results = stages.summarise(
+            Results(
+                images=indexed.images,
+                classes=indexed.classes,
+                predictions=tuple(predictions),
+                undecodable=tuple(undecodable),
+            )
+        )
+        scored = Scored(indexed, described, texts, crops, vectors, predictions)
+        is_labelled = any(image.class_id is not None for image in dataset.images)
+        found = precision_check(stages, indexed, crops, encoder) if is_labelled else []
+        found += insights(stages, scored, is_labelled, explained if "wca" in methods else 0)
 
     manifest = RunManifest(
         flow_name=flow_name,
@@ -92,7 +96,7 @@ def run_stages(
             *found,
         ),
     )
-    run_id = record_run(store, manifest, flow_run.get_id() or "none", stages.runner.timings)
+    run_id = record_run(store, manifest, flow_run.get_id() or "none", runner.timings)
     return RunSummary(
         run_id=run_id,
         dataset_name=dataset.name,
@@ -105,7 +109,7 @@ def run_stages(
         store_root=str(store.root),
         snapshot=publish(store),
         tables=manifest.tables,
-        stages=tuple(stages.runner.timings),
+        stages=tuple(runner.timings),
         indexed=indexed,
     )
 

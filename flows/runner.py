@@ -2,14 +2,19 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import accumulate
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from prefect import Task
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows import engines
+from flows.engine_settings import EngineSettings
+from flows.engines import Start
+from tasks.store.errors import InputError
 from tasks.store.progress import Progress
 from tasks.store.runs import StageTiming
 from tasks.store.tables import Recipe, Store
@@ -20,11 +25,28 @@ ONE_AT_A_TIME = cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_wo
 
 
 class StageRunner:
-    """Runs the tasks of stages over one store and keeps what each stage took."""
+    """Runs the tasks of stages over one store and keeps what each stage took.
 
-    def __init__(self, store: Store) -> None:
+    As a context it ends the engine that it has started. settings: where shards are worked on, for
+    an encoder's `device`; without them, and what is no shard, on the flow's own thread.
+    """
+
+    def __init__(
+        self, store: Store, settings: EngineSettings | None = None, device: str = "cpu"
+    ) -> None:
         self.store = store
         self.timings: list[StageTiming] = []
+        self._engine = (settings or EngineSettings(), device)
+        if self._engine[0].engine == "threads" and self._engine[0].engine_address:
+            raise InputError("--engine-address belongs to --engine dask or --engine ray: name one.")
+        self._start: Start | None = None
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._running.close()
 
     def run(
         self,
@@ -40,6 +62,7 @@ class StageRunner:
         A shard that fails costs that shard: the others are finished before its failure is raised.
         """
         started = time.perf_counter()
+        is_spread = len(recipes) > 1 and self._engine[0].engine != "threads"
         futures = [
             submit(
                 task,
@@ -47,6 +70,7 @@ class StageRunner:
                 recipe,
                 tables,
                 f"{stage} {i + 1} of {len(recipes)}",
+                elsewhere=self._elsewhere if is_spread else None,
                 **arguments,
                 **(extras[i] if extras else {}),
             )
@@ -63,6 +87,12 @@ class StageRunner:
         cached = sum(future.state.name == "Cached" for future in futures)
         self.note(stage, started, len(futures), cached)
         return results
+
+    def _elsewhere(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
+        """Start a task on the engine, which starts with its first one."""
+        if self._start is None:
+            self._start = self._running.enter_context(engines.started(*self._engine))
+        return self._start(task, parameters)
 
     def note(self, stage: str, started: float, tables: int, reused: int) -> None:
         """Keep what a stage took since `started` (perf_counter seconds), and log one line of it."""

@@ -5,19 +5,21 @@ import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import duckdb
 from rich.console import Console
 
-from flows.describe import DescribeSummary
-from flows.doctor import Check
 from flows.summary import RunSummary
 from tasks.report.table import accuracy_rows, rejected_rows, text_table
 from tasks.score.methods import METHODS, method_titles
 from tasks.store.errors import InputError
-from tasks.store.snapshot import snapshot_path
+from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
+
+if TYPE_CHECKING:  # Prefect and torch, which take seconds and which `wca sql` has no need of
+    from flows.describe import DescribeSummary
+    from flows.doctor import Check
 
 # wide enough for the results table where no terminal says how wide it is
 console = Console(
@@ -35,13 +37,15 @@ def benchmark(summary: RunSummary) -> None:
     )
     if rows and int(rows[0]["images"]) < 100:
         console.print("Few images: the intervals are wide, and differences mean little.")
+    for ref in summary.refs("precision_checks"):
+        _precision(Store.at(summary.store_root).read(ref).to_pylist()[0])
     _rejected(summary)
     places(summary)
 
 
 def classify(summary: RunSummary) -> None:
     """The best classes of each picture."""
-    with duckdb.connect(str(summary.snapshot), read_only=True) as connection:
+    with open_snapshot(summary.snapshot) as connection:
         cursor = connection.execute(
             "SELECT image_name, method, rank, predicted_class_name, score FROM image_predictions "
             "WHERE run_id = ? AND run_index = 0 ORDER BY image_id, method, rank",
@@ -62,13 +66,14 @@ def classify(summary: RunSummary) -> None:
     places(summary)
 
 
-def query(store: Path, text: str, style: Literal["table", "csv", "json"]) -> None:
+def query(root: str | Path, text: str, style: Literal["table", "csv", "json"]) -> None:
     """The rows of an SQL query over the snapshot."""
-    path = snapshot_path(Store(store))
+    store = Store(root)
+    path = snapshot_path(store)
     if not path.is_file():
-        raise InputError(f"There are no results in {store} yet: run `wca demo` first.")
+        raise InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with open_snapshot(path) as connection:
             relation = connection.sql(text)
             if relation is None:
                 return
@@ -92,7 +97,7 @@ def _print_csv(relation: duckdb.DuckDBPyRelation) -> None:
             shutil.copyfileobj(file, sys.stdout)
 
 
-def checks(results: list[Check]) -> None:
+def checks(results: list["Check"]) -> None:
     """What was examined, and what to do about each gap."""
     rows = [
         {"": "ok" if c.is_ok else "gap", "what": c.what, "found": c.found, "what to do": c.advice}
@@ -112,6 +117,15 @@ def _encoder(summary: RunSummary) -> str:
     )
 
 
+def _precision(check: dict[str, float]) -> None:
+    """How exact the embeddings are, where they are not the reference themselves."""
+    if check["view_count"]:
+        console.print(
+            f"Embeddings are within {check['max_cosine_error']:.1e} of float32 and Pillow "
+            f"(1 - cosine, {check['view_count']} views)."
+        )
+
+
 def _rejected(summary: RunSummary) -> None:
     if not summary.rejected_count:
         return
@@ -120,7 +134,7 @@ def _rejected(summary: RunSummary) -> None:
     console.print(text_table(rows[:20], f"{summary.rejected_count} images rejected"))
 
 
-def places(summary: RunSummary | DescribeSummary, main_table: str = "accuracy") -> None:
+def places(summary: "RunSummary | DescribeSummary", main_table: str = "accuracy") -> None:
     """Time, what was cached, and the paths of what was written."""
     for stage in summary.stages:
         state = f"{stage.reused_count} of {stage.table_count} Cached" if stage.reused_count else ""

@@ -1,6 +1,7 @@
-"""What the command line prints of two runs."""
+"""What the command line prints of runs that are there."""
 
 from flows.compare import Compared
+from flows.report import ReportSummary
 from flows.show import console
 from tasks.report.cells import grid
 from tasks.report.compare import CAPTIONS, COLUMNS
@@ -30,3 +31,8 @@ def compared(result: Compared) -> None:
     title = titles[comparison.method]
     console.print(f"{title}, McNemar's test of the two: p = {exact:.4g} exact, {mid:.4g} mid-p.")
     console.print(f"Page     {result.page}", soft_wrap=True)
+
+
+def report(summary: ReportSummary) -> None:
+    """Where the page is that was written again."""
+    console.print(f"Report   {summary.report}", soft_wrap=True)

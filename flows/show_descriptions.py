@@ -10,7 +10,8 @@ from tasks.describe.ask import Tally
 from tasks.describe.texts import generated_texts
 from tasks.report.answers import answer_summary
 from tasks.report.table import text_table
-from tasks.store.tables import Store, atomic_path
+from tasks.store.place import atomic_path
+from tasks.store.tables import Store
 
 
 def describe(summary: DescribeSummary) -> None:

@@ -1,10 +1,10 @@
 """What the command line prints about a store."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from flows.show import console
 from tasks.report.table import text_table
+from tasks.store.place import Place
 from tasks.store.retention import Pruned, Usage
 
 
@@ -23,7 +23,7 @@ def usage(rows: list[Usage]) -> None:
     console.print(text_table(cells, "Tables that several rows share are counted in each"))
 
 
-def faults(found: Iterable[tuple[Path, str]]) -> int:
+def faults(found: Iterable[tuple[Place, str]]) -> int:
     """What is damaged; how many there are."""
     lines = [f"{path} {reason}" for path, reason in found]
     for line in lines or ["Every table is whole."]:

@@ -10,6 +10,7 @@ from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.task import index_images
 from tasks.describe.task import DescribeRecipe, TextFile, describe_classes
 from tasks.embed.identity import EncoderSource
+from tasks.embed.sources import resampling_for
 from tasks.embed.task import (
     EmbeddedImages,
     ImageShard,
@@ -27,7 +28,7 @@ from tasks.score.task import (
     summarise_run,
 )
 from tasks.store.digest import bytes_digest, shards_by_digest
-from tasks.store.tables import Store, TableRef
+from tasks.store.tables import TableRef
 
 TEXTS_PER_SHARD = 4096  # a few seconds' work; ImageNet with CuPL has about 130,000 texts
 
@@ -35,10 +36,10 @@ TEXTS_PER_SHARD = 4096  # a few seconds' work; ImageNet with CuPL has about 130,
 class Stages:
     """The stages over one store, each a few lines that say what decides its tables."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self.store = store
+    def __init__(self, runner: StageRunner, settings: Settings) -> None:
+        self.runner = runner
+        self.store = runner.store
         self.settings = settings
-        self.runner = StageRunner(store)
 
     def index(self, source: DataSource | FileSource) -> IndexedDataset:
         """Read every file's digest."""
@@ -75,38 +76,35 @@ class Stages:
         rows = self.store.read(described, ["kind", "text"]).to_pylist()
         texts = {bytes_digest(r["text"].encode()): r["text"] for r in rows if r["kind"] in kinds}
         shards = shards_by_digest(texts, TEXTS_PER_SHARD)
-        return self.runner.run(
-            "embed texts",
-            embed_text_shard,
-            ["text_embeddings"],
-            [
-                TextShard(encoder=source.identity, texts=tuple(texts[digest] for digest in shard))
-                for shard in shards
-            ],
-            progress_of(shards),
-            source=source,
-        )
+        recipes = [
+            TextShard(encoder=source.identity, texts=tuple(texts[d] for d in s)) for s in shards
+        ]
+        names = ["text_embeddings"]
+        more = progress_of(shards)
+        return self.runner.run("embed texts", embed_text_shard, names, recipes, more, source=source)
 
     def embed_images(
         self, indexed: IndexedDataset, source: EncoderSource
     ) -> tuple[list[TableRef], list[TableRef]]:
         """Embed each distinct image and its crops; the `crops` and the `undecodable` tables."""
         settings = self.settings
-        crops = settings.crop_parameters()
+        recipe = ImageShard(
+            encoder=source.identity,
+            crops=settings.crop_parameters(),
+            resampling=resampling_for(source, settings.exact),
+            image_digests=(),
+        )
         digests = self.store.read(indexed.images, ["image_digest"])["image_digest"].drop_null()
         shards = shards_by_digest(digests.to_pylist(), settings.shard_size)
         embedded: list[EmbeddedImages] = self.runner.run(
             "embed images",
             embed_image_shard,
             ["crops", "undecodable"],
-            [
-                ImageShard(encoder=source.identity, crops=crops, image_digests=tuple(shard))
-                for shard in shards
-            ],
+            [recipe.model_copy(update={"image_digests": tuple(shard)}) for shard in shards],
             progress_of(shards),
             dataset=indexed,
             source=source,
-            batch_size=settings.batch_size or (16 if source.device == "cpu" else 256),
+            batch_size=settings.batch_size,
         )
         return [e.crops for e in embedded], [e.undecodable for e in embedded]
 

@@ -1,11 +1,10 @@
 """What a person, or another flow, is told of a run."""
 
-from pathlib import Path
-
 from pydantic import BaseModel, ConfigDict
 
 from tasks.datasets.index import IndexedDataset
 from tasks.embed.identity import EncoderIdentity
+from tasks.store.place import PlaceField
 from tasks.store.runs import StageTiming
 from tasks.store.tables import TableRef
 
@@ -24,12 +23,12 @@ class RunSummary(BaseModel):
     encoder: EncoderIdentity
     texts: tuple[str, ...]
     store_root: str
-    snapshot: Path
+    snapshot: PlaceField
     tables: tuple[TableRef, ...]
     stages: tuple[StageTiming, ...]
     indexed: IndexedDataset
-    report: Path | None = None
-    pictures: tuple[Path, ...] = ()
+    report: PlaceField | None = None
+    pictures: tuple[PlaceField, ...] = ()
 
     def refs(self, table: str) -> list[TableRef]:
         """The run's tables of one kind."""

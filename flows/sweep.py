@@ -1,12 +1,9 @@
 """The sweep flow: accuracy against parameters, each distinct set of crops embedded once."""
 
-from pathlib import Path
-
 from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
-from flows.config import BenchmarkConfig
 from flows.runner import ONE_AT_A_TIME, StageRunner
 from flows.stages import Stages
 from flows.sweep_config import SweepConfig
@@ -14,12 +11,14 @@ from flows.sweep_points import TEXTS, Point, sweep_points
 from flows.texts import text_sources
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
+from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resolve_encoder
 from tasks.report.task import write_sweep
 from tasks.score.methods import METHODS, choose_methods, method_titles, text_kinds
 from tasks.score.sweep import SweepPoint
 from tasks.score.task import Sweep, summarise_sweep
 from tasks.store.errors import InputError
+from tasks.store.place import PlaceField
 from tasks.store.retention import in_use
 from tasks.store.runs import RunManifest, StageTiming, record_run
 from tasks.store.snapshot import publish
@@ -39,8 +38,8 @@ class SweepSummary(BaseModel):
     point_count: int
     sweeps: TableRef
     store_root: str
-    snapshot: Path
-    report: Path
+    snapshot: PlaceField
+    report: PlaceField
     stages: tuple[StageTiming, ...]
 
 
@@ -55,10 +54,12 @@ def sweep(config: SweepConfig) -> SweepSummary:
     if config.llm:
         raise InputError("A sweep takes texts from files: wca describe writes them first.")
     with in_use(Store(config.store)):
-        return _sweep(config)
+        source = resolve_encoder(config.encoder, config.precision, config.device)
+        with StageRunner(Store(config.store), config, source.device) as runner:
+            return _sweep(config, runner, source)
 
 
-def _sweep(given: SweepConfig) -> SweepSummary:
+def _sweep(given: SweepConfig, runner: StageRunner, source: EncoderSource) -> SweepSummary:
     data = DataSource.model_validate(given.model_dump())
     dataset = open_source(data)
     config = given.with_preset(dataset.preset)
@@ -67,17 +68,15 @@ def _sweep(given: SweepConfig) -> SweepSummary:
     methods = choose_methods(
         config.methods or [m for m in SWEPT_METHODS if METHODS[m].kind in kinds], kinds
     )
-    source = resolve_encoder(config.encoder, config.precision, config.device)
-    store = Store(config.store)
-    runner = StageRunner(store)
-    base = _stages(config, runner)
+    store = runner.store
+    base = Stages(runner, config)
     indexed = base.index(data)
     described = base.describe(indexed, dataset.templates, text_sources(config, dataset), None)
     texts = base.embed_texts(described, text_kinds(methods), source)
 
     def predictions(point: Point) -> tuple[TableRef, ...]:
         """The predictions of one point; what earlier points computed is found in the store."""
-        stages = _stages(point.settings, runner)
+        stages = Stages(runner, point.settings)
         sources = text_sources(point.settings, dataset)
         mine = stages.describe(indexed, dataset.templates, sources, None)
         # fewer descriptions are among the base's, which are embedded already
@@ -125,9 +124,3 @@ def _sweep(given: SweepConfig) -> SweepSummary:
         report=write_sweep(str(store.root), run_id, method_titles()),
         stages=tuple(stages),
     )
-
-
-def _stages(settings: BenchmarkConfig, runner: StageRunner) -> Stages:
-    stages = Stages(runner.store, settings)
-    stages.runner = runner
-    return stages

@@ -1,7 +1,10 @@
 """From `--over parameter=value,value` to the settings of every point of a sweep."""
 
 import json
+from pathlib import Path
 from typing import NamedTuple, get_args
+
+from platformdirs import user_cache_path
 
 from flows.config import BenchmarkConfig
 from flows.texts import text_sources
@@ -10,7 +13,8 @@ from tasks.datasets.files import read_json
 from tasks.embed.crops import Strategy
 from tasks.store.digest import digest_of
 from tasks.store.errors import InputError
-from tasks.store.tables import NAME_DIGITS, Store, atomic_path
+from tasks.store.place import atomic_path
+from tasks.store.tables import NAME_DIGITS, Store
 
 OFF = "off"
 # Scales that can be switched off, and the settings that do it.
@@ -107,13 +111,18 @@ def _changed(
 
 
 def _fewer_texts(config: BenchmarkConfig, count: str, dataset: Dataset) -> str:
-    """A file of the first `count` descriptions of every class, in the store."""
+    """A file of the first `count` descriptions of every class.
+
+    It lies in the store, beside a store in a bucket in the user's cache: tasks read it as any file.
+    """
     path = text_sources(config, dataset).descriptions
     if path is None or not count.isdigit() or int(count) < 1:
         raise InputError(f"{TEXTS} takes whole numbers from 1, and needs --descriptions FILE.")
     by_class = {name: texts[: int(count)] for name, texts in read_json(path).items()}
     text = json.dumps(by_class, ensure_ascii=False)
-    target = Store(config.store).root / "sweeps" / f"texts-{digest_of(by_class)[:NAME_DIGITS]}.json"
+    root = Store(config.store).root
+    folder = root if isinstance(root, Path) else user_cache_path("wca")
+    target = folder / "sweeps" / f"texts-{digest_of(by_class)[:NAME_DIGITS]}.json"
     with atomic_path(target) as partial:
         partial.write_text(text, encoding="utf-8")
     return str(target)

@@ -12,14 +12,15 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows import server as prefect_server
 from flows.children import Child
-from flows.config import STORE_VARIABLE
 from flows.server import HOST, LOOK_EVERY_SEC, POOL, PREFECT
+from flows.store_setting import STORE_VARIABLE
+from tasks.store.place import Place
 
 WORKER_SLOTS = 2  # the inbox goes on beside a long benchmark; each deployment runs once at a time
 RESTARTS = 3  # a worker that ends more often than this within a minute will not stay
 
 
-def serve(port: int, store: Path, say: Callable[[str], None]) -> None:
+def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
     """Start everything, say where it is, and stop it in order on Ctrl-C or SIGTERM.
 
     Raises InputError where the port is taken, GivenUp where the server or the worker does not stay.
@@ -52,7 +53,7 @@ def serve(port: int, store: Path, say: Callable[[str], None]) -> None:
                 say("Stopping the server.")
 
 
-def _environment(address: str, store: Path) -> dict[str, str]:
+def _environment(address: str, store: Place) -> dict[str, str]:
     """What server, worker and flow runs see: this process's variables and where they belong."""
     quiet = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # is for commands that print results
     return {
@@ -60,7 +61,7 @@ def _environment(address: str, store: Path) -> dict[str, str]:
         "PREFECT_API_URL": f"{address}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        STORE_VARIABLE: str(store.expanduser().resolve()),
+        STORE_VARIABLE: str(store),
         "PYTHONUNBUFFERED": "1",  # logs are read while they are written
     }
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 
 import openai
 from openai.types import Batch
@@ -18,8 +17,9 @@ from tasks.describe.settings import ModelSettings
 from tasks.describe.wire import now, read_reply, request_body
 from tasks.store.digest import digest_of
 from tasks.store.errors import BudgetReached, GivenUp
+from tasks.store.place import Place, atomic_path, files
 from tasks.store.stopping import pause
-from tasks.store.tables import NAME_DIGITS, atomic_path
+from tasks.store.tables import NAME_DIGITS
 
 # The API takes 50,000 calls and 200 MB; a call is about 2 KB.
 BATCH_CALLS = 20_000
@@ -50,9 +50,9 @@ class PendingBatch(BaseModel):
         return digest_of(["batch", [(call.key, call.asked) for call in self.calls]])[:NAME_DIGITS]
 
     @classmethod
-    def left_in(cls, replies: Replies) -> "Iterator[tuple[Path, PendingBatch]]":
+    def left_in(cls, replies: Replies) -> "Iterator[tuple[Place, PendingBatch]]":
         """The batches of a store that have not been merged, with their files."""
-        for path in sorted((replies.folder / FOLDER).glob("[!.]*.json")):
+        for path in [file.place for file in files(replies.folder / FOLDER, "[!.]*.json")]:
             try:
                 yield path, cls.model_validate_json(path.read_bytes())
             except ValidationError:  # damaged: its calls are open and asked again
@@ -196,7 +196,7 @@ class BatchAsking:
                 return batch.model_copy(update={"batch_id": known.id})
         return None
 
-    async def _wait(self, path: Path, batch: PendingBatch) -> Batch:
+    async def _wait(self, path: Place, batch: PendingBatch) -> Batch:
         """The batch at the server, once it has ended."""
         while True:
             try:
@@ -255,5 +255,5 @@ class BatchAsking:
         with atomic_path(self._path(batch)) as partial:
             partial.write_text(batch.model_dump_json() + "\n", encoding="utf-8")
 
-    def _path(self, batch: PendingBatch) -> Path:
+    def _path(self, batch: PendingBatch) -> Place:
         return self._replies.folder / FOLDER / f"{batch.digest}.json"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from tasks.datasets.sources import DATA_FOLDER
+from tasks.datasets.files import DATA_FOLDER
 
 VISUAL_WORDS = DATA_FOLDER / "language-models" / "visual-words.txt"
 # Fewer words than these say nothing that a class name does not.

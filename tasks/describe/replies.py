@@ -2,15 +2,16 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from contextlib import suppress
+from typing import NamedTuple, NoReturn
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.describe.questions import Prompt
 from tasks.describe.settings import ModelSettings
 from tasks.store.digest import digest_of
-from tasks.store.tables import NAME_DIGITS, Store, atomic_path
+from tasks.store.place import Place, atomic_path
+from tasks.store.tables import NAME_DIGITS, Store
 
 
 class Reply(BaseModel):
@@ -79,12 +80,21 @@ class Replies:
 
     def add(self, call: Call, reply: Reply) -> None:
         """Write a reply, in one step, under the chunk's next free number."""
-        number = next(n for n in itertools.count() if not self._path(call.key, n).exists())
-        with atomic_path(self._path(call.key, number)) as partial:
-            partial.write_text(reply.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        for number in itertools.count():
+            path = self._path(call.key, number)
+            if path.exists():
+                continue
+            # paid for: where another reply has come meanwhile, both stay
+            with suppress(FileExistsError), atomic_path(path, _refuse) as partial:
+                partial.write_text(reply.model_dump_json(indent=1) + "\n", encoding="utf-8")
+                return
 
-    def _path(self, key: str, number: int) -> Path:
+    def _path(self, key: str, number: int) -> Place:
         return self.folder / f"{key}-{number}.json"
+
+
+def _refuse() -> NoReturn:
+    raise FileExistsError
 
 
 def _chunk_key(digest: str, chunk: int) -> str:

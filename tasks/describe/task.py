@@ -2,11 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from prefect import task
 from prefect.blocks.system import Secret
 from prefect.logging import get_run_logger
@@ -22,6 +20,7 @@ from tasks.describe.settings import LanguageModelSettings
 from tasks.describe.texts import class_texts, generated_texts, join_by_name
 from tasks.store.digest import file_digest
 from tasks.store.errors import GivenUp, InputError
+from tasks.store.leases import alone
 from tasks.store.progress import Progress
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
@@ -30,6 +29,7 @@ from tasks.store.task import HOUR, MINUTE, TABLE_TASK, shown_progress, worth_ret
 # The Prefect Secret block that is looked for where the environment has no OPENAI_API_KEY.
 SECRET_BLOCK = "openai-api-key"  # noqa: S105 - a block's name
 PATIENCE_SEC = 10.0  # a run that asks for a few answers is over by then
+ASKING = "Another run is asking for answers in this store: run again when it has ended."
 
 
 class TextFile(BaseModel):
@@ -98,7 +98,8 @@ def ask_language_model(
     names = store.read(questioning.classes)["class_name"].to_pylist()
     tally = Tally()
     if estimate(questioning, names, settings, replies).call_count:
-        with _alone(replies):  # whoever was there before may have brought some
+        # a second would pay for the same; whoever was there before may have brought some
+        with alone(replies.folder / ".lock", PATIENCE_SEC, ASKING):
             tally = asyncio.run(_ask(questioning, names, settings, _access(), replies))
     digest, missing = answers_digest(questioning, names, replies)
     if missing and not settings.accept_missing:
@@ -176,16 +177,3 @@ def _access() -> Access:
         with suppress(ValueError):  # there is no such block
             stored = SecretStr(str(Secret.load(SECRET_BLOCK).get()))  # type: ignore[union-attr]
     return find_access(stored)
-
-
-@contextmanager
-def _alone(replies: Replies) -> Iterator[None]:
-    """One run at a time asks for a store's answers: a second would pay for them again."""
-    replies.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(replies.folder / ".lock", timeout=PATIENCE_SEC):
-            yield
-    except Timeout:
-        raise GivenUp(
-            "Another run is asking for answers in this store: run again when it has ended."
-        ) from None

@@ -4,7 +4,7 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.datasets.sources import DATA_FOLDER
+from tasks.datasets.files import DATA_FOLDER
 from tasks.store.digest import uniforms
 from tasks.store.errors import InputError
 

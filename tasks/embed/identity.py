@@ -5,6 +5,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 Precision = Literal["fp32", "bf16", "fp16"]
+# Who resizes crops. `pillow`: as the encoder was trained, to the last bit. `device`: as batches of
+# matrix products where the encoder runs, within 2/255 of Pillow.
+Resampling = Literal["pillow", "device"]
 
 
 class EncoderIdentity(BaseModel):

@@ -1,9 +1,8 @@
 """A shard of images: decode, crop, encode, one row per view."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -12,15 +11,18 @@ from PIL import Image
 
 from tasks.datasets.decode import RejectedImage, decode_image
 from tasks.embed.crops import Box, CropParameters, crop_boxes
+from tasks.embed.identity import Resampling
+from tasks.embed.resample import resized_crops, resized_whole
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
-
-T = TypeVar("T")
-R = TypeVar("R")
+from tasks.store.threads import ahead
 
 
 class ImageEncoder(Protocol):
-    """What embedding images needs of an encoder."""
+    """What embedding images needs of an encoder: a device, the height and width of its input."""
+
+    device: torch.device
+    size_px: tuple[int, int]
 
     def frame(self, image: Image.Image) -> Image.Image:
         """Resize and crop an RGB picture to the encoder's input, as 8-bit pixels."""
@@ -40,15 +42,23 @@ class Views(NamedTuple):
 def image_views(
     data: bytes, image_digest: str, parameters: CropParameters, encoder: ImageEncoder
 ) -> Views:
-    """Decode an image and frame the whole, then its crops; raises RejectedImage.
+    """Decode an image and frame the whole, then its crops; raises RejectedImage."""
+    image = decode_image(data)
+    boxes = crop_boxes(parameters, image_digest, *image.size)
+    return Views(image.size, boxes, frame_views(image, boxes, encoder))
+
+
+def frame_views(image: Image.Image, boxes: Sequence[Box], encoder: ImageEncoder) -> torch.Tensor:
+    """The whole image and its crops, framed by Pillow: uint8 `(1 + crops, height, width, 3)`.
 
     Each crop is cut out first and resized after, so that no pixel outside it plays a part.
     """
-    image = decode_image(data)
-    boxes = crop_boxes(parameters, image_digest, *image.size)
-    squares = ((left, top, left + side, top + side) for left, top, side in boxes)
-    framed = [encoder.frame(image), *(encoder.frame(image.crop(square)) for square in squares)]
-    return Views(image.size, boxes, torch.from_numpy(np.stack([np.asarray(v) for v in framed])))
+    pixels = np.empty((1 + len(boxes), *encoder.size_px, 3), dtype=np.uint8)
+    pixels[0] = np.asarray(encoder.frame(image))
+    for place, (left, top, side) in enumerate(boxes, start=1):
+        framed = encoder.frame(image.crop((left, top, left + side, top + side)))
+        pixels[place] = np.asarray(framed)
+    return torch.from_numpy(pixels)
 
 
 def embed_images(
@@ -60,7 +70,7 @@ def embed_images(
     rejected: list[dict[str, object]],
     workers: int,
 ) -> Iterator[pa.RecordBatch]:
-    """One batch of `crops` rows per image, in the order of `digests`.
+    """One batch of `crops` rows per image, in the order of `digests`: for encoders on a CPU.
 
     Images that cannot be used are appended to `rejected` instead. One thread takes an image from
     its bytes to its embeddings, all views together and with no other image's, so its rows depend
@@ -75,11 +85,97 @@ def embed_images(
             return reason
         return _rows(digest, views, encoder.encode_images(views.pixels, batch_size))
 
-    for digest, result in zip(digests, _ahead(embed, digests, workers), strict=True):
+    for digest, result in zip(digests, ahead(embed, digests, workers), strict=True):
         if isinstance(result, RejectedImage):
             rejected.append({"image_digest": digest, "reason": str(result)})
         else:
             yield result
+
+
+def embed_images_together(
+    digests: Sequence[str],
+    read: Callable[[str], bytes],
+    parameters: CropParameters,
+    encoder: ImageEncoder,
+    batch_size: int,
+    rejected: list[dict[str, object]],
+    workers: int,
+    resampling: Resampling,
+) -> Iterator[pa.RecordBatch]:
+    """As `embed_images`, for an encoder on a GPU, which threads feed: `workers` decode ahead.
+
+    Crops are made by the threads or on the encoder's device. Views of neighbouring images fill
+    batches of always `batch_size`, of which only the last is filled up with black, so that nothing
+    is compiled or tuned twice. Which images are neighbours changes embeddings by rounding alone.
+    """
+
+    def prepare(digest: str) -> Views | Decoded | RejectedImage:
+        data = read(digest)
+        try:
+            if resampling == "pillow":
+                return image_views(data, digest, parameters, encoder)
+            return Decoded.of(data, digest, parameters)
+        except RejectedImage as reason:
+            return reason
+
+    def framed() -> Iterator[tuple[str, Views]]:
+        for digest, found in zip(digests, ahead(prepare, digests, workers), strict=True):
+            if isinstance(found, RejectedImage):
+                rejected.append({"image_digest": digest, "reason": str(found)})
+            elif isinstance(found, Decoded):
+                yield digest, found.views(encoder)
+            else:
+                yield digest, found
+
+    waiting: deque[tuple[str, Views]] = deque()
+    pixels = torch.empty(0, *encoder.size_px, 3, dtype=torch.uint8, device=encoder.device)
+    embeddings = torch.empty(0)
+
+    def finished() -> Iterator[pa.RecordBatch]:
+        nonlocal embeddings
+        while waiting and len(embeddings) >= 1 + len(waiting[0][1].boxes):
+            digest, views = waiting.popleft()
+            count = 1 + len(views.boxes)
+            yield _rows(digest, views, embeddings[:count])
+            embeddings = embeddings[count:]
+
+    for digest, views in framed():
+        pixels = torch.cat([pixels, views.pixels.to(encoder.device)])
+        # of a waiting image only its place is kept: its pixels go to the encoder in batches
+        waiting.append((digest, views._replace(pixels=pixels[:0])))
+        while len(pixels) >= batch_size:
+            rows = encoder.encode_images(pixels[:batch_size], batch_size)
+            embeddings = torch.cat([embeddings.view(-1, rows.shape[1]), rows])
+            pixels = pixels[batch_size:]
+        yield from finished()
+    if len(pixels):
+        filled = torch.zeros(batch_size, *pixels.shape[1:], dtype=torch.uint8, device=pixels.device)
+        filled[: len(pixels)] = pixels
+        rows = encoder.encode_images(filled, batch_size)
+        embeddings = torch.cat([embeddings.view(-1, rows.shape[1]), rows])
+        yield from finished()
+
+
+class Decoded(NamedTuple):
+    """A decoded image whose crops are still to be made: `pixels` is uint8 `(height, width, 3)`."""
+
+    size: tuple[int, int]
+    boxes: list[Box]
+    pixels: torch.Tensor
+
+    @classmethod
+    def of(cls, data: bytes, image_digest: str, parameters: CropParameters) -> Self:
+        """Decode an image and place its crops; raises RejectedImage."""
+        image = decode_image(data)
+        boxes = crop_boxes(parameters, image_digest, *image.size)
+        return cls(image.size, boxes, torch.from_numpy(np.array(image)))
+
+    def views(self, encoder: ImageEncoder) -> Views:
+        """The image and its crops as the encoder's device resizes them."""
+        image = self.pixels.to(encoder.device).permute(2, 0, 1)
+        side, _ = encoder.size_px
+        parts = [resized_whole(image, side), resized_crops(image, self.boxes, side)]
+        return Views(self.size, self.boxes, torch.cat(parts))
 
 
 def _rows(digest: str, views: Views, embeddings: torch.Tensor) -> pa.RecordBatch:
@@ -94,23 +190,3 @@ def _rows(digest: str, views: Views, embeddings: torch.Tensor) -> pa.RecordBatch
         embedding_array(embeddings.numpy()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema("crops", dimension))
-
-
-def _ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """`map` in threads, in order, that takes up only a few more items than it has threads.
-
-    Each thread computes on one core: an image a core is up to twice as fast as all cores together
-    on one image after another, whose small layers leave them waiting for each other.
-    """
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

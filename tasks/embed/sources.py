@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import JsonValue
+
 from tasks.datasets.sources import read_json
-from tasks.embed.identity import EncoderIdentity, EncoderSource, Precision
+from tasks.embed.identity import EncoderIdentity, EncoderSource, Precision, Resampling
 from tasks.embed.photo_lite import WEIGHTS_NAME, assemble
 from tasks.store.digest import digest_of, file_digest
 from tasks.store.errors import InputError
@@ -78,6 +80,20 @@ def native_precision(device: str) -> Precision:
         if able.get("avx512_bf16") or able.get("amx_bf16"):
             return "bf16"
     return "fp32"
+
+
+def resampling_for(source: EncoderSource, is_exact: bool) -> Resampling:
+    """Who resizes crops: the device where it is CUDA, unless Pillow is asked for or needed."""
+    on_device = source.device.startswith("cuda") and not is_exact
+    return "device" if on_device and resizes_ordinarily(source.identity.preprocess) else "pillow"
+
+
+def resizes_ordinarily(preprocess: dict[str, JsonValue]) -> bool:
+    """Whether images are resized to a shortest side, bicubic, and cut to a square, in colours."""
+    ordinary = {"mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest"}
+    size = preprocess["size"]
+    is_square = isinstance(size, list) and size[0] == size[1]
+    return is_square and all(preprocess[key] == value for key, value in ordinary.items())
 
 
 def default_device() -> str:

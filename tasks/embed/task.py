@@ -11,20 +11,25 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.datasets.index import IndexedDataset, image_places, read_image
 from tasks.embed.crops import CropParameters
-from tasks.embed.identity import EncoderIdentity, EncoderSource
+from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling
 from tasks.store.errors import InputError
 from tasks.store.progress import Progress
 from tasks.store.schemas import schema
 from tasks.store.stopping import go_on
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import HOUR, TABLE_TASK, gpu_slot, shown_progress
+from tasks.store.task import HOUR, TABLE_TASK, gpu_slot, needs_gpu, shown_progress
+from tasks.store.threads import cores
 
 
 class ImageShard(Recipe):
-    """What decides the rows of a shard of crops: the images' bytes, the crops, the encoder."""
+    """What decides the rows of a shard of crops: the images' bytes, the crops, the encoder.
+
+    resampling: who resizes the crops.
+    """
 
     encoder: EncoderIdentity
     crops: CropParameters
+    resampling: Resampling
     image_digests: tuple[str, ...]
 
 
@@ -33,6 +38,15 @@ class TextShard(Recipe):
 
     encoder: EncoderIdentity
     texts: tuple[str, ...]
+
+
+class PrecisionCheck(Recipe):
+    """What decides how far a run's embeddings are from the reference: they and how they came."""
+
+    encoder: EncoderIdentity
+    crops: CropParameters
+    resampling: Resampling
+    embedded: TableRef
 
 
 class EmbeddedImages(BaseModel):
@@ -54,12 +68,12 @@ def embed_image_shard(
     recipe: ImageShard,
     dataset: IndexedDataset,
     source: EncoderSource,
-    batch_size: int,
+    batch_size: int | None,
     progress: Progress,
 ) -> EmbeddedImages:
     """Write a shard's `crops` and `undecodable` tables, unless both are there."""
-    from tasks.embed.encoder import cores, keep_heap, load_encoder
-    from tasks.embed.images import embed_images
+    from tasks.embed.encoder import batch_size_for, keep_heap, load_encoder
+    from tasks.embed.images import embed_images, embed_images_together
 
     store = Store.at(store_root)
     crops = store.find("crops", recipe.digest)
@@ -83,14 +97,15 @@ def embed_image_shard(
             count.update()
             return data
 
-        crops = store.write(
-            "crops",
-            recipe.digest,
-            schema("crops", recipe.encoder.dimension),
-            embed_images(
-                recipe.image_digests, read, recipe.crops, encoder, batch_size, rejected, cores()
-            ),
+        size = batch_size or batch_size_for(encoder)
+        given = (recipe.image_digests, read, recipe.crops, encoder, size, rejected, cores())
+        batches = (
+            embed_images_together(*given, recipe.resampling)
+            if needs_gpu(source.device) or recipe.resampling == "device"
+            else embed_images(*given)
         )
+        columns = schema("crops", recipe.encoder.dimension, recipe.encoder.precision)
+        crops = store.write("crops", recipe.digest, columns, batches)
     undecodable = store.write_rows("undecodable", recipe.digest, schema("undecodable"), rejected)
     rate = len(recipe.image_digests) / (time.perf_counter() - started)
     get_run_logger().info(
@@ -102,36 +117,67 @@ def embed_image_shard(
     return EmbeddedImages(crops=crops, undecodable=undecodable)
 
 
+@task(name="check-precision", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
+def check_precision(
+    store_root: str, recipe: PrecisionCheck, dataset: IndexedDataset, source: EncoderSource
+) -> TableRef:
+    """Write a run's `precision_checks` table; where there is something to compare, load fp32."""
+    from tasks.embed.precision import CosineErrors, checked_rows, cosine_errors, is_reference
+
+    store = Store.at(store_root)
+    errors = CosineErrors(0, 0.0, 0.0)
+    if recipe.embedded.row_count and not is_reference(recipe.encoder, recipe.resampling):
+        from tasks.embed.encoder import Encoder, keep_heap
+
+        keep_heap()
+        places = image_places(store, dataset)
+        exact = source.identity.model_copy(update={"precision": "fp32"})
+        with gpu_slot(source.device), _memory_to_spare():
+            errors = cosine_errors(
+                checked_rows(store, recipe.embedded),
+                lambda digest: read_image(dataset, places[digest], digest),
+                recipe.crops,
+                Encoder(source.model_copy(update={"identity": exact})),
+            )
+    row = {"precision": recipe.encoder.precision, "resampling": recipe.resampling}
+    columns = schema("precision_checks")
+    return store.write_rows(
+        "precision_checks", recipe.digest, columns, [{**row, **errors._asdict()}]
+    )
+
+
 @task(name="embed-texts", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
 def embed_text_shard(
     store_root: str, recipe: TextShard, source: EncoderSource, progress: Progress
 ) -> TableRef:
-    """Write a shard's `text_embeddings` table, unless it is there."""
-    from tasks.embed.encoder import load_encoder
-    from tasks.embed.texts import embed_texts
+    """Write a shard's `text_embeddings` table, unless it is there.
+
+    Only texts that no table of the same encoder holds are encoded; the rows are the same.
+    """
+    from tasks.embed.texts import embed_texts, in_order, known_texts, text_schema
 
     store = Store.at(store_root)
     if stored := store.find("text_embeddings", recipe.digest):
         return stored
-    with (
-        gpu_slot(source.device),
-        _memory_to_spare(),
-        shown_progress("embedding texts", " texts", progress) as count,
-    ):
-        encoder = load_encoder(source)
+    known = known_texts(store, recipe.encoder, recipe.texts)
+    held = set(known["text"].to_pylist())
+    missing = [text for text in recipe.texts if text not in held]
+    with shown_progress("embedding texts", " texts", progress) as count:
+        count.update(known.num_rows)
+        batches = known.to_batches()
+        if missing:
+            from tasks.embed.encoder import keep_heap, load_encoder
 
-        def batches() -> Iterator[pa.RecordBatch]:
-            for batch in embed_texts(recipe.texts, encoder):
-                go_on()
-                yield batch
-                count.update(batch.num_rows)
-
-        return store.write(
-            "text_embeddings",
-            recipe.digest,
-            schema("text_embeddings", recipe.encoder.dimension),
-            batches(),
-        )
+            keep_heap()
+            with gpu_slot(source.device), _memory_to_spare():
+                for batch in embed_texts(missing, load_encoder(source)):
+                    go_on()
+                    batches.append(batch)
+                    count.update(batch.num_rows)
+    columns = text_schema(recipe.encoder)
+    rows = in_order(pa.Table.from_batches(batches, schema=columns), recipe.texts)
+    get_run_logger().info("Embedded %d texts; %d were known.", len(missing), known.num_rows)
+    return store.write("text_embeddings", recipe.digest, columns, rows.to_batches())
 
 
 @contextmanager

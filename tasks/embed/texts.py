@@ -1,23 +1,31 @@
-"""A shard of texts: encode, one row each."""
+"""A shard of texts: what is known of them, and the rest encoded, one row each."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
-import torch
+import pyarrow.compute as pc
 
-from tasks.store.digest import even_chunks
+from tasks.embed.identity import EncoderIdentity
+from tasks.store.digest import digest_of, even_chunks
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
+from tasks.store.tables import FORMAT, Store
 
-# Often enough for a progress bar to move.
-TEXTS_AT_ONCE = 256
+if TYPE_CHECKING:
+    import torch  # seconds to import, which texts that are all known do without
+
+# Under this key the footer of a table of texts names the encoder, whoever asked for the texts.
+ENCODER_KEY = b"wca.encoder"
+
+# Often enough for a progress bar to move; with few, more batches are filled up.
+TEXTS_AT_ONCE = 512
 
 
 class TextEncoder(Protocol):
     """What embedding texts needs of an encoder."""
 
-    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+    def encode_texts(self, texts: Sequence[str]) -> "torch.Tensor":
         """Embed texts as float32 `(n, dim)` with unit rows."""
 
     def are_truncated(self, texts: Sequence[str]) -> list[bool]:
@@ -36,3 +44,38 @@ def embed_texts(texts: Sequence[str], encoder: TextEncoder) -> Iterator[pa.Recor
             ],
             schema=schema("text_embeddings", embeddings.shape[1]),
         )
+
+
+def text_schema(encoder: EncoderIdentity) -> pa.Schema:
+    """The schema of a table of texts, with the encoder in its metadata."""
+    mark = digest_of([FORMAT, encoder.model_dump(mode="json")])
+    return schema("text_embeddings", encoder.dimension).with_metadata({ENCODER_KEY: mark.encode()})
+
+
+def known_texts(store: Store, encoder: EncoderIdentity, texts: Sequence[str]) -> pa.Table:
+    """The rows of those texts that any table of this encoder holds, each once.
+
+    One listing, and of each table the column of texts; a table that goes away or turns out to be
+    damaged meanwhile holds nothing.
+    """
+    columns = text_schema(encoder)
+    known = columns.empty_table()
+    wanted = pa.array(texts, pa.string())
+    for ref in store.marked("text_embeddings", ENCODER_KEY, columns.metadata[ENCODER_KEY]):
+        try:
+            held = store.read(ref, ["text"])["text"]
+            if not pc.any(pc.is_in(held, wanted)).as_py():
+                continue
+            table = store.read(ref)
+        except (OSError, pa.ArrowException):
+            continue
+        if table.schema.equals(columns):
+            found = table.filter(pc.is_in(table["text"], wanted))
+            known = pa.concat_tables([known, found.replace_schema_metadata(columns.metadata)])
+            wanted = wanted.filter(pc.invert(pc.is_in(wanted, found["text"].combine_chunks())))
+    return known
+
+
+def in_order(rows: pa.Table, texts: Sequence[str]) -> pa.Table:
+    """The rows of `text_embeddings` in the order of `texts`, all of which are there."""
+    return rows.take(pc.index_in(pa.array(texts, pa.string()), rows["text"].combine_chunks()))

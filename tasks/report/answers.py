@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import duckdb
-from pyarrow.dataset import dataset
 
 from tasks.store.tables import Store, TableRef
 
@@ -16,7 +15,7 @@ def answer_summary(store: Store, answers: TableRef) -> list[dict[str, str]]:
     Cost is of the answers, whenever they were paid for; empty where no price is known.
     """
     with duckdb.connect() as connection:
-        connection.register("answers", dataset(store.path(answers), format="parquet"))
+        connection.register("answers", store.dataset([answers]))
         relation = connection.sql(_SQL.read_text(encoding="utf-8"))
         rows = relation.to_arrow_table().to_pylist()
     return [_as_text(row) for row in rows]

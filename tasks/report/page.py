@@ -14,6 +14,7 @@ from tasks.report.explained import ExplainedImage, explained_images
 from tasks.report.pictures import data_uri, square
 from tasks.report.queries import Queries, Row
 from tasks.report.sections import parts
+from tasks.store.place import Place
 from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
@@ -64,7 +65,7 @@ class Thumbnails:
         return Thumbnail(uri, *(row[name] for name in names))
 
 
-def render(snapshot: Path, run_id: str, titles: Mapping[str, str], open_image: Open) -> str:
+def render(snapshot: Place, run_id: str, titles: Mapping[str, str], open_image: Open) -> str:
     """The page of a run as HTML; the same snapshot rows and images make the same bytes.
 
     titles: method to the name people know it by, in the order of the rows. open_image: from an

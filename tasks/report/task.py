@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -11,8 +10,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from tasks.datasets.index import IndexedDataset
 from tasks.report.answers import answer_summary
 from tasks.report.table import accuracy_rows, markdown_table
+from tasks.store.place import Place, atomic_path
 from tasks.store.snapshot import snapshot_path
-from tasks.store.tables import Store, TableRef, atomic_path
+from tasks.store.tables import Store, TableRef
 from tasks.store.task import HOUR, worth_retrying
 
 
@@ -50,7 +50,7 @@ PAGE_TASK: dict[str, Any] = {
 @task(name="write-report", **PAGE_TASK)
 def write_report(
     store_root: str, run_id: str, dataset: IndexedDataset, titles: Mapping[str, str]
-) -> Path:
+) -> Place:
     """Write `<store>/runs/<run_id>/report.html` from the snapshot and the data set's images."""
     from tasks.report.images import image_opener
     from tasks.report.page import render
@@ -66,7 +66,7 @@ def write_report(
 @task(name="draw-explanations", **PAGE_TASK)
 def draw_explanations(
     store_root: str, run_id: str, dataset: IndexedDataset, titles: Mapping[str, str]
-) -> list[Path]:
+) -> list[Place]:
     """Write `<store>/runs/<run_id>/explanation-<n>.png` for every explained image."""
     from tasks.report.figure import explanation_png
     from tasks.report.images import image_opener
@@ -74,7 +74,7 @@ def draw_explanations(
 
     store = Store.at(store_root)
     opener = image_opener(dataset)
-    paths = []
+    paths: list[Place] = []
     for i, explained in enumerate(read_explanations(store, run_id, titles, opener), start=1):
         paths.append(store.root / "runs" / run_id / f"explanation-{i}.png")
         with atomic_path(paths[-1]) as partial:
@@ -83,7 +83,7 @@ def draw_explanations(
 
 
 @task(name="write-sweep", **PAGE_TASK)
-def write_sweep(store_root: str, run_id: str, titles: Mapping[str, str]) -> Path:
+def write_sweep(store_root: str, run_id: str, titles: Mapping[str, str]) -> Place:
     """Write the page of a sweep, `<store>/runs/<run_id>/report.html`."""
     from tasks.report.sweep import sweep_page
 

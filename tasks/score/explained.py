@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from pyarrow.dataset import dataset
 
 from tasks.score.explain import ClassTexts, Explanation, Floats, Views, explain
 from tasks.score.summarise import SQL, register
@@ -85,7 +84,7 @@ def _views(
     store: Store, shards: list[TableRef], digests: list[str], exponent: float | None
 ) -> Iterator[Views]:
     """The whole and the weighted crops of some images."""
-    rows = dataset([store.path(ref) for ref in shards], format="parquet").to_table(
+    rows = store.dataset(shards).to_table(
         columns=["image_digest", "crop_index", "embedding"],
         filter=pc.field("image_digest").isin(pa.array(digests, pa.string())),
     )

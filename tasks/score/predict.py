@@ -1,20 +1,24 @@
 """From stored embeddings to class vectors, and from those and a shard of crops to predictions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch.nn.functional import normalize
+from torch.utils.dlpack import from_dlpack
 
 from tasks.score.methods import METHODS, text_kinds
-from tasks.score.vectors import class_vector, scores, top_classes
+from tasks.score.vectors import Repeats, class_vector, find_repeats, scores, top_classes
 from tasks.score.weights import image_vectors
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
+from tasks.store.threads import ahead, cores
 
 TOP_K = 5
-# Images at a time: 64 x 101 views x 512 values are 26 MB as float64.
+# Images at a time: 64 x 20 runs x 1,000 classes are 5 MB of scores, which stay in the cache.
 IMAGE_BLOCK = 64
 
 
@@ -29,7 +33,7 @@ def class_vector_rows(
     text_embeddings: every text of the kinds that `methods` compare images with; of the other kinds'
     texts none need be there.
     """
-    matrix = _tensor(text_embeddings["embedding"])
+    matrix = embedding_matrix(text_embeddings["embedding"])
     row_of = {text: i for i, text in enumerate(text_embeddings["text"].to_pylist())}
     needed = text_kinds(methods)
     rows: dict[int, dict[str, list[int]]] = {}
@@ -37,11 +41,14 @@ def class_vector_rows(
         if row["kind"] in needed:
             kinds = rows.setdefault(row["class_id"], {})
             kinds.setdefault(row["kind"], []).append(row_of[row["text"]])
-    vectors = [
-        class_vector(METHODS[name], {k: matrix[i] for k, i in kinds.items()}, text_exponent)
-        for name in methods
-        for kinds in rows.values()
-    ]
+
+    def vector(name: str, kinds: dict[str, list[int]]) -> torch.Tensor:
+        used = text_kinds([name])
+        # gathered by NumPy: torch would wake every core for each of these small steps
+        texts = {kind: torch.from_numpy(matrix[kinds[kind]]) for kind in used}
+        return class_vector(METHODS[name], texts, text_exponent)
+
+    vectors = [vector(name, kinds) for name in methods for kinds in rows.values()]
     stacked = torch.stack(vectors).float()
     return pa.RecordBatch.from_arrays(
         [
@@ -53,50 +60,98 @@ def class_vector_rows(
     )
 
 
+class Comparison(NamedTuple):
+    """Methods that compare classes with the same image vectors: one matrix product for all.
+
+    classes: float32 `(methods x classes, dim)`, method by method; repeats: those of its rows.
+    """
+
+    methods: list[str]
+    is_weighted: bool
+    is_normalised: bool
+    classes: torch.Tensor
+    repeats: Repeats
+
+    def best(self, images: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """By method the best scores and their classes, each `(images, runs, k)`.
+
+        images: `(images, runs, dim)`.
+        """
+        if self.is_weighted and self.is_normalised:
+            images = normalize(images, dim=-1)
+        score = scores(images, self.classes, self.repeats)
+        shape = (*images.shape[:2], len(self.methods), -1)
+        values, classes = top_classes(score.view(*shape).flatten(0, 2), TOP_K)
+        tops = zip(values.view(shape).unbind(2), classes.view(shape).unbind(2), strict=True)
+        return dict(zip(self.methods, tops, strict=True))
+
+
+def comparisons(class_vectors: pa.Table) -> list[Comparison]:
+    """The methods of `class_vectors`, those together that use the same image vectors."""
+    groups: dict[tuple[bool, bool], list[str]] = {}
+    for name in class_vectors["method"].unique().to_pylist():
+        method = METHODS[name]
+        groups.setdefault((method.is_weighted, method.is_normalised), []).append(name)
+    made = []
+    for (is_weighted, is_normalised), names in groups.items():
+        tables = [class_vectors.filter(pc.field("method") == name) for name in names]
+        classes = _tensor(pa.concat_tables(tables)["embedding"])
+        repeats = find_repeats(classes)
+        made.append(Comparison(names, is_weighted, is_normalised, classes, repeats))
+    return made
+
+
 def predict(
-    crops: pa.Table,
+    blocks: Iterable[pa.RecordBatch],
     class_vectors: pa.Table,
     counts: torch.Tensor,
     image_exponent: float | None,
 ) -> Iterator[pa.RecordBatch]:
-    """The `predictions` rows of a shard of `crops`, a block of images at a time.
+    """The `predictions` rows of `crops`, by image, method, run and rank, a batch for each block.
 
-    counts: `(runs, pool)`, how often each run draws each crop. Rows of `crops` are in the order
-    they were written: image by image, the whole first.
+    blocks: rows of `crops` in the order they were written, image by image, the whole first; no
+    image is in two blocks. counts: `(runs, pool)`, how often each run draws each crop.
     """
     views = counts.shape[1] + 1
-    matrix = _tensor(class_vectors["embedding"])
-    names = np.array(class_vectors["method"].to_pylist())
-    by_method = {name: matrix[torch.from_numpy(names == name)] for name in dict.fromkeys(names)}
-    for start in range(0, crops.num_rows, IMAGE_BLOCK * views):
-        block = crops.slice(start, IMAGE_BLOCK * views)
-        digests = block["image_digest"].to_pylist()[::views]
+    compared = comparisons(class_vectors)
+
+    def rows(block: pa.RecordBatch) -> pa.RecordBatch:
+        digests = block["image_digest"].take(pa.array(range(0, block.num_rows, views)))
         embeddings = _tensor(block["embedding"]).view(len(digests), views, -1)
-        weighted = image_vectors(embeddings, counts, image_exponent)
-        for name, classes in by_method.items():
-            method = METHODS[name]
-            images = embeddings[:, :1]  # (images, 1 run, dim)
-            if method.is_weighted:
-                images = normalize(weighted, dim=-1) if method.is_normalised else weighted
-            yield _prediction_rows(digests, name, scores(images, classes))
+        wholes = embeddings[:, :1]  # one run, in which nothing is drawn
+        if any(c.is_weighted for c in compared):
+            weighted = image_vectors(embeddings, counts, image_exponent)
+        best = {
+            name: top
+            for c in compared
+            for name, top in c.best(weighted if c.is_weighted else wholes).items()
+        }
+        return _prediction_rows(digests, {name: best[name] for name in METHODS if name in best})
+
+    return ahead(rows, blocks, cores())
 
 
-def _prediction_rows(digests: list[str], method: str, score: torch.Tensor) -> pa.RecordBatch:
-    """Top classes of `(images, runs, classes)` scores as rows, by image, run and rank."""
-    runs = score.shape[1]
-    values, classes = top_classes(score.flatten(0, 1), TOP_K)
-    k = values.shape[1]
-    count = values.numel()
+def _prediction_rows(
+    digests: pa.Array, best: dict[str, tuple[torch.Tensor, torch.Tensor]]
+) -> pa.RecordBatch:
+    """Rows by image, method, run and rank."""
+    values, classes = (torch.cat(parts, dim=1) for parts in zip(*best.values(), strict=True))
+    images, rows, k = values.shape  # a row for each method and run
+    runs = [score.shape[1] for score, _ in best.values()]
+    method = np.repeat(np.arange(len(best)), runs)
+    run_index = np.concatenate([np.arange(n, dtype=np.int32) for n in runs])
     columns = [
-        pa.array(np.repeat(np.array(digests), runs * k)),
-        pa.array([method] * count),
-        pa.array(np.tile(np.repeat(np.arange(runs, dtype=np.int32), k), len(digests))),
-        pa.array(np.tile(np.arange(1, k + 1, dtype=np.int32), runs * len(digests))),
-        pa.array(classes.flatten().to(torch.int32).numpy()),
+        digests.take(pa.array(np.repeat(np.arange(images), rows * k))),
+        pa.array(list(best)).take(pa.array(np.tile(np.repeat(method, k), images))),
+        pa.array(np.tile(np.repeat(run_index, k), images)),
+        pa.array(np.tile(np.arange(1, k + 1, dtype=np.int32), images * rows)),
+        pa.array(classes.flatten().int().numpy()),
         pa.array(values.flatten().numpy()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema("predictions"))
 
 
-def _tensor(column: pa.ChunkedArray) -> torch.Tensor:
-    return torch.from_numpy(embedding_matrix(column))
+def _tensor(column: pa.ChunkedArray | pa.Array) -> torch.Tensor:
+    """An embedding column as float32 `(n, dim)`; a single chunk of float32 is not copied."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return from_dlpack(whole.flatten()).float().view(-1, column.type.list_size)

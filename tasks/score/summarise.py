@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
-from pyarrow.dataset import dataset
 
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
@@ -47,7 +46,7 @@ def coverage(store: Store, inputs: dict[str, list[TableRef]], rejected: pa.Table
             register(connection, store, name, inputs[name])
         row = connection.sql(
             "SELECT count(*), count(*) FILTER (image_digest IN (FROM (SELECT image_digest FROM "
-            "predictions))) FROM images"
+            "predictions WHERE run_index = 0 AND rank = 1))) FROM images"
         ).fetchall()[0]
     total, scored = row
     if total != scored + rejected.num_rows:
@@ -64,4 +63,4 @@ def register(
     if not refs:
         connection.register(name, schema(name).empty_table())
         return
-    connection.register(name, dataset([store.path(ref) for ref in refs], format="parquet"))
+    connection.register(name, store.dataset(refs))

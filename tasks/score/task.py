@@ -141,12 +141,12 @@ def class_vectors(store_root: str, recipe: ClassVectors) -> TableRef:
 @task(name="score-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def score_shard(store_root: str, recipe: Predictions) -> TableRef:
     """Write a shard's `predictions` table."""
-    from tasks.score.predict import predict
+    from tasks.score.predict import IMAGE_BLOCK, predict
     from tasks.score.weights import draw_counts
 
     store = Store.at(store_root)
     batches = predict(
-        store.read(recipe.crops, ["image_digest", "embedding"]),
+        store.blocks(recipe.crops, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + recipe.pool)),
         store.read(recipe.class_vectors),
         draw_counts(recipe.pool, recipe.crops_per_run, recipe.runs, recipe.seed),
         recipe.image_scale,

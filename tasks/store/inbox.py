@@ -5,6 +5,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.store.place import File, files, modified
 from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
 
@@ -19,10 +20,7 @@ class Done(NamedTuple):
 def done_images(store: Store, inbox_name: str) -> Done:
     """What the store's own tables say is done; a table that is there is there whole."""
     columns = ["inbox_name", "image_digest", "image_name", "size_bytes", "modified_ns"]
-    tables = [
-        pq.read_table(path, columns=columns, partitioning=None).to_pylist()
-        for path in store.root.glob("inbox/[!.]*.parquet")
-    ]
+    tables = [_read(store, file, columns).to_pylist() for file in _batches(store)]
     rows = [row for table in tables for row in table if row["inbox_name"] == inbox_name]
     return Done(
         digests=frozenset(row["image_digest"] for row in rows),
@@ -32,13 +30,9 @@ def done_images(store: Store, inbox_name: str) -> Done:
 
 def latest_rows(store: Store, inbox_name: str, most: int) -> list[dict[str, object]]:
     """The rows of an inbox that came last, newest first."""
-    paths = sorted(
-        store.root.glob("inbox/[!.]*.parquet"), key=lambda path: path.stat().st_mtime, reverse=True
-    )
     rows: list[dict[str, object]] = []
-    for path in paths:
-        table: pa.Table = pq.read_table(path, partitioning=None)
-        rows += [row for row in table.to_pylist() if row["inbox_name"] == inbox_name]
+    for file in sorted(_batches(store), key=lambda file: file.modified, reverse=True):
+        rows += [row for row in _read(store, file).to_pylist() if row["inbox_name"] == inbox_name]
         if len(rows) >= most:
             break
     return rows[:most]
@@ -46,6 +40,19 @@ def latest_rows(store: Store, inbox_name: str, most: int) -> list[dict[str, obje
 
 def is_snapshot_behind(store: Store) -> bool:
     """Whether an `inbox` table is newer than the snapshot: a run was killed between the two."""
-    snapshot = snapshot_path(store)
-    made = snapshot.stat().st_mtime if snapshot.is_file() else 0.0
-    return any(p.stat().st_mtime > made for p in store.root.glob("inbox/[!.]*.parquet"))
+    try:
+        made = modified(snapshot_path(store))
+    except FileNotFoundError:
+        made = 0.0
+    # not only later: a bucket's clock shows whole seconds
+    return any(file.modified >= made for file in _batches(store))
+
+
+def _batches(store: Store) -> list[File]:
+    return files(store.root, "inbox/[!.]*.parquet")
+
+
+def _read(store: Store, file: File, columns: list[str] | None = None) -> pa.Table:
+    return pq.read_table(
+        str(file.place), columns=columns, partitioning=None, filesystem=store.filesystem
+    )

@@ -14,6 +14,25 @@ from tasks.store.columns import (
 )
 
 INSIGHTS: dict[str, Table] = {
+    "precision_checks": Table(
+        "One row: how far embeddings, as stored, are from float32 ones of crops by Pillow.",
+        (
+            Column("precision", STRING, "Number format the encoder ran in."),
+            Column(
+                "resampling",
+                STRING,
+                "Who resized the crops: `pillow`, or the `device`, within 2/255 of Pillow.",
+            ),
+            Column(
+                "view_count",
+                INT,
+                "Views compared, of the images whose digests come first; 0 where the embeddings "
+                "are the reference themselves.",
+            ),
+            Column("max_cosine_error", DOUBLE, "Largest 1 - cosine with the reference."),
+            Column("mean_cosine_error", DOUBLE, "Mean of it."),
+        ),
+    ),
     "intervals": Table(
         "One row per method and measure: sampling error of the images apart from that of the runs.",
         (

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from tasks.store.errors import InputError
+from tasks.store.leases import LOOK_EVERY_SEC, lease
+from tasks.store.place import File, Place, Remote, files
 from tasks.store.runs import RunManifest, read_runs, remove_run
 from tasks.store.schemas import TABLES
 from tasks.store.snapshot import publish
@@ -21,6 +23,7 @@ from tasks.store.tables import DIGEST_KEY, Store, TableRef
 _DAY_SEC = 86_400
 # No run refers to these: they are the record of what has been done, and stay.
 RECORDS = ("inbox",)
+GATE = ".prune.lock"
 
 
 class Usage(NamedTuple):
@@ -37,17 +40,23 @@ class Pruned(NamedTuple):
     """What was, or would be, removed."""
 
     runs: tuple[str, ...]
-    files: tuple[Path, ...]
+    files: tuple[Place, ...]
     size_bytes: int
 
 
 @contextmanager
 def in_use(store: Store) -> Iterator[None]:
     """Keep a store from being pruned while the block runs, however it ends."""
+    if isinstance(store.root, Remote):
+        with lease(store.root / "running") as mine:
+            while mine.sees(store.root / "pruning"):  # which in turn may see this one, and refuse
+                time.sleep(LOOK_EVERY_SEC)
+            yield
+        return
     store.root.mkdir(parents=True, exist_ok=True)
     folder = store.root / "running"
     lock = FileLock(folder / f"{uuid.uuid4().hex}.lock")
-    with FileLock(_gate(store)):  # waits for a pruning that is under way
+    with FileLock(store.root / GATE):  # waits for a pruning that is under way
         folder.mkdir(exist_ok=True)
         lock.acquire()
     try:
@@ -63,17 +72,18 @@ def usage(store: Store) -> list[Usage]:
     for manifest, _ in read_runs(store):
         groups[manifest.dataset_name, manifest.encoder_name or ""].append(manifest)
     rows = []
+    sizes = {file.place: file.size_bytes for file in _tables(store)}
     for (dataset_name, encoder_name), manifests in groups.items():
         paths = {store.path(ref) for manifest in manifests for ref in manifest.tables}
-        size = sum(path.stat().st_size for path in paths)
+        size = sum(sizes[path] for path in paths)
         rows.append(Usage(dataset_name, encoder_name, len(manifests), len(paths), size))
     free = _unreferenced(store, [m for manifests in groups.values() for m in manifests])
-    size = sum(path.stat().st_size for path in free)
+    size = sum(file.size_bytes for file in free)
     rows.sort(key=lambda row: (-row.size_bytes, row))
     return [*rows, Usage("(no run)", "", 0, len(free), size)]
 
 
-def verify(store: Store) -> Iterator[tuple[Path, str]]:
+def verify(store: Store) -> Iterator[tuple[Place, str]]:
     """Read every table through; each file that is not what it should be, and why.
 
     Checks the digest that a file is named by, the checksum of every page, and the row count that
@@ -84,9 +94,9 @@ def verify(store: Store) -> Iterator[tuple[Path, str]]:
         for manifest, _ in read_runs(store)
         for ref in manifest.tables
     }
-    for path in _tables(store):
-        if reason := _fault(path, counts.get(path)):
-            yield path, reason
+    for file in _tables(store):
+        if reason := _fault(store, file.place, counts.get(file.place)):
+            yield file.place, reason
 
 
 def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pruned:
@@ -96,45 +106,50 @@ def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pr
     refers to stay for `grace_days`: an interrupted run goes on with them. Raises InputError while a
     flow uses the store.
     """
-    with FileLock(_gate(store)):
-        _refuse_if_in_use(store)
+    with _pruning(store) as check:
         runs = [manifest for manifest, _ in read_runs(store)]
         kept = runs if keep is None else _newest(runs, keep)
         going = [run for run in runs if run not in kept]
         used_before = {store.path(ref) for run in runs for ref in run.tables}
         oldest = time.time() - grace_days * _DAY_SEC
-        files = tuple(
-            path
-            for path in _unreferenced(store, kept)
-            if path in used_before or path.stat().st_mtime < oldest
-        )
+        removed = [
+            file
+            for file in _unreferenced(store, kept)
+            if file.place in used_before or file.modified < oldest
+        ]
         pruned = Pruned(
             tuple(run.run_id for run in going),
-            files,
-            sum(path.stat().st_size for path in files),
+            tuple(file.place for file in removed),
+            sum(file.size_bytes for file in removed),
         )
-        if not is_dry and (going or files):
+        if not is_dry and (going or removed):
             for run in going:
                 remove_run(store, run.run_id)
             publish(store)  # before its files go, nobody is sent to them
-            for path in files:
-                path.unlink(missing_ok=True)
+            for file in removed:
+                check()
+                file.place.unlink(missing_ok=True)
     return pruned
 
 
-def _gate(store: Store) -> Path:
-    return store.root / ".prune.lock"
-
-
-def _refuse_if_in_use(store: Store) -> None:
-    for path in (store.root / "running").glob("*.lock"):
-        try:
-            with FileLock(path, timeout=0):
-                path.unlink(missing_ok=True)  # its process is gone
-        except Timeout:
-            raise InputError(
-                f"A run is using {store.root}: prune it when that has ended."
-            ) from None
+@contextmanager
+def _pruning(store: Store) -> Iterator[Callable[[], None]]:
+    """Nobody else uses the store; yields what raises GivenUp where that may have changed."""
+    refusal = f"A run is using {store.root}: prune it when that has ended."
+    if isinstance(store.root, Remote):
+        with lease(store.root / "pruning") as mine:
+            if any(mine.sees(store.root / name) for name in ("running", "pruning")):
+                raise InputError(refusal)
+            yield mine.check
+        return
+    with FileLock(store.root / GATE):
+        for path in (store.root / "running").glob("*.lock"):
+            try:
+                with FileLock(path, timeout=0):
+                    path.unlink(missing_ok=True)  # its process is gone
+            except Timeout:
+                raise InputError(refusal) from None
+        yield lambda: None
 
 
 def _newest(runs: Sequence[RunManifest], keep: int) -> list[RunManifest]:
@@ -145,23 +160,26 @@ def _newest(runs: Sequence[RunManifest], keep: int) -> list[RunManifest]:
     return [run for group in groups.values() for run in group[-keep:]]
 
 
-def _tables(store: Store) -> list[Path]:
+def _tables(store: Store) -> list[File]:
     """Every finished table file, in the order of names."""
-    return sorted(path for name in TABLES for path in (store.root / name).glob("[!.]*.parquet"))
+    found = [file for name in TABLES for file in files(store.root / name, "[!.]*.parquet")]
+    return sorted(found, key=lambda file: file.place)
 
 
-def _unreferenced(store: Store, runs: Sequence[RunManifest]) -> list[Path]:
+def _unreferenced(store: Store, runs: Sequence[RunManifest]) -> list[File]:
     """Table files that none of the runs refers to, and what crashes left unfinished."""
     used = {store.path(ref) for run in runs for ref in run.tables}
-    partial = [path for name in TABLES for path in (store.root / name).glob(".*.tmp")]
-    tables = [path for path in _tables(store) if path.parent.name not in RECORDS]
-    return [path for path in tables if path not in used] + partial
+    partial = [file for name in TABLES for file in files(store.root / name, ".*.tmp")]
+    tables = [file for file in _tables(store) if file.place.parent.name not in RECORDS]
+    return [file for file in tables if file.place not in used] + partial
 
 
-def _fault(path: Path, row_count: int | None) -> str | None:
+def _fault(store: Store, path: Place, row_count: int | None) -> str | None:
     """Why a table file is not whole, None if it is."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(
+            str(path), page_checksum_verification=True, filesystem=store.filesystem
+        ) as file:
             digest = (file.metadata.metadata or {}).get(DIGEST_KEY, b"").decode("ascii", "replace")
             if TableRef(table=path.parent.name, digest=digest, row_count=0).uri != _uri(path):
                 return "holds another table than its name says"
@@ -173,5 +191,5 @@ def _fault(path: Path, row_count: int | None) -> str | None:
     return None
 
 
-def _uri(path: Path) -> str:
+def _uri(path: Place) -> str:
     return f"{path.parent.name}/{path.name}"

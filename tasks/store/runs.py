@@ -2,15 +2,18 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from tasks.store.digest import digest_of
-from tasks.store.tables import NAME_DIGITS, Store, TableRef, atomic_path
+from tasks.store.place import Place, Remote, atomic_path, delete_folder, files
+from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
+# A bucket answers in tens of milliseconds, whatever else it is asked meanwhile.
+BUCKET_READS = 16
 LIBRARIES = (
     "wca-flows",
     "prefect",
@@ -105,28 +108,61 @@ def record_run(
 
 def remove_run(store: Store, run_id: str) -> None:
     """Forget a run and its executions; its tables stay."""
-    shutil.rmtree(_folder(store) / run_id)
+    folder = _folder(store) / run_id
+    (folder / "run.json").unlink()  # first: without it there is no run, wherever this is cut off
+    if isinstance(folder, Remote):
+        delete_folder(folder)
+    else:
+        shutil.rmtree(folder)
 
 
-def read_runs(store: Store) -> list[tuple[RunManifest, list[Execution]]]:
-    """Every recorded run whose tables are all in place, oldest first, with its executions."""
-    runs = []
-    for path in sorted(_folder(store).glob("*/run.json")):
-        manifest = RunManifest.model_validate_json(path.read_bytes())
-        if all(store.find(ref.table, ref.digest) for ref in manifest.tables):
-            executions = [
-                Execution.model_validate_json(file.read_bytes())
-                for file in sorted(path.parent.glob("execution-*.json"))
-            ]
-            runs.append((manifest, executions))
+def run_files(store: Store) -> list[Place]:
+    """The manifests of all runs and of their executions, in the order of names."""
+    return [file.place for file in files(_folder(store), "*/*.json")]
+
+
+def read_runs(
+    store: Store, listed: list[Place] | None = None
+) -> list[tuple[RunManifest, list[Execution]]]:
+    """Every recorded run whose tables are all in place, oldest first, with its executions.
+
+    listed: the `run_files`, by default those that there are now.
+    """
+    listed = run_files(store) if listed is None else listed
+    with ThreadPoolExecutor(BUCKET_READS if isinstance(store.root, Remote) else 1) as pool:
+        texts = dict(zip(listed, pool.map(_read, listed), strict=True))
+        manifests = {
+            path.parent: RunManifest.model_validate_json(text)
+            for path, text in texts.items()
+            if path.name == "run.json" and text
+        }
+        refs = {(ref.table, ref.digest) for m in manifests.values() for ref in m.tables}
+        whole = dict(zip(refs, pool.map(lambda ref: store.find(*ref), refs), strict=True))
+    executions: dict[Place, list[Execution]] = {folder: [] for folder in manifests}
+    for path, text in texts.items():
+        if path.name.startswith("execution-") and text and path.parent in manifests:
+            executions[path.parent].append(Execution.model_validate_json(text))
+    runs = [
+        (manifest, executions[folder])
+        for folder, manifest in manifests.items()
+        if all(whole[ref.table, ref.digest] for ref in manifest.tables)
+    ]
     return sorted(runs, key=lambda run: run[0].finished_at)
 
 
-def _folder(store: Store) -> Path:
+def _read(path: Place) -> bytes:
+    """A file's bytes, none where it has been deleted since it was listed."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _folder(store: Store) -> Place:
     return store.root / "runs"
 
 
-def _write_json(path: Path, model: BaseModel) -> None:
+def _write_json(path: Place, model: BaseModel) -> None:
     text = json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -14,6 +14,7 @@ from tasks.store.columns import (
     Column,
     Table,
 )
+from tasks.store.embeddings import embedding_type
 from tasks.store.insight_schemas import INSIGHTS
 
 TABLES: dict[str, Table] = {
@@ -93,7 +94,11 @@ TABLES: dict[str, Table] = {
             Column("image_width_px", SMALL, "Width of the upright original."),
             Column("image_height_px", SMALL, "Height of the upright original."),
             Column("whole_similarity", REAL, "Cosine with the whole image, -1 to 1."),
-            Column("embedding", None, "L2-normalised embedding."),
+            Column(
+                "embedding",
+                None,
+                "L2-normalised embedding; stored in half precision unless `precision` is fp32.",
+            ),
         ),
     ),
     "undecodable": Table(
@@ -235,9 +240,14 @@ SNAPSHOT_TABLES: dict[str, Table] = {
 }
 
 
-def schema(table: str, dimension: int = 0) -> pa.Schema:
-    """The Arrow schema of a stored table; `dimension` is the length of its embeddings."""
-    embedding = pa.list_(REAL, dimension)
+def schema(table: str, dimension: int = 0, precision: str = "fp32") -> pa.Schema:
+    """The Arrow schema of a stored table.
+
+    dimension: the length of its embeddings. precision: the encoder's number format. Embeddings of
+    `crops` made in fewer bits than fp32 are stored in half precision, whose rounding is smaller
+    than their error; everything else is float32.
+    """
+    embedding = embedding_type(dimension, is_half=table == "crops" and precision != "fp32")
     return pa.schema([(c.name, c.type or embedding) for c in TABLES[table].columns])
 
 
@@ -258,7 +268,9 @@ that decides their rows and never changed. `<store>/wca.duckdb` is a snapshot fo
 tables are copied into it, large ones are views of the Parquet files, and each of both begins with a
 `run_id` column; `inbox`, which gathers what arrived over many runs, has it among the others. The
 snapshot is replaced in one step when a run ends, so it can be read at any time. Read it with
-`wca sql "..."`, DuckDB's own command line or `duckdb.connect(path, read_only=True)`.
+`wca sql "..."`, DuckDB's own command line (`duckdb -readonly`, version 1.5 at least) or
+`duckdb.connect(path, read_only=True)`. The snapshot of a store in a bucket has views of
+`s3://...`: `wca sql` reads them as they are, DuckDB itself with its extension `httpfs`.
 
 Beside the tables below the snapshot has three views: `image_predictions` (predictions with names
 and `is_correct`), `description_weights` and `crop_weights` (how much each text and crop counts),

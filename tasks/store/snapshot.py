@@ -12,9 +12,10 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock
 
-from tasks.store.runs import Execution, RunManifest, read_runs
+from tasks.store.place import Place, Remote, atomic_path, files, local_copy
+from tasks.store.runs import Execution, RunManifest, read_runs, run_files
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
-from tasks.store.tables import Store, atomic_path
+from tasks.store.tables import Store
 
 SNAPSHOT = "wca.duckdb"
 # Small tables are copied into the snapshot; large ones are views of the Parquet files.
@@ -32,6 +33,7 @@ COPIED = (
     "explained_pairs",
     "counterfactuals",
     "sweeps",
+    "precision_checks",
 )
 VIEWED = (
     "images",
@@ -46,18 +48,24 @@ VIEWED = (
 )
 
 
-def snapshot_path(store: Store) -> Path:
+def snapshot_path(store: Store) -> Place:
     """Where the snapshot lies."""
     return store.root / SNAPSHOT
 
 
 @contextmanager
-def open_snapshot(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_snapshot(path: Place) -> Iterator[duckdb.DuckDBPyConnection]:
     """The snapshot that lies at `path` now, read-only.
 
+    That of a bucket is copied here; its views read the bucket through fsspec, without extensions.
     Within a process DuckDB opens a path once and gives every connection that file, even when
     another has taken its place meanwhile. A name of its own makes this connection see the new one.
     """
+    if isinstance(path, Remote):
+        with local_copy(path) as own, duckdb.connect(str(own), read_only=True) as connection:
+            connection.register_filesystem(path.filesystem)
+            yield connection
+        return
     own = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         try:
@@ -70,17 +78,40 @@ def open_snapshot(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         own.unlink(missing_ok=True)
 
 
-def publish(store: Store) -> Path:
+def publish(store: Store) -> Place:
     """Build the snapshot from every recorded run and replace the one people query.
 
     Whoever has the old file open goes on reading the old file. A lock keeps two flows that finish
     together from publishing an older list of runs over a newer one.
     """
     target = snapshot_path(store)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")), atomic_path(target) as partial:
-        runs = read_runs(store)
-        with duckdb.connect(partial) as connection:
+    if isinstance(target, Path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_suffix(".lock")):
+            _build(store, target, run_files(store))
+        return target
+    # No lock reaches over a bucket. Whoever put the last snapshot looks at the list after that: a
+    # run recorded before that look is in the list, or the snapshot is made again; a run recorded
+    # after it is published after it, by its own flow. So no older list stays over a newer one.
+    listed = None
+    while listed != (now := _sources(store)):
+        listed = now
+        _build(store, target, listed[0])
+    return target
+
+
+def _sources(store: Store) -> tuple[list[Place], bool]:
+    """What decides a snapshot: the records of runs, and whether anything came into an inbox."""
+    return run_files(store), bool(files(store.root / "inbox", "[!.]*.parquet"))
+
+
+def _build(store: Store, target: Place, listed: list[Place]) -> None:
+    """Make a snapshot and put it in place."""
+    with atomic_path(target) as partial:
+        runs = read_runs(store, listed)
+        with duckdb.connect(str(partial), config=_FORMAT) as connection:
+            if isinstance(target, Remote):
+                connection.register_filesystem(target.filesystem)
             for name, rows in _own_tables(store, runs).items():
                 _create_table(connection, name, rows)
             for name in COPIED:
@@ -90,10 +121,13 @@ def publish(store: Store) -> Path:
                 _create_view(connection, store, runs, name)
             _create_inbox(connection, store)
             connection.execute(_SQL.read_text(encoding="utf-8"))
-    return target
 
 
 _Runs = list[tuple[RunManifest, list[Execution]]]
+# DuckDB's own command and other languages' libraries are often older than the one here.
+_FORMAT: dict[str, str | bool | int | float | list[str]] = {
+    "storage_compatibility_version": "v1.0.0"
+}
 _SQL = Path(__file__).parent / "views.sql"
 
 
@@ -195,7 +229,7 @@ def _create_inbox(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
     Two runs on two machines, whose locks do not reach one another, may both have had an image.
     """
     folder = store.root / "inbox"
-    if not any(folder.glob("[!.]*.parquet")):
+    if not files(folder, "[!.]*.parquet"):
         columns = [(c.name, c.type) for c in TABLES["inbox"].columns if c.type is not None]
         _create_table(connection, "inbox", pa.schema(columns).empty_table())
         return

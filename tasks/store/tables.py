@@ -1,20 +1,20 @@
 """Parquet tables named by what decided their rows, written atomically, never changed."""
 
-import os
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow.dataset import Dataset, dataset
 from pydantic import BaseModel, ConfigDict
 
 from tasks.store.digest import digest_of
+from tasks.store.place import Place, Remote, atomic_path, files, located
 
 # Part of every recipe: raise it when code changes what the same ingredients make.
-FORMAT = 2
+FORMAT = 3
 # Half of SHA-256 names a file: 128 bits, short enough to read in a listing.
 NAME_DIGITS = 32
 # 8,192 embeddings of 512 floats are 16 MB: a row group to read at once, held while it is gathered.
@@ -57,17 +57,22 @@ class TableRef(BaseModel):
 
 
 class Store:
-    """A folder of tables: `<root>/<table>/<digest>.parquet`."""
+    """A folder of tables, here or in a bucket: `<root>/<table>/<digest>.parquet`."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.expanduser().resolve()
+    def __init__(self, root: str | Place) -> None:
+        self.root = located(root)
 
     @classmethod
     def at(cls, root: str) -> Self:
-        """The store at a path, as tasks are given it."""
-        return cls(Path(root))
+        """The store at a path or URL, as tasks are given it."""
+        return cls(root)
 
-    def path(self, ref: TableRef) -> Path:
+    @property
+    def filesystem(self) -> Any:
+        """What pyarrow reads the tables through; None: they are local files."""
+        return self.root.filesystem if isinstance(self.root, Remote) else None
+
+    def path(self, ref: TableRef) -> Place:
         """Where a table lies."""
         return self.root / ref.uri
 
@@ -79,8 +84,7 @@ class Store:
         """
         path = self.path(TableRef(table=table, digest=digest, row_count=0))
         try:
-            meta = pq.read_metadata(path)
-            size = path.stat().st_size
+            meta, size = _footer(path)
         except (OSError, pa.ArrowInvalid):
             return None
         if (meta.metadata or {}).get(DIGEST_KEY) != digest.encode() or _data_end(meta) > size:
@@ -93,24 +97,49 @@ class Store:
         """Write batches as they come, then give the file its name in one step.
 
         Until the last batch is on disk nothing is to be seen under the table's name; a crash
-        leaves a hidden temporary file that no reader looks at.
+        leaves a hidden temporary file that no reader looks at. A whole table that another writer
+        has put there meanwhile stays, and is what is returned; a damaged one is replaced. Batches
+        are cast to `schema`, which may round embeddings to half precision; its metadata goes into
+        the footer, where `marked` looks. Embeddings are not compressed: docs/performance.md has
+        what zstd saves, a tenth, and what it costs half precision, a third of the reading speed.
         """
         ref = TableRef(table=table, digest=digest, row_count=0)
         rows = 0
+        kept: list[TableRef] = []
+
+        def is_whole() -> bool:
+            kept.extend(filter(None, [self.find(table, digest)]))
+            return bool(kept)
+
         with (
-            atomic_path(self.path(ref)) as partial,
+            atomic_path(self.path(ref), is_whole) as partial,
             pq.ParquetWriter(
                 partial,
-                schema.with_metadata({DIGEST_KEY: digest.encode()}),
-                compression="zstd",
+                schema.with_metadata({**(schema.metadata or {}), DIGEST_KEY: digest.encode()}),
+                compression={_leaf(f): "zstd" for f in schema if not _is_embedding(f)},
                 write_page_checksum=True,  # so that `wca store verify` finds a flipped bit
                 use_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
+                write_statistics=[_leaf(f) for f in schema if not _is_embedding(f)],
             ) as writer,
         ):
             for group in _row_groups(batches):
-                writer.write_table(group)
+                writer.write_table(group.cast(schema))
                 rows += group.num_rows
-        return ref.model_copy(update={"row_count": rows})
+        return kept[0] if kept else ref.model_copy(update={"row_count": rows})
+
+    def marked(self, table: str, key: bytes, value: bytes) -> list[TableRef]:
+        """Every whole table of a kind whose footer holds `value` under `key`, in order of names."""
+        found = []
+        for file in files(self.root / table, "[!.]*.parquet"):
+            try:
+                footer = _footer(file.place)[0].metadata or {}
+            except (OSError, pa.ArrowInvalid):
+                continue
+            if footer.get(key) == value:
+                ref = self.find(table, footer.get(DIGEST_KEY, b"").decode("ascii", "replace"))
+                if ref and self.path(ref) == file.place:
+                    found.append(ref)
+        return found
 
     def write_rows(
         self, table: str, digest: str, schema: pa.Schema, rows: list[dict[str, object]]
@@ -119,9 +148,50 @@ class Store:
         batch = pa.RecordBatch.from_pylist(rows, schema=schema)
         return self.write(table, digest, schema, [batch] if rows else [])
 
-    def read(self, ref: TableRef, columns: list[str] | None = None) -> pa.Table:
-        """A table's rows in the order they were written; raises OSError where it is missing."""
-        return pq.read_table(self.path(ref), columns=columns, partitioning=None)
+    def read(
+        self,
+        ref: TableRef,
+        columns: list[str] | None = None,
+        where: pc.Expression | None = None,
+    ) -> pa.Table:
+        """A table's rows in the order they were written, or those `where` something holds.
+
+        Raises OSError where the table is missing.
+        """
+        path, filesystem = str(self.path(ref)), self.filesystem
+        return pq.read_table(
+            path, columns=columns, filters=where, partitioning=None, filesystem=filesystem
+        )
+
+    def dataset(self, refs: Iterable[TableRef]) -> Dataset:
+        """Tables of one kind as one data set that is read as far as it is needed."""
+        paths = [str(self.path(ref)) for ref in refs]
+        return dataset(paths, format="parquet", filesystem=self.filesystem)
+
+    def blocks(self, ref: TableRef, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """A table's rows in their order, `rows` at a time and the rest at last.
+
+        However large the table, two row groups are held at most.
+        """
+        with pq.ParquetFile(str(self.path(ref)), filesystem=self.filesystem) as file:
+            yield from file.iter_batches(rows, columns=columns)
+
+
+def _footer(path: Place) -> tuple[pq.FileMetaData, int]:
+    """A file's footer and its size in bytes."""
+    if isinstance(path, Path):
+        return pq.read_metadata(path), path.stat().st_size
+    with path.filesystem.open(path.url) as file:
+        return pq.read_metadata(file), file.size
+
+
+def _is_embedding(field: pa.Field) -> bool:
+    return bool(pa.types.is_fixed_size_list(field.type))
+
+
+def _leaf(field: pa.Field) -> str:
+    """The name that Parquet gives to a column of plain values or of lists of them."""
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -150,17 +220,3 @@ def _data_end(meta: pq.FileMetaData) -> int:
         (min(c.dictionary_page_offset or c.data_page_offset, c.data_page_offset), c) for c in chunks
     )
     return max((start + c.total_compressed_size for start, c in starts), default=0)
-
-
-@contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that takes its name when the block ends well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.stem}-{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
+from prefect.utilities.callables import get_call_parameters
 
 from tasks.store.errors import GivenUp, InputError
 from tasks.store.progress import Count, Progress, counting
@@ -149,14 +150,20 @@ def submit(
     recipe: Recipe,
     tables: Sequence[str],
     run_name: str,
+    elsewhere: Callable[[Task[..., Any], dict[str, Any]], PrefectFuture[Any]] | None = None,
     **arguments: Any,
 ) -> PrefectFuture[Any]:
     """Start a table task.
 
     Prefect remembers that a task ran, not that its files are still whole. Where one of `tables` is
-    missing or damaged, the remembered result is passed over and written anew.
+    missing or damaged, the remembered result is passed over and written anew. elsewhere: starts
+    what there is work to do for in another place than the flow's own task runner.
     """
     is_stored = all(Store.at(store_root).find(table, recipe.digest) for table in tables)
     options = task.with_options(refresh_cache=not is_stored, task_run_name=run_name)
-    future: PrefectFuture[Any] = options.submit(store_root, recipe, **arguments)
+    future: PrefectFuture[Any]
+    if is_stored or elsewhere is None:
+        future = options.submit(store_root, recipe, **arguments)
+    else:
+        future = elsewhere(options, get_call_parameters(task.fn, (store_root, recipe), arguments))
     return future

@@ -4,16 +4,22 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tasks.embed.encoder import load_encoder
-from tasks.embed.sources import PREPROCESS_DEFAULTS, native_precision, resolve_encoder
+from tasks.embed.sources import (
+    PREPROCESS_DEFAULTS,
+    native_precision,
+    resampling_for,
+    resolve_encoder,
+)
 from tasks.store.digest import file_digest
 from tasks.store.errors import InputError
-from tests.conftest import TINY_CONFIG, write_tiny_model
+from tests.conftest import TINY_CONFIG, photograph, write_tiny_model
 
 
 def test_an_identity_names_the_weights_and_the_preprocessing(tiny_model: Path) -> None:
@@ -154,3 +160,62 @@ def test_photo_lite_tells_them_too() -> None:
     length = encoder._tokenizer.context_length
     texts = ["cat " * (length - 2), "cat " * (length - 1)]
     assert encoder.are_truncated(texts) == [False, True]
+
+
+def test_square_pictures_are_framed_to_the_last_bit_whatever_their_size(tiny_model: Path) -> None:
+    encoder = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
+    _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_model}")
+    for side in (1, 2, 31, 32, 33, 64, 97, 201):
+        square = photograph().crop((5, 7, 5 + side, 7 + side))
+        framed = torch.from_numpy(np.array(encoder.frame(square))).permute(2, 0, 1)
+        assert torch.equal(preprocess.transforms[-1](framed.float().div(255)), preprocess(square))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"resize_mode": "squash"}, {"interpolation": "bilinear"}, {"resize_mode": "longest"}],
+)
+def test_other_preprocessing_is_left_to_open_clip_and_to_pillow(
+    options: dict[str, str], tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(tiny_model, folder)
+    text = json.dumps({"model_cfg": TINY_CONFIG, "preprocess_cfg": options})
+    (folder / "open_clip_config.json").write_text(text)
+    source = resolve_encoder(f"local-dir:{folder}", "fp32", "cpu")
+    assert resampling_for(source.model_copy(update={"device": "cuda"}), False) == "pillow"
+    _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    for picture in (photograph(), photograph().crop((0, 0, 90, 90))):
+        framed = np.array(load_encoder(source).frame(picture))
+        scaled = torch.from_numpy(framed).permute(2, 0, 1).float().div(255)
+        assert torch.equal(preprocess.transforms[-1](scaled), preprocess(picture))
+
+
+def test_a_gpu_resizes_crops_unless_pillow_is_asked_for(tiny_model: Path) -> None:
+    source = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu")
+    cuda = source.model_copy(update={"device": "cuda:1"})
+    assert resampling_for(source, False) == "pillow"
+    assert resampling_for(cuda, False) == "device"
+    assert resampling_for(cuda, True) == "pillow"
+
+
+@pytest.mark.parametrize("name", ["photo-lite", "tiny"])
+def test_a_texts_row_does_not_depend_on_the_others_nor_on_padding(
+    name: str, tiny_model: Path
+) -> None:
+    name = name if name == "photo-lite" else f"local-dir:{tiny_model}"
+    encoder = load_encoder(resolve_encoder(name, "fp32", "cpu"))
+    texts = [f"a photo of a {'very ' * (n % 23)}small cat {n}." for n in range(40)]
+    together = encoder.encode_texts(texts)
+    assert torch.equal(encoder.encode_texts(texts[::-1]), together.flip(0))
+    for n in (0, 7, 22):
+        assert torch.equal(encoder.encode_texts([texts[n]])[0], together[n])
+    with torch.inference_mode():  # padded to the whole context, all at once
+        plain = encoder._model.encode_text(encoder._tokenizer(texts))
+    error = 1 - torch.nn.functional.cosine_similarity(plain.double(), together.double())
+    assert error.abs().max() < 1e-6
+
+
+def test_no_texts_have_no_rows(tiny_model: Path) -> None:
+    encoder = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
+    assert encoder.encode_texts([]).shape == (0, 32)

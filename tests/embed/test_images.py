@@ -11,7 +11,8 @@ import torch
 
 from tasks.embed.crops import CropParameters, crop_boxes
 from tasks.embed.encoder import Encoder, load_encoder
-from tasks.embed.images import embed_images, image_views
+from tasks.embed.identity import Resampling
+from tasks.embed.images import embed_images, embed_images_together, image_views
 from tasks.embed.sources import resolve_encoder
 from tasks.store.digest import bytes_digest
 from tasks.store.embeddings import embedding_matrix
@@ -62,8 +63,9 @@ def test_views_are_the_encoders_own_preprocessing_to_the_last_bit(
         model = encoder._model
         rows = torch.nn.functional.normalize(model.encode_image(expected), dim=-1)
     found = encoder.encode_images(views.pixels, batch_size=8)
-    scaled = views.pixels.permute(0, 3, 1, 2).float().div(255)
-    assert torch.equal((scaled - encoder._mean) / encoder._std, expected)
+    normalise = preprocess.transforms[-1]
+    assert torch.equal(normalise(views.pixels.permute(0, 3, 1, 2).float().div(255)), expected)
+    torch.testing.assert_close(encoder.scaled(views.pixels), expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(found, rows, atol=2e-6, rtol=0)
 
 
@@ -113,3 +115,62 @@ def test_a_reader_that_fails_fails_the_shard(encoder: Encoder) -> None:
 
     with pytest.raises(OSError, match="Input/output error"):
         list(embed_images(["a"], read, POOL, encoder, 8, [], 2))
+
+
+def together(
+    files: dict[str, bytes], encoder: Encoder, digests: list[str], batch_size: int, how: Resampling
+) -> pa.Table:
+    rejected: list[dict[str, object]] = []
+    given = (digests, files.__getitem__, POOL, encoder, batch_size, rejected, 2)
+    table = pa.Table.from_batches(embed_images_together(*given, how))
+    assert len(rejected) == 2
+    return table.sort_by([("image_digest", "ascending"), ("crop_index", "ascending")])
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 32, 1000])
+def test_batches_across_images_hold_the_same_rows(
+    encoder: Encoder, files: dict[str, bytes], batch_size: int
+) -> None:
+    digests = sorted(files)
+    base = embed(files, encoder, digests)
+    found = together(files, encoder, digests, batch_size, "pillow")
+    assert found.drop(["embedding", "whole_similarity"]) == base.drop(
+        ["embedding", "whole_similarity"]
+    )
+    expected = embedding_matrix(base["embedding"])
+    np.testing.assert_allclose(embedding_matrix(found["embedding"]), expected, atol=1e-6)
+    np.testing.assert_allclose(found["whole_similarity"], base["whole_similarity"], atol=1e-6)
+
+
+def test_crops_of_the_device_have_nearly_pillows_embeddings(
+    encoder: Encoder, files: dict[str, bytes]
+) -> None:
+    base = embed(files, encoder, sorted(files))
+    found = together(files, encoder, sorted(files), 32, "device")
+    assert found.drop(["embedding", "whole_similarity"]) == base.drop(
+        ["embedding", "whole_similarity"]
+    )
+    rows, others = (embedding_matrix(t["embedding"]) for t in (base, found))
+    assert (rows * others).sum(axis=1).min() >= 0.9999
+
+
+def test_where_memory_is_short_batches_are_halved_until_they_fit(
+    tiny_model: Path, files: dict[str, bytes]
+) -> None:
+    encoder = Encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
+    base = embed(files, encoder, sorted(files))
+    room, sizes = 3, []
+
+    def refuse(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        sizes.append(len(inputs[0]))
+        if len(inputs[0]) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    encoder._model.visual.register_forward_pre_hook(refuse)
+    found = together(files, encoder, sorted(files), 32, "pillow")
+    rows, others = (embedding_matrix(t["embedding"]) for t in (base, found))
+    np.testing.assert_allclose(others, rows, atol=1e-6)
+    assert [size for size in sizes if size > room] == [32, 16, 8, 4]
+    room = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        together(files, encoder, sorted(files), 32, "pillow")

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from flows import show
 from flows.benchmark import benchmark
 from flows.config import BenchmarkConfig
 from flows.summary import RunSummary
@@ -88,6 +89,29 @@ def test_a_run_leaves_every_table_and_accounts_for_every_image(config: Benchmark
         assert run[0] == summary.run_id
         assert json.loads(run[1])["torch"]
         assert json.loads(run[2])["alpha"] == 0.5
+
+
+def test_a_faster_number_format_says_what_it_costs(
+    config: BenchmarkConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exact = benchmark(config)
+    fast = benchmark(config.model_copy(update={"precision": "bf16"}))
+    found = []
+    for summary in (exact, fast):
+        show.benchmark(summary)
+        with duckdb.connect(summary.snapshot, read_only=True) as snapshot:
+            query = """SELECT precision, resampling, view_count, max_cosine_error, mean_cosine_error
+                       FROM precision_checks WHERE run_id = ?"""
+            found += snapshot.execute(query, [summary.run_id]).fetchall()
+    assert found[0] == ("fp32", "pillow", 0, 0.0, 0.0)
+    assert found[1][:2] == ("bf16", "pillow")
+    assert found[1][2] in {7, 14, 21, 28}  # images with 6 crops each, of the first shard
+    assert 0 < found[1][4] < found[1][3] < 1e-2
+    lines = [line for line in capsys.readouterr().out.splitlines() if "float32 and Pillow" in line]
+    assert lines == [
+        f"Embeddings are within {found[1][3]:.1e} of float32 and Pillow "
+        f"(1 - cosine, {found[1][2]} views)."
+    ]
 
 
 def test_the_snapshot_has_the_documented_columns(config: BenchmarkConfig) -> None:
@@ -187,7 +211,7 @@ def test_another_parameter_redoes_only_what_it_decides(config: BenchmarkConfig) 
     assert redone(image_scale=3.0) == always | scores
     assert redone(text_weights=False) == always | {"weigh texts"} | scores
     assert redone(runs=5) == always | scores
-    crops = {"embed images", "align images", "summarise alignments"} | scores
+    crops = {"embed images", "check precision", "align images", "summarise alignments"} | scores
     assert redone(alpha=0.6) == always | crops
     assert redone(pool=7) == always | crops
     # the seed decides crops, draws and random descriptors

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,3 +143,16 @@ def test_help_shows_examples_for_every_command(wca: Command) -> None:
     for name in ("demo", "benchmark", "classify", "compare", "sweep", "sql", "doctor"):
         assert name in overview
         assert f"Example: wca {name}" in " ".join(wca(name, "--help").split())
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("flows.cli", {"torch", "prefect", "pyarrow", "numpy", "duckdb", "PIL", "openai"}),
+        ("flows.show", {"torch", "prefect", "openai", "open_clip", "scipy"}),  # `wca sql`
+    ],
+)
+def test_commands_start_without_what_they_do_not_need(module: str, heavy: set[str]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not heavy & set(done.stdout.split())

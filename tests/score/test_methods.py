@@ -15,11 +15,12 @@ from torch.nn.functional import normalize
 
 from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.predict import class_vector_rows, predict
-from tasks.score.vectors import scores, top_classes
+from tasks.score.vectors import find_repeats, scores, top_classes
 from tasks.score.weights import draw_counts, refined, softmax_weights
-from tasks.store.embeddings import embedding_array, embedding_matrix
+from tasks.store.embeddings import embedding_array, embedding_matrix, embedding_type
 from tasks.store.errors import InputError
 from tasks.store.schemas import schema
+from tasks.store.tables import Store
 from tests.score import reference
 
 SQL = Path(__file__).parents[2] / "tasks" / "score" / "sql"
@@ -93,7 +94,8 @@ class Case:
         """(image, run, class, score) by the code under test, read back from its own rows."""
         texts = self.text_embeddings(text_kinds([method]))  # as a run of this method alone
         vectors = class_vector_rows(self.descriptions(), texts, [method], text)
-        batches = predict(self.crops(), pa.Table.from_batches([vectors]), counts, image)
+        blocks = self.crops().to_batches()
+        batches = predict(blocks, pa.Table.from_batches([vectors]), counts, image)
         for row in pa.Table.from_batches(batches).to_pylist():
             image_index = int(row["image_digest"].split()[1])
             yield image_index, row["run_index"], row["class_id"], row["score"]
@@ -176,12 +178,24 @@ def test_equal_classes_tie_and_the_lower_index_wins() -> None:
     images = torch.from_numpy(unit_rows(rng, 50, 64))
     distinct = torch.from_numpy(unit_rows(rng, 40, 64))
     classes = torch.cat([distinct, distinct.flip(0)])  # class 79 - c is class c again
-    score = scores(images, classes)
+    repeats = find_repeats(classes)
+    assert repeats.later.tolist() == list(range(40, 80))
+    assert torch.equal(classes[repeats.later], classes[repeats.first])
+    score = scores(images, classes, repeats)
     assert torch.equal(score, score.flip(1))
     values, best = top_classes(score, 4)
     assert (best[:, 0] < 40).all()
     assert torch.equal(best[:, 1], 79 - best[:, 0])
     assert torch.equal(values[:, 0], values[:, 1])
+
+
+def test_other_images_do_not_decide_how_a_score_is_rounded() -> None:
+    rng = np.random.default_rng(0)
+    images, classes = (torch.from_numpy(unit_rows(rng, n, 512)).float() for n in (200, 30))
+    together = scores(images, classes, find_repeats(classes))
+    for count in (1, 2, 7, 15, 16, 63, 65):
+        alone = scores(images[:count], classes, find_repeats(classes))
+        assert torch.equal(alone, together[:count])
 
 
 @given(
@@ -209,6 +223,53 @@ def test_refinement_keeps_one_of_texts_that_are_alike() -> None:
     assert torch.equal(refined(many, many[0]), order[:50])
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_scores_do_not_depend_on_how_images_are_gathered(tmp_path: Path, precision: str) -> None:
+    case = Case(seed=2, images=23, pool=7, classes=40, dim=64)
+    texts = case.text_embeddings(text_kinds(list(METHODS)))
+    vectors = pa.Table.from_batches(
+        [class_vector_rows(case.descriptions(), texts, list(METHODS), 2.0)]
+    )
+    store = Store(tmp_path)
+    columns = schema("crops", case.dim, precision)
+    crops = store.write("crops", "0" * 64, columns, case.crops().to_batches(max_chunksize=8))
+    counts = draw_counts(7, 5, 3, 0)
+    tables = [
+        pa.Table.from_batches(
+            predict(store.blocks(crops, ["image_digest", "embedding"], n * 8), vectors, counts, 4.0)
+        )
+        for n in (1, 5, 64)
+    ]
+    # rows come by image, then in the order of methods, whatever the block
+    assert tables[0].num_rows == 23 * (5 + 3 * 3) * 5
+    assert tables[0]["method"].unique().to_pylist() == list(METHODS)
+    for table in tables[1:]:
+        # a matrix product may add up in another order for another shape: the last bits of a score
+        assert table.drop_columns("score").equals(tables[0].drop_columns("score"))
+        difference = np.subtract(table["score"].to_numpy(), tables[0]["score"].to_numpy())
+        assert np.abs(difference).max() < 5e-7
+
+
+def test_half_precision_moves_scores_by_its_rounding_alone(tmp_path: Path) -> None:
+    case = Case(seed=3, images=5, pool=6, classes=4, dim=32)
+    store = Store(tmp_path)
+    texts = case.text_embeddings({"label", "description"})
+    vectors = pa.Table.from_batches([class_vector_rows(case.descriptions(), texts, ["wca"], 2.0)])
+    counts = draw_counts(6, 4, 2, 0)
+    found = []
+    for precision in ("fp32", "fp16"):
+        columns = schema("crops", case.dim, precision)
+        ref = store.write("crops", precision, columns, case.crops().to_batches())
+        blocks = store.blocks(ref, ["image_digest", "embedding"], 7)
+        rows = pa.Table.from_batches(predict(blocks, vectors, counts, 4.0)).to_pylist()
+        keys = ("image_digest", "run_index", "class_id")
+        found.append({tuple(row[k] for k in keys): row["score"] for row in rows})
+    exact, half = found
+    assert half != exact
+    # a unit vector's values are off by 2^-12 of themselves at most, the weights by e^4 times that
+    assert half == pytest.approx(exact, abs=5e-3)
+
+
 def test_embedding_columns_read_back_even_in_slices() -> None:
     matrix = np.arange(40, dtype=np.float32).reshape(10, 4)
     table = pa.table({"embedding": embedding_array(matrix)})
@@ -216,6 +277,10 @@ def test_embedding_columns_read_back_even_in_slices() -> None:
     assert np.array_equal(
         embedding_matrix(table.slice(5, 7)["embedding"]), np.r_[matrix, matrix][5:12]
     )
+    half = table.cast(pa.schema([("embedding", embedding_type(4, is_half=True))]))
+    read = embedding_matrix(half.slice(5, 7)["embedding"])
+    assert read.dtype == np.float32
+    assert np.array_equal(read, np.r_[matrix, matrix][5:12])
 
 
 def test_methods_follow_the_texts_there_are() -> None:

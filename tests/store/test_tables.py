@@ -1,10 +1,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.store.digest import digest_of
+from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -83,7 +87,68 @@ def test_nothing_is_seen_of_a_table_whose_writer_fails(store: Store) -> None:
 def test_rows_are_gathered_into_large_row_groups(store: Store) -> None:
     one = pa.RecordBatch.from_pylist(ROWS[:1], schema=REJECTED)
     ref = store.write("undecodable", DIGEST, REJECTED, [one] * 9000)
-    import pyarrow.parquet as pq
-
     assert pq.read_metadata(store.path(ref)).num_row_groups == 2
     assert ref.row_count == 9000
+
+
+def crops(images: int, dim: int) -> pa.RecordBatch:
+    rows = np.random.default_rng(0).normal(size=(images, dim)).astype(np.float32)
+    numbers = [pa.array(np.arange(images, dtype=np.int32))] * 6
+    similarity = pa.array(np.zeros(images, np.float32))
+    digests = pa.array([digest_of(i) for i in range(images)])
+    columns = [digests, *numbers, similarity, embedding_array(rows)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema("crops", dim))
+
+
+def test_blocks_are_a_tables_rows_in_order_across_row_groups(store: Store) -> None:
+    batch = crops(20_000, 4)
+    parts = (batch.slice(start, 10) for start in range(0, 20_000, 10))
+    ref = store.write("crops", DIGEST, schema("crops", 4), parts)
+    blocks = list(store.blocks(ref, ["image_digest", "embedding"], 3_003))
+    assert [b.num_rows for b in blocks] == [3_003] * 6 + [1_982]
+    assert pa.Table.from_batches(blocks) == store.read(ref, ["image_digest", "embedding"])
+
+
+def test_embeddings_are_halved_for_encoders_that_are_not_exact(
+    store: Store, tmp_path: Path
+) -> None:
+    batch = crops(300, 8)
+    refs = [
+        store.write("crops", digest_of(p), schema("crops", 8, p), [batch]) for p in ("bf16", "fp32")
+    ]
+    half, full = (store.read(ref)["embedding"] for ref in refs)
+    assert full.to_pylist() == batch["embedding"].to_pylist()
+    assert half.type.value_type == pa.float16()
+    expected = embedding_matrix(full).astype(np.float16)
+    assert np.array_equal(embedding_matrix(half), expected)
+    # one view over runs of both kinds, as the snapshot has it, in either order
+    for pair in (refs, refs[::-1]):
+        paths = [str(store.path(ref)) for ref in pair]
+        relation = duckdb.sql(
+            "FROM read_parquet($paths, union_by_name = true)", params={"paths": paths}
+        )
+        assert (
+            dict(zip(relation.columns, map(str, relation.types), strict=True))["embedding"]
+            == "FLOAT[]"
+        )
+        sums = relation.aggregate(
+            "count(*), sum(list_dot_product(embedding, embedding))"
+        ).fetchall()
+        exact = sum(
+            float((m.astype(np.float64) ** 2).sum()) for m in (expected, embedding_matrix(full))
+        )
+        assert sums[0][0] == 600
+        assert sums[0][1] == pytest.approx(exact, rel=1e-5)
+
+
+def test_a_flipped_bit_of_an_embedding_is_noticed(store: Store) -> None:
+    path = store.path(store.write("crops", DIGEST, schema("crops", 64, "bf16"), [crops(300, 64)]))
+    data = bytearray(path.read_bytes())
+    place = len(data) // 2
+    data[place] ^= 1
+    path.write_bytes(data)
+    with (
+        pq.ParquetFile(path, page_checksum_verification=True) as file,
+        pytest.raises(OSError, match="CRC"),
+    ):
+        file.read()

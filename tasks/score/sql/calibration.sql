@@ -1,17 +1,24 @@
 -- Whether confident predictions are right more often: one row per method and bin of predictions.
 -- Confidence is the softmax of 100 x score (CLIP's own scale) over the five best classes; bins hold
 -- as many predictions each. Reads predictions, images. Parameters: bins, z.
-WITH first AS (
+WITH scored AS (  -- the five scores side by side, so that nothing is joined with itself
   SELECT p.method, i.image_id, p.run_index,
-         1 / sum(exp(100 * (p.score::DOUBLE - f.score)) ORDER BY p.rank) AS confidence,
-         any_value(f.class_id = i.class_id) AS is_correct
+         max(p.score) FILTER (p.rank = 1)::DOUBLE AS s1,
+         max(p.score) FILTER (p.rank = 2) AS s2,
+         max(p.score) FILTER (p.rank = 3) AS s3,
+         max(p.score) FILTER (p.rank = 4) AS s4,
+         max(p.score) FILTER (p.rank = 5) AS s5,
+         bool_or(p.rank = 1 AND p.class_id = i.class_id) AS is_correct
   FROM predictions AS p
-  JOIN predictions AS f
-    ON f.image_digest = p.image_digest AND f.method = p.method AND f.run_index = p.run_index
-   AND f.rank = 1
-  JOIN images AS i ON i.image_digest = p.image_digest
+  JOIN images AS i USING (image_digest)
   WHERE i.class_id IS NOT NULL
   GROUP BY p.method, i.image_id, p.run_index
+),
+first AS (
+  SELECT method, image_id, run_index, is_correct,
+         1 / (1 + coalesce(exp(100 * (s2 - s1)), 0) + coalesce(exp(100 * (s3 - s1)), 0)
+                + coalesce(exp(100 * (s4 - s1)), 0) + coalesce(exp(100 * (s5 - s1)), 0)) AS confidence
+  FROM scored
 ),
 binned AS (
   SELECT *, ntile($bins) OVER (PARTITION BY method ORDER BY confidence, image_id, run_index) AS bin

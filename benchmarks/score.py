@@ -1,0 +1,117 @@
+"""How fast a data set of the size of ImageNet is scored, beside what the machine can do.
+
+    python benchmarks/score.py [--images 50000] [--folder DIR]
+
+Writes embeddings of 1 + 100 views an image (5.2 GB for 50,000), then makes class vectors of 50
+sentences for each of 1,000 classes and scores seven methods in 20 runs, all in this process. The
+limits are measured here too: reading the same files' bytes, and a matrix product in fp32.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import torch
+
+from benchmarks.synthetic import (
+    DIMENSION,
+    DRAWN,
+    METHODS_SCORED,
+    POOL,
+    RUNS,
+    SHARD,
+    synthetic_texts,
+    write_shard,
+)
+from tasks.score.predict import IMAGE_BLOCK, class_vector_rows, predict
+from tasks.score.weights import draw_counts
+from tasks.store.digest import digest_of
+from tasks.store.schemas import schema
+from tasks.store.tables import Store, TableRef
+
+CLASSES, SENTENCES = 1000, 50
+T = TypeVar("T")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--folder", type=Path, help="where there is room; emptied afterwards")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        store = Store(Path(folder))
+        texts = synthetic_texts(CLASSES, SENTENCES)
+        sizes = [min(SHARD, options.images - i) for i in range(0, options.images, SHARD)]
+        # another process writes, whose memory is not counted
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            shards = [
+                pool.submit(write_shard, store, texts.centres, n, i).result()
+                for i, n in enumerate(sizes)
+            ]
+        paths = [store.path(ref) for ref in shards]
+        data = sum(path.stat().st_size for path in paths)
+        print(f"{options.images} images, {data / 1e9:.2f} GB of embeddings")
+        read, _ = timed(lambda: [read_through(path) for path in paths])
+        peak = matrix_peak()
+
+        seconds, batch = timed(
+            lambda: class_vector_rows(texts.descriptions, texts.embeddings, METHODS_SCORED, 2.0)
+        )
+        print(f"class vectors of {texts.embeddings.num_rows} texts: {seconds:.1f} s")
+        vectors = pa.Table.from_batches([batch])
+        began = time.process_time()
+        taken, predictions = timed(lambda: [score(store, ref, vectors) for ref in shards])
+        busy = time.process_time() - began
+        rows = sum(ref.row_count for ref in predictions)
+        products = 2 * DIMENSION * options.images * (
+            RUNS * POOL + CLASSES * sum(RUNS if m.startswith("wca") else 1 for m in METHODS_SCORED)
+        )  # fmt: skip
+        print(f"scored in {taken:.1f} s ({busy:.1f} s of one core), {rows} rows of predictions")
+        print(
+            f"read {data / taken / 1e6:.0f} MB/s ({read / taken:.0%} of the time is what reading "
+            f"the bytes takes, {data / read / 1e6:.0f} MB/s)"
+        )
+        print(
+            f"products {products / taken / 1e9:.0f} GFLOP/s, {products / taken / peak:.0%} of "
+            f"fp32's {peak / 1e9:.0f} GFLOP/s here"
+        )
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak memory {used:.2f} GiB")
+
+
+def score(store: Store, shard: TableRef, vectors: pa.Table) -> TableRef:
+    """As the task `score-images` does."""
+    blocks = store.blocks(shard, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + POOL))
+    rows = predict(blocks, vectors, draw_counts(POOL, DRAWN, RUNS, 0), 4.0)
+    digest = digest_of(["predictions", shard.digest])
+    return store.write("predictions", digest, schema("predictions"), rows)
+
+
+def read_through(path: Path) -> None:
+    buffer = bytearray(1 << 24)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+
+
+def matrix_peak() -> float:
+    """FLOP/s of the best of some matrix products in fp32."""
+    left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    return 2 * 2048**3 / min(timed(lambda: left @ right)[0] for _ in range(20))
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The measured error: what it is compared with, and that it says what it should."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.embed.crops import CropParameters
+from tasks.embed.encoder import load_encoder
+from tasks.embed.identity import Precision
+from tasks.embed.images import embed_images_together
+from tasks.embed.precision import checked_rows, cosine_errors
+from tasks.embed.sources import resolve_encoder
+from tasks.store.digest import bytes_digest
+from tasks.store.schemas import schema
+from tasks.store.tables import Store
+
+POOL = CropParameters(pool=20)
+
+
+@pytest.mark.parametrize(
+    ("precision", "least", "most"), [("fp32", 0.0, 1e-4), ("bf16", 1e-7, 1e-2)]
+)
+def test_stored_rows_are_compared_with_fp32_and_pillow(
+    precision: Precision, least: float, most: float, tiny_model: Path, photos: Path, tmp_path: Path
+) -> None:
+    contents = [path.read_bytes() for path in sorted(photos.rglob("[0-9].jpg"))]
+    files = {bytes_digest(data): data for data in contents}
+    source = resolve_encoder(f"local-dir:{tiny_model}", precision, "cpu")
+    given = (sorted(files), files.__getitem__, POOL, load_encoder(source), 16, [], 1)
+    rows = embed_images_together(*given, "device")
+    store = Store(tmp_path)
+    crops = store.write("crops", "0" * 64, schema("crops", 32), rows)
+    checked = checked_rows(store, crops)
+    assert checked.num_rows == 4 * 16
+    assert set(checked["image_digest"].to_pylist()) == set(sorted(files)[:4])
+    reference = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
+    errors = cosine_errors(checked, files.__getitem__, POOL, reference)
+    assert errors.view_count == 64
+    assert least < errors.max_cosine_error < most
+    assert errors.mean_cosine_error <= errors.max_cosine_error

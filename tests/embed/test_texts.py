@@ -1,0 +1,81 @@
+"""Texts are encoded once for an encoder, whoever asks for them."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from torch import Tensor
+
+from tasks.embed.encoder import Encoder, load_encoder
+from tasks.embed.identity import EncoderSource
+from tasks.embed.sources import resolve_encoder
+from tasks.embed.task import TextShard, embed_text_shard
+from tasks.embed.texts import embed_texts, in_order, known_texts, text_schema
+from tasks.store.digest import bytes_digest
+from tasks.store.progress import Progress
+from tasks.store.tables import Store, TableRef
+
+TEXTS = tuple(f"a photo of {n} cats." for n in range(40))
+
+
+@pytest.fixture(scope="module")
+def source(tiny_model: Path) -> EncoderSource:
+    return resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu")
+
+
+def write(store: Store, source: EncoderSource, texts: tuple[str, ...]) -> TableRef:
+    rows = pa.Table.from_batches(embed_texts(texts, load_encoder(source)))
+    digest = TextShard(encoder=source.identity, texts=texts).digest
+    columns = text_schema(source.identity)
+    return store.write("text_embeddings", digest, columns, rows.to_batches())
+
+
+def test_texts_of_any_whole_table_of_the_encoder_are_known(
+    source: EncoderSource, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    assert known_texts(store, source.identity, TEXTS).num_rows == 0
+    first, second = write(store, source, TEXTS[:10]), write(store, source, TEXTS[5:20])
+    found = known_texts(store, source.identity, TEXTS[8:30])
+    assert sorted(found["text"].to_pylist()) == sorted(TEXTS[8:20])
+    other = source.identity.model_copy(update={"weights_digest": "0"})
+    assert known_texts(store, other, TEXTS).num_rows == 0
+    data = store.path(second).read_bytes()
+    store.path(second).write_bytes(data[: len(data) // 2])  # no longer whole
+    assert known_texts(store, source.identity, TEXTS).num_rows == first.row_count
+
+
+def test_known_and_new_texts_make_the_table_that_new_ones_alone_would(
+    source: EncoderSource, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    write(store, source, TEXTS[3:17])
+    known = known_texts(store, source.identity, TEXTS)
+    new = [text for text in TEXTS if text not in known["text"].to_pylist()]
+    batches = [*known.to_batches(), *embed_texts(new, load_encoder(source))]
+    rows = in_order(pa.Table.from_batches(batches, schema=text_schema(source.identity)), TEXTS)
+    assert rows == pa.Table.from_batches(embed_texts(TEXTS, load_encoder(source)))
+
+
+def test_the_task_encodes_only_what_no_other_run_has(
+    source: EncoderSource, tmp_path: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    original = Encoder.encode_texts
+
+    def noted(self: Encoder, texts: list[str]) -> Tensor:
+        encoded.extend(texts)
+        return original(self, texts)
+
+    monkeypatch.setattr(Encoder, "encode_texts", noted)
+
+    def run(folder: Path, texts: tuple[str, ...]) -> bytes:
+        recipe = TextShard(encoder=source.identity, texts=texts)
+        given = (str(folder), recipe, source, Progress(done=0, total=len(texts)))
+        ref: TableRef = embed_text_shard(*given)
+        return Store(folder).path(ref).read_bytes()
+
+    run(tmp_path / "a", TEXTS[:25])
+    later = run(tmp_path / "a", TEXTS[10:])
+    assert encoded == list(TEXTS)
+    assert bytes_digest(run(tmp_path / "b", TEXTS[10:])) == bytes_digest(later)

@@ -1,0 +1,54 @@
+"""The page of a run, written again from its tables."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flows.benchmark import benchmark
+from flows.config import BenchmarkConfig
+from flows.report import ReportConfig, report
+from flows.summary import RunSummary
+from tasks.store.errors import InputError
+from tests.flows.conftest import Command
+
+
+@pytest.fixture(scope="module")
+def runs(
+    prefect_server: None, photos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[RunSummary]:
+    config = BenchmarkConfig(
+        data=f"folder:{photos}",
+        encoder=f"local-dir:{tiny_model}",
+        precision="fp32",
+        device="cpu",
+        methods=("clip",),
+        pool=2,
+        runs=1,
+        store=tmp_path_factory.mktemp("reported"),
+    )
+    return [benchmark(config.model_copy(update={"seed": seed})) for seed in (0, 1)]
+
+
+def test_a_deleted_page_is_written_again_and_the_last_run_is_the_default(
+    runs: list[RunSummary], wca: Command
+) -> None:
+    first, last = runs
+    for run in runs:
+        (Path(first.store_root) / "runs" / run.run_id / "report.html").unlink()
+    again = report(ReportConfig(run=first.run_id[:8], store=first.store_root))
+    assert again.run_id == first.run_id
+    assert first.run_id in Path(os.fspath(again.report)).read_text(encoding="utf-8")
+    said = wca("report", "--store", first.store_root)
+    assert last.run_id in said
+    assert last.run_id in (Path(last.store_root) / "runs" / last.run_id / "report.html").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_an_unknown_run_is_told_which_there_are(runs: list[RunSummary], tmp_path: Path) -> None:
+    store = runs[0].store_root
+    with pytest.raises(InputError, match=f"No run's name begins with 'x'.*{runs[1].run_id[:8]}"):
+        report(ReportConfig(run="x", store=store))
+    with pytest.raises(InputError, match="no results in"):
+        report(ReportConfig(store=tmp_path))

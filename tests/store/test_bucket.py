@@ -1,0 +1,364 @@
+"""A store in a bucket: real S3 requests to a server on loopback."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pytest
+
+from tasks.store import leases, snapshot
+from tasks.store.errors import GivenUp, InputError
+from tasks.store.leases import alone
+from tasks.store.place import Remote, atomic_path, files, located
+from tasks.store.retention import in_use, prune, usage, verify
+from tasks.store.runs import RunManifest, read_runs, record_run
+from tasks.store.schemas import schema
+from tasks.store.snapshot import open_snapshot, publish
+from tasks.store.tables import Store, TableRef
+from tests.buckets import BUCKET, s3_server
+
+CLASSES = schema("classes")
+DIGEST = "a" * 64
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    with s3_server() as found:
+        yield found
+
+
+@pytest.fixture
+def store(environment: dict[str, str], request: pytest.FixtureRequest) -> Store:
+    return Store(f"s3://{BUCKET}/{request.node.name.replace('[', '-').replace(']', '')}")
+
+
+def classes(store: Store, *names: str, digest: str = DIGEST) -> TableRef:
+    rows: list[dict[str, object]] = [{"class_id": i, "class_name": n} for i, n in enumerate(names)]
+    return store.write_rows("classes", digest, CLASSES, rows)
+
+
+def run(store: Store, seed: int, *tables: TableRef) -> str:
+    parameters = {"seed": seed}
+    manifest = RunManifest(
+        flow_name="benchmark", dataset_name="some", parameters=parameters, tables=tables
+    )
+    return record_run(store, manifest, f"flow-{seed}", [])
+
+
+def names(store: Store, folder: str) -> list[str]:
+    return [file.place.name for file in files(store.root, f"{folder}/*")]
+
+
+def seeds(store: Store) -> list[int]:
+    with open_snapshot(store.root / "wca.duckdb") as connection:
+        return [
+            seed for (seed,) in connection.execute("SELECT seed FROM runs ORDER BY 1").fetchall()
+        ]
+
+
+def test_a_table_reads_back_as_it_was_written(store: Store) -> None:
+    ref = classes(store, "cat", "dog")
+    assert ref.row_count == 2
+    assert store.find("classes", DIGEST) == ref
+    assert store.read(ref, ["class_name"]).to_pylist() == [
+        {"class_name": "cat"},
+        {"class_name": "dog"},
+    ]
+    assert store.dataset([ref]).to_table() == store.read(ref)
+    assert store.find("classes", "b" * 64) is None
+
+
+def test_reading_a_table_lists_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = classes(store, "cat")
+    asked: list[str] = []
+    kind = type(store.filesystem)
+    call = kind._call_s3
+
+    async def watch(self: object, method: str, *rest: object, **more: object) -> object:
+        asked.append(method)
+        return await call(self, method, *rest, **more)
+
+    monkeypatch.setattr(kind, "_call_s3", watch)
+    store.find("classes", DIGEST)
+    store.read(ref)
+    store.dataset([ref]).to_table()
+    assert set(asked) == {"head_object", "get_object"}
+
+
+def test_of_two_writers_of_a_table_the_first_stays(store: Store) -> None:
+    """Both see no table, and both have made one before either has put it."""
+    both = threading.Barrier(2)
+
+    def write(name: str) -> TableRef:
+        def batches() -> Iterator[pa.RecordBatch]:
+            yield pa.RecordBatch.from_pylist([{"class_id": 0, "class_name": name}], CLASSES)
+            both.wait(10)
+
+        return store.write("classes", DIGEST, CLASSES, batches())
+
+    with ThreadPoolExecutor(2) as pool:
+        refs = list(pool.map(write, ("cat", "a dog of many words")))
+    assert refs[0] == refs[1] == store.find("classes", DIGEST)
+    put = store.path(refs[0]).read_bytes()
+    classes(store, "somebody", "late")
+    assert store.path(refs[0]).read_bytes() == put
+
+
+@pytest.mark.parametrize("kept", ["half", "nothing", "another"])
+def test_a_damaged_or_foreign_object_is_replaced(store: Store, kept: str) -> None:
+    ref = classes(store, "cat")
+    whole = store.path(ref).read_bytes()
+    other = store.path(classes(store, "dog", digest="b" * 64)).read_bytes()
+    damaged = {"half": whole[: len(whole) // 2], "nothing": b"", "another": other}[kept]
+    store.filesystem.pipe_file(str(store.path(ref)), damaged)
+    assert store.find("classes", DIGEST) is None
+    assert [path for path, _ in verify(store)] == [store.path(ref)]
+    assert classes(store, "cat") == ref
+    assert store.path(ref).read_bytes() == whole
+
+
+def test_nothing_is_seen_of_a_table_whose_writer_fails(store: Store) -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield pa.RecordBatch.from_pylist([{"class_id": 0, "class_name": "cat"}], CLASSES)
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        store.write("classes", DIGEST, CLASSES, batches())
+    assert names(store, "classes") == []
+
+
+def test_large_objects_are_put_conditionally_too(store: Store) -> None:
+    """In several parts, which become one object in one step."""
+    target = store.root / "large"
+
+    def put(data: bytes) -> None:
+        with atomic_path(target, lambda: True) as partial:
+            partial.write_bytes(data)
+
+    put(b"first")
+    put(bytes(101 << 20))
+    assert target.read_bytes() == b"first"
+
+
+def test_runs_are_published_and_pruned(store: Store) -> None:
+    a, b = classes(store, "x", "y"), classes(store, "z", digest="b" * 64)
+    run(store, 1, a)
+    publish(store)
+    run(store, 2, b)
+    publish(store)
+    assert seeds(store) == [1, 2]
+    with open_snapshot(store.root / "wca.duckdb") as connection:
+        found = connection.execute("SELECT class_name FROM classes ORDER BY 1").fetchall()
+        paths = connection.execute("SELECT path FROM run_tables ORDER BY 1").fetchall()
+    assert found == [("x",), ("y",), ("z",)]
+    assert paths == sorted([(str(store.path(a)),), (str(store.path(b)),)])
+    assert (usage(store)[0].run_count, usage(store)[0].table_count) == (2, 2)
+    assert list(verify(store)) == []
+    pruned = prune(store, keep=1, grace_days=7, is_dry=False)
+    assert pruned.files == (store.path(a),)
+    assert seeds(store) == [2]
+    assert names(store, "classes") == [store.path(b).name]
+
+
+def test_an_older_list_of_runs_never_stays_over_a_newer_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publisher that has read its list is overtaken by a whole run and its publication."""
+    ref = classes(store, "cat")
+    run(store, 1, ref)
+    build = snapshot._build
+    lists: list[int] = []
+
+    def overtaken(own: Store, target: Remote, listed: list[Remote]) -> None:
+        lists.append(len(listed))
+        if len(lists) == 1:
+            run(store, 2, ref)
+            build(own, target, snapshot.run_files(own))  # the other flow's, put first
+        build(own, target, listed)
+
+    monkeypatch.setattr(snapshot, "_build", overtaken)
+    publish(store)
+    assert seeds(store) == [1, 2]
+    assert lists == [2, 4]  # a manifest and an execution each
+
+
+def test_many_that_publish_at_once_leave_every_run(store: Store) -> None:
+    ref = classes(store, "cat")
+
+    def flow(seed: int) -> None:
+        run(store, seed, ref)
+        publish(store)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(flow, range(4)))
+    assert seeds(store) == [0, 1, 2, 3]
+    assert len(read_runs(store)) == 4
+
+
+def test_nothing_is_pruned_while_a_run_uses_the_store(store: Store) -> None:
+    classes(store, "cat")
+    with in_use(store), in_use(store), pytest.raises(InputError, match="when that has ended"):
+        prune(store, None, grace_days=0, is_dry=False)
+    assert names(store, "running") == names(store, "pruning") == []
+    time.sleep(1.1)  # the bucket's clock shows whole seconds
+    assert len(prune(store, None, grace_days=0, is_dry=False).files) == 1
+
+
+def test_a_run_waits_while_the_store_is_pruned(store: Store) -> None:
+    started, through = threading.Event(), threading.Event()
+
+    def use() -> None:
+        started.set()
+        with in_use(store):
+            through.set()
+
+    flow = threading.Thread(target=use)
+    with leases.lease(store.root / "pruning"):
+        flow.start()
+        started.wait()
+        while not names(store, "running"):
+            time.sleep(0.05)
+        assert not through.wait(0.5)
+    assert through.wait(20)
+    flow.join()
+
+
+HOLD = """
+import sys, time
+from tasks.store.retention import in_use
+from tasks.store.tables import Store
+with in_use(Store(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_run_holds_a_store_until_its_lease_has_run_out(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", HOLD, str(store.root)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    process.kill()
+    process.wait()
+    with pytest.raises(InputError, match="A run is using"):
+        prune(store, None, grace_days=0, is_dry=False)
+    monkeypatch.setattr(leases, "LEASE_SEC", 2.0)
+    time.sleep(3.1)
+    prune(store, None, grace_days=0, is_dry=False)
+    assert names(store, "running") == []
+
+
+def test_a_lease_is_renewed_for_as_long_as_its_holder_lives(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "LEASE_SEC", 2.0)
+    with in_use(store):
+        time.sleep(4.5)
+        with pytest.raises(InputError, match="A run is using"):
+            prune(store, None, grace_days=0, is_dry=False)
+
+
+def test_a_pruning_whose_lease_ran_out_goes_no_further(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a machine that slept: others may have started on the tables meanwhile."""
+    ref = classes(store, "cat")
+    run(store, 1, ref)
+    run(store, 2)
+    made = snapshot._build
+
+    def slow(*arguments: object) -> None:
+        made(*arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(leases, "LEASE_SEC", 0.0)
+
+    monkeypatch.setattr(snapshot, "_build", slow)
+    with pytest.raises(GivenUp, match="start again"):
+        prune(store, keep=1, grace_days=0, is_dry=False)
+    assert store.find("classes", DIGEST) == ref
+
+
+def test_one_at_a_time_is_alone(store: Store) -> None:
+    place = store.root / "inbox" / ".some.lock"
+    inside: list[int] = []
+    most: list[int] = []
+
+    def enter(number: int) -> None:
+        with alone(place, 60, "another"):
+            inside.append(number)
+            most.append(len(inside))
+            time.sleep(0.2)
+            inside.remove(number)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(enter, range(3)))
+    assert most == [1, 1, 1]
+    with (
+        alone(place, 0, "another"),
+        pytest.raises(GivenUp, match="another"),
+        alone(place, 0, "another"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://key:secret@bucket/x", "credentials and options belong into the environment"),
+        ("s3://bucket/x?key=secret", "belong into the environment"),
+        ("s3://", "names no bucket"),
+        ("s3://bucket/../other", "names no bucket"),
+        ("nonsense://bucket/x", "is no kind of store"),
+    ],
+)
+def test_what_is_no_store_is_refused(url: str, said: str) -> None:
+    with pytest.raises(InputError, match=said) as refused:
+        Store(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "gs", raising=False)  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r'pip install "wca-flows\[gs\]"'):
+        Store("gs://bucket/x")
+
+
+def test_a_bucket_that_is_missing_or_forbidden_is_one_sentence(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        pytest.raises(InputError, match=r"^There is no s3://absent:"),
+        in_use(Store("s3://absent/x")),
+    ):
+        pass
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with monkeypatch.context() as patch:
+        patch.delenv("AWS_ACCESS_KEY_ID")
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        store = Store(f"s3://{BUCKET}/x")
+        with pytest.raises(InputError, match="no credentials"), in_use(store):
+            pass
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def test_other_places_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Google's construction only: no server that speaks its protocol is at hand here."""
+    monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
+    monkeypatch.setitem(fsspec.config.conf, "gcs", {"token": "anon"})
+    for name in ("gs", "gcs"):
+        assert str(Store(f"{name}://bucket/some/folder/").root) == "gs://bucket/some/folder"
+    assert located(f"file://{tmp_path}") == tmp_path
+    store = Store("memory://quick/test")
+    ref = classes(store, "cat")
+    run(store, 1, ref)
+    publish(store)
+    with open_snapshot(store.root / "wca.duckdb") as connection:
+        assert connection.execute("SELECT class_name FROM classes").fetchall() == [("cat",)]

@@ -1,0 +1,114 @@
+"""The snapshot in DuckDB's own command, which is older than the library that wrote it."""
+
+import json
+import subprocess
+import sysconfig
+import threading
+from pathlib import Path
+
+import pytest
+
+from tasks.store.runs import RunManifest, record_run
+from tasks.store.schemas import SNAPSHOT_TABLES, TABLES, schema
+from tasks.store.snapshot import publish
+from tasks.store.tables import Store, TableRef
+
+DUCKDB = Path(sysconfig.get_path("scripts")) / "duckdb"
+
+
+def ask(snapshot: Path, query: str) -> list[dict[str, object]]:
+    command = [str(DUCKDB), "-readonly", "-json", str(snapshot), query]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, object]] = json.loads(done.stdout or "[]")
+    return rows
+
+
+def run(store: Store, seed: int, tables: tuple[TableRef, ...]) -> None:
+    parameters = {"seed": seed, "text_scale": 2.0, "image_scale": 4.0}
+    manifest = RunManifest(
+        flow_name="benchmark", dataset_name="some", parameters=parameters, tables=tables
+    )
+    record_run(store, manifest, f"flow-{seed}", [])
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> tuple[TableRef, ...]:
+    """One class with two descriptions, and an image with two crops."""
+    store = Store(tmp_path)
+    rows: dict[str, list[dict[str, object]]] = {
+        "classes": [{"class_id": 0, "class_name": "cat"}],
+        "images": [{"image_id": 0, "image_name": "a", "image_digest": "d", "class_id": 0}],
+        "descriptions": [
+            {"class_id": 0, "class_name": "cat", "kind": kind, "position": i, "text": text}
+            for kind, i, text in (
+                ("label", 0, "l"),
+                ("description", 0, "x"),
+                ("description", 1, "y"),
+            )
+        ],
+        "text_embeddings": [
+            {"text": text, "embedding": [a, b]}
+            for text, a, b in (("l", 1.0, 0.0), ("x", 1.0, 0.0), ("y", 0.0, 1.0))
+        ],
+        "crops": [
+            {"image_digest": "d", "crop_index": i, "whole_similarity": 1.0, "embedding": [1.0, 0.0]}
+            for i in range(3)
+        ],
+        "predictions": [
+            {"image_digest": "d", "method": "wca", "run_index": 0, "rank": 1, "class_id": 0}
+        ],
+    }
+    return tuple(
+        store.write_rows(name, "a" * 64, schema(name, 2), values) for name, values in rows.items()
+    )
+
+
+def test_tables_views_and_functions_work(tmp_path: Path, tables: tuple[TableRef, ...]) -> None:
+    store = Store(tmp_path)
+    run(store, 1, tables)
+    snapshot = publish(store)
+    assert isinstance(snapshot, Path)
+    for name in {**TABLES, **SNAPSHOT_TABLES}:
+        if name != "undecodable":  # gathered in `rejected`
+            ask(snapshot, f"FROM {name}")
+    (row,) = ask(snapshot, "FROM image_predictions")
+    assert (row["class_name"], row["is_correct"]) == ("cat", True)
+    weights = ask(snapshot, "SELECT text, weight FROM description_weights ORDER BY text")
+    assert [row["text"] for row in weights] == ["x", "y"]
+    assert weights[0]["weight"] == pytest.approx(0.99938, abs=1e-5)  # 1 / (1 + exp(-e^2))
+    assert [r["weight"] for r in ask(snapshot, "SELECT weight FROM crop_weights")] == [0.5, 0.5]
+    (row,) = ask(snapshot, "SELECT wilson_low(0.5, 16) AS low, wilson_high(0.5, 16) AS high")
+    assert (row["low"], row["high"]) == pytest.approx((0.28, 0.72), abs=0.001)
+
+
+def test_it_can_be_read_while_runs_publish(tmp_path: Path, tables: tuple[TableRef, ...]) -> None:
+    store = Store(tmp_path)
+    run(store, 0, tables)
+    snapshot = publish(store)
+    assert isinstance(snapshot, Path)
+    ended = threading.Event()
+
+    def flows() -> None:
+        for seed in range(1, 1000):
+            if ended.is_set():
+                return
+            run(store, seed, tables)
+            publish(store)
+
+    thread = threading.Thread(target=flows)
+    thread.start()
+    try:
+        counts = [
+            ask(
+                snapshot,
+                "SELECT count(*) AS runs, (SELECT count(*) FROM classes) AS rows FROM runs",
+            )
+            for _ in range(15)
+        ]
+    finally:
+        ended.set()
+        thread.join()
+    seen = [row for (row,) in counts]
+    assert all(row["runs"] == row["rows"] for row in seen)
+    assert seen[-1]["runs"] != seen[0]["runs"]
