@@ -1,6 +1,7 @@
 """How fast photographs become embeddings: crops, encoder and both, and the limit of the machine.
 
     python benchmarks/embed.py [--folder JPEGS] [--encoder NAME] [--images 4] [--pool 60]
+        [--precision fp32] [--batches 16 32]
 
 By default the encoder is CLIP's ViT-B/32 with random weights, on the sixteen photographs.
 
@@ -35,7 +36,7 @@ from tasks.embed.crops import Box, CropParameters, crop_boxes
 from tasks.embed.encoder import Encoder, keep_heap
 from tasks.embed.identity import Precision
 from tasks.embed.images import embed_images, frame_views
-from tasks.embed.sources import resolve_encoder
+from tasks.embed.sources import native_precision, resolve_encoder
 from tasks.store.digest import bytes_digest
 from tasks.store.threads import ahead, cores
 
@@ -103,15 +104,18 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
 def limit(work: Work) -> float:
     """Views per second that matrix products of this machine would allow."""
     model, _ = _open_clip(work)
+    torch.backends.mha.set_fastpath_enabled(False)  # whose products the counter does not see
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.encode_image(torch.zeros(1, 3, *_size(work)))
-    a, b = torch.rand(1600, 768), torch.rand(768, 3072)
+    dtype = torch.bfloat16 if work.precision == "bf16" else torch.float32
+    a, b = torch.rand(1600, 768).to(dtype), torch.rand(768, 3072).to(dtype)
     seconds = []
-    for _ in range(20):
+    for _ in range(50):
         started = time.perf_counter()
         a @ b
         seconds.append(time.perf_counter() - started)
-    return 2 * 1600 * 768 * 3072 / min(seconds) / counter.get_total_flops()
+    rate = 2 * 1600 * 768 * 3072 / statistics.median(seconds)
+    return rate / counter.get_total_flops()
 
 
 def serve(pipe: Connection, make: Callable[..., dict[str, Callable[[], Any]]], *given: Any) -> None:
@@ -134,6 +138,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--pool", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default=native_precision("cpu"))
+    parser.add_argument("--batches", type=int, nargs="+", default=[16, 32])
     options = parser.parse_args()
     with nullcontext(options.encoder) if options.encoder else random_encoder() as encoder:
         measure(options, encoder)
@@ -142,14 +148,13 @@ def main() -> None:
 def measure(options: argparse.Namespace, encoder: str) -> None:
     """Time every variant and print a line each."""
     data = {bytes_digest(d): d for d in photographs(options.folder, options.images)}
-    work = Work(data, CropParameters(pool=options.pool), encoder)
+    work = Work(data, CropParameters(pool=options.pool), encoder, options.precision)
     views = len(data) * (1 + options.pool)
     threads = cores()
     variants: dict[str, tuple[Any, ...]] = {
         "straightforward": (straightforward, work, False),
         "straightforward, heap kept": (straightforward, work, True),
-        f"here, {threads} threads, batch 16": (here, work, 16, threads),
-        f"here, {threads} threads, batch 32": (here, work, 32, threads),
+        **{f"here, {work.precision}, batch {n}": (here, work, n, threads) for n in options.batches},
     }
     context = multiprocessing.get_context("spawn")
     pipes = {}

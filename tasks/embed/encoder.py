@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resizes_ordinarily
+from tasks.embed.tower import tower_for
 from tasks.store.digest import even_chunks
 from tasks.store.errors import InputError
 from tasks.store.threads import ahead, cores
@@ -51,19 +52,28 @@ class Encoder:
             source.identity.precision
         ]
         self._model = model.eval()
-        # convolutions run about twice as fast on pixels stored channels last
-        self._model.visual.to(memory_format=torch.channels_last)
         self._tokenizer = open_clip.get_tokenizer(source.model_name)
         self._geometry, norm = _split(preprocess)
-        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (norm.mean, norm.std))
+        mean, std = torch.tensor(norm.mean), torch.tensor(norm.std)
         # of ToTensor and Normalize in one: pixel * scale + shift
-        self._scale = (1 / (255 * std)).to(self.device)
-        self._shift = (-mean / std).to(self.device)
+        self._scale = (1 / (255 * std)).view(1, -1, 1, 1).to(self.device)
+        self._shift = (-mean / std).view(1, -1, 1, 1).to(self.device)
+        self._tower = self._arranged(mean, std)
         height, width = cast(list[int], source.identity.preprocess["size"])
         self.size_px = (height, width)
         self._dimension = source.identity.dimension
         self._most = sys.maxsize  # pictures that are known to fit a GPU's memory at once
         self._is_ordinary = resizes_ordinarily(source.identity.preprocess)
+
+    def _arranged(self, mean: torch.Tensor, std: torch.Tensor) -> Callable[..., torch.Tensor]:
+        """What embeds framed pictures: open_clip's image tower, or its weights in one for CPUs."""
+        visual = self._model.visual
+        if self.device.type == "cpu" and (tower := tower_for(visual, mean, std, self.dtype)):
+            self._model.visual = torch.nn.Identity()  # its weights are not needed twice
+            return tower
+        # convolutions run about twice as fast on pixels stored channels last
+        visual.to(memory_format=torch.channels_last)
+        return lambda pixels: self._model.encode_image(self.scaled(pixels))
 
     def frame(self, image: Image.Image) -> Image.Image:
         """The encoder's own resizing and centre crop of an RGB picture, still as 8-bit pixels."""
@@ -92,7 +102,7 @@ class Encoder:
     @torch.inference_mode()
     def _encode_images(self, pixels: torch.Tensor, most: int) -> torch.Tensor:
         rows: list[torch.Tensor] = [
-            self._model.encode_image(self.scaled(pixels[part[0] : part[-1] + 1])).float()
+            self._tower(pixels[part[0] : part[-1] + 1]).float()
             for part in even_chunks(range(len(pixels)), most)
         ]
         return normalize(torch.cat(rows), dim=-1).cpu()

@@ -49,7 +49,7 @@ def embed(
 def test_views_are_the_encoders_own_preprocessing_to_the_last_bit(
     tiny_model: Path, encoder: Encoder, files: dict[str, bytes]
 ) -> None:
-    _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_model}")
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_model}")
     image = photograph()
     path = next(iter(files))
     views = image_views(files[path], path, POOL, encoder)
@@ -60,8 +60,7 @@ def test_views_are_the_encoders_own_preprocessing_to_the_last_bit(
     pictures = [image, *(image.crop((x, y, x + s, y + s)) for x, y, s in boxes)]
     expected = torch.stack([preprocess(picture) for picture in pictures])
     with torch.inference_mode():
-        model = encoder._model
-        rows = torch.nn.functional.normalize(model.encode_image(expected), dim=-1)
+        rows = torch.nn.functional.normalize(model.eval().encode_image(expected), dim=-1)
     found = encoder.encode_images(views.pixels, batch_size=8)
     normalise = preprocess.transforms[-1]
     assert torch.equal(normalise(views.pixels.permute(0, 3, 1, 2).float().div(255)), expected)
@@ -159,14 +158,15 @@ def test_where_memory_is_short_batches_are_halved_until_they_fit(
 ) -> None:
     encoder = Encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
     base = embed(files, encoder, sorted(files))
-    room, sizes = 3, []
+    room, sizes, tower = 3, [], encoder._tower
 
-    def refuse(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        sizes.append(len(inputs[0]))
-        if len(inputs[0]) > room:
+    def refuse(pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        if len(pixels) > room:
             raise torch.OutOfMemoryError("CUDA out of memory.")
+        return tower(pixels)
 
-    encoder._model.visual.register_forward_pre_hook(refuse)
+    encoder._tower = refuse
     found = together(files, encoder, sorted(files), 32, "pillow")
     rows, others = (embedding_matrix(t["embedding"]) for t in (base, found))
     np.testing.assert_allclose(others, rows, atol=1e-6)
