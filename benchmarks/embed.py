@@ -1,4 +1,4 @@
-"""How fast photographs become embeddings: crops, encoder and both, and the limit of the machine.
+"""How fast photographs become embeddings and predictions, step by step, and the machine's limits.
 
     python benchmarks/embed.py [--folder JPEGS] [--encoder NAME] [--images 4] [--pool 60]
         [--precision fp32] [--batches 16 32]
@@ -9,14 +9,17 @@ Beside it the straightforward way (`benchmarks/straightforward.py`): once as it 
 freed memory kept as the project does. Each round times every variant once, one after another, so
 that a machine whose speed drifts slows all of them alike; what is printed are medians of the rounds
 and of the ratios to the first. Each variant has a process of its own, in which peak memory is
-measured. The limit is what the machine's matrix product would allow: the encoder's operations of a
-view, divided by the rate of a product of matrices as large as a transformer's.
+measured. Predictions are WCA's in 20 runs over a thousand made-up classes, from JPEG files to the
+tables of a store, or to an array. The limit of the encoder is what the machine's matrix product
+would allow: its operations for a view, divided by the rate of a product of matrices as large as a
+transformer's. The limit of crops is Pillow's resizing alone, on every core.
 """
 
 import argparse
 import multiprocessing
 import resource
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -26,18 +29,29 @@ from pathlib import Path
 from typing import Any, cast
 
 import open_clip
+import pyarrow as pa
 import torch
+from PIL import Image
+from torch.nn.functional import normalize
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.gather import IMAGE_SCALE, gather
 from benchmarks.inputs import photographs, random_encoder
+from benchmarks.score import CLASSES, timed
 from benchmarks.straightforward import crops_one_by_one, embed_one_by_one
+from benchmarks.synthetic import RUNS
 from tasks.datasets.decode import decode_image
 from tasks.embed.crops import Box, CropParameters, crop_boxes
 from tasks.embed.encoder import Encoder, keep_heap
 from tasks.embed.identity import Precision
 from tasks.embed.images import embed_images, frame_views
 from tasks.embed.sources import native_precision, resolve_encoder
-from tasks.store.digest import bytes_digest
+from tasks.score.predict import IMAGE_BLOCK, predict
+from tasks.score.weights import draw_counts
+from tasks.store.digest import bytes_digest, digest_of
+from tasks.store.embeddings import embedding_array, embedding_matrix
+from tasks.store.schemas import schema
+from tasks.store.tables import Store
 from tasks.store.threads import ahead, cores
 
 
@@ -73,10 +87,15 @@ def straightforward(work: Work, keeps_heap: bool) -> dict[str, Callable[[], Any]
             for _ in images:
                 model.encode_image(views)
 
+    def embed() -> list[torch.Tensor]:
+        return embed_one_by_one(contents, boxes_of, model, preprocess)
+
+    counts, classes = draws(work), embedding_matrix(class_vectors(work)["embedding"])
     return {
         "crops": crop,
         "encoder": encode,
-        "whole": lambda: embed_one_by_one(contents, boxes_of, model, preprocess),
+        "embeddings": embed,
+        "predictions": lambda: gather(torch.stack(embed()), torch.from_numpy(classes), counts),
     }
 
 
@@ -92,16 +111,67 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
 
     pixels = torch.randint(0, 256, (1 + work.crops.pool, *_size(work), 3), dtype=torch.uint8)
     given = (list(work.files), work.files.__getitem__, work.crops, encoder, batch_size, [], workers)
+    dimension = encoder.encode_images(pixels[:1], 1).shape[1]
+    vectors, counts = class_vectors(work), draws(work)
+
+    def predictions() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            store = Store(Path(folder))
+            columns = schema("crops", dimension, work.precision)
+            crops = store.write("crops", digest_of("crops"), columns, embed_images(*given))
+            blocks = store.blocks(
+                crops, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + work.crops.pool)
+            )
+            rows = predict(blocks, vectors, counts, IMAGE_SCALE)
+            store.write("predictions", digest_of("predictions"), schema("predictions"), rows)
+
     return {
         "crops": lambda: list(ahead(framed, images, workers)),
         "encoder": lambda: list(
             ahead(lambda _: encoder.encode_images(pixels, batch_size), images, workers)
         ),
-        "whole": lambda: list(embed_images(*given)),
+        "embeddings": lambda: list(embed_images(*given)),
+        "predictions": predictions,
     }
 
 
-def limit(work: Work) -> float:
+def draws(work: Work) -> torch.Tensor:
+    """Twenty runs of as many draws as there are crops."""
+    return draw_counts(work.crops.pool, work.crops.pool, RUNS, 0)
+
+
+def class_vectors(work: Work) -> pa.Table:
+    """A table of made-up class vectors for WCA."""
+    dimension = resolve_encoder(work.encoder, "fp32", "cpu").identity.dimension
+    rows = normalize(torch.randn(CLASSES, dimension, generator=torch.Generator().manual_seed(0)))
+    columns = [
+        pa.repeat("wca", CLASSES),
+        pa.array(range(CLASSES), pa.int32()),
+        embedding_array(rows.numpy()),
+    ]
+    return pa.table(columns, schema=schema("class_vectors", dimension))
+
+
+def crop_limit(work: Work) -> float:
+    """Crops per second that Pillow resizes in threads, where they are cut out already."""
+    images = {digest: decode_image(data) for digest, data in work.files.items()}
+    cut = [
+        [image.crop((x, y, x + s, y + s)) for x, y, s in crop_boxes(work.crops, d, *image.size)]
+        for d, image in images.items()
+    ]
+    height, width = _size(work)
+    bicubic = Image.Resampling.BICUBIC
+
+    def resized(crops: list[Image.Image]) -> None:
+        for crop in crops:
+            crop.resize((width, height), bicubic)
+
+    keep_heap()
+    seconds = [timed(lambda: list(ahead(resized, cut, cores())))[0] for _ in range(5)]
+    return len(cut) * work.crops.pool / statistics.median(seconds)
+
+
+def encoder_limit(work: Work) -> float:
     """Views per second that matrix products of this machine would allow."""
     model, _ = _open_clip(work)
     torch.backends.mha.set_fastpath_enabled(False)  # whose products the counter does not see
@@ -164,24 +234,25 @@ def measure(options: argparse.Namespace, encoder: str) -> None:
         pipes[name].recv()
     peaks: dict[str, float] = {}
     print(f"{len(data)} images, {views} views, medians of {options.rounds} rounds")
-    for part in ("crops", "encoder", "whole"):
+    for part in ("crops", "encoder", "embeddings", "predictions"):
         rounds = []
         for _ in range(options.rounds):
             seconds = {}
             for name, pipe in pipes.items():
                 pipe.send(part)
                 seconds[name], peak_mb = pipe.recv()
-                if part == "whole":
+                if part == "predictions":
                     peaks[name] = peak_mb
             rounds.append(seconds)
         for name in variants:
             rate = views / statistics.median(r[name] for r in rounds)
             ratio = statistics.median(r["straightforward"] / r[name] for r in rounds)
-            peak = f"{peaks[name]:8.0f} MB" if part == "whole" else ""
-            print(f"{part:<9}{name:<30}{rate:8.1f} views/s{ratio:8.2f} x{peak}")
+            peak = f"{peaks[name]:8.0f} MB" if part == "predictions" else ""
+            print(f"{part:<13}{name:<30}{rate:8.1f} views/s{ratio:8.2f} x{peak}")
     for pipe in pipes.values():
         pipe.send(None)
-    print(f"limit of the encoder by matrix products: {limit(work):.1f} views/s")
+    print(f"limit of crops by Pillow's resizing: {crop_limit(work):.0f} crops/s")
+    print(f"limit of the encoder by matrix products: {encoder_limit(work):.1f} views/s")
 
 
 def _open_clip(work: Work) -> tuple[Any, Any]:

@@ -58,7 +58,7 @@ def gather(views: torch.Tensor, classes: torch.Tensor, counts: torch.Tensor) -> 
     whole, crops = views[:, 0], views[:, 1:]
     predicted = []
     for run in counts.long():
-        drawn = torch.repeat_interleave(torch.arange(POOL), run)
+        drawn = torch.repeat_interleave(torch.arange(len(run)), run)
         chosen = crops[:, drawn]  # (images, drawn, dim)
         similarity = (chosen @ whole[:, :, None])[..., 0]
         weights = torch.softmax(similarity * np.exp(IMAGE_SCALE), dim=1)

@@ -9,8 +9,6 @@ from tasks.store.digest import uniforms
 # BiFTA's description refinement: texts this alike say the same, and so many of the others suffice.
 ALIKE_COSINE = 0.99
 MOST_TEXTS = 50
-# 4 x 101 views x 512 values are 1.7 MB as float64: read three times from the cache.
-IMAGES_IN_CACHE = 4
 
 
 def draw_counts(pool: int, crops: int, runs: int, seed: int) -> torch.Tensor:
@@ -45,19 +43,19 @@ def softmax_weights(
 def image_vectors(
     embeddings: torch.Tensor, counts: torch.Tensor, exponent: float | None
 ) -> torch.Tensor:
-    """The left sum of each image and run, sum_i w_i p_i: float64 `(images, runs, dim)`.
+    """The left sum of each image and run, sum_i w_i p_i: `(images, runs, dim)`.
 
     embeddings: `(images, 1 + pool, dim)`, the whole image first. counts: `(runs, pool)`.
-    A run is a weighting of the pool, so all runs are one batched matrix product.
+    A run is a weighting of the pool, so all runs are one batched matrix product. Weights are made
+    in float64; sums are rounded as the embeddings' format does.
     """
-    parts = []
-    for part in torch.split(embeddings, IMAGES_IN_CACHE):
-        exact = part.double()
-        whole, crops = exact[:, 0], exact[:, 1:]
-        similarity = torch.einsum("ind,id->in", crops, whole)
-        weights = softmax_weights(similarity[:, None, :], exponent, counts)  # (images, runs, pool)
-        parts.append(weights @ crops)
-    return torch.cat(parts)
+    if len(embeddings) == 1:  # a batch of one is another product to torch, rounded otherwise
+        return image_vectors(embeddings.expand(2, -1, -1), counts, exponent)[:1]
+    whole, crops = embeddings[:, :1], embeddings[:, 1:]
+    # bmm and not @, which would copy the crops first
+    similarity = torch.bmm(crops, whole.transpose(1, 2)).squeeze(2).double()
+    weights = softmax_weights(similarity[:, None, :], exponent, counts)  # (images, runs, pool)
+    return torch.bmm(weights.to(crops.dtype), crops)
 
 
 def text_vector(texts: torch.Tensor, label: torch.Tensor, exponent: float | None) -> torch.Tensor:

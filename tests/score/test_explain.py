@@ -34,7 +34,7 @@ class World:
     def scores(self) -> NDArray[np.float64]:
         """By the path that benchmarks take."""
         counts = torch.ones(1, len(self.views) - 1, dtype=torch.float64)
-        image = normalize(image_vectors(self.views[None], counts, 4.0)[0, 0], dim=0)
+        image = normalize(image_vectors(self.views[None].double(), counts, 4.0)[0, 0], dim=0)
         return self.classes() @ image.numpy()
 
     def explain(self, label: int | None = None) -> Explanation:
@@ -106,7 +106,7 @@ def test_counterfactuals_are_what_a_new_run_would_say(world: World) -> None:
             label, texts = world.labels[first][None], world.texts[first][kept]
             scores = changed.scores()
             counts = torch.ones(1, POOL, dtype=torch.float64)
-            image = normalize(image_vectors(world.views[None], counts, 4.0)[0, 0], dim=0)
+            image = normalize(image_vectors(world.views[None].double(), counts, 4.0)[0, 0], dim=0)
             vector = class_vector(METHODS["wca"], {"label": label, "description": texts}, 2.0)
             scores[first] = float(vector @ image)
         assert row["class_id"] == scores.argmax()
