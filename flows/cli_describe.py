@@ -53,7 +53,7 @@ def describe(
     if dry_run:
         show.estimate(flow.dry_run(config), config)
         return
-    with started_here("cpu"):  # the model answers elsewhere
+    with started_here("cpu", encodes=False):  # the model answers elsewhere
         summary = flow.describe(config)
     show.describe(summary)
     if output:
