@@ -227,10 +227,11 @@ def measure(options: argparse.Namespace, encoder: str) -> None:
         **{f"here, {work.precision}, batch {n}": (here, work, n, threads) for n in options.batches},
     }
     context = multiprocessing.get_context("spawn")
-    pipes = {}
+    pipes, children = {}, []
     for name, given in variants.items():
         pipes[name], other = context.Pipe()
-        context.Process(target=serve, args=(other, *given), daemon=True).start()
+        children.append(context.Process(target=serve, args=(other, *given), daemon=True))
+        children[-1].start()
         pipes[name].recv()
     peaks: dict[str, float] = {}
     print(f"{len(data)} images, {views} views, medians of {options.rounds} rounds")
@@ -249,8 +250,9 @@ def measure(options: argparse.Namespace, encoder: str) -> None:
             ratio = statistics.median(r["straightforward"] / r[name] for r in rounds)
             peak = f"{peaks[name]:8.0f} MB" if part == "predictions" else ""
             print(f"{part:<13}{name:<30}{rate:8.1f} views/s{ratio:8.2f} x{peak}")
-    for pipe in pipes.values():
+    for pipe, child in zip(pipes.values(), children, strict=True):
         pipe.send(None)
+        child.join()  # what follows is measured here, alone
     print(f"limit of crops by Pillow's resizing: {crop_limit(work):.0f} crops/s")
     print(f"limit of the encoder by matrix products: {encoder_limit(work):.1f} views/s")
 

@@ -27,7 +27,7 @@ class Settings(LanguageModelSettings, EngineSettings):
     ] = "photo-lite"
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
-        Field(description="Number format of the encoder; auto: the fastest that is native here."),
+        Field(description="Number format; auto: the fastest that keeps the encoder's predictions."),
     ] = "auto"
     device: Annotated[
         str | None, Field(description="cpu, cuda, cuda:1 ...; by default cuda where there is one.")

@@ -31,49 +31,48 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 class Encoder:
-    """A loaded model: pictures and texts in, L2-normalised float32 embeddings out."""
+    """A loaded model: pictures and texts in, L2-normalised float32 embeddings out.
+
+    Where a tower of our own takes the pictures, only it computes in the number format that is asked
+    for: every text decides many predictions and is encoded once, in float32.
+    """
 
     def __init__(self, source: EncoderSource) -> None:
-        model, _, preprocess = open_clip.create_model_and_transforms(
-            source.model_name,
-            pretrained=source.pretrained,
-            precision=source.identity.precision,
-            device=source.device,
-            weights_only=True,
-        )
+        self.device = torch.device(source.device)
+        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
+            source.identity.precision
+        ]
+        is_cpu = self.device.type == "cpu"
+        model, preprocess = _open_clip(source, "fp32" if is_cpu else source.identity.precision)
+        self._geometry, norm = _split(preprocess)
+        mean, std = torch.tensor(norm.mean), torch.tensor(norm.std)
+        tower = tower_for(model.visual, mean, std, self.dtype) if is_cpu else None
+        if tower is None and is_cpu and self.dtype is not torch.float32:
+            model, _ = _open_clip(source, source.identity.precision)
         actual = _plain(model.visual.preprocess_cfg)
         if actual != source.identity.preprocess:  # the identity would then name another encoder
             raise InputError(
                 f"{source.name} was loaded with preprocessing {actual}, "
                 f"not {source.identity.preprocess}: report this as a bug."
             )
-        self.device = torch.device(source.device)
-        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
-            source.identity.precision
-        ]
-        self._model = model.eval()
+        self._model = model
         self._tokenizer = open_clip.get_tokenizer(source.model_name)
-        self._geometry, norm = _split(preprocess)
-        mean, std = torch.tensor(norm.mean), torch.tensor(norm.std)
         # of ToTensor and Normalize in one: pixel * scale + shift
         self._scale = (1 / (255 * std)).view(1, -1, 1, 1).to(self.device)
         self._shift = (-mean / std).view(1, -1, 1, 1).to(self.device)
-        self._tower = self._arranged(mean, std)
+        self._tower: Callable[[torch.Tensor], torch.Tensor]
+        if tower is not None:
+            self._tower = tower
+            model.visual = torch.nn.Identity()  # its weights are not needed twice
+        else:
+            # convolutions run about twice as fast on pixels stored channels last
+            model.visual.to(memory_format=torch.channels_last)
+            self._tower = lambda pixels: self._model.encode_image(self.scaled(pixels))
         height, width = cast(list[int], source.identity.preprocess["size"])
         self.size_px = (height, width)
         self._dimension = source.identity.dimension
         self._most = sys.maxsize  # pictures that are known to fit a GPU's memory at once
         self._is_ordinary = resizes_ordinarily(source.identity.preprocess)
-
-    def _arranged(self, mean: torch.Tensor, std: torch.Tensor) -> Callable[..., torch.Tensor]:
-        """What embeds framed pictures: open_clip's image tower, or its weights in one for CPUs."""
-        visual = self._model.visual
-        if self.device.type == "cpu" and (tower := tower_for(visual, mean, std, self.dtype)):
-            self._model.visual = torch.nn.Identity()  # its weights are not needed twice
-            return tower
-        # convolutions run about twice as fast on pixels stored channels last
-        visual.to(memory_format=torch.channels_last)
-        return lambda pixels: self._model.encode_image(self.scaled(pixels))
 
     def frame(self, image: Image.Image) -> Image.Image:
         """The encoder's own resizing and centre crop of an RGB picture, still as 8-bit pixels."""
@@ -191,6 +190,28 @@ def keep_heap() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
+def release_heap() -> None:
+    """Give freed memory back to the system: over thousands of images it comes to lie in pieces.
+
+    A no-op where there is no glibc.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
+
+
+def _open_clip(source: EncoderSource, precision: str) -> tuple[Any, Any]:
+    """A model, ready to encode, and its evaluation transform."""
+    model, _, preprocess = open_clip.create_model_and_transforms(
+        source.model_name,
+        pretrained=source.pretrained,
+        precision=precision,
+        device=source.device,
+        weights_only=True,
+    )
+    return model.eval(), preprocess
+
+
 def _split(compose: Any) -> tuple[list[Callable[[Image.Image], Image.Image]], Any]:
     """Part an open_clip evaluation transform into what moves pixels and its normalisation."""
     *geometry, to_tensor, norm = compose.transforms
@@ -214,12 +235,13 @@ def _alike(lengths: Sequence[int], size: int) -> list[tuple[int, list[int]]]:
 def batch_size_for(encoder: Encoder) -> int:
     """Pictures encoded at once where nothing else is asked for.
 
-    On a CPU 16: per core, ViT-B-32 is within a tenth of its best from 8 to 101, and more only takes
-    more memory. On CUDA as many as take half of the free memory, by what a batch of eight takes,
+    On a CPU 8: per core, ViT-B-32 is within a tenth of its best from 8 to 101, a convolutional
+    encoder is slower with more, and more only takes more memory. On CUDA as many as take half of
+    the free memory, by what a batch of eight takes,
     as a power of two from 8 to 512: beyond that a GPU is busy anyway.
     """
     if encoder.device.type != "cuda":
-        return 16
+        return 8
     torch.cuda.reset_peak_memory_stats(encoder.device)
     before = torch.cuda.memory_allocated(encoder.device)
     encoder.encode_images(torch.zeros(8, *encoder.size_px, 3, dtype=torch.uint8), 8)

@@ -72,7 +72,7 @@ def embed_image_shard(
     progress: Progress,
 ) -> EmbeddedImages:
     """Write a shard's `crops` and `undecodable` tables, unless both are there."""
-    from tasks.embed.encoder import batch_size_for, keep_heap, load_encoder
+    from tasks.embed.encoder import batch_size_for, keep_heap, load_encoder, release_heap
     from tasks.embed.images import embed_images, embed_images_together
 
     store = Store.at(store_root)
@@ -106,6 +106,7 @@ def embed_image_shard(
         )
         columns = schema("crops", recipe.encoder.dimension, recipe.encoder.precision)
         crops = store.write("crops", recipe.digest, columns, batches)
+        release_heap()  # a run of many shards takes no more than one of a few
     undecodable = store.write_rows("undecodable", recipe.digest, schema("undecodable"), rejected)
     rate = len(recipe.image_digests) / (time.perf_counter() - started)
     get_run_logger().info(

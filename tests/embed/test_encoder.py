@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tasks.embed.encoder import load_encoder
 from tasks.embed.sources import (
     PREPROCESS_DEFAULTS,
+    default_precision,
     native_precision,
     resampling_for,
     resolve_encoder,
@@ -141,8 +142,19 @@ def test_the_automatic_precision_is_one_that_runs(tiny_model: Path) -> None:
     source = resolve_encoder(f"local-dir:{tiny_model}", "auto", "cpu")
     assert source.identity.precision == native_precision("cpu")
     exact = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
-    rows = load_encoder(source).encode_texts(["a cat", "a dog"])
-    assert (rows * exact.encode_texts(["a cat", "a dog"])).sum(1).min() > 0.99
+    texts = ["a cat", "a dog"]
+    loaded = load_encoder(source)
+    torch.testing.assert_close(loaded.encode_texts(texts), exact.encode_texts(texts))
+    pixels = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    cosines = (loaded.encode_images(pixels, 8) * exact.encode_images(pixels, 8)).sum(dim=1)
+    assert cosines.min() > 0.9999
+
+
+def test_a_convolutional_encoder_is_not_rounded_unless_it_is_asked_for() -> None:
+    assert resolve_encoder("photo-lite", "auto", "cpu").identity.precision == "fp32"
+    assert resolve_encoder("photo-lite", "bf16", "cpu").identity.precision == "bf16"
+    assert default_precision("cpu", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
+    assert default_precision("cuda", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp16"
 
 
 def test_texts_longer_than_the_context_are_told(tiny_model: Path) -> None:
