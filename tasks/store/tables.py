@@ -101,7 +101,7 @@ class Store:
         has put there meanwhile stays, and is what is returned; a damaged one is replaced. Batches
         are cast to `schema`, which may round embeddings to half precision; its metadata goes into
         the footer, where `marked` looks. Embeddings are not compressed: docs/performance.md has
-        what zstd saves, a tenth, and what it costs half precision, a third of the reading speed.
+        what zstd saves, a tenth, and what it costs half precision, a fifth of the reading speed.
         """
         ref = TableRef(table=table, digest=digest, row_count=0)
         rows = 0
