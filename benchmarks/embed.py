@@ -20,7 +20,6 @@ import multiprocessing
 import resource
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -179,11 +178,7 @@ def encoder_limit(work: Work) -> float:
         model.encode_image(torch.zeros(1, 3, *_size(work)))
     dtype = torch.bfloat16 if work.precision == "bf16" else torch.float32
     a, b = torch.rand(1600, 768).to(dtype), torch.rand(768, 3072).to(dtype)
-    seconds = []
-    for _ in range(50):
-        started = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - started)
+    seconds = [timed(lambda: a @ b)[0] for _ in range(50)]
     rate = 2 * 1600 * 768 * 3072 / statistics.median(seconds)
     return rate / counter.get_total_flops()
 
@@ -195,9 +190,7 @@ def serve(pipe: Connection, make: Callable[..., dict[str, Callable[[], Any]]], *
         part()
     pipe.send(None)
     while name := pipe.recv():
-        started = time.perf_counter()
-        parts[name]()
-        seconds = time.perf_counter() - started
+        seconds, _ = timed(parts[name])
         pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 

@@ -59,14 +59,13 @@ def benchmark(
         parquet:PATH (columns path and label), wds:PATH (tar shards), hf:NAME or card:PATH.
 
     """
+    from flows import benchmark as flow
+    from flows import show
     from flows.limits import started_here
 
     given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
     config = BenchmarkConfig(data=data, **given)
     with started_here(config.device):
-        from flows import benchmark as flow
-        from flows import show
-
         summary = flow.benchmark(config)
     show.benchmark(summary)
 
@@ -93,6 +92,8 @@ def classify(
         Class names separated by commas, a text file with one class name a line, or a JSON file.
 
     """
+    from flows import classify as flow
+    from flows import show, show_explanations
     from flows.limits import started_here
     from tasks.datasets.class_names import read_class_names
 
@@ -104,9 +105,6 @@ def classify(
     given = (settings or ClassifySettings()).model_dump(exclude_unset=True)
     config = ClassifyConfig(images=images, classes=chosen, **given)
     with started_here(config.device):
-        from flows import classify as flow
-        from flows import show, show_explanations
-
         summary = flow.classify(config)
     show.classify(summary)
     if summary.report:

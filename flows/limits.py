@@ -1,4 +1,4 @@
-"""Concurrency limits of a Prefect server, made where they are missing."""
+"""What runs need of a Prefect server: that it is there, and its concurrency limits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

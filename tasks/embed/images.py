@@ -131,6 +131,11 @@ def embed_images_together(
     pixels = torch.empty(0, *encoder.size_px, 3, dtype=torch.uint8, device=encoder.device)
     embeddings = torch.empty(0)
 
+    def encode(batch: torch.Tensor) -> None:
+        nonlocal embeddings
+        rows = encoder.encode_images(batch, batch_size)
+        embeddings = torch.cat([embeddings.view(-1, rows.shape[1]), rows])
+
     def finished() -> Iterator[pa.RecordBatch]:
         nonlocal embeddings
         while waiting and len(embeddings) >= 1 + len(waiting[0][1].boxes):
@@ -144,15 +149,13 @@ def embed_images_together(
         # of a waiting image only its place is kept: its pixels go to the encoder in batches
         waiting.append((digest, views._replace(pixels=pixels[:0])))
         while len(pixels) >= batch_size:
-            rows = encoder.encode_images(pixels[:batch_size], batch_size)
-            embeddings = torch.cat([embeddings.view(-1, rows.shape[1]), rows])
+            encode(pixels[:batch_size])
             pixels = pixels[batch_size:]
         yield from finished()
     if len(pixels):
         filled = torch.zeros(batch_size, *pixels.shape[1:], dtype=torch.uint8, device=pixels.device)
         filled[: len(pixels)] = pixels
-        rows = encoder.encode_images(filled, batch_size)
-        embeddings = torch.cat([embeddings.view(-1, rows.shape[1]), rows])
+        encode(filled)
         yield from finished()
 
 

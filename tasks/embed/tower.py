@@ -166,9 +166,8 @@ def tower_for(visual: nn.Module, mean: Tensor, std: Tensor, dtype: torch.dtype) 
 def _packs(dtype: torch.dtype) -> bool:
     """Whether oneDNN packs weights of a number format here, as torch's compiler has it do."""
     operations = ("_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    if not all(hasattr(torch.ops.mkldnn, name) for name in operations):
+    is_built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (is_built and all(hasattr(torch.ops.mkldnn, name) for name in operations)):
         return False
     has_bf16: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return dtype is torch.float32 or (dtype is torch.bfloat16 and has_bf16)
