@@ -1,12 +1,16 @@
 """The command's entry point: settings before anything is imported, exit statuses after."""
 
 import atexit
+import gc
 import os
 import signal
 import sys
 import threading
 from typing import NoReturn
 
+# Imports make a million objects that all stay: looking through them again and again for what can go
+# takes a fifth of the time until a run begins.
+gc.set_threshold(50_000, 10, 10)
 # Prefect reads these when it is imported. Flows print their own results; Prefect's log lines go to
 # its server and the UI.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

@@ -9,7 +9,7 @@ from flows.runner import ONE_AT_A_TIME
 from flows.summary import RunSummary
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
-from tasks.describe.generate import written_kinds
+from tasks.describe.plan import written_kinds
 from tasks.report.task import draw_explanations, write_report
 from tasks.score.methods import METHODS, method_titles
 from tasks.store.errors import InputError

@@ -15,6 +15,7 @@ from flows.cli_tables import Store, doctor, sql
 from flows.cli_ui import ui
 from flows.config import BenchmarkConfig, BenchmarkSettings
 from flows.store_setting import DEFAULT_STORE
+from flows.temporary_server import TemporaryServer
 from tasks.store.errors import InputError
 
 app = App(
@@ -59,13 +60,14 @@ def benchmark(
         parquet:PATH (columns path and label), wds:PATH (tar shards), hf:NAME or card:PATH.
 
     """
+    given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
+    config = BenchmarkConfig(data=data, **given)
+    server = TemporaryServer.begin()  # while it starts, what follows is imported
     from flows import benchmark as flow
     from flows import show
     from flows.limits import started_here
 
-    given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
-    config = BenchmarkConfig(data=data, **given)
-    with started_here(config.device):
+    with started_here(config.device, server):
         summary = flow.benchmark(config)
     show.benchmark(summary)
 
@@ -92,9 +94,6 @@ def classify(
         Class names separated by commas, a text file with one class name a line, or a JSON file.
 
     """
-    from flows import classify as flow
-    from flows import show, show_explanations
-    from flows.limits import started_here
     from tasks.datasets.class_names import read_class_names
 
     if not images:
@@ -104,7 +103,12 @@ def classify(
         raise InputError("Name at least two classes: --classes cat,dog.")
     given = (settings or ClassifySettings()).model_dump(exclude_unset=True)
     config = ClassifyConfig(images=images, classes=chosen, **given)
-    with started_here(config.device):
+    server = TemporaryServer.begin()  # while it starts, what follows is imported
+    from flows import classify as flow
+    from flows import show, show_explanations
+    from flows.limits import started_here
+
+    with started_here(config.device, server):
         summary = flow.classify(config)
     show.classify(summary)
     if summary.report:

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from flows.reproduce_config import ReproduceConfig, ReproduceSettings
+from flows.temporary_server import TemporaryServer
 from tasks.store.errors import InputError
 
 DataRoot = Annotated[
@@ -110,13 +111,14 @@ def reproduce(
         table1 (six data sets, three encoders) or table2 (ImageNet and its shifts).
 
     """
+    given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)
+    config = ReproduceConfig(table=table, **given)
+    server = TemporaryServer.begin()  # while it starts, what follows is imported
     from flows import reproduce as flow
     from flows import show_datasets as show
     from flows.limits import started_here
 
-    given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)
-    config = ReproduceConfig(table=table, **given)
-    with started_here(config.device):
+    with started_here(config.device, server):
         result = flow.reproduce(config)
     show.reproduction(result)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.describe_config import DescribeConfig, DescribeSettings
+from flows.temporary_server import TemporaryServer
 from tasks.store.errors import InputError
 
 
@@ -44,7 +45,6 @@ def describe(
     """
     from flows import describe as flow
     from flows import show_descriptions as show
-    from flows.limits import started_here
 
     if output and output.is_dir():  # before anything is paid for
         raise InputError(f"{output} is a folder: name the file to write, {output}/texts.json.")
@@ -53,7 +53,10 @@ def describe(
     if dry_run:
         show.estimate(flow.dry_run(config), config)
         return
-    with started_here("cpu", encodes=False):  # the model answers elsewhere
+    server = TemporaryServer.begin()
+    from flows.limits import started_here
+
+    with started_here("cpu", server, encodes=False):  # the model answers elsewhere
         summary = flow.describe(config)
     show.describe(summary)
     if output:

@@ -6,6 +6,7 @@ from cyclopts import Parameter
 
 from flows.config import BenchmarkSettings
 from flows.sweep_config import SweepConfig
+from flows.temporary_server import TemporaryServer
 
 
 def sweep(
@@ -34,10 +35,15 @@ def sweep(
         descriptions_per_class.
 
     """
-    from flows import show_sweep as show
-    from flows import sweep as flow
-
     given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
     if over:
         given["over"] = over
-    show.sweep(flow.sweep(SweepConfig(data=data, **given)))
+    config = SweepConfig(data=data, **given)
+    server = TemporaryServer.begin()  # while it starts, what follows is imported
+    from flows import show_sweep as show
+    from flows import sweep as flow
+    from flows.limits import started_here
+
+    with started_here(config.device, server):
+        summary = flow.sweep(config)
+    show.sweep(summary)

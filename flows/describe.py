@@ -12,8 +12,7 @@ from flows.runner import ONE_AT_A_TIME, StageRunner
 from tasks.datasets.class_names import is_file, read_class_names
 from tasks.datasets.index import write_classes
 from tasks.datasets.sources import open_dataset
-from tasks.describe.ask import Tally
-from tasks.describe.generate import Questioning, estimate
+from tasks.describe.plan import Questioning, Tally, estimate
 from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
 from tasks.describe.task import AnswersRecipe, Asked, ask_language_model, clean_answers

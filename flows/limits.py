@@ -9,9 +9,9 @@ from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
 
 from flows.engine_settings import visible_gpus
+from flows.temporary_server import TemporaryServer
 from tasks.embed.sources import default_device
 from tasks.store.task import GPU_LIMIT, needs_gpu
 
@@ -33,28 +33,20 @@ def ensure_limits() -> None:
 
 
 @contextmanager
-def started_here(device: str | None, *, encodes: bool = True) -> Iterator[None]:
+def started_here(
+    device: str | None, server: TemporaryServer | None = None, *, encodes: bool = True
+) -> Iterator[None]:
     """Around a run that a person starts: what it needs of the server, and tags that say so.
 
     Without CUDA nothing is asked of the server, so that a laptop needs no set-up. A deployment goes
-    without this: on a server that lacks the limit its tasks fail and say what to do. encodes:
-    whether an encoder will be loaded.
+    without this: on a server that lacks the limit its tasks fail and say what to do. server: one
+    that is starting; meanwhile the encoder's libraries are imported, if the run `encodes`.
     """
-    if not get_current_settings().api.url:
-        _start_server(encodes)
+    if server:
+        if encodes:
+            Thread(target=import_module, args=("tasks.embed.encoder",), daemon=True).start()
+        server.use()
     if needs_gpu(device or default_device()):
         ensure_limits()
     with tags("wca", "command-line"):
         yield
-
-
-def _start_server(encodes: bool) -> None:
-    """Have Prefect start its temporary server, which is seconds of work for another process.
-
-    Meanwhile the encoder's libraries are imported here, which takes as long.
-    """
-    import_module("prefect.server.api.server")  # first, so that the two do not share a core
-    if encodes:
-        Thread(target=import_module, args=("tasks.embed.encoder",), daemon=True).start()
-    with get_client(sync_client=True):
-        pass

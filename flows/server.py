@@ -24,10 +24,10 @@ from prefect.workers.process import ProcessWorker
 
 from flows.children import Child
 from flows.limits import ensure_limits
+from flows.temporary_server import HOST
 from tasks.store.errors import GivenUp, InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-HOST = "127.0.0.1"  # whoever reaches the server may start flows: nobody but this machine
 POOL = "local"  # as in prefect.yaml
 START_SEC = 180.0  # the first start migrates a new database, 14-20 s on two cores
 LOOK_EVERY_SEC = 0.5

@@ -6,7 +6,7 @@ from pathlib import Path
 from flows.describe import DescribeSummary
 from flows.describe_config import DescribeConfig
 from flows.show import console, places
-from tasks.describe.ask import Tally
+from tasks.describe.plan import Tally
 from tasks.describe.texts import generated_texts
 from tasks.report.answers import answer_summary
 from tasks.report.table import text_table

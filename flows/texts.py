@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from flows.config import Settings
 from tasks.datasets.sources import Dataset
-from tasks.describe.generate import written_kinds
+from tasks.describe.plan import written_kinds
 from tasks.store.errors import InputError
 
 

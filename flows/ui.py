@@ -12,8 +12,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows import server as prefect_server
 from flows.children import Child
-from flows.server import HOST, LOOK_EVERY_SEC, POOL, PREFECT
+from flows.server import LOOK_EVERY_SEC, POOL, PREFECT
 from flows.store_setting import STORE_VARIABLE
+from flows.temporary_server import HOST
 from tasks.store.place import Place
 
 WORKER_SLOTS = 2  # the inbox goes on beside a long benchmark; each deployment runs once at a time

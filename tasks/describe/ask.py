@@ -1,15 +1,12 @@
 """Ask for every answer that is not here yet: at once within limits, each kept as it arrives."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
-
-from pydantic import BaseModel
+from collections.abc import Callable, Iterator
 
 from tasks.describe.client import CallFailed, CallRefused, LanguageModel
+from tasks.describe.plan import Tally
 from tasks.describe.prices import Price
-from tasks.describe.questions import Prompt
-from tasks.describe.replies import Call, Replies, Reply, open_calls, without_answer
-from tasks.describe.settings import ModelSettings
+from tasks.describe.replies import Call, Replies, Reply, without_answer
 from tasks.describe.wire import estimate_tokens
 from tasks.store.errors import BudgetReached, GivenUp
 from tasks.store.stopping import go_on
@@ -19,48 +16,7 @@ MOST_BARREN = 4
 # So many failed calls in a row, each retried by the client, are a server that is down.
 MOST_FAILURES = 5
 
-
-class Tally(BaseModel):
-    """What a run of calls brought and took; `cost_usd` is None where the price is not known.
-
-    `refusal` is what the server said of a call that it will not answer.
-    """
-
-    call_count: int = 0
-    answer_count: int = 0
-    missing_count: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd: float | None = 0.0
-    refusal: str = ""
-
-    def add(self, reply: Reply) -> None:
-        """Count one reply."""
-        self.call_count += 1
-        self.answer_count += len(reply.answers)
-        self.prompt_tokens += reply.prompt_tokens
-        self.completion_tokens += reply.completion_tokens
-        known = self.cost_usd is not None and reply.cost_usd is not None
-        self.cost_usd = (self.cost_usd or 0.0) + (reply.cost_usd or 0.0) if known else None
-
-
 Progress = Callable[[Tally], None]
-
-
-def plan(
-    wanted: Iterable[Prompt], settings: ModelSettings, replies: Replies, price: Price | None
-) -> Tally:
-    """What asking for all that is not here yet would take, about: nothing is sent."""
-    tally = Tally(cost_usd=None if price is None else 0.0)
-    for call in open_calls(wanted, settings, replies):
-        tokens = estimate_tokens(call.prompt, call.asked)
-        tally.call_count += 1
-        tally.answer_count += len(call.asked)
-        tally.prompt_tokens += tokens.prompt
-        tally.completion_tokens += tokens.completion
-    if price:
-        tally.cost_usd = price.cost_usd(tally.prompt_tokens, tally.completion_tokens)
-    return tally
 
 
 class Budget:

@@ -9,8 +9,9 @@ import openai
 from openai.types import Batch
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from tasks.describe.ask import Budget, Progress, Tally
+from tasks.describe.ask import Budget, Progress
 from tasks.describe.client import CallFailed, LanguageModel, explain
+from tasks.describe.plan import Tally
 from tasks.describe.prices import Price
 from tasks.describe.replies import Call, Replies
 from tasks.describe.settings import ModelSettings

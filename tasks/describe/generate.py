@@ -1,77 +1,16 @@
-"""From questions to answers: which are wanted, what they would cost, and bringing them in."""
+"""Bringing in every answer that is wanted and not here: one by one, or as batches."""
 
 from collections.abc import Iterator, Sequence
 
 from tasks.describe.access import Access
-from tasks.describe.answers import stored_answers
-from tasks.describe.ask import Asking, Budget, Progress, Tally, plan
+from tasks.describe.ask import Asking, Budget, Progress
 from tasks.describe.batch import BatchAsking, PendingBatch
 from tasks.describe.client import LanguageModel
 from tasks.describe.pace import Pace
-from tasks.describe.prices import Price, price_of
-from tasks.describe.questions import Prompt, QuestionSet, open_questions, prompts
+from tasks.describe.plan import Questioning, Tally, price_for
 from tasks.describe.replies import Call, Replies, open_calls
-from tasks.describe.settings import LanguageModelSettings, ModelSettings
-from tasks.store.digest import digest_of
+from tasks.describe.settings import LanguageModelSettings
 from tasks.store.errors import InputError
-from tasks.store.tables import Recipe, TableRef
-
-
-class Questioning(Recipe):
-    """What decides which answers are wanted: the classes, the questions, the model."""
-
-    classes: TableRef
-    question_sets: tuple[QuestionSet, ...]
-    domain: str | None
-    model: ModelSettings
-
-    @classmethod
-    def of(cls, classes: TableRef, settings: LanguageModelSettings) -> "Questioning":
-        """The questioning that settings ask for; InputError where they do not fit together."""
-        if settings.llm is None:
-            raise InputError("Name the language model to ask: --llm gpt-4o-mini.")
-        sets = open_questions(settings.questions, settings.answers)
-        for _ in prompts(sets, ["class"], settings.domain):
-            break  # raises where the domain is needed
-        return cls(
-            classes=classes,
-            question_sets=sets,
-            domain=settings.domain,
-            model=settings.model_settings(settings.llm),
-        )
-
-    def prompts(self, class_names: Sequence[str]) -> Iterator[Prompt]:
-        """Every question about every class."""
-        return prompts(self.question_sets, class_names, self.domain)
-
-
-def written_kinds(settings: LanguageModelSettings) -> set[str]:
-    """The kinds of texts that the language model is to write; none where none is named."""
-    if settings.llm is None:
-        return set()
-    return {str(chosen.kind) for chosen in open_questions(settings.questions)}
-
-
-def price_for(settings: LanguageModelSettings, llm: str) -> Price | None:
-    """The price that a run's calls have; InputError where a budget is set and none is known."""
-    price = price_of(llm, settings.prices)
-    if price is None and settings.budget_usd is not None:
-        raise InputError(
-            f"No price is known for {llm!r}, so a budget cannot be kept: name a price file with "
-            "--prices, or leave --budget-usd out."
-        )
-    return price.halved() if price and settings.batch else price
-
-
-def estimate(
-    questioning: Questioning,
-    class_names: Sequence[str],
-    settings: LanguageModelSettings,
-    replies: Replies,
-) -> Tally:
-    """What bringing in the open answers would take, about; nothing is sent."""
-    price = price_for(settings, questioning.model.llm)
-    return plan(questioning.prompts(class_names), questioning.model, replies, price)
 
 
 async def bring_answers(
@@ -114,18 +53,3 @@ def _refuse_paying_twice(calls: Iterator[Call], replies: Replies) -> None:
             "A batch under way brings some of these answers: run with --batch to wait for it, or "
             f"delete {path} to pay for them again."
         )
-
-
-def answers_digest(
-    questioning: Questioning, class_names: Sequence[str], replies: Replies
-) -> tuple[str, int]:
-    """Digest of all answers wanted as they are now, and how many of them never came.
-
-    Where an answer came from, when and at what price is left out: it decides no text.
-    """
-    digest, missing = "", 0
-    wanted = questioning.prompts(class_names)
-    for prompt, index, answer in stored_answers(wanted, questioning.model, replies):
-        digest = digest_of([digest, prompt, index, answer])
-        missing += answer is None
-    return digest, missing

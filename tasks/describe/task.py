@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from tasks.datasets.sources import read_json
 from tasks.describe.access import Access, find_access
 from tasks.describe.answers import answer_rows
-from tasks.describe.ask import Tally
-from tasks.describe.generate import Questioning, answers_digest, bring_answers, estimate
+from tasks.describe.plan import Questioning, Tally, answers_digest, estimate
 from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
 from tasks.describe.texts import class_texts, generated_texts, join_by_name
@@ -152,6 +151,8 @@ async def _ask(
     replies: Replies,
 ) -> Tally:
     """Ask, with a bar in the terminal and a progress artifact in the UI."""
+    from tasks.describe.generate import bring_answers  # the client takes half a second
+
     expected = estimate(questioning, names, settings, replies)
     title = f"Answers of {questioning.model.llm}"
     cost = "" if expected.cost_usd is None else f", about ${expected.cost_usd:.2f}"

@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from tasks.datasets.index import write_classes
 from tasks.describe.access import Access
 from tasks.describe.answers import answer_rows
-from tasks.describe.ask import Tally
 from tasks.describe.clean import RULES
-from tasks.describe.generate import Questioning, bring_answers
+from tasks.describe.generate import bring_answers
+from tasks.describe.plan import Questioning, Tally
 from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
 from tasks.store.tables import Store

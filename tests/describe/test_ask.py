@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks.describe.generate import answers_digest
+from tasks.describe.plan import answers_digest
 from tasks.describe.replies import open_calls, prompt_digest
 from tasks.store.errors import BudgetReached, GivenUp, InputError
 from tests.describe.server import FAULTS, STYLES, ModelServer, answer

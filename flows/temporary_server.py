@@ -1,0 +1,107 @@
+"""A Prefect server for the length of one command, where none is named.
+
+Prefect would start one as well, but only after importing the whole server into the command's own
+process, and would leave it running where the command is killed.
+"""
+
+import atexit
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from typing import Self
+
+from tasks.store.errors import GivenUp
+
+HOST = "127.0.0.1"  # whoever reaches the server may start flows: nobody but this machine
+API_VARIABLE = "PREFECT_API_URL"
+STOP_SEC = 5.0
+
+
+class TemporaryServer:
+    """A server in a process of its own, which ends with this one, however this one ends."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - this module
+            (sys.executable, "-m", __name__),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is the command's, which needs its server to the end
+        )
+
+    @classmethod
+    def begin(cls) -> Self | None:
+        """Start a server, seconds of work for another core, unless Prefect knows of one.
+
+        To be called before anything imports Prefect, which takes a second itself.
+        """
+        if os.environ.get(API_VARIABLE):
+            return None
+        server = cls()
+        from prefect.settings import get_current_settings
+
+        if get_current_settings().api.url:  # of a profile or a file
+            server.stop()
+            return None
+        # where Prefect's own handlers, which still send what they have, come after this one
+        atexit.register(server.stop)
+        return server
+
+    def use(self) -> None:
+        """Wait until it answers, and name it to Prefect, here and in processes started from here.
+
+        Raises GivenUp where it does not start; what it said is in the terminal.
+        """
+        from prefect.context import refresh_global_settings_context
+
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        port = self._process.stdout.readline().decode().strip()
+        if not port:
+            raise GivenUp(
+                f"Prefect's temporary server ended with status {self._process.wait()}, see above: "
+                f"mend that, or name a running server, {API_VARIABLE}=http://127.0.0.1:4200/api."
+            )
+        os.environ[API_VARIABLE] = f"http://{HOST}:{port}/api"
+        refresh_global_settings_context()
+
+    def stop(self) -> None:
+        """End it, and wait until it has written what it knows."""
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        self._process.stdin.close()
+        try:
+            self._process.wait(STOP_SEC)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def main() -> None:
+    """Serve until standard input ends; print the port once requests are answered."""
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
+    gc.disable()  # imports make a million objects that all stay
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    gc.enable()
+    listening = socket.create_server((HOST, 0))
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            print(listening.getsockname()[1], flush=True)  # noqa: T201 - read by the command
+
+    app = create_app(ephemeral=True, final=True)
+    Server(uvicorn.Config(app, log_level="error", lifespan="on")).run(sockets=[listening])
+
+
+def _end_with_the_command() -> None:
+    """Once nobody holds the other end of standard input, end as uvicorn does when it is told to."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
