@@ -105,13 +105,15 @@ def classify(
     config = ClassifyConfig(images=images, classes=chosen, **given)
     server = TemporaryServer.begin()  # while it starts, what follows is imported
     from flows import classify as flow
-    from flows import show, show_explanations
+    from flows import show
     from flows.limits import started_here
 
     with started_here(config.device, server):
         summary = flow.classify(config)
     show.classify(summary)
     if summary.report:
+        from flows import show_explanations  # charts, which few need
+
         show_explanations.explanations(summary)
 
 
