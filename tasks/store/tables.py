@@ -19,6 +19,7 @@ FORMAT = 3
 NAME_DIGITS = 32
 # 8,192 embeddings of 512 floats are 16 MB: a row group to read at once, held while it is gathered.
 ROW_GROUP_ROWS = 8192
+BATCHES_TOGETHER = 16
 # Under this key the footer repeats the digest, so that a renamed or foreign file is noticed.
 DIGEST_KEY = b"wca.digest"
 
@@ -195,17 +196,28 @@ def _leaf(field: pa.Field) -> str:
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Gather batches into row groups large enough to compress and to skip."""
-    waiting: list[pa.RecordBatch] = []
+    """Gather batches into row groups large enough to compress and to skip.
+
+    A few batches at a time are made one, in memory of its own. Each is dozens of small objects:
+    where thousands wait among the large blocks of images and encoders, what is freed around them
+    comes to lie in pieces that nothing fits into, a megabyte an image.
+    """
+    fresh: list[pa.RecordBatch] = []
+    waiting: list[pa.Table] = []
     rows = 0
     for batch in batches:
-        waiting.append(batch)
+        fresh.append(batch)
         rows += batch.num_rows
+        if len(fresh) == BATCHES_TOGETHER or rows >= ROW_GROUP_ROWS:
+            waiting.append(pa.Table.from_batches(fresh).combine_chunks())
+            fresh = []
         if rows >= ROW_GROUP_ROWS:
-            yield pa.Table.from_batches(waiting)
+            yield pa.concat_tables(waiting)
             waiting, rows = [], 0
+    if fresh:
+        waiting.append(pa.Table.from_batches(fresh))
     if waiting:
-        yield pa.Table.from_batches(waiting)
+        yield pa.concat_tables(waiting)
 
 
 def _data_end(meta: pq.FileMetaData) -> int:
