@@ -69,13 +69,18 @@ def resolve_encoder(
 def default_precision(device: str, config: Mapping[str, Any]) -> Precision:
     """The fastest number format that keeps an encoder's predictions on a device.
 
-    On a CPU that is bfloat16 for CLIP's own transformers alone, whose image tower sums in float32
-    here (`tasks/embed/tower.py`). Convolutions in bfloat16 changed 2 to 3 % of photo-lite's
-    predictions and made it hardly faster.
+    On a CPU that is bfloat16 for the transformers alone whose image tower sums in float32 here
+    (`tasks/embed/tower.py`): CLIP's own, but not CoCa's nor those that pool by an average.
+    Convolutions in bfloat16 changed 2 to 3 % of photo-lite's predictions and made it hardly faster.
     """
     vision = config["vision_cfg"]
-    is_transformer = "timm_model_name" not in vision and isinstance(vision.get("layers"), int)
-    return native_precision(device) if is_transformer or device != "cpu" else "fp32"
+    is_clips_own = (
+        "timm_model_name" not in vision
+        and isinstance(vision.get("layers"), int)  # a list of a ResNet's
+        and vision.get("pool_type", "tok") == "tok"
+        and not vision.get("output_tokens")
+    )
+    return native_precision(device) if is_clips_own or device != "cpu" else "fp32"
 
 
 def native_precision(device: str) -> Precision:

@@ -1,6 +1,6 @@
 """CLIP's image tower for CPUs: open_clip's weights and results, arranged for oneDNN."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeGuard
 
 import torch
 from open_clip.transformer import (
@@ -158,7 +158,7 @@ def tower_for(visual: nn.Module, mean: Tensor, std: Tensor, dtype: torch.dtype) 
 
     mean, std: of the normalisation, `(3,)`, of values from 0 to 1.
     """
-    if not (_packs(dtype) and type(visual) is VisionTransformer and _is_plain(visual)):
+    if not (_packs(dtype) and is_clips_own(visual)):
         return None
     return Tower(visual, mean, std, dtype)
 
@@ -173,8 +173,12 @@ def _packs(dtype: torch.dtype) -> bool:
     return dtype is torch.float32 or (dtype is torch.bfloat16 and has_bf16)
 
 
-def _is_plain(visual: VisionTransformer) -> bool:
+def is_clips_own(visual: nn.Module) -> TypeGuard[VisionTransformer]:
     """Whether a tower is CLIP's: equal blocks, a class token that is the result, no other pool."""
+    return type(visual) is VisionTransformer and _is_plain(visual)
+
+
+def _is_plain(visual: VisionTransformer) -> bool:
     side = visual.conv1.kernel_size[0]
     return (
         visual.pool_type == "tok"

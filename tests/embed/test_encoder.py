@@ -8,6 +8,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.model import _build_vision_tower
 from safetensors.torch import load_file
 
 from tasks.embed.encoder import load_encoder
@@ -18,6 +19,7 @@ from tasks.embed.sources import (
     resampling_for,
     resolve_encoder,
 )
+from tasks.embed.tower import is_clips_own
 from tasks.store.digest import file_digest
 from tasks.store.errors import InputError
 from tests.conftest import TINY_CONFIG, photograph, write_tiny_model
@@ -155,6 +157,22 @@ def test_a_convolutional_encoder_is_not_rounded_unless_it_is_asked_for() -> None
     assert resolve_encoder("photo-lite", "bf16", "cpu").identity.precision == "bf16"
     assert default_precision("cpu", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
     assert default_precision("cuda", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp16"
+
+
+def test_half_the_digits_are_the_default_where_the_tower_sums_in_all_of_them() -> None:
+    """Told from a configuration alone, before a model is built, for all that open_clip has."""
+    decided = {}
+    for name in open_clip.list_models():
+        config = open_clip.get_model_config(name)
+        vision = config["vision_cfg"]
+        if "timm_model_name" in vision:
+            assert default_precision("cpu", config) == "fp32"
+            continue
+        with torch.device("meta"):
+            visual = _build_vision_tower(config["embed_dim"], vision, config.get("quick_gelu"))
+        decided[name] = default_precision("cpu", config)
+        assert decided[name] == (native_precision("cpu") if is_clips_own(visual) else "fp32"), name
+    assert {"ViT-B-32", "RN50", "coca_ViT-B-32", "ViT-L-14-CLIPA"} <= decided.keys()
 
 
 def test_texts_longer_than_the_context_are_told(tiny_model: Path) -> None:
