@@ -41,7 +41,7 @@ from benchmarks.straightforward import crops_one_by_one, embed_one_by_one
 from benchmarks.synthetic import RUNS
 from tasks.datasets.decode import decode_image
 from tasks.embed.crops import Box, CropParameters, crop_boxes
-from tasks.embed.encoder import Encoder, keep_heap
+from tasks.embed.encoder import Encoder
 from tasks.embed.identity import Precision
 from tasks.embed.images import embed_images, frame_views
 from tasks.embed.sources import native_precision, resolve_encoder
@@ -49,6 +49,7 @@ from tasks.score.predict import IMAGE_BLOCK, predict
 from tasks.score.weights import draw_counts
 from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
+from tasks.store.heap import keep_heap
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
 from tasks.store.threads import ahead, cores

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from flows.cli import app
 from tasks.store.errors import BudgetReached, GivenUp, InputError
+from tasks.store.heap import one_heap
 from tasks.store.stopping import STOP, Stopped
 
 DONE, FAILED_RUN, BAD_INPUT, OVER_BUDGET, INTERRUPTED = 0, 1, 2, 3, 130
@@ -32,6 +33,7 @@ DONE, FAILED_RUN, BAD_INPUT, OVER_BUDGET, INTERRUPTED = 0, 1, 2, 3, 130
 
 def main() -> NoReturn:
     """Run the command and exit: 0 done, 1 failed, 2 bad input, 3 over budget, 130 stopped."""
+    one_heap()
     signal.signal(signal.SIGINT, _stop)
     status = run()
     # As the interpreter would end, but for taking modules apart: after a flow run that makes

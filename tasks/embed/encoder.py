@@ -1,8 +1,6 @@
 """Encoders, through open_clip only: what an encoder is, how it is named, how it encodes."""
 
-import ctypes
 import functools
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pickle import UnpicklingError
@@ -26,8 +24,6 @@ from tasks.store.threads import ahead, cores
 TEXT_BATCH = {"cpu": 16, "cuda": 256}
 # Where a tower reads texts that are padded less, they are padded to a multiple of so many tokens.
 TEXT_STEP = 8
-# parameters of mallopt, from glibc's malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 class Encoder:
@@ -174,30 +170,6 @@ def _load(source_json: str) -> Encoder:
 def load_encoder(source: EncoderSource) -> Encoder:
     """Load an encoder, once per process; InputError where its weights do not fit."""
     return _load(source.model_dump_json())
-
-
-def keep_heap() -> None:
-    """Tell glibc to keep freed memory: an encoder asks for the same large blocks again and again.
-
-    Worth a factor of 1.3 to 1.5 here, where each batch would otherwise fault in fresh pages. One
-    arena for all threads: in those that it gives threads by default, glibc keeps no block above
-    64 MB, of which a batch has several. A no-op where there is no glibc.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-        mallopt(_M_ARENA_MAX, 1)
-
-
-def release_heap() -> None:
-    """Give freed memory back to the system: over thousands of images it comes to lie in pieces.
-
-    A no-op where there is no glibc.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)
 
 
 def _open_clip(source: EncoderSource, precision: str) -> tuple[Any, Any]:

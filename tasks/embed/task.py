@@ -13,6 +13,7 @@ from tasks.datasets.index import IndexedDataset, image_places, read_image
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling
 from tasks.store.errors import InputError
+from tasks.store.heap import keep_heap, release_heap
 from tasks.store.progress import Progress
 from tasks.store.schemas import schema
 from tasks.store.stopping import go_on
@@ -72,7 +73,7 @@ def embed_image_shard(
     progress: Progress,
 ) -> EmbeddedImages:
     """Write a shard's `crops` and `undecodable` tables, unless both are there."""
-    from tasks.embed.encoder import batch_size_for, keep_heap, load_encoder, release_heap
+    from tasks.embed.encoder import batch_size_for, load_encoder
     from tasks.embed.images import embed_images, embed_images_together
 
     store = Store.at(store_root)
@@ -128,7 +129,7 @@ def check_precision(
     store = Store.at(store_root)
     errors = CosineErrors(0, 0.0, 0.0)
     if recipe.embedded.row_count and not is_reference(recipe.encoder, recipe.resampling):
-        from tasks.embed.encoder import Encoder, keep_heap
+        from tasks.embed.encoder import Encoder
 
         keep_heap()
         places = image_places(store, dataset)
@@ -167,7 +168,7 @@ def embed_text_shard(
         count.update(known.num_rows)
         batches = known.to_batches()
         if missing:
-            from tasks.embed.encoder import keep_heap, load_encoder
+            from tasks.embed.encoder import load_encoder
 
             keep_heap()
             with gpu_slot(source.device), _memory_to_spare():
