@@ -12,6 +12,7 @@ from flows.texts import text_sources
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.settings import DataSource, FileSource
 from tasks.embed.sources import resolve_encoder
+from tasks.embed.task import everything_is_embedded
 from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.task import Results
 from tasks.store.errors import InputError
@@ -52,6 +53,7 @@ def run_stages(
         )
         texts = stages.embed_texts(described, text_kinds(methods), encoder)
         crops, undecodable = stages.embed_images(indexed, encoder)
+        everything_is_embedded()
         vectors, predictions = stages.score(
             described, texts, crops, methods, encoder.identity.dimension
         )

@@ -18,6 +18,7 @@ from tasks.embed.sources import resizes_ordinarily
 from tasks.embed.tower import tower_for
 from tasks.store.digest import even_chunks
 from tasks.store.errors import InputError
+from tasks.store.heap import release_heap
 from tasks.store.threads import ahead, cores
 
 # Texts encoded at once, always as many: a text's row does not depend on which others there are.
@@ -56,14 +57,12 @@ class Encoder:
         # of ToTensor and Normalize in one: pixel * scale + shift
         self._scale = (1 / (255 * std)).view(1, -1, 1, 1).to(self.device)
         self._shift = (-mean / std).view(1, -1, 1, 1).to(self.device)
-        self._tower: Callable[[torch.Tensor], torch.Tensor]
+        self._tower = tower
         if tower is not None:
-            self._tower = tower
             model.visual = torch.nn.Identity()  # its weights are not needed twice
         else:
             # convolutions run about twice as fast on pixels stored channels last
             model.visual.to(memory_format=torch.channels_last)
-            self._tower = lambda pixels: self._model.encode_image(self.scaled(pixels))
         height, width = cast(list[int], source.identity.preprocess["size"])
         self.size_px = (height, width)
         self._dimension = source.identity.dimension
@@ -97,10 +96,16 @@ class Encoder:
     @torch.inference_mode()
     def _encode_images(self, pixels: torch.Tensor, most: int) -> torch.Tensor:
         rows: list[torch.Tensor] = [
-            self._tower(pixels[part[0] : part[-1] + 1]).float()
+            self._features(pixels[part[0] : part[-1] + 1])
             for part in even_chunks(range(len(pixels)), most)
         ]
         return normalize(torch.cat(rows), dim=-1).cpu()
+
+    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
+        if self._tower is not None:
+            return self._tower(pixels)
+        features: torch.Tensor = self._model.encode_image(self.scaled(pixels))
+        return features.float()
 
     def scaled(self, pixels: torch.Tensor) -> torch.Tensor:
         """What ToTensor and Normalize make of framed pictures: `(n, 3, height, width)`."""
@@ -170,6 +175,12 @@ def _load(source_json: str) -> Encoder:
 def load_encoder(source: EncoderSource) -> Encoder:
     """Load an encoder, once per process; InputError where its weights do not fit."""
     return _load(source.model_dump_json())
+
+
+def forget_encoder() -> None:
+    """Give back the memory of the encoder that this process has loaded."""
+    _load.cache_clear()
+    release_heap()
 
 
 def _open_clip(source: EncoderSource, precision: str) -> tuple[Any, Any]:

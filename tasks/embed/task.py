@@ -1,5 +1,6 @@
 """The Prefect tasks that embed one shard of images or texts."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -180,6 +181,13 @@ def embed_text_shard(
     rows = in_order(pa.Table.from_batches(batches, schema=columns), recipe.texts)
     get_run_logger().info("Embedded %d texts; %d were known.", len(missing), known.num_rows)
     return store.write("text_embeddings", recipe.digest, columns, rows.to_batches())
+
+
+def everything_is_embedded() -> None:
+    """Have this process forget its encoder, if any was needed: what follows takes its memory."""
+    encoder = sys.modules.get("tasks.embed.encoder")  # which takes seconds to import
+    if forget := getattr(encoder, "forget_encoder", None):
+        forget()
 
 
 @contextmanager

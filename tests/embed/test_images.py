@@ -158,15 +158,15 @@ def test_where_memory_is_short_batches_are_halved_until_they_fit(
 ) -> None:
     encoder = Encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
     base = embed(files, encoder, sorted(files))
-    room, sizes, tower = 3, [], encoder._tower
+    room, sizes, features = 3, [], encoder._features
 
     def refuse(pixels: torch.Tensor) -> torch.Tensor:
         sizes.append(len(pixels))
         if len(pixels) > room:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return tower(pixels)
+        return features(pixels)
 
-    encoder._tower = refuse
+    encoder._features = refuse
     found = together(files, encoder, sorted(files), 32, "pillow")
     rows, others = (embedding_matrix(t["embedding"]) for t in (base, found))
     np.testing.assert_allclose(others, rows, atol=1e-6)
