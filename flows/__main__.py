@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import NoReturn
 
 # Imports make a million objects that all stay: looking through them again and again for what can go
@@ -14,7 +15,6 @@ gc.set_threshold(50_000, 10, 10)
 # Prefect reads these when it is imported. Flows print their own results; Prefect's log lines go to
 # its server and the UI.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 # pydantic would look through every installed package for plugins: a tenth of the time of --help
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -35,14 +35,18 @@ def main() -> NoReturn:
     """Run the command and exit: 0 done, 1 failed, 2 bad input, 3 over budget, 130 stopped."""
     one_heap()
     signal.signal(signal.SIGINT, _stop)
-    status = run()
+    try:
+        status = run()
+    except SystemExit as ended:  # as rich does where nobody reads on: wca ... | head
+        status = ended.code if isinstance(ended.code, int) else FAILED_RUN
     # As the interpreter would end, but for taking modules apart: after a flow run that makes
     # DuckDB's binding print a page of harmless leaks. Threads first, then the exit handlers, which
     # stop Prefect's own server.
     threading._shutdown()  # type: ignore[attr-defined] # what the interpreter itself calls
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status)
 
 

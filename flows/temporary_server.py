@@ -18,6 +18,7 @@ from tasks.store.errors import GivenUp
 
 HOST = "127.0.0.1"  # whoever reaches the server may start flows: nobody but this machine
 API_VARIABLE = "PREFECT_API_URL"
+START_SEC = 90.0  # the first start migrates a new database, 14-20 s on two cores
 STOP_SEC = 5.0
 
 
@@ -25,8 +26,9 @@ class TemporaryServer:
     """A server in a process of its own, which ends with this one, however this one ends."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - this module
-            (sys.executable, "-m", __name__),
+        self._process = subprocess.Popen(
+            # -P: modules are not looked for in the folder in which the command is given
+            (sys.executable, "-P", "-m", "flows.temporary_server"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the command's, which needs its server to the end
@@ -58,11 +60,16 @@ class TemporaryServer:
         from prefect.context import refresh_global_settings_context
 
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
-        port = self._process.stdout.readline().decode().strip()
+        patience = threading.Timer(START_SEC, self._process.kill)
+        patience.start()
+        try:
+            port = self._process.stdout.readline().decode().strip()
+        finally:  # Ctrl-C would otherwise wait for it
+            patience.cancel()
         if not port:
             raise GivenUp(
-                f"Prefect's temporary server ended with status {self._process.wait()}, see above: "
-                f"mend that, or name a running server, {API_VARIABLE}=http://127.0.0.1:4200/api."
+                f"Prefect's temporary server did not start (status {self._process.wait()}), see "
+                f"above: mend that, or name a running one, {API_VARIABLE}=http://HOST:4200/api."
             )
         os.environ[API_VARIABLE] = f"http://{HOST}:{port}/api"
         refresh_global_settings_context()

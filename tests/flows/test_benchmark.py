@@ -114,6 +114,13 @@ def test_a_faster_number_format_says_what_it_costs(
     ]
 
 
+def test_a_run_gives_its_encoder_back_when_everything_is_embedded(config: BenchmarkConfig) -> None:
+    from tasks.embed import encoder
+
+    benchmark(config)
+    assert encoder._load.cache_info().currsize == 0
+
+
 def test_the_snapshot_has_the_documented_columns(config: BenchmarkConfig) -> None:
     summary = benchmark(config)
     with duckdb.connect(summary.snapshot, read_only=True) as snapshot:

@@ -48,6 +48,16 @@ def test_csv_is_added_to_what_a_file_holds(wca: Command, scored: str, tmp_path: 
     assert target.read_text() == 'before\na,b\n1,"x,""y"\n'
 
 
+def test_who_reads_no_further_ends_the_command_in_silence(wca: Command, scored: str) -> None:
+    command = [*WCA, "sql", "FROM range(100000)", "--format", "json", "--store", str(wca.store)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == b'{"range": 0}\n'
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_sql_cannot_change_the_results(here: Callable[..., str], wca: Command, scored: str) -> None:
     message = here("sql", "DELETE FROM accuracy", "--store", str(wca.store), status=2)
     assert "read-only" in message

@@ -87,4 +87,4 @@ def test_a_server_that_does_not_start_is_one_sentence(alone: dict[str, str]) -> 
         check=False,
     )
     assert done.returncode == 1
-    assert "wca: Prefect's temporary server ended with status" in done.stderr
+    assert "wca: Prefect's temporary server did not start (status" in done.stderr

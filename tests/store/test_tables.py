@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from tasks.store.digest import digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
-from tasks.store.tables import Store, TableRef
+from tasks.store.tables import BATCHES_TOGETHER, Store, TableRef
 
 DIGEST = digest_of("some ingredients")
 REJECTED = schema("undecodable")
@@ -44,6 +45,22 @@ def test_a_table_without_rows_keeps_its_columns(store: Store) -> None:
 def test_equal_rows_make_equal_files(store: Store, tmp_path: Path) -> None:
     other = Store(tmp_path / "other")
     assert store.path(write(store)).read_bytes() == other.path(write(other)).read_bytes()
+
+
+def test_small_batches_come_in_order_and_few_of_them_wait(store: Store) -> None:
+    """Where thousands wait, memory comes to lie in pieces: those written must have been let go."""
+    given: list[weakref.ref[pa.RecordBatch]] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for place in range(0, len(ROWS), 2):
+            assert sum(batch() is not None for batch in given) <= BATCHES_TOGETHER
+            batch = pa.RecordBatch.from_pylist(ROWS[place : place + 2], REJECTED)
+            given.append(weakref.ref(batch))
+            yield batch
+
+    ref = store.write("undecodable", DIGEST, REJECTED, batches())
+    assert len(given) > 2 * BATCHES_TOGETHER
+    assert store.read(ref).to_pylist() == ROWS
 
 
 def test_a_deleted_table_is_not_found(store: Store) -> None:
