@@ -87,6 +87,8 @@ def _views(
     rows = store.dataset(shards).to_table(
         columns=["image_digest", "crop_index", "embedding"],
         filter=pc.field("image_digest").isin(pa.array(digests, pa.string())),
+        batch_readahead=1,  # by default sixteen row groups of four files: a gigabyte
+        fragment_readahead=1,
     )
     rows = rows.sort_by([("image_digest", "ascending"), ("crop_index", "ascending")])
     matrix = embedding_matrix(rows["embedding"]).astype(np.float64)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
+from tasks.store.place import without_pattern
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -59,8 +60,15 @@ def coverage(store: Store, inputs: dict[str, list[TableRef]], rejected: pa.Table
 def register(
     connection: duckdb.DuckDBPyConnection, store: Store, name: str, refs: list[TableRef]
 ) -> None:
-    """Make stored tables of one kind readable as one view; no refs make an empty view."""
+    """Make stored tables of one kind readable as one view; no refs make an empty view.
+
+    DuckDB's own reader takes a third of the time and holds a few row groups, where pyarrow's reads
+    hundreds of megabytes ahead. In a bucket that takes fewer requests.
+    """
     if not refs:
         connection.register(name, schema(name).empty_table())
-        return
-    connection.register(name, store.dataset(refs))
+    elif store.filesystem is None:
+        paths = [without_pattern(str(store.path(ref))) for ref in refs]
+        connection.read_parquet(paths, hive_partitioning=False).create_view(name)
+    else:
+        connection.register(name, store.dataset(refs))

@@ -202,6 +202,11 @@ def files(folder: Place, pattern: str) -> list[File]:
     return found
 
 
+def without_pattern(path: str) -> str:
+    """A path in which DuckDB looks for no pattern: brackets and stars stand for themselves."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
+
+
 def delete_folder(folder: Remote) -> None:
     """Delete every file below."""
     with _said(folder):

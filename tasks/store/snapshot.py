@@ -1,7 +1,6 @@
 """The DuckDB file that people query: rebuilt from the runs and put in place in one step."""
 
 import json
-import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock
 
-from tasks.store.place import Place, Remote, atomic_path, files, local_copy
+from tasks.store.place import Place, Remote, atomic_path, files, local_copy, without_pattern
 from tasks.store.runs import Execution, RunManifest, read_runs, run_files
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
 from tasks.store.tables import Store
@@ -218,7 +217,8 @@ def _create_view(
     files = ", ".join(f"'{_literal(path)}'" for path in sorted(paths))
     connection.execute(
         f"CREATE VIEW {name} AS SELECT r.run_id, t.* EXCLUDE (filename) "  # noqa: S608 - as escaped
-        f"FROM read_parquet([{files}], filename = true, union_by_name = true) AS t "
+        f"FROM read_parquet([{files}], filename = true, union_by_name = true, "
+        "hive_partitioning = false) AS t "
         "JOIN run_tables AS r ON r.path = t.filename"
     )
 
@@ -234,12 +234,13 @@ def _create_inbox(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
         _create_table(connection, "inbox", pa.schema(columns).empty_table())
         return
     connection.execute(
-        f"CREATE VIEW inbox AS FROM read_parquet('{_literal(str(folder))}/*.parquet') "
+        f"CREATE VIEW inbox AS FROM read_parquet('{_literal(str(folder))}/*.parquet', "
+        "hive_partitioning = false) "
         "QUALIFY 1 = row_number() OVER "
         "(PARTITION BY inbox_name, image_digest ORDER BY classified_at, run_id)"
     )
 
 
 def _literal(path: str) -> str:
-    """A path in an SQL string: brackets and stars are no patterns, quotes are doubled."""
-    return re.sub(r"([*?\[])", r"[\1]", path).replace("'", "''")
+    """A path in an SQL string."""
+    return without_pattern(path).replace("'", "''")

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.score.summarise import register
 from tasks.store.digest import digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
@@ -169,3 +170,12 @@ def test_a_flipped_bit_of_an_embedding_is_noticed(store: Store) -> None:
         pytest.raises(OSError, match="CRC"),
     ):
         file.read()
+
+
+def test_tables_in_a_folder_of_any_name_are_found_by_queries(tmp_path: Path) -> None:
+    store = Store(tmp_path / "rank=[1]*?")
+    ref = store.write_rows("undecodable", DIGEST, REJECTED, ROWS)
+    with duckdb.connect() as connection:
+        register(connection, store, "undecodable", [ref])
+        rows = connection.sql("FROM undecodable").to_arrow_table()
+    assert rows.to_pylist() == ROWS
