@@ -43,19 +43,18 @@ def describe(
         Say how many calls, tokens and dollars it would take, and send nothing.
 
     """
-    from flows import describe as flow
-    from flows import show_descriptions as show
-
     if output and output.is_dir():  # before anything is paid for
         raise InputError(f"{output} is a folder: name the file to write, {output}/texts.json.")
     given = (settings or DescribeSettings()).model_dump(exclude_unset=True)
     config = DescribeConfig(classes=classes, **given)
+    server = None if dry_run else TemporaryServer.begin()  # while it starts, the rest is imported
+    from flows import describe as flow
+    from flows import show_descriptions as show
+    from flows.limits import started_here
+
     if dry_run:
         show.estimate(flow.dry_run(config), config)
         return
-    server = TemporaryServer.begin()
-    from flows.limits import started_here
-
     with started_here("cpu", server, encodes=False):  # the model answers elsewhere
         summary = flow.describe(config)
     show.describe(summary)

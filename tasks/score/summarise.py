@@ -63,7 +63,7 @@ def register(
     """Make stored tables of one kind readable as one view; no refs make an empty view.
 
     DuckDB's own reader takes a third of the time and holds a few row groups, where pyarrow's reads
-    hundreds of megabytes ahead. In a bucket that takes fewer requests.
+    hundreds of megabytes ahead. In a bucket it is pyarrow's, which makes fewer requests.
     """
     if not refs:
         connection.register(name, schema(name).empty_table())

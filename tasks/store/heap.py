@@ -25,7 +25,7 @@ def keep_heap() -> None:
     """
     _glibc("mallopt", _M_MMAP_THRESHOLD, 1 << 30)
     _glibc("mallopt", _M_TRIM_THRESHOLD, (1 << 31) - 1)
-    _glibc("mallopt", _M_ARENA_MAX, 1)
+    one_heap()
 
 
 def release_heap() -> None:

@@ -19,6 +19,7 @@ FORMAT = 3
 NAME_DIGITS = 32
 # 8,192 embeddings of 512 floats are 16 MB: a row group to read at once, held while it is gathered.
 ROW_GROUP_ROWS = 8192
+# Batches of a few rows that wait at most, before they are made one: few enough to do no harm.
 BATCHES_TOGETHER = 16
 # Under this key the footer repeats the digest, so that a renamed or foreign file is noticed.
 DIGEST_KEY = b"wca.digest"
