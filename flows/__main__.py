@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from flows.cli import app
-from tasks.store.errors import BudgetReached, GivenUp, InputError
+from tasks.store.errors import BudgetReached, GivenUp, InputError, first_fault
 from tasks.store.heap import one_heap
 from tasks.store.stopping import STOP, Stopped
 
@@ -68,7 +68,7 @@ def run(arguments: list[str] | None = None) -> int:
         console.print(f"wca: {error}")
         return BAD_INPUT
     except (CycloptsError, ValidationError) as error:
-        console.print(f"wca: {_one_line(error)} See `wca --help`.")
+        console.print(f"wca: {_what_is_wrong(error)} See `wca --help`.")
         return BAD_INPUT
     except (KeyboardInterrupt, Stopped):
         console.print("wca: stopped; start the same command again to go on from here.")
@@ -83,12 +83,18 @@ def run(arguments: list[str] | None = None) -> int:
     return DONE
 
 
+def _what_is_wrong(error: CycloptsError | ValidationError) -> str:
+    """One sentence about an option; cyclopts passes on what pydantic says of it."""
+    fault = error if isinstance(error, ValidationError) else error.__cause__
+    if not isinstance(fault, ValidationError):
+        return _one_line(error)
+    field, message = first_fault(fault)
+    return f"--{field.replace('_', '-')}: {message}." if field else f"{message}."
+
+
 def _one_line(error: Exception) -> str:
-    """An error's message without line breaks; of pydantic's only the field and what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if lines and "validation error" in lines[0]:
-        lines = [f"--{lines[1].replace('_', '-')}: {lines[2].split(' [type=')[0]}."]
-    return " ".join(lines)
+    """An error's message without line breaks."""
+    return " ".join(str(error).split())
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from flows.engine_settings import EngineSettings
 from flows.form import changed_in_form, first_in_form
 from flows.store_setting import DEFAULT_STORE, Store
 from tasks.datasets.settings import DataSettings
-from tasks.describe.settings import LanguageModelSettings
+from tasks.describe.settings import LanguageModelSettings, Names
 from tasks.embed.crops import CropParameters, Strategy
 from tasks.score.methods import METHODS
 
@@ -41,7 +41,7 @@ class Settings(LanguageModelSettings, EngineSettings):
         Field(description="JSON {class name: [descriptor, ...]} for CLIP-D."),
     ] = None
     methods: Annotated[
-        tuple[str, ...],
+        Names,
         Field(
             description="Rows of the table, comma-separated: clip, clip_e, clip_d, waffle, cupl, "
             "wca, wca_refined, wca_paper. By default all whose texts are there; classify takes "
@@ -49,11 +49,6 @@ class Settings(LanguageModelSettings, EngineSettings):
             json_schema_extra={"items": {"type": "string", "enum": [*METHODS]}},
         ),
     ] = ()
-
-    @field_validator("methods")
-    @classmethod
-    def _split(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for item in methods for name in item.split(",") if name)
 
     alpha: Annotated[
         float, Field(gt=0, le=1, description="Smallest side of a crop, as a share of the image's.")

@@ -2,26 +2,22 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from flows.config import BenchmarkSettings
+from tasks.describe.settings import Names
 
 
 class ReproduceSettings(BenchmarkSettings):
     """Settings of a grid of benchmarks."""
 
     datasets: Annotated[
-        tuple[str, ...],
+        Names,
         Field(description="Named data sets in place of the table's, comma-separated."),
     ] = ()
     encoders: Annotated[
-        tuple[str, ...], Field(description="Encoders in place of the table's, comma-separated.")
+        Names, Field(description="Encoders in place of the table's, comma-separated.")
     ] = ()
-
-    @field_validator("datasets", "encoders")
-    @classmethod
-    def _split_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for item in names for name in item.split(",") if name)
 
     @model_validator(mode="after")
     def _suits_many(self) -> Self:

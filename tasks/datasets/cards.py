@@ -12,7 +12,7 @@ from tasks.datasets.files import CARDS, DATA_FOLDER, folders_below, is_inside, r
 from tasks.datasets.imagenet import openai_templates
 from tasks.datasets.listing import Listing, list_images
 from tasks.datasets.readers import PACKAGE
-from tasks.store.errors import InputError
+from tasks.store.errors import InputError, not_valid
 
 ROOT_VARIABLE = "WCA_DATA_ROOT"
 DESCRIPTIONS = DATA_FOLDER / "descriptions"
@@ -128,7 +128,7 @@ def read_named_card(path: Path) -> NamedCard:
     try:
         return NamedCard.model_validate(read_json(path))
     except ValidationError as error:
-        raise InputError(_card_error(path, error)) from error
+        raise not_valid(f"{path} is not a data-set card", error) from error
 
 
 def open_named(name: str, root: Path | None, split: str | None) -> Dataset:
@@ -166,7 +166,7 @@ def open_card(path: Path, split: str | None = None) -> Dataset:
     try:
         card = _Card.model_validate(read_json(path))
     except ValidationError as error:
-        raise InputError(_card_error(path, error)) from error
+        raise not_valid(f"{path} is not a data-set card", error) from error
     index = {name: i for i, name in enumerate(card.classes)}
     if unknown := sorted({image.class_name for image in card.images} - set(index)):
         raise InputError(f"{path} has images of classes it does not list: {unknown}.")
@@ -216,12 +216,6 @@ def _list(card: NamedCard, folder: Path, split: str, base: Path) -> Listing:
 
 def _existing(path: Path) -> Path | None:
     return path if path.is_file() else None
-
-
-def _card_error(path: Path, error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{path} is not a data-set card: {where}: {first['msg']}."
 
 
 def _contents(place: Path) -> str:

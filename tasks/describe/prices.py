@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.datasets.sources import DATA_FOLDER, read_json
-from tasks.store.errors import InputError
+from tasks.store.errors import not_valid
 
 PRICES = DATA_FOLDER / "language-models" / "prices.json"
 # OpenAI's Batch API costs half.
@@ -54,6 +54,4 @@ def _read(path: Path) -> _PriceFile:
     try:
         return _PriceFile.model_validate(read_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path} is not a price file: {where}: {first['msg']}.") from error
+        raise not_valid(f"{path} is not a price file", error) from error

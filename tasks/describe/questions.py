@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tasks.datasets.sources import DATA_FOLDER, read_json
-from tasks.store.errors import InputError
+from tasks.store.errors import InputError, not_valid
 
 QUESTIONS = DATA_FOLDER / "questions"
 _PLACES = re.compile(r"(?P<article>[Aa]/[Aa]n )?\{\}|\{domain\}")
@@ -128,6 +128,4 @@ def _open(name: str, answers: int | None) -> QuestionSet:
         changes = {"name": path.stem, **({} if answers is None else {"answers": answers})}
         return QuestionSet.model_validate({**raw, **changes})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path} is not a question set: {where}: {first['msg']}.") from error
+        raise not_valid(f"{path} is not a question set", error) from error

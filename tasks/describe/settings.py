@@ -3,9 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tasks.describe.clean import DEFAULT_RULES, check_rules
+
+
+def split_names(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of which each item may hold several, between commas."""
+    return tuple(name.strip() for item in items for name in item.split(",") if name.strip())
+
+
+# Of a field and not of a model: a method of a subclass would replace one of the same name.
+Names = Annotated[tuple[str, ...], AfterValidator(split_names)]
 
 
 class ModelSettings(BaseModel):
@@ -36,7 +45,7 @@ class LanguageModelSettings(BaseModel):
         ),
     ] = None
     questions: Annotated[
-        tuple[str, ...],
+        Names,
         Field(description="Question sets, comma-separated: cupl, clip-d, generic or JSON files."),
     ] = ("cupl",)
     domain: Annotated[
@@ -48,7 +57,8 @@ class LanguageModelSettings(BaseModel):
         Field(ge=1, le=1000, description="Answers to each question; by default as the set says."),
     ] = None
     clean: Annotated[
-        tuple[str, ...],
+        Names,
+        AfterValidator(check_rules),
         Field(
             description="Cleaning rules, comma-separated: numbering, refusal, short, duplicate, "
             "not_visual; none switches all off."
@@ -91,16 +101,6 @@ class LanguageModelSettings(BaseModel):
     batch_poll_sec: Annotated[
         float, Field(gt=0, description="Seconds between looks at a batch under way.")
     ] = 30.0
-
-    @field_validator("questions", "clean")
-    @classmethod
-    def _split(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name.strip() for item in names for name in item.split(",") if name.strip())
-
-    @field_validator("clean")
-    @classmethod
-    def _known(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
-        return check_rules(rules)
 
     def model_settings(self, llm: str) -> ModelSettings:
         """The part that decides answers."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.datasets.files import DATA_FOLDER, read_json
-from tasks.store.errors import InputError
+from tasks.store.errors import InputError, not_valid
 
 PUBLISHED = DATA_FOLDER / "published"
 # Plain CLIP has nothing random in it: a point of difference is no chance.
@@ -91,7 +91,7 @@ def published_table(name: str) -> PublishedTable:
     try:
         return PublishedTable.model_validate(read_json(path))
     except ValidationError as error:
-        raise InputError(f"{path} is not a published table: {error.errors()[0]['msg']}.") from error
+        raise not_valid(f"{path} is not a published table", error) from error
 
 
 def compare(table: PublishedTable, ours: Measured) -> Comparison:

@@ -1,5 +1,10 @@
 """Exceptions whose message is for the user: what is wrong, and what to do."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class InputError(ValueError):
     """Bad input from outside: a path, a name, a file, a parameter.
@@ -18,3 +23,16 @@ class GivenUp(RuntimeError):
 
 class BudgetReached(GivenUp):
     """The run stopped because going on would cost more than allowed; exit status 3."""
+
+
+def first_fault(error: "ValidationError") -> tuple[str, str]:
+    """Where pydantic first found something wrong, as field.index.field or empty, and what."""
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    return where, fault["msg"].removeprefix("Value error, ")
+
+
+def not_valid(what: str, error: "ValidationError") -> InputError:
+    """The InputError that says so of a file: `what` is its path and what it should be."""
+    where, message = first_fault(error)
+    return InputError(f"{what}: {where}: {message}." if where else f"{what}: {message}.")

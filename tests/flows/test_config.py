@@ -2,9 +2,12 @@
 
 import pytest
 
-from flows.config import BenchmarkConfig, Settings
+from flows.classify_config import ClassifySettings
+from flows.config import BenchmarkConfig, BenchmarkSettings, Settings
+from flows.describe_config import DescribeSettings
 from flows.inbox import InboxConfig
-from flows.reproduce_config import ReproduceConfig
+from flows.reproduce_config import ReproduceConfig, ReproduceSettings
+from tasks.describe.settings import LanguageModelSettings
 
 
 def as_a_form_sends(config: Settings, **changed: object) -> dict[str, object]:
@@ -34,3 +37,28 @@ def test_the_form_begins_with_what_most_people_set_and_explains_every_field() ->
     assert "enum" in fields["precision"]
     assert "wca" in fields["methods"]["items"]["enum"]
     assert fields["pool"]["maximum"] == 1000
+
+
+@pytest.mark.parametrize(
+    "settings", [BenchmarkSettings, ClassifySettings, DescribeSettings, ReproduceSettings]
+)
+def test_names_are_separated_by_commas_whichever_flow_is_told(
+    settings: type[LanguageModelSettings],
+) -> None:
+    given = {
+        "questions": ("cupl,clip-d",),
+        "clean": ("refusal, numbering",),
+        "methods": ("clip, wca", "cupl"),
+        "datasets": ("cub,dtd ",),
+        "encoders": ("photo-lite, a/b",),
+    }
+    known = {name: value for name, value in given.items() if name in settings.model_fields}
+    found = settings.model_validate(known).model_dump(include=set(known))
+    expected = {
+        "questions": ("cupl", "clip-d"),
+        "clean": ("numbering", "refusal"),  # in the order of their use
+        "methods": ("clip", "wca", "cupl"),
+        "datasets": ("cub", "dtd"),
+        "encoders": ("photo-lite", "a/b"),
+    }
+    assert found == {name: expected[name] for name in known}
