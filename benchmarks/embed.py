@@ -43,7 +43,7 @@ from tasks.datasets.decode import decode_image
 from tasks.embed.crops import Box, CropParameters, crop_boxes
 from tasks.embed.encoder import Encoder
 from tasks.embed.identity import Precision
-from tasks.embed.images import embed_images, frame_views
+from tasks.embed.images import Images, embed_images, frame_views
 from tasks.embed.sources import native_precision, resolve_encoder
 from tasks.score.predict import IMAGE_BLOCK, predict
 from tasks.score.weights import draw_counts
@@ -110,7 +110,8 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
         frame_views(images[digest], boxes, encoder)
 
     pixels = torch.randint(0, 256, (1 + work.crops.pool, *_size(work), 3), dtype=torch.uint8)
-    given = (list(work.files), work.files.__getitem__, work.crops, encoder, batch_size, [], workers)
+    read = work.files.__getitem__
+    given = (Images(list(work.files), read, work.crops, [], workers), encoder, batch_size)
     dimension = encoder.encode_images(pixels[:1], 1).shape[1]
     vectors, counts = class_vectors(work), draws(work)
 

@@ -15,7 +15,7 @@ from flows.cli_tables import Store, doctor, sql
 from flows.cli_ui import ui
 from flows.config import BenchmarkConfig, BenchmarkSettings
 from flows.store_setting import DEFAULT_STORE
-from flows.temporary_server import TemporaryServer
+from flows.temporary_server import serving
 from tasks.store.errors import InputError
 
 app = App(
@@ -62,13 +62,12 @@ def benchmark(
     """
     given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
     config = BenchmarkConfig(data=data, **given)
-    server = TemporaryServer.begin()  # while it starts, what follows is imported
-    from flows import benchmark as flow
-    from flows import show
-    from flows.limits import started_here
+    with serving("benchmark", config.device):
+        from flows import benchmark as flow
 
-    with started_here(config.device, server):
         summary = flow.benchmark(config)
+    from flows import show
+
     show.benchmark(summary)
 
 
@@ -103,13 +102,12 @@ def classify(
         raise InputError("Name at least two classes: --classes cat,dog.")
     given = (settings or ClassifySettings()).model_dump(exclude_unset=True)
     config = ClassifyConfig(images=images, classes=chosen, **given)
-    server = TemporaryServer.begin()  # while it starts, what follows is imported
-    from flows import classify as flow
-    from flows import show
-    from flows.limits import started_here
+    with serving("classify", config.device):
+        from flows import classify as flow
 
-    with started_here(config.device, server):
         summary = flow.classify(config)
+    from flows import show
+
     show.classify(summary)
     if summary.report:
         from flows import show_explanations  # charts, which few need

@@ -2,7 +2,7 @@
 
 from flows.cli_tables import Store
 from flows.store_setting import DEFAULT_STORE
-from flows.temporary_server import TemporaryServer
+from flows.temporary_server import serving
 
 
 def compare(
@@ -43,11 +43,10 @@ def report(run: str = "last", *, store: Store = DEFAULT_STORE) -> None:
         A run, or the beginning of its name; by default the last one.
 
     """
-    server = TemporaryServer.begin()
-    from flows import report as flow
-    from flows import show_compare as show
-    from flows.limits import started_here
+    with serving("report", encodes=False):
+        from flows import report as flow
 
-    with started_here("cpu", server, encodes=False):
         summary = flow.report(flow.ReportConfig(run=run, store=store))
+    from flows import show_compare as show
+
     show.report(summary)

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from flows.reproduce_config import ReproduceConfig, ReproduceSettings
-from flows.temporary_server import TemporaryServer
+from flows.temporary_server import serving
 from tasks.store.errors import InputError
 
 DataRoot = Annotated[
@@ -113,13 +113,12 @@ def reproduce(
     """
     given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)
     config = ReproduceConfig(table=table, **given)
-    server = TemporaryServer.begin()  # while it starts, what follows is imported
-    from flows import reproduce as flow
-    from flows import show_datasets as show
-    from flows.limits import started_here
+    with serving("reproduce", config.device):
+        from flows import reproduce as flow
 
-    with started_here(config.device, server):
         result = flow.reproduce(config)
+    from flows import show_datasets as show
+
     show.reproduction(result)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.describe_config import DescribeConfig, DescribeSettings
-from flows.temporary_server import TemporaryServer
+from flows.temporary_server import serving
 from tasks.store.errors import InputError
 
 
@@ -47,16 +47,18 @@ def describe(
         raise InputError(f"{output} is a folder: name the file to write, {output}/texts.json.")
     given = (settings or DescribeSettings()).model_dump(exclude_unset=True)
     config = DescribeConfig(classes=classes, **given)
-    server = None if dry_run else TemporaryServer.begin()  # while it starts, the rest is imported
-    from flows import describe as flow
-    from flows import show_descriptions as show
-    from flows.limits import started_here
-
     if dry_run:
+        from flows import describe as flow
+        from flows import show_descriptions as show
+
         show.estimate(flow.dry_run(config), config)
         return
-    with started_here("cpu", server, encodes=False):  # the model answers elsewhere
+    with serving("describe", encodes=False):  # the model answers elsewhere
+        from flows import describe as flow
+
         summary = flow.describe(config)
+    from flows import show_descriptions as show
+
     show.describe(summary)
     if output:
         show.texts(summary, output)

@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from flows.config import BenchmarkSettings
 from flows.sweep_config import SweepConfig
-from flows.temporary_server import TemporaryServer
+from flows.temporary_server import serving
 
 
 def sweep(
@@ -39,11 +39,10 @@ def sweep(
     if over:
         given["over"] = over
     config = SweepConfig(data=data, **given)
-    server = TemporaryServer.begin()  # while it starts, what follows is imported
-    from flows import show_sweep as show
-    from flows import sweep as flow
-    from flows.limits import started_here
+    with serving("sweep", config.device):
+        from flows import sweep as flow
 
-    with started_here(config.device, server):
         summary = flow.sweep(config)
+    from flows import show_sweep as show
+
     show.sweep(summary)

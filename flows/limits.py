@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from threading import Thread
 
 from prefect import tags
 from prefect.client.orchestration import get_client
@@ -11,7 +9,6 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.exceptions import ObjectNotFound
 
 from flows.engine_settings import visible_gpus
-from flows.temporary_server import TemporaryServer
 from tasks.embed.sources import default_device
 from tasks.store.task import GPU_LIMIT, needs_gpu
 
@@ -33,19 +30,12 @@ def ensure_limits() -> None:
 
 
 @contextmanager
-def started_here(
-    device: str | None, server: TemporaryServer | None = None, *, encodes: bool = True
-) -> Iterator[None]:
+def started_here(device: str | None) -> Iterator[None]:
     """Around a run that a person starts: what it needs of the server, and tags that say so.
 
     Without CUDA nothing is asked of the server, so that a laptop needs no set-up. A deployment goes
-    without this: on a server that lacks the limit its tasks fail and say what to do. server: one
-    that is starting; meanwhile the encoder's libraries are imported, if the run `encodes`.
+    without this: on a server that lacks the limit its tasks fail and say what to do.
     """
-    if server:
-        if encodes:
-            Thread(target=import_module, args=("tasks.embed.encoder",), daemon=True).start()
-        server.use()
     if needs_gpu(device or default_device()):
         ensure_limits()
     with tags("wca", "command-line"):

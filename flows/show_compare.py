@@ -1,18 +1,22 @@
 """What the command line prints of runs that are there."""
 
-from flows.compare import Compared
-from flows.report import ReportSummary
+from typing import TYPE_CHECKING
+
 from flows.show import console
 from tasks.report.cells import grid
 from tasks.report.compare import CAPTIONS, COLUMNS
 from tasks.report.table import text_table
 from tasks.score.methods import method_titles
 
+if TYPE_CHECKING:  # the flow report has no need of what draws a comparison, compare none of Prefect
+    from flows.compare import Compared
+    from flows.report import ReportSummary
+
 # Rows of a table: the page has the others.
 MOST_ROWS = 12
 
 
-def compared(result: Compared) -> None:
+def compared(result: "Compared") -> None:
     """What differs, and where the page is."""
     comparison = result.comparison
     titles = method_titles()
@@ -33,6 +37,6 @@ def compared(result: Compared) -> None:
     console.print(f"Page     {result.page}", soft_wrap=True)
 
 
-def report(summary: ReportSummary) -> None:
+def report(summary: "ReportSummary") -> None:
     """Where the page is that was written again."""
     console.print(f"Report   {summary.report}", soft_wrap=True)

@@ -1,10 +1,14 @@
 """What the command line prints about data sets and published tables."""
 
-from flows.reproduce import Reproduction
+from typing import TYPE_CHECKING
+
 from flows.show import console
 from tasks.report.published import compare, grid, notes, published_table
 from tasks.report.table import text_table
 from tasks.score.methods import method_titles
+
+if TYPE_CHECKING:  # `wca datasets` does not wait for Prefect
+    from flows.reproduce import Reproduction
 
 
 def datasets(rows: list[dict[str, str]]) -> None:
@@ -17,7 +21,7 @@ def datasets(rows: list[dict[str, str]]) -> None:
     console.print("One in full, and how to get it if it is missing: wca datasets NAME")
 
 
-def reproduction(result: Reproduction) -> None:
+def reproduction(result: "Reproduction") -> None:
     """The published layout, one table per encoder, and what to know before the numbers."""
     table = published_table(result.table)
     cells = [compare(table, cell) for cell in result.cells]

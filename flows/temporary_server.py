@@ -1,4 +1,4 @@
-"""A Prefect server for the length of one command, where none is named.
+"""A Prefect server for the length of one command, where none is named, and what goes with it.
 
 Prefect would start one as well, but only after importing the whole server into the command's own
 process, and would leave it running where the command is killed.
@@ -11,7 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from threading import Thread, Timer
 from typing import Self
 
 from tasks.store.errors import GivenUp
@@ -60,7 +63,7 @@ class TemporaryServer:
         from prefect.context import refresh_global_settings_context
 
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
-        patience = threading.Timer(START_SEC, self._process.kill)
+        patience = Timer(START_SEC, self._process.kill)
         patience.start()
         try:
             port = self._process.stdout.readline().decode().strip()
@@ -85,9 +88,28 @@ class TemporaryServer:
             self._process.wait()
 
 
+@contextmanager
+def serving(flow: str, device: str | None = "cpu", *, encodes: bool = True) -> Iterator[None]:
+    """Around a command's run of the flow in `flows.{flow}`: a server, limits and tags.
+
+    The flow, and the encoder's libraries if it `encodes`, are imported while the server starts: a
+    command imports no flow before.
+    """
+    server = TemporaryServer.begin()
+    import_module(f"flows.{flow}")
+    from flows.limits import started_here
+
+    if server:
+        if encodes:
+            Thread(target=import_module, args=("tasks.embed.encoder",), daemon=True).start()
+        server.use()
+    with started_here(device):
+        yield
+
+
 def main() -> None:
     """Serve until standard input ends; print the port once requests are answered."""
-    threading.Thread(target=_end_with_the_command, daemon=True).start()
+    Thread(target=_end_with_the_command, daemon=True).start()
     gc.disable()  # imports make a million objects that all stay
     import uvicorn
     from prefect.server.api.server import create_app

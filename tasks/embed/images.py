@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,8 @@ from tasks.embed.resample import resized_crops, resized_whole
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
 from tasks.store.threads import ahead
+
+T = TypeVar("T")
 
 
 class ImageEncoder(Protocol):
@@ -61,71 +63,63 @@ def frame_views(image: Image.Image, boxes: Sequence[Box], encoder: ImageEncoder)
     return torch.from_numpy(pixels)
 
 
-def embed_images(
-    digests: Sequence[str],
-    read: Callable[[str], bytes],
-    parameters: CropParameters,
-    encoder: ImageEncoder,
-    batch_size: int,
-    rejected: list[dict[str, object]],
-    workers: int,
-) -> Iterator[pa.RecordBatch]:
-    """One batch of `crops` rows per image, in the order of `digests`: for encoders on a CPU.
+class Images(NamedTuple):
+    """Images to embed, by digest, and how: those that cannot be used are appended to `rejected`."""
 
-    Images that cannot be used are appended to `rejected` instead. One thread takes an image from
-    its bytes to its embeddings, all views together and with no other image's, so its rows depend
-    neither on its neighbours nor on the number of workers.
+    digests: Sequence[str]
+    read: Callable[[str], bytes]
+    crops: CropParameters
+    rejected: list[dict[str, object]]
+    workers: int
+
+    def each(self, make: Callable[[str, bytes], T]) -> Iterator[tuple[str, T]]:
+        """Each usable image's digest, and what `make` makes of its bytes in one of the threads."""
+
+        def made(digest: str) -> T | RejectedImage:
+            data = self.read(digest)
+            try:
+                return make(digest, data)
+            except RejectedImage as reason:
+                return reason
+
+        found = ahead(made, self.digests, self.workers)
+        for digest, result in zip(self.digests, found, strict=True):
+            if isinstance(result, RejectedImage):
+                self.rejected.append({"image_digest": digest, "reason": str(result)})
+            else:
+                yield digest, result
+
+
+def embed_images(
+    images: Images, encoder: ImageEncoder, batch_size: int
+) -> Iterator[pa.RecordBatch]:
+    """One batch of `crops` rows per image, in the order of the images: for encoders on a CPU.
+
+    One thread takes an image from its bytes to its embeddings, all views together and with no other
+    image's, so its rows depend neither on its neighbours nor on the number of workers.
     """
 
-    def embed(digest: str) -> pa.RecordBatch | RejectedImage:
-        data = read(digest)
-        try:
-            views = image_views(data, digest, parameters, encoder)
-        except RejectedImage as reason:
-            return reason
+    def embed(digest: str, data: bytes) -> pa.RecordBatch:
+        views = image_views(data, digest, images.crops, encoder)
         return _rows(digest, views, encoder.encode_images(views.pixels, batch_size))
 
-    for digest, result in zip(digests, ahead(embed, digests, workers), strict=True):
-        if isinstance(result, RejectedImage):
-            rejected.append({"image_digest": digest, "reason": str(result)})
-        else:
-            yield result
+    return (rows for _, rows in images.each(embed))
 
 
 def embed_images_together(
-    digests: Sequence[str],
-    read: Callable[[str], bytes],
-    parameters: CropParameters,
-    encoder: ImageEncoder,
-    batch_size: int,
-    rejected: list[dict[str, object]],
-    workers: int,
-    resampling: Resampling,
+    images: Images, encoder: ImageEncoder, batch_size: int, resampling: Resampling
 ) -> Iterator[pa.RecordBatch]:
-    """As `embed_images`, for an encoder on a GPU, which threads feed: `workers` decode ahead.
+    """As `embed_images`, for an encoder on a GPU, which threads feed: they only decode ahead.
 
     Crops are made by the threads or on the encoder's device. Views of neighbouring images fill
     batches of always `batch_size`, of which only the last is filled up with black, so that nothing
     is compiled or tuned twice. Which images are neighbours changes embeddings by rounding alone.
     """
 
-    def prepare(digest: str) -> Views | Decoded | RejectedImage:
-        data = read(digest)
-        try:
-            if resampling == "pillow":
-                return image_views(data, digest, parameters, encoder)
-            return Decoded.of(data, digest, parameters)
-        except RejectedImage as reason:
-            return reason
-
-    def framed() -> Iterator[tuple[str, Views]]:
-        for digest, found in zip(digests, ahead(prepare, digests, workers), strict=True):
-            if isinstance(found, RejectedImage):
-                rejected.append({"image_digest": digest, "reason": str(found)})
-            elif isinstance(found, Decoded):
-                yield digest, found.views(encoder)
-            else:
-                yield digest, found
+    def prepare(digest: str, data: bytes) -> Views | Decoded:
+        if resampling == "pillow":
+            return image_views(data, digest, images.crops, encoder)
+        return Decoded.of(data, digest, images.crops)
 
     waiting: deque[tuple[str, Views]] = deque()
     pixels = torch.empty(0, *encoder.size_px, 3, dtype=torch.uint8, device=encoder.device)
@@ -144,7 +138,8 @@ def embed_images_together(
             yield _rows(digest, views, embeddings[:count])
             embeddings = embeddings[count:]
 
-    for digest, views in framed():
+    for digest, found in images.each(prepare):
+        views = found.views(encoder) if isinstance(found, Decoded) else found
         pixels = torch.cat([pixels, views.pixels.to(encoder.device)])
         # of a waiting image only its place is kept: its pixels go to the encoder in batches
         waiting.append((digest, views._replace(pixels=pixels[:0])))

@@ -75,7 +75,7 @@ def embed_image_shard(
 ) -> EmbeddedImages:
     """Write a shard's `crops` and `undecodable` tables, unless both are there."""
     from tasks.embed.encoder import batch_size_for, load_encoder
-    from tasks.embed.images import embed_images, embed_images_together
+    from tasks.embed.images import Images, embed_images, embed_images_together
 
     store = Store.at(store_root)
     crops = store.find("crops", recipe.digest)
@@ -100,11 +100,11 @@ def embed_image_shard(
             return data
 
         size = batch_size or batch_size_for(encoder)
-        given = (recipe.image_digests, read, recipe.crops, encoder, size, rejected, cores())
+        images = Images(recipe.image_digests, read, recipe.crops, rejected, cores())
         batches = (
-            embed_images_together(*given, recipe.resampling)
+            embed_images_together(images, encoder, size, recipe.resampling)
             if needs_gpu(source.device) or recipe.resampling == "device"
-            else embed_images(*given)
+            else embed_images(images, encoder, size)
         )
         columns = schema("crops", recipe.encoder.dimension, recipe.encoder.precision)
         crops = store.write("crops", recipe.digest, columns, batches)

@@ -12,7 +12,7 @@ import torch
 from tasks.embed.crops import CropParameters, crop_boxes
 from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import Resampling
-from tasks.embed.images import embed_images, embed_images_together, image_views
+from tasks.embed.images import Images, embed_images, embed_images_together, image_views
 from tasks.embed.sources import resolve_encoder
 from tasks.store.digest import bytes_digest
 from tasks.store.embeddings import embedding_matrix
@@ -40,8 +40,8 @@ def embed(
     workers: int = 2,
 ) -> pa.Table:
     rejected: list[dict[str, object]] = []
-    batches = embed_images(digests, files.__getitem__, POOL, encoder, batch_size, rejected, workers)
-    table = pa.Table.from_batches(batches)
+    images = Images(digests, files.__getitem__, POOL, rejected, workers)
+    table = pa.Table.from_batches(embed_images(images, encoder, batch_size))
     assert table.num_rows == (len(digests) - len(rejected)) * 8
     return table.sort_by([("image_digest", "ascending"), ("crop_index", "ascending")])
 
@@ -113,15 +113,15 @@ def test_a_reader_that_fails_fails_the_shard(encoder: Encoder) -> None:
         raise OSError(5, "Input/output error")
 
     with pytest.raises(OSError, match="Input/output error"):
-        list(embed_images(["a"], read, POOL, encoder, 8, [], 2))
+        list(embed_images(Images(["a"], read, POOL, [], 2), encoder, 8))
 
 
 def together(
     files: dict[str, bytes], encoder: Encoder, digests: list[str], batch_size: int, how: Resampling
 ) -> pa.Table:
     rejected: list[dict[str, object]] = []
-    given = (digests, files.__getitem__, POOL, encoder, batch_size, rejected, 2)
-    table = pa.Table.from_batches(embed_images_together(*given, how))
+    images = Images(digests, files.__getitem__, POOL, rejected, 2)
+    table = pa.Table.from_batches(embed_images_together(images, encoder, batch_size, how))
     assert len(rejected) == 2
     return table.sort_by([("image_digest", "ascending"), ("crop_index", "ascending")])
 

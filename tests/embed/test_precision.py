@@ -7,7 +7,7 @@ import pytest
 from tasks.embed.crops import CropParameters
 from tasks.embed.encoder import load_encoder
 from tasks.embed.identity import Precision
-from tasks.embed.images import embed_images_together
+from tasks.embed.images import Images, embed_images_together
 from tasks.embed.precision import checked_rows, cosine_errors
 from tasks.embed.sources import resolve_encoder
 from tasks.store.digest import bytes_digest
@@ -26,8 +26,8 @@ def test_stored_rows_are_compared_with_fp32_and_pillow(
     contents = [path.read_bytes() for path in sorted(photos.rglob("[0-9].jpg"))]
     files = {bytes_digest(data): data for data in contents}
     source = resolve_encoder(f"local-dir:{tiny_model}", precision, "cpu")
-    given = (sorted(files), files.__getitem__, POOL, load_encoder(source), 16, [], 1)
-    rows = embed_images_together(*given, "device")
+    images = Images(sorted(files), files.__getitem__, POOL, [], 1)
+    rows = embed_images_together(images, load_encoder(source), 16, "device")
     store = Store(tmp_path)
     crops = store.write("crops", "0" * 64, schema("crops", 32), rows)
     checked = checked_rows(store, crops)

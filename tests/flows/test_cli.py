@@ -167,6 +167,8 @@ def test_help_shows_examples_for_every_command(wca: Command) -> None:
     [
         ("flows.cli", {"torch", "prefect", "pyarrow", "numpy", "duckdb", "PIL", "openai"}),
         ("flows.show", {"torch", "prefect", "openai", "open_clip", "scipy"}),  # `wca sql`
+        ("flows.show_datasets", {"torch", "prefect", "openai", "open_clip", "scipy"}),
+        ("flows.compare, flows.show_compare", {"torch", "prefect", "openai", "open_clip"}),
     ],
 )
 def test_commands_start_without_what_they_do_not_need(module: str, heavy: set[str]) -> None:
