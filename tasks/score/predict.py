@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 from torch.utils.dlpack import from_dlpack
 
 from tasks.score.methods import METHODS, text_kinds
@@ -72,15 +72,17 @@ class Comparison(NamedTuple):
     classes: torch.Tensor
     repeats: Repeats
 
-    def best(self, images: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """By method the best scores and their classes, each `(images, runs, k)`.
+    def best(
+        self, images: torch.Tensor, count: int
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """By method the best scores and their classes, each `(count, runs, k)`.
 
-        images: `(images, runs, dim)`.
+        images: `(images, runs, dim)`, of which the first `count` are asked for.
         """
         if self.is_weighted and self.is_normalised:
             images = normalize(images, dim=-1)
-        score = scores(images, self.classes, self.repeats)
-        shape = (*images.shape[:2], len(self.methods), -1)
+        score = scores(images, self.classes, self.repeats)[:count]
+        shape = (*score.shape[:2], len(self.methods), -1)
         values, classes = top_classes(score.view(*shape).flatten(0, 2), TOP_K)
         tops = zip(values.view(shape).unbind(2), classes.view(shape).unbind(2), strict=True)
         return dict(zip(self.methods, tops, strict=True))
@@ -110,7 +112,9 @@ def predict(
     """The `predictions` rows of `crops`, by image, method, run and rank, a batch for each block.
 
     blocks: rows of `crops` in the order they were written, image by image, the whole first; no
-    image is in two blocks. counts: `(runs, pool)`, how often each run draws each crop.
+    image is in two blocks. counts: `(runs, pool)`, how often each run draws each crop. A matrix
+    product of another shape may add up in another order: each is filled up to whole IMAGE_BLOCKs,
+    so that no other image decides how a score is rounded.
     """
     views = counts.shape[1] + 1
     compared = comparisons(class_vectors)
@@ -118,13 +122,15 @@ def predict(
     def rows(block: pa.RecordBatch) -> pa.RecordBatch:
         digests = block["image_digest"].take(pa.array(range(0, block.num_rows, views)))
         embeddings = _tensor(block["embedding"]).view(len(digests), views, -1)
+        if short := -len(digests) % IMAGE_BLOCK:
+            embeddings = pad(embeddings, (0, 0, 0, 0, 0, short))
         wholes = embeddings[:, :1]  # one run, in which nothing is drawn
         if any(c.is_weighted for c in compared):
             weighted = image_vectors(embeddings, counts, image_exponent)
         best = {
             name: top
             for c in compared
-            for name, top in c.best(weighted if c.is_weighted else wholes).items()
+            for name, top in c.best(weighted if c.is_weighted else wholes, len(digests)).items()
         }
         return _prediction_rows(digests, {name: best[name] for name in METHODS if name in best})
 

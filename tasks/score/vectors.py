@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import normalize
 
 from tasks.score.methods import Method
 from tasks.score.weights import refined, text_vector
-
-# Matrix products of fewer rows may sum in another order: MKL does below 16 on AVX-512.
-ROWS_TOGETHER = 64
 
 
 def class_vector(
@@ -51,11 +48,9 @@ def scores(images: torch.Tensor, classes: torch.Tensor, repeats: Repeats) -> tor
 
     images: `(..., dim)`; classes: `(classes, dim)`, whose repeats `find_repeats` has found. Equal
     class vectors get equal scores to the last bit, wherever the matrix product places them, so that
-    ties can go to the lower index. Nor do the other images decide how a score is rounded.
+    ties can go to the lower index.
     """
-    rows = images.float().flatten(0, -2)
-    filled = pad(rows, (0, 0, 0, -len(rows) % ROWS_TOGETHER))
-    product = (filled @ classes.T)[: len(rows)].view(*images.shape[:-1], len(classes))
+    product = images.float() @ classes.T
     if len(repeats.later):
         product[..., repeats.later] = product[..., repeats.first]
     return product

@@ -49,8 +49,6 @@ def image_vectors(
     A run is a weighting of the pool, so all runs are one batched matrix product. Weights are made
     in float64; sums are rounded as the embeddings' format does.
     """
-    if len(embeddings) == 1:  # a batch of one is another product to torch, rounded otherwise
-        return image_vectors(embeddings.expand(2, -1, -1), counts, exponent)[:1]
     whole, crops = embeddings[:, :1], embeddings[:, 1:]
     # bmm and not @, which would copy the crops first
     similarity = torch.bmm(crops, whole.transpose(1, 2)).squeeze(2).double()

@@ -189,15 +189,6 @@ def test_equal_classes_tie_and_the_lower_index_wins() -> None:
     assert torch.equal(values[:, 0], values[:, 1])
 
 
-def test_other_images_do_not_decide_how_a_score_is_rounded() -> None:
-    rng = np.random.default_rng(0)
-    images, classes = (torch.from_numpy(unit_rows(rng, n, 512)).float() for n in (200, 30))
-    together = scores(images, classes, find_repeats(classes))
-    for count in (1, 2, 7, 15, 16, 63, 65):
-        alone = scores(images[:count], classes, find_repeats(classes))
-        assert torch.equal(alone, together[:count])
-
-
 @given(
     st.lists(st.lists(st.integers(-2, 2), min_size=7, max_size=7), min_size=1, max_size=6),
     st.integers(1, 9),
@@ -224,8 +215,8 @@ def test_refinement_keeps_one_of_texts_that_are_alike() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_scores_do_not_depend_on_how_images_are_gathered(tmp_path: Path, precision: str) -> None:
-    case = Case(seed=2, images=23, pool=7, classes=40, dim=64)
+def test_other_images_do_not_decide_how_a_score_is_rounded(tmp_path: Path, precision: str) -> None:
+    case = Case(seed=2, images=67, pool=7, classes=30, dim=512)
     texts = case.text_embeddings(text_kinds(list(METHODS)))
     vectors = pa.Table.from_batches(
         [class_vector_rows(case.descriptions(), texts, list(METHODS), 2.0)]
@@ -238,16 +229,12 @@ def test_scores_do_not_depend_on_how_images_are_gathered(tmp_path: Path, precisi
         pa.Table.from_batches(
             predict(store.blocks(crops, ["image_digest", "embedding"], n * 8), vectors, counts, 4.0)
         )
-        for n in (1, 5, 64)
+        for n in (64, 1, 2, 7, 15, 16, 63)
     ]
     # rows come by image, then in the order of methods, whatever the block
-    assert tables[0].num_rows == 23 * (5 + 3 * 3) * 5
+    assert tables[0].num_rows == 67 * (5 + 3 * 3) * 5
     assert tables[0]["method"].unique().to_pylist() == list(METHODS)
-    for table in tables[1:]:
-        # a matrix product may add up in another order for another shape: the last bits of a score
-        assert table.drop_columns("score").equals(tables[0].drop_columns("score"))
-        difference = np.subtract(table["score"].to_numpy(), tables[0]["score"].to_numpy())
-        assert np.abs(difference).max() < 5e-7
+    assert all(table == tables[0] for table in tables[1:])
 
 
 def test_half_precision_moves_scores_by_its_rounding_alone(tmp_path: Path) -> None:
