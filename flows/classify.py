@@ -32,7 +32,7 @@ def classify(config: ClassifyConfig) -> RunSummary:
     settings = with_best_method(config)
     with in_use(Store(config.store)):
         if not config.explain:
-            return run_stages("classify", settings, source, open_source(source))
+            return run_stages("classify", settings, source, open_source(source), _command(config))
         return _explained(config, settings, source)
 
 
@@ -44,13 +44,20 @@ def _explained(
         raise InputError(
             "--explain needs the method wca and descriptions: name --descriptions FILE or --llm."
         )
-    operands = [path.as_posix() for path in config.images]
-    command = command_line("classify", operands, config, {"images", "store"})
     count = min(len(config.images), MOST_EXPLAINED)
-    summary = run_stages("classify", settings, source, open_source(source), command, count)
+    dataset = open_source(source)
+    summary = run_stages("classify", settings, source, dataset, _command(config), count)
     place = (summary.store_root, summary.run_id, summary.indexed, method_titles())
     pictures = draw_explanations(*place)
     return summary.model_copy(update={"report": write_report(*place), "pictures": tuple(pictures)})
+
+
+def _command(config: ClassifyConfig) -> str:
+    """What repeats the run; empty where a class name holds a comma, which only a file can say."""
+    if any("," in name for name in config.classes):
+        return ""
+    operands = [path.as_posix() for path in config.images]
+    return command_line("classify", operands, config, {"images", "store"})
 
 
 def with_best_method(settings: ClassifySettings) -> ClassifySettings:

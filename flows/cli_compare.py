@@ -17,7 +17,8 @@ def compare(
     Parameters
     ----------
     first
-        A run, or the beginning of its name; wca sql "SELECT run_id, command FROM runs" lists them.
+        A run, or the beginning of its name, or `last`; wca sql "SELECT run_id, command FROM runs"
+        lists them.
     second
         The run to compare it with.
     method

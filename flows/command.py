@@ -7,21 +7,26 @@ from pydantic import BaseModel
 
 
 def command_line(name: str, operands: list[str], config: BaseModel, skip: set[str]) -> str:
-    """`wca NAME OPERANDS --option value ...`, with every setting that is not the default."""
+    """`wca NAME OPERANDS --option value ...`, with every setting that was given.
+
+    One that is given at its default is among them: a data set's preset would take its place.
+    """
     words = ["wca", name, *operands]
-    for field, info in type(config).model_fields.items():
+    for field in type(config).model_fields:
         value = getattr(config, field)
-        if field in skip or value is None or value == info.default:
+        if field in skip or value is None or field not in config.model_fields_set:
             continue
         option = f"--{field.replace('_', '-')}"
         if isinstance(value, bool):
             words.append(option if value else f"--no-{field.replace('_', '-')}")
         else:
-            words += [option, _text(value)]
+            words += [word for text in _texts(value) for word in (option, text)]
     return shlex.join(words)
 
 
-def _text(value: object) -> str:
-    if isinstance(value, tuple | list):
-        return ",".join(map(str, value))
-    return value.as_posix() if isinstance(value, Path) else str(value)
+def _texts(value: object) -> list[str]:
+    """What stands behind an option, each time that it is given."""
+    if not isinstance(value, tuple | list):
+        return [value.as_posix() if isinstance(value, Path) else str(value)]
+    items = [str(item) for item in value]
+    return items if any("," in item for item in items) else [",".join(items)]

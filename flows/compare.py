@@ -9,7 +9,6 @@ from tasks.report.images import image_opener
 from tasks.score.methods import method_titles
 from tasks.score.significance import McNemar, mcnemar
 from tasks.store.place import Place, atomic_path
-from tasks.store.runs import read_runs
 from tasks.store.tables import Store
 
 
@@ -27,16 +26,10 @@ def compare_runs(root: str | Path, first: str, second: str, method: str | None) 
     comparison = compare(store, first, second, method, list(method_titles()))
     (counts,) = comparison.rows("counts")
     test = mcnemar(counts["won_count"], counts["lost_count"])
-    first_id, second_id = comparison.first["run_id"], comparison.second["run_id"]
-    (manifest,) = (m for m, _ in read_runs(store) if m.run_id == first_id)
-    dataset = IndexedDataset.model_validate(manifest.indexed) if manifest.indexed else None
-    opener = image_opener(dataset) if dataset else _nothing
+    first_id, second_id = comparison.first.run_id, comparison.second.run_id
+    opener = image_opener(IndexedDataset.model_validate(comparison.first.indexed))
     page = store.root / "runs" / first_id / f"compare-{second_id}.html"
     with atomic_path(page) as partial:
         text = comparison_page(comparison, method_titles(), opener, test)
         partial.write_text(text, encoding="utf-8")
     return Compared(comparison, test, page)
-
-
-def _nothing(name: str, digest: str) -> None:  # noqa: ARG001 - a run from before places were kept
-    return None

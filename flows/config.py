@@ -101,6 +101,16 @@ class Settings(LanguageModelSettings, EngineSettings):
         """Of a form only what somebody changed."""
         return changed_in_form(cls, given)
 
+    @property
+    def used_image_scale(self) -> float | None:
+        """Exponent of the crop weights' scale, None for equal weights."""
+        return self.image_scale if self.image_weights else None
+
+    @property
+    def used_text_scale(self) -> float | None:
+        """Exponent of the text weights' scale, None for equal weights."""
+        return self.text_scale if self.text_weights else None
+
     def crop_parameters(self) -> CropParameters:
         """The part that decides where crops lie."""
         return CropParameters(

@@ -7,7 +7,9 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
+from flows.command import command_line
 from flows.describe_config import DescribeConfig
+from flows.record import record
 from flows.runner import ONE_AT_A_TIME, StageRunner
 from tasks.datasets.class_names import is_file, read_class_names
 from tasks.datasets.index import write_classes
@@ -19,8 +21,7 @@ from tasks.describe.task import AnswersRecipe, Asked, ask_language_model, clean_
 from tasks.report.task import publish_answers
 from tasks.store.place import PlaceField
 from tasks.store.retention import in_use
-from tasks.store.runs import RunManifest, StageTiming, record_run
-from tasks.store.snapshot import publish
+from tasks.store.runs import RunManifest, StageTiming
 from tasks.store.tables import Store, TableRef
 
 
@@ -77,15 +78,17 @@ def _describe(config: DescribeConfig, name: str, class_names: tuple[str, ...]) -
         dataset_name=name,
         parameters=writing_parameters(writing, config),
         tables=(classes, writing.answers),
+        command=command_line("describe", [config.classes], config, {"classes", "store"}),
     )
+    recorded = record(store, manifest, runner.timings)
     return DescribeSummary(
-        run_id=record_run(store, manifest, flow_run.get_id() or "none", runner.timings),
+        run_id=recorded.run_id,
         class_count=len(class_names),
         llm=writing.questioning.model.llm,
         answers=writing.answers,
         tally=writing.asked.tally,
         store_root=str(store.root),
-        snapshot=publish(store),
+        snapshot=recorded.snapshot,
         stages=tuple(runner.timings),
     )
 

@@ -98,8 +98,8 @@ def explanations(stages: Stages, scored: Scored, count: int) -> list[TableRef]:
         class_vectors=scored.vectors,
         descriptions=scored.described,
         text_embeddings=tuple(scored.texts),
-        image_scale=settings.image_scale if settings.image_weights else None,
-        text_scale=settings.text_scale if settings.text_weights else None,
+        image_scale=settings.used_image_scale,
+        text_scale=settings.used_text_scale,
         count=count,
     )
     (tables,) = stages.runner.run("explain images", explain_images, EXPLANATIONS, [recipe])

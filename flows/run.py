@@ -1,10 +1,9 @@
 """One run of all stages: what the flows over images have in common."""
 
-from prefect.runtime import flow_run
-
-from flows.config import BenchmarkSettings, Settings
+from flows.config import Settings
 from flows.describe import write_descriptions, writing_parameters
 from flows.insights import Scored, insights, precision_check
+from flows.record import manifest_of, record
 from flows.runner import StageRunner
 from flows.stages import Stages
 from flows.summary import RunSummary
@@ -16,8 +15,6 @@ from tasks.embed.task import everything_is_embedded
 from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.task import Results
 from tasks.store.errors import InputError
-from tasks.store.runs import RunManifest, record_run
-from tasks.store.snapshot import publish
 from tasks.store.tables import Store
 
 
@@ -70,23 +67,17 @@ def run_stages(
         found = precision_check(stages, indexed, crops, encoder) if is_labelled else []
         found += insights(stages, scored, is_labelled, explained if "wca" in methods else 0)
 
-    manifest = RunManifest(
-        flow_name=flow_name,
-        dataset_name=dataset.name,
-        encoder_name=settings.encoder,
-        encoder=encoder.identity.model_dump(mode="json"),
-        parameters={
+    manifest = manifest_of(
+        flow_name,
+        dataset.name,
+        settings,
+        encoder,
+        indexed,
+        {
             "methods": list(methods),
-            **_deciding(settings),
             **(writing_parameters(writing, settings) if writing else {}),
         },
-        command=command,
-        indexed=indexed.model_dump(mode="json"),
-        image_count=results.image_count,
-        rejected_count=results.rejected_count,
-        tables=(
-            indexed.images,
-            indexed.classes,
+        (
             *([writing.answers] if writing else []),
             described,
             *texts,
@@ -97,10 +88,12 @@ def run_stages(
             *results.tables,
             *found,
         ),
+        results.rejected_count,
+        command,
     )
-    run_id = record_run(store, manifest, flow_run.get_id() or "none", runner.timings)
+    recorded = record(store, manifest, runner.timings)
     return RunSummary(
-        run_id=run_id,
+        run_id=recorded.run_id,
         dataset_name=dataset.name,
         class_count=len(dataset.class_names),
         image_count=results.image_count,
@@ -109,7 +102,7 @@ def run_stages(
         encoder=encoder.identity,
         texts=sources.named,
         store_root=str(store.root),
-        snapshot=publish(store),
+        snapshot=recorded.snapshot,
         tables=manifest.tables,
         stages=tuple(runner.timings),
         indexed=indexed,
@@ -122,20 +115,3 @@ def available_methods(
     """Those of some methods for which there will be texts."""
     kinds = text_sources(settings, dataset).kinds
     return tuple(name for name in wanted if METHODS[name].kind in kinds)
-
-
-def _deciding(settings: Settings) -> dict[str, object]:
-    """The parameters that decide numbers: a scale that is switched off is None."""
-    selection = ("split", "limit", "per_class") if isinstance(settings, BenchmarkSettings) else ()
-    return {
-        **{name: getattr(settings, name) for name in selection},
-        "alpha": settings.alpha,
-        "beta": settings.beta,
-        "pool": settings.pool,
-        "crop_strategy": settings.crop_strategy,
-        "crops": settings.crops,
-        "runs": settings.runs,
-        "seed": settings.seed,
-        "image_scale": settings.image_scale if settings.image_weights else None,
-        "text_scale": settings.text_scale if settings.text_weights else None,
-    }

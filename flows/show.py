@@ -14,6 +14,7 @@ from flows.summary import RunSummary
 from tasks.report.table import accuracy_rows, rejected_rows, text_table
 from tasks.score.methods import METHODS, method_titles
 from tasks.store.errors import InputError
+from tasks.store.runs import nothing_yet
 from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
@@ -71,7 +72,7 @@ def query(root: str | Path, text: str, style: Literal["table", "csv", "json"]) -
     store = Store(root)
     path = snapshot_path(store)
     if not path.is_file():
-        raise InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
+        raise nothing_yet(store)
     try:
         with open_snapshot(path) as connection:
             relation = connection.sql(text)

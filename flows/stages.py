@@ -122,7 +122,7 @@ class Stages:
             descriptions=described,
             text_embeddings=tuple(texts),
             methods=methods,
-            text_scale=s.text_scale if s.text_weights else None,
+            text_scale=s.used_text_scale,
             dimension=dimension,
         )
         (vectors,) = self.runner.run("weigh texts", class_vectors, ["class_vectors"], [recipe])
@@ -130,7 +130,7 @@ class Stages:
             Predictions(
                 crops=shard,
                 class_vectors=vectors,
-                image_scale=s.image_scale if s.image_weights else None,
+                image_scale=s.used_image_scale,
                 pool=s.pool,
                 crops_per_run=s.crops,
                 runs=s.runs,

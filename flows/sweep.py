@@ -1,9 +1,10 @@
 """The sweep flow: accuracy against parameters, each distinct set of crops embedded once."""
 
 from prefect import flow
-from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
+from flows.command import command_line
+from flows.record import manifest_of, record
 from flows.runner import ONE_AT_A_TIME, StageRunner
 from flows.stages import Stages
 from flows.sweep_config import SweepConfig
@@ -20,8 +21,7 @@ from tasks.score.task import Sweep, summarise_sweep
 from tasks.store.errors import InputError
 from tasks.store.place import PlaceField
 from tasks.store.retention import in_use
-from tasks.store.runs import RunManifest, StageTiming, record_run
-from tasks.store.snapshot import publish
+from tasks.store.runs import StageTiming
 from tasks.store.tables import Store, TableRef
 
 # Swept unless others are named: CLIP and CuPL do not change, but say what there is to gain.
@@ -102,25 +102,24 @@ def _sweep(given: SweepConfig, runner: StageRunner, source: EncoderSource) -> Sw
     recipe = Sweep(images=indexed.images, points=tuple(scored))
     (table,) = runner.run("summarise", summarise_sweep, ["sweeps"], [recipe])
     stages = runner.timings_by_stage()
-    manifest = RunManifest(
-        flow_name="sweep",
-        dataset_name=dataset.name,
-        encoder_name=config.encoder,
-        encoder=source.identity.model_dump(mode="json"),
-        parameters={"over": list(config.over), "methods": list(methods), "seed": config.seed},
-        indexed=indexed.model_dump(mode="json"),
-        image_count=indexed.images.row_count,
-        tables=(indexed.images, indexed.classes, table),
+    manifest = manifest_of(
+        "sweep",
+        dataset.name,
+        config,
+        source,
+        indexed,
+        {"over": list(config.over), "methods": list(methods)},
+        [table],
+        command=command_line("sweep", [given.data], given, {"data", "store"}),
     )
-    run_id = record_run(store, manifest, flow_run.get_id() or "none", stages)
-    snapshot = publish(store)
+    recorded = record(store, manifest, stages)
     return SweepSummary(
-        run_id=run_id,
+        run_id=recorded.run_id,
         dataset_name=dataset.name,
         point_count=len(points),
         sweeps=table,
         store_root=str(store.root),
-        snapshot=snapshot,
-        report=write_sweep(str(store.root), run_id, method_titles()),
+        snapshot=recorded.snapshot,
+        report=write_sweep(str(store.root), recorded.run_id, method_titles()),
         stages=tuple(stages),
     )

@@ -11,9 +11,12 @@ from tasks.report.page import Thumbnail, Thumbnails, environment
 from tasks.report.queries import PREFERRED, Answered, Row, ask, query_text
 from tasks.report.sections import Part
 from tasks.store.errors import InputError
+from tasks.store.runs import RunManifest, find_run
 from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
+# The flows whose runs have accuracy or classes to compare.
+COMPARED = ("benchmark", "classify")
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "settings": (
         Column("setting", "setting"),
@@ -63,27 +66,14 @@ CAPTIONS = {
 class Comparison(NamedTuple):
     """Two runs, the method that is looked at closely, and the answers to each query."""
 
-    first: Row
-    second: Row
+    first: RunManifest
+    second: RunManifest
     method: str
     answers: dict[str, Answered]
 
     def rows(self, name: str) -> list[Row]:
         """The rows of one of `COLUMNS`."""
         return self.answers[name].rows
-
-
-def find_run(connection: duckdb.DuckDBPyConnection, given: str) -> Row:
-    """The run whose name begins so; InputError unless there is exactly one."""
-    query = (
-        "SELECT run_id, dataset_name, encoder_name, command, first_finished_at FROM runs "
-        "WHERE starts_with(run_id, ?) AND flow_name IN ('benchmark', 'classify') ORDER BY run_id"
-    )
-    rows: list[Row] = connection.sql(query, params=[given]).to_arrow_table().to_pylist()
-    if len(rows) == 1 and given:
-        return rows[0]
-    found = "Several runs' names begin" if rows else "No run's name begins"
-    raise InputError(f'{found} with {given!r}: see wca sql "FROM runs".')
 
 
 def compare(
@@ -93,12 +83,9 @@ def compare(
 
     method: whose classes and images are compared. methods: all, in the order of the rows.
     """
-    path = snapshot_path(store)
-    if not path.is_file():
-        raise InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
-    with open_snapshot(path) as connection:
-        runs = find_run(connection, first), find_run(connection, second)
-        ids = [run["run_id"] for run in runs]
+    runs = find_run(store, first, COMPARED), find_run(store, second, COMPARED)
+    ids = [run.run_id for run in runs]
+    with open_snapshot(snapshot_path(store)) as connection:
         shared = _shared_methods(connection, ids)
         chosen = method or next((name for name in PREFERRED if name in shared), None)
         if chosen not in shared:

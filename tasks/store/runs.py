@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
@@ -9,11 +10,14 @@ from importlib import metadata
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from tasks.store.digest import digest_of
+from tasks.store.errors import InputError
 from tasks.store.place import Place, Remote, atomic_path, delete_folder, files
 from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
 # A bucket answers in tens of milliseconds, whatever else it is asked meanwhile.
 BUCKET_READS = 16
+LAST = "last"  # in place of a run's name: those are hexadecimal
+SHOWN = 5  # runs that an error names
 LIBRARIES = (
     "wca-flows",
     "prefect",
@@ -84,7 +88,7 @@ def library_versions() -> dict[str, str]:
 
 
 def record_run(
-    store: Store, manifest: RunManifest, flow_run_id: str, stages: list[StageTiming]
+    store: Store, manifest: RunManifest, flow_run_id: str, stages: Sequence[StageTiming]
 ) -> str:
     """Write a run's manifest, unless it is there already, and this execution of it."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -148,6 +152,31 @@ def read_runs(
         if all(whole[ref.table, ref.digest] for ref in manifest.tables)
     ]
     return sorted(runs, key=lambda run: run[0].finished_at)
+
+
+def find_run(store: Store, given: str, flow_names: Collection[str]) -> RunManifest:
+    """The one run of some flows whose name begins so, or the `last`, among those that are whole.
+
+    Raises InputError that names runs where none fits, or several do.
+    """
+    runs = [run for run, _ in read_runs(store) if run.flow_name in flow_names]
+    if not runs:
+        raise nothing_yet(store)
+    if given == LAST:
+        return runs[-1]
+    found = [run for run in runs if run.run_id.startswith(given)]
+    if len(found) != 1:
+        last = ", ".join(
+            f"{run.run_id[:8]} ({run.dataset_name})" for run in runs[: -SHOWN - 1 : -1]
+        )
+        what = "Several runs' names begin" if found else "No run's name begins"
+        raise InputError(f"{what} with {given!r}; the last runs are {last}.")
+    return found[0]
+
+
+def nothing_yet(store: Store) -> InputError:
+    """What is said where a store has no results."""
+    return InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
 
 
 def _read(path: Place) -> bytes:

@@ -209,7 +209,12 @@ SNAPSHOT_TABLES: dict[str, Table] = {
             Column("parameters", STRING, "JSON: every parameter that decides the numbers."),
             Column("encoder", STRING, "JSON: the encoder's whole identity."),
             Column("versions", STRING, "JSON: versions of the libraries at the first execution."),
-            Column("command", STRING, "The command that repeats it."),
+            Column(
+                "command",
+                STRING,
+                "The command that repeats it; empty for an inbox, and where a class name holds a "
+                "comma.",
+            ),
             Column("first_finished_at", STRING, "When it first finished (ISO 8601, UTC)."),
             Column("last_finished_at", STRING, "When it was last repeated (ISO 8601, UTC)."),
             Column("first_duration_sec", DOUBLE, "Seconds the first execution took."),
