@@ -1,39 +1,61 @@
 """What a run shows in the Prefect UI, under keys that stay the same so that history is visible."""
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+import re
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 
 from flows.summary import RunSummary
-from tasks.report.table import accuracy_rows, comparison_rows, rejected_rows
-from tasks.report.task import artifact_key, publish_accuracy
-from tasks.score.methods import METHODS, method_titles
+from tasks.report.answers import answer_summary
+from tasks.report.table import accuracy_rows, comparison_rows, markdown_table, rejected_rows
+from tasks.score.methods import method_titles
 from tasks.store.inbox import latest_rows
 from tasks.store.place import Place
-from tasks.store.tables import Store
+from tasks.store.tables import Store, TableRef
 
 ROWS_SHOWN = 200  # the whole table is in the store; a page of thousands of rows is not read
 
 
 def publish_run(summary: RunSummary) -> None:
     """The accuracy table, the comparison of methods, the rejected images, the report's address."""
-    name = summary.dataset_name
+    name, titles = summary.dataset_name, method_titles()
     store = Store.at(summary.store_root)
-    accuracy = summary.refs("accuracy")[0]
-    publish_accuracy(summary.store_root, accuracy, name, method_titles())
-    create_table_artifact(
-        table=comparison_rows(
-            accuracy_rows(store, accuracy, method_titles()), METHODS["clip"].title
-        ),
-        key=artifact_key("comparison", name),
-        description=f"Methods on {name} with {summary.encoder_name}, in points above CLIP.",
-    )
+    publish_table("accuracy", name, accuracy_rows(store, summary.refs("accuracy")[0], titles))
+    for ref in summary.refs("comparisons"):
+        create_table_artifact(
+            table=comparison_rows(store, ref, titles) or [{"method": "only one was scored"}],
+            key=_key("comparison", name),
+            description=f"Methods on {name} with {summary.encoder_name}, paired by image.",
+        )
     rejected = rejected_rows(store.read(summary.refs("rejected")[0]))
     create_table_artifact(
         table=rejected[:ROWS_SHOWN] or [{"file": "none", "reason": "Every image was used."}],
-        key=artifact_key("rejected", name),
+        key=_key("rejected", name),
         description=f"{len(rejected)} of {summary.image_count} images of {name} rejected.",
     )
     if summary.report:
         publish_report(name, summary.encoder_name, summary.report)
+
+
+def publish_table(kind: str, name: str, rows: list[dict[str, str]], notes: str = "") -> None:
+    """Rows of text, as they are printed, and what to know of them."""
+    create_markdown_artifact(
+        markdown=markdown_table(rows) + notes,
+        key=_key(kind, name),
+        description=f"{kind.capitalize()} on {name}",
+    )
+
+
+def publish_answers(store: Store, answers: TableRef, name: str) -> None:
+    """What became of a language model's answers."""
+    create_table_artifact(
+        table=answer_summary(store, answers),
+        key=_key("descriptions", name),
+        description=f"Answers of the language model on {name}",
+    )
 
 
 def publish_report(dataset_name: str, encoder_name: str, page: Place) -> None:
@@ -41,7 +63,7 @@ def publish_report(dataset_name: str, encoder_name: str, page: Place) -> None:
     create_link_artifact(
         link=page.as_uri(),
         link_text=str(page),
-        key=artifact_key("report", dataset_name),
+        key=_key("report", dataset_name),
         description=f"Report on {dataset_name} with {encoder_name}, on the machine that ran it",
     )
 
@@ -59,7 +81,13 @@ def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: 
     ]
     create_table_artifact(
         table=rows or [{"image": "none yet"}],
-        key=artifact_key("inbox", inbox_name),
+        key=_key("inbox", inbox_name),
         description=f"{inbox_name}: {new_count} images are new, {waiting_count} wait for the next "
         "run because they are still changing.",
     )
+
+
+def _key(kind: str, name: str) -> str:
+    """An artifact's key: lower-case letters of ASCII, digits and dashes only."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return f"{kind}-{slug[:80] or 'unnamed'}"

@@ -7,6 +7,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
+from flows.artifacts import publish_answers
 from flows.command import command_line
 from flows.describe_config import DescribeConfig
 from flows.record import record
@@ -18,7 +19,6 @@ from tasks.describe.plan import Questioning, Tally, estimate
 from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
 from tasks.describe.task import AnswersRecipe, Asked, ask_language_model, clean_answers
-from tasks.report.task import publish_answers
 from tasks.store.place import PlaceField
 from tasks.store.retention import in_use
 from tasks.store.runs import RunManifest, StageTiming
@@ -106,7 +106,7 @@ def write_descriptions(
         questioning=questioning, rules=settings.clean, answers_digest=asked.answers_digest
     )
     (answers,) = runner.run("clean answers", clean_answers, ["answers"], [recipe])
-    publish_answers(str(store.root), answers, title)
+    publish_answers(store, answers, title)
     return Writing(questioning, answers, asked)
 
 

@@ -3,9 +3,9 @@
 import csv
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
+from flows.artifacts import publish_table
 from flows.benchmark import benchmark
 from flows.config import BenchmarkConfig
 from flows.reproduce_config import ReproduceConfig
@@ -17,7 +17,6 @@ from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.embed.sources import resolve_encoder
 from tasks.report.published import Measured, compare, csv_rows, grid, notes, published_table
-from tasks.report.table import markdown_table
 from tasks.score.methods import METHODS, choose_methods, method_titles
 from tasks.store.errors import InputError
 from tasks.store.place import PlaceField, atomic_path
@@ -65,12 +64,9 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
         writer.writeheader()
         writer.writerows(written)
     for encoder in encoders:
-        text = markdown_table(grid(table, encoder, datasets, compared, method_titles()))
-        create_markdown_artifact(
-            markdown=text.replace("\n+", " +").replace("\n-", " -")
-            + "\n".join(f"* {line}" for line in notes(compared)),
-            key=f"{config.table}-{''.join(c if c.isalnum() else '-' for c in encoder.lower())}",
-            description=f"{config.table} with {encoder}",
+        cells_of_it = grid(table, encoder, datasets, compared, method_titles())
+        publish_table(
+            config.table, encoder, cells_of_it, "\n".join(f"* {n}" for n in notes(compared))
         )
     return Reproduction(
         table=config.table,

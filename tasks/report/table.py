@@ -29,23 +29,24 @@ def accuracy_rows(store: Store, ref: TableRef, titles: Mapping[str, str]) -> lis
     ]
 
 
-def comparison_rows(rows: list[dict[str, str]], reference: str) -> list[dict[str, str]]:
-    """Rows of the accuracy table, best first, beside the method titled `reference` where it is one.
+def comparison_rows(store: Store, ref: TableRef, titles: Mapping[str, str]) -> list[dict[str, str]]:
+    """The comparisons with the first method, CLIP where it was scored, as text, best first.
 
-    Intervals over the same images that do not overlap tell methods apart; where they overlap, more
-    images might.
+    Points of top-1 and their paired interval; p: McNemar's mid-p after Holm's correction.
     """
-    base = next((row for row in rows if row["method"] == reference), None)
-    low, high = _interval(base) if base else (0.0, 0.0)
-    compared = []
-    for row in sorted(rows, key=lambda row: -float(row["top-1 %"])):
-        cells = {"method": row["method"], "top-1 %": row["top-1 %"]}
-        if base:
-            own_low, own_high = _interval(row)
-            cells["points"] = f"{float(row['top-1 %']) - float(base['top-1 %']):+.2f}"
-            cells["intervals"] = "overlap" if own_low <= high and low <= own_high else "apart"
-        compared.append(cells)
-    return compared
+    rows = store.read(ref).to_pylist()
+    baseline = rows[0]["baseline_method"] if rows else ""
+    return [
+        {
+            "method": titles[row["method"]],
+            f"points above {titles[baseline]}": _points(row["difference"]),
+            "95 % interval": f"{_points(row['difference_low'])} to "
+            f"{_points(row['difference_high'])}",
+            "p": f"{row['p_holm']:.4f}",
+        }
+        for row in sorted(rows, key=lambda row: -row["difference"])
+        if row["baseline_method"] == baseline
+    ]
 
 
 def text_table(rows: list[dict[str, str]], title: str) -> Table:
@@ -59,7 +60,7 @@ def text_table(rows: list[dict[str, str]], title: str) -> Table:
 
 
 def markdown_table(rows: list[dict[str, str]]) -> str:
-    """The same rows in Markdown."""
+    """The same rows in Markdown, where a cell is one line."""
     if not rows:
         return ""
     lines = [
@@ -67,7 +68,8 @@ def markdown_table(rows: list[dict[str, str]]) -> str:
         ["---", *["---:"] * (len(rows[0]) - 1)],
         *(list(r.values()) for r in rows),
     ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+    flat = [[" ".join(cell.split("\n")) for cell in cells] for cells in lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in flat) + "\n"
 
 
 def rejected_rows(table: pa.Table) -> list[dict[str, str]]:
@@ -75,10 +77,9 @@ def rejected_rows(table: pa.Table) -> list[dict[str, str]]:
     return [{"file": r["image_name"], "reason": r["reason"]} for r in table.to_pylist()]
 
 
-def _interval(row: dict[str, str]) -> tuple[float, float]:
-    low, _, high = row["95 % interval"].partition(" to ")
-    return float(low), float(high)
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.2f}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.2f}"

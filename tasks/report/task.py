@@ -1,40 +1,15 @@
-"""Artifacts in the Prefect UI, and the page of a run."""
+"""The Prefect tasks that write pages and pictures of a run."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.datasets.index import IndexedDataset
-from tasks.report.answers import answer_summary
-from tasks.report.table import accuracy_rows, markdown_table
 from tasks.store.place import Place, atomic_path
 from tasks.store.snapshot import snapshot_path
-from tasks.store.tables import Store, TableRef
+from tasks.store.tables import Store
 from tasks.store.task import HOUR, worth_retrying
-
-
-def publish_accuracy(
-    store_root: str, accuracy: TableRef, dataset_name: str, titles: Mapping[str, str]
-) -> None:
-    """Show the results table in the UI, under one key per data set so that history is visible."""
-    create_markdown_artifact(
-        markdown=markdown_table(accuracy_rows(Store.at(store_root), accuracy, titles)),
-        key=artifact_key("accuracy", dataset_name),
-        description=f"Accuracy on {dataset_name}",
-    )
-
-
-def publish_answers(store_root: str, answers: TableRef, dataset_name: str) -> None:
-    """Show what became of a language model's answers, likewise under a key of the data set."""
-    create_table_artifact(
-        table=answer_summary(Store.at(store_root), answers),
-        key=artifact_key("descriptions", dataset_name),
-        description=f"Answers of the language model on {dataset_name}",
-    )
-
 
 # Never cached: a page takes seconds, and is made of tables that may have been made again.
 PAGE_TASK: dict[str, Any] = {
@@ -92,9 +67,3 @@ def write_sweep(store_root: str, run_id: str, titles: Mapping[str, str]) -> Plac
     with atomic_path(target) as partial:
         partial.write_text(sweep_page(store, run_id, titles), encoding="utf-8")
     return target
-
-
-def artifact_key(kind: str, dataset_name: str) -> str:
-    """An artifact's key: lower-case letters, digits and dashes only."""
-    slug = re.sub(r"[^a-z0-9]+", "-", dataset_name.lower()).strip("-")
-    return f"{kind}-{slug[:80] or 'unnamed'}"

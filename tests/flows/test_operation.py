@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import duckdb
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import get_client
@@ -146,7 +147,12 @@ def test_what_the_ui_is_shown(config: BenchmarkConfig, photos: Path, tiny_model:
     assert "report.html" in str(by_key[f"report-{slug}"].data)
     assert "2 of 14 images" in (by_key[f"rejected-{slug}"].description or "")
     best = json.loads(by_key[f"comparison-{slug}"].data)
-    assert {row["method"] for row in best} == {"CLIP", "CLIP-E", "Waffle"}
+    assert {row["method"] for row in best} == {"CLIP-E", "Waffle"}
+    with duckdb.connect(summary.snapshot, read_only=True) as snapshot:
+        ((points,),) = snapshot.sql(
+            "SELECT 100 * max(difference) FROM comparisons WHERE baseline_method = 'clip'"
+        ).fetchall()
+    assert best[0]["points above CLIP"] == f"{points:+.2f}"
     moving = [a for a in artifacts if a.type == "progress"]
     embedding = [a for a in moving if a.description == "Embedding images: 14 of 14 images"]
     assert [a.data for a in embedding] == [100.0]

@@ -34,8 +34,10 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(data_root: Path, tiny_model: Path, tmp_path: Path) -> ReproduceConfig:
+    model = tmp_path / "Übungsmodell"  # a name that no artifact can have
+    model.symlink_to(tiny_model)
     return ReproduceConfig(
-        encoders=(f"local-dir:{tiny_model}",),
+        encoders=(f"local-dir:{model}",),
         methods=("clip", "cupl", "wca"),
         precision="fp32",
         device="cpu",
