@@ -1,7 +1,7 @@
 """How fast photographs become embeddings and predictions, step by step, and the machine's limits.
 
     python benchmarks/embed.py [--folder JPEGS] [--encoder NAME] [--images 4] [--pool 60]
-        [--precision fp32] [--batches 16 32]
+        [--precision fp32] [--batches 16 32] [--device cuda]
 
 By default the encoder is CLIP's ViT-B/32 with random weights, on the sixteen photographs.
 
@@ -12,7 +12,8 @@ and of the ratios to the first. Each variant has a process of its own, in which 
 measured. Predictions are WCA's in 20 runs over a thousand made-up classes, from JPEG files to the
 tables of a store, or to an array. The limit of the encoder is what the machine's matrix product
 would allow: its operations for a view, divided by the rate of a product of matrices as large as a
-transformer's. The limit of crops is Pillow's resizing alone, on every core.
+transformer's. The limit of crops is Pillow's resizing alone, on every core. On a GPU crops are made
+there, and the straightforward way makes them on the CPU, as it would.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import multiprocessing
 import resource
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -43,12 +44,19 @@ from tasks.datasets.decode import decode_image
 from tasks.embed.crops import Box, CropParameters, crop_boxes
 from tasks.embed.encoder import Encoder
 from tasks.embed.identity import Precision
-from tasks.embed.images import Images, embed_images, frame_views
+from tasks.embed.images import (
+    Decoded,
+    Images,
+    embed_images,
+    embed_images_together,
+    frame_views,
+)
 from tasks.embed.sources import native_precision, resolve_encoder
 from tasks.score.predict import IMAGE_BLOCK, predict
 from tasks.score.weights import draw_counts
 from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
+from tasks.store.gpus import needs_gpu
 from tasks.store.heap import keep_heap
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
@@ -57,12 +65,13 @@ from tasks.store.threads import ahead, cores
 
 @dataclass(frozen=True)
 class Work:
-    """What every variant is given: files by digest, the crops, the encoder, a precision."""
+    """What every variant is given: files by digest, the crops, the encoder and how it runs."""
 
     files: dict[str, bytes]
     crops: CropParameters
     encoder: str
     precision: Precision = "fp32"
+    device: str = "cpu"
 
 
 def straightforward(work: Work, keeps_heap: bool) -> dict[str, Callable[[], Any]]:
@@ -80,18 +89,19 @@ def straightforward(work: Work, keeps_heap: bool) -> dict[str, Callable[[], Any]
         for place, image in enumerate(images):
             crops_one_by_one(image, boxes_of(place, *image.size), preprocess)
 
-    views = torch.rand(1 + work.crops.pool, 3, *_size(work))
+    views = torch.rand(1 + work.crops.pool, 3, *_size(work), device=work.device)
 
     def encode() -> None:
         with torch.no_grad():
             for _ in images:
-                model.encode_image(views)
+                model.encode_image(views).cpu()
 
     def embed() -> list[torch.Tensor]:
-        return embed_one_by_one(contents, boxes_of, model, preprocess)
+        return embed_one_by_one(contents, boxes_of, model, preprocess, work.device)
 
     counts, classes = draws(work), embedding_matrix(class_vectors(work)["embedding"])
     return {
+        "decode": lambda: [decode_image(data) for data in contents],
         "crops": crop,
         "encoder": encode,
         "embeddings": embed,
@@ -100,18 +110,39 @@ def straightforward(work: Work, keeps_heap: bool) -> dict[str, Callable[[], Any]
 
 
 def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], Any]]:
-    """The project's way: the same three."""
+    """The project's way: the same parts."""
     keep_heap()
-    encoder = Encoder(resolve_encoder(work.encoder, work.precision, "cpu"))
+    encoder = Encoder(resolve_encoder(work.encoder, work.precision, work.device))
+    on_gpu = needs_gpu(work.device)
     images = {digest: decode_image(data) for digest, data in work.files.items()}
+    decoded = {d: Decoded.of(data, d, work.crops) for d, data in work.files.items()}
 
-    def framed(digest: str) -> None:
-        boxes = crop_boxes(work.crops, digest, *images[digest].size)
-        frame_views(images[digest], boxes, encoder)
+    def crop(digest: str) -> None:
+        if on_gpu:
+            decoded[digest].views(encoder)
+            torch.cuda.synchronize()
+        else:
+            boxes = crop_boxes(work.crops, digest, *images[digest].size)
+            frame_views(images[digest], boxes, encoder)
 
-    pixels = torch.randint(0, 256, (1 + work.crops.pool, *_size(work), 3), dtype=torch.uint8)
-    read = work.files.__getitem__
-    given = (Images(list(work.files), read, work.crops, [], workers), encoder, batch_size)
+    shape = (1 + work.crops.pool, *_size(work), 3)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=work.device)
+    every = pixels.repeat(len(images), 1, 1, 1)  # a GPU takes views of several images together
+
+    def encode() -> None:
+        if on_gpu:
+            encoder.encode_images(every, batch_size)
+        else:
+            one = lambda _: encoder.encode_images(pixels, batch_size)  # noqa: E731
+            list(ahead(one, images, workers))
+
+    given = Images(list(work.files), work.files.__getitem__, work.crops, [], workers)
+
+    def embed() -> Iterator[pa.RecordBatch]:
+        if on_gpu:
+            return embed_images_together(given, encoder, batch_size, "device")
+        return embed_images(given, encoder, batch_size)
+
     dimension = encoder.encode_images(pixels[:1], 1).shape[1]
     vectors, counts = class_vectors(work), draws(work)
 
@@ -119,19 +150,19 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
         with tempfile.TemporaryDirectory() as folder:
             store = Store(Path(folder))
             columns = schema("crops", dimension, work.precision)
-            crops = store.write("crops", digest_of("crops"), columns, embed_images(*given))
+            crops = store.write("crops", digest_of("crops"), columns, embed())
             blocks = store.blocks(
                 crops, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + work.crops.pool)
             )
             rows = predict(blocks, vectors, counts, IMAGE_SCALE)
             store.write("predictions", digest_of("predictions"), schema("predictions"), rows)
 
+    one_at_a_time = 1 if on_gpu else workers
     return {
-        "crops": lambda: list(ahead(framed, images, workers)),
-        "encoder": lambda: list(
-            ahead(lambda _: encoder.encode_images(pixels, batch_size), images, workers)
-        ),
-        "embeddings": lambda: list(embed_images(*given)),
+        "decode": lambda: list(ahead(decode_image, work.files.values(), workers)),
+        "crops": lambda: list(ahead(crop, images, one_at_a_time)),
+        "encoder": encode,
+        "embeddings": lambda: list(embed()),
         "predictions": predictions,
     }
 
@@ -177,11 +208,19 @@ def encoder_limit(work: Work) -> float:
     model, _ = _open_clip(work)
     torch.backends.mha.set_fastpath_enabled(False)  # whose products the counter does not see
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.encode_image(torch.zeros(1, 3, *_size(work)))
-    dtype = torch.bfloat16 if work.precision == "bf16" else torch.float32
-    a, b = torch.rand(1600, 768).to(dtype), torch.rand(768, 3072).to(dtype)
-    seconds = [timed(lambda: a @ b)[0] for _ in range(50)]
-    rate = 2 * 1600 * 768 * 3072 / statistics.median(seconds)
+        model.encode_image(torch.zeros(1, 3, *_size(work), device=work.device))
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[work.precision]
+    rows = 1600 if work.device == "cpu" else 25_600  # so many tokens as a batch has
+    a = torch.rand(rows, 768, device=work.device).to(dtype)
+    b = torch.rand(768, 3072, device=work.device).to(dtype)
+
+    def product() -> None:
+        a @ b
+        if needs_gpu(work.device):
+            torch.cuda.synchronize()
+
+    seconds = [timed(product)[0] for _ in range(50)]
+    rate = 2 * rows * 768 * 3072 / statistics.median(seconds)
     return rate / counter.get_total_flops()
 
 
@@ -203,9 +242,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--pool", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default=native_precision("cpu"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 32])
     options = parser.parse_args()
+    options.precision = options.precision or native_precision(options.device)
     with nullcontext(options.encoder) if options.encoder else random_encoder() as encoder:
         measure(options, encoder)
 
@@ -213,7 +254,8 @@ def main() -> None:
 def measure(options: argparse.Namespace, encoder: str) -> None:
     """Time every variant and print a line each."""
     data = {bytes_digest(d): d for d in photographs(options.folder, options.images)}
-    work = Work(data, CropParameters(pool=options.pool), encoder, options.precision)
+    crops = CropParameters(pool=options.pool)
+    work = Work(data, crops, encoder, options.precision, options.device)
     views = len(data) * (1 + options.pool)
     threads = cores()
     variants: dict[str, tuple[Any, ...]] = {
@@ -230,7 +272,7 @@ def measure(options: argparse.Namespace, encoder: str) -> None:
         pipes[name].recv()
     peaks: dict[str, float] = {}
     print(f"{len(data)} images, {views} views, medians of {options.rounds} rounds")
-    for part in ("crops", "encoder", "embeddings", "predictions"):
+    for part in ("decode", "crops", "encoder", "embeddings", "predictions"):
         rounds = []
         for _ in range(options.rounds):
             seconds = {}
@@ -241,10 +283,11 @@ def measure(options: argparse.Namespace, encoder: str) -> None:
                     peaks[name] = peak_mb
             rounds.append(seconds)
         for name in variants:
-            rate = views / statistics.median(r[name] for r in rounds)
+            amount, unit = (len(data), "images/s") if part == "decode" else (views, "views/s")
+            rate = amount / statistics.median(r[name] for r in rounds)
             ratio = statistics.median(r["straightforward"] / r[name] for r in rounds)
             peak = f"{peaks[name]:8.0f} MB" if part == "predictions" else ""
-            print(f"{part:<13}{name:<30}{rate:8.1f} views/s{ratio:8.2f} x{peak}")
+            print(f"{part:<13}{name:<30}{rate:8.1f} {unit:<8}{ratio:8.2f} x{peak}")
     for pipe, child in zip(pipes.values(), children, strict=True):
         pipe.send(None)
         child.join()  # what follows is measured here, alone
@@ -255,7 +298,10 @@ def measure(options: argparse.Namespace, encoder: str) -> None:
 def _open_clip(work: Work) -> tuple[Any, Any]:
     source = resolve_encoder(work.encoder, "fp32", "cpu")
     model, _, preprocess = open_clip.create_model_and_transforms(
-        source.model_name, pretrained=source.pretrained, weights_only=True
+        source.model_name,
+        pretrained=source.pretrained,
+        weights_only=True,
+        device=work.device,
     )
     return model.eval(), preprocess
 

@@ -29,6 +29,7 @@ def embed_one_by_one(
     boxes_of: Callable[[int, int, int], Sequence[Box]],
     model: nn.Module,
     preprocess: Preprocess,
+    device: str = "cpu",
 ) -> list[Tensor]:
     """Unit embeddings of each photograph's views; `boxes_of` takes its place, width and height."""
     embeddings = []
@@ -36,6 +37,6 @@ def embed_one_by_one(
         for place, data in enumerate(photographs):
             image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
             views = crops_one_by_one(image, boxes_of(place, *image.size), preprocess)
-            features = model.encode_image(views)
-            embeddings.append(features / features.norm(dim=-1, keepdim=True))
+            features = model.encode_image(views.to(device))
+            embeddings.append((features / features.norm(dim=-1, keepdim=True)).cpu())
     return embeddings

@@ -1,6 +1,5 @@
 """Where shards are worked on: what a run is told of it, and how a machine is shared out."""
 
-import os
 import socket
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -68,15 +67,6 @@ def placement(device: str, workers: int | None, gpus: list[str]) -> Placement:
     count = workers or (len(gpus) if is_dealt else max(2, cores() // CORES_PER_WORKER))
     dealt = [gpus[i % len(gpus)] if is_dealt else None for i in range(count)]
     return Placement(threads=max(1, cores() // count), gpus=tuple(dealt))
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
-    import torch
-
-    if named := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return named.split(",")
-    return [str(i) for i in range(torch.cuda.device_count())]
 
 
 def knock(address: str) -> None:

@@ -15,9 +15,9 @@ from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.engine_settings import EngineSettings, Placement, knock, placement, visible_gpus
+from flows.engine_settings import EngineSettings, Placement, knock, placement
 from tasks.store.errors import InputError
-from tasks.store.task import needs_gpu
+from tasks.store.gpus import needs_gpu, visible_gpus
 
 # Starts a task with its parameters elsewhere.
 Start = Callable[[Task[..., Any], dict[str, Any]], PrefectFuture[Any]]
@@ -107,6 +107,11 @@ def _ray(settings: EngineSettings, device: str) -> Iterator[Start]:
     from prefect_ray import RayTaskRunner
     from prefect_ray.context import remote_options
 
+    if needs_gpu(device) and device != "cuda":
+        raise InputError(
+            f"Ray gives each task a GPU of its own choice, and {device} is none of them: name "
+            "--device cuda, and the GPUs that may be used in CUDA_VISIBLE_DEVICES."
+        )
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not settings.engine_address:
         gpus = visible_gpus() if needs_gpu(device) else []

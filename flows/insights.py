@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from flows.stages import Stages
 from tasks.datasets.index import IndexedDataset
-from tasks.embed.identity import EncoderSource
+from tasks.embed.identity import EncoderSource, is_reference
 from tasks.embed.sources import resampling_for
 from tasks.embed.task import PrecisionCheck, check_precision
 from tasks.score.task import (
@@ -37,15 +37,25 @@ class Scored(NamedTuple):
 
 
 def precision_check(
-    stages: Stages, indexed: IndexedDataset, crops: list[TableRef], source: EncoderSource
+    stages: Stages,
+    indexed: IndexedDataset,
+    crops: list[TableRef],
+    source: EncoderSource,
+    is_labelled: bool,
 ) -> list[TableRef]:
-    """How far embeddings are from float32 ones of crops by Pillow, on images of the first shard."""
+    """How far embeddings are from float32 ones of crops by Pillow, on images of the first shard.
+
+    A report says so of those that are the reference themselves as well.
+    """
     settings = stages.settings
+    resampling = resampling_for(source, settings.exact)
+    if not is_labelled and is_reference(source.identity, resampling):
+        return []
     recipes = [
         PrecisionCheck(
             encoder=source.identity,
             crops=settings.crop_parameters(),
-            resampling=resampling_for(source, settings.exact),
+            resampling=resampling,
             embedded=shard,
         )
         for shard in sorted(crops, key=lambda ref: ref.row_count == 0)[:1]

@@ -8,9 +8,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.exceptions import ObjectNotFound
 
-from flows.engine_settings import visible_gpus
 from tasks.embed.sources import default_device
-from tasks.store.task import GPU_LIMIT, needs_gpu
+from tasks.store.gpus import needs_gpu, visible_gpus
+from tasks.store.task import GPU_LIMIT
 
 
 def ensure_limits() -> None:

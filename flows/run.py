@@ -11,7 +11,7 @@ from flows.texts import text_sources
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.settings import DataSource, FileSource
 from tasks.embed.sources import resolve_encoder
-from tasks.embed.task import everything_is_embedded
+from tasks.embed.task import give_encoder_back
 from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.task import Results
 from tasks.store.errors import InputError
@@ -50,7 +50,7 @@ def run_stages(
         )
         texts = stages.embed_texts(described, text_kinds(methods), encoder)
         crops, undecodable = stages.embed_images(indexed, encoder)
-        everything_is_embedded()
+        give_encoder_back()
         vectors, predictions = stages.score(
             described, texts, crops, methods, encoder.identity.dimension
         )
@@ -64,7 +64,7 @@ def run_stages(
         )
         scored = Scored(indexed, described, texts, crops, vectors, predictions)
         is_labelled = any(image.class_id is not None for image in dataset.images)
-        found = precision_check(stages, indexed, crops, encoder) if is_labelled else []
+        found = precision_check(stages, indexed, crops, encoder, is_labelled)
         found += insights(stages, scored, is_labelled, explained if "wca" in methods else 0)
 
     manifest = manifest_of(

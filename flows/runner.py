@@ -14,6 +14,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from flows import engines
 from flows.engine_settings import EngineSettings
 from flows.engines import Start
+from tasks.embed.task import give_encoder_back
 from tasks.store.errors import InputError
 from tasks.store.progress import Progress
 from tasks.store.runs import StageTiming
@@ -91,6 +92,7 @@ class StageRunner:
     def _elsewhere(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
         """Start a task on the engine, which starts with its first one."""
         if self._start is None:
+            give_encoder_back()  # which each worker loads for itself
             self._start = self._running.enter_context(engines.started(*self._engine))
         return self._start(task, parameters)
 

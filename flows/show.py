@@ -1,6 +1,7 @@
 """What the command line prints."""
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import duckdb
 from rich.console import Console
 
+from flows.store_setting import DEFAULT_STORE
 from flows.summary import RunSummary
 from tasks.report.table import accuracy_rows, rejected_rows, text_table
 from tasks.score.methods import METHODS, method_titles
@@ -38,8 +40,7 @@ def benchmark(summary: RunSummary) -> None:
     )
     if rows and int(rows[0]["images"]) < 100:
         console.print("Few images: the intervals are wide, and differences mean little.")
-    for ref in summary.refs("precision_checks"):
-        _precision(Store.at(summary.store_root).read(ref).to_pylist()[0])
+    _precision(summary)
     _rejected(summary)
     places(summary)
 
@@ -63,8 +64,9 @@ def classify(summary: RunSummary) -> None:
             for name, method, rank, class_name, score in cursor.fetchall()
         ]
     console.print(text_table(rows, f"{_inputs(summary)}\n{_encoder(summary)}"))
+    _precision(summary)
     _rejected(summary)
-    places(summary)
+    places(summary, "image_predictions")
 
 
 def query(root: str | Path, text: str, style: Literal["table", "csv", "json"]) -> None:
@@ -118,13 +120,15 @@ def _encoder(summary: RunSummary) -> str:
     )
 
 
-def _precision(check: dict[str, float]) -> None:
+def _precision(summary: RunSummary) -> None:
     """How exact the embeddings are, where they are not the reference themselves."""
-    if check["view_count"]:
-        console.print(
-            f"Embeddings are within {check['max_cosine_error']:.1e} of float32 and Pillow "
-            f"(1 - cosine, {check['view_count']} views)."
-        )
+    for ref in summary.refs("precision_checks"):
+        for check in Store.at(summary.store_root).read(ref).to_pylist():
+            if check["view_count"]:
+                console.print(
+                    f"Embeddings are within {check['max_cosine_error']:.1e} of float32 and Pillow "
+                    f"(1 - cosine, {check['view_count']} views)."
+                )
 
 
 def _rejected(summary: RunSummary) -> None:
@@ -145,4 +149,6 @@ def places(summary: "RunSummary | DescribeSummary", main_table: str = "accuracy"
     console.print(f"Snapshot {summary.snapshot}", soft_wrap=True)
     if isinstance(summary, RunSummary) and summary.report:
         console.print(f"Report   {summary.report}", soft_wrap=True)
-    console.print(f'Ask it: wca sql "FROM {main_table}"')
+    is_default = summary.store_root == str(Store(DEFAULT_STORE).root)
+    where = "" if is_default else f" --store {shlex.quote(summary.store_root)}"
+    console.print(f'Ask it: wca sql "FROM {main_table}"{where}', soft_wrap=True)

@@ -77,7 +77,8 @@ class Stages:
         texts = {bytes_digest(r["text"].encode()): r["text"] for r in rows if r["kind"] in kinds}
         shards = shards_by_digest(texts, TEXTS_PER_SHARD)
         recipes = [
-            TextShard(encoder=source.identity, texts=tuple(texts[d] for d in s)) for s in shards
+            TextShard(encoder=source.identity.of_texts(), texts=tuple(texts[d] for d in s))
+            for s in shards
         ]
         names = ["text_embeddings"]
         more = progress_of(shards)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from tasks.datasets.dataset import Dataset, ImageEntry
@@ -62,14 +63,14 @@ def write_classes(store: Store, class_names: Sequence[str]) -> TableRef:
     return _write(store, "classes", iter([rows]))
 
 
-def image_places(store: Store, dataset: IndexedDataset) -> dict[str, str]:
-    """Image digest to the name of one image that has those bytes."""
-    table = store.read(dataset.images, ["image_digest", "image_name"])
-    return {
-        digest: name
-        for digest, name in _pairs(table)
-        if digest is not None  # unreadable when indexed
-    }
+def image_places(
+    store: Store, dataset: IndexedDataset, digests: Sequence[str] | None = None
+) -> dict[str, str]:
+    """Image digest, some or all of them, to the name of one image that has those bytes."""
+    wanted = pc.field("image_digest")
+    where = wanted.is_valid() if digests is None else wanted.isin(digests)  # null: unreadable
+    table = store.read(dataset.images, ["image_digest", "image_name"], where)
+    return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def read_image(dataset: IndexedDataset, name: str, digest: str) -> bytes:
@@ -113,7 +114,3 @@ def _write(store: Store, table: str, chunks: Iterator[list[dict[str, object]]]) 
 def _chunks(images: Sequence[ImageEntry]) -> Iterator[tuple[int, Sequence[ImageEntry]]]:
     for start in range(0, len(images), ROWS_AT_ONCE):
         yield start, images[start : start + ROWS_AT_ONCE]
-
-
-def _pairs(table: pa.Table) -> Iterator[tuple[str | None, str]]:
-    yield from zip(table["image_digest"].to_pylist(), table["image_name"].to_pylist(), strict=True)

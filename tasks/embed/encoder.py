@@ -30,8 +30,8 @@ TEXT_STEP = 8
 class Encoder:
     """A loaded model: pictures and texts in, L2-normalised float32 embeddings out.
 
-    Where a tower of our own takes the pictures, only it computes in the number format that is asked
-    for: every text decides many predictions and is encoded once, in float32.
+    Only pictures are computed in the number format that is asked for: every text decides many
+    predictions and is encoded once, in float32.
     """
 
     def __init__(self, source: EncoderSource) -> None:
@@ -39,30 +39,32 @@ class Encoder:
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             source.identity.precision
         ]
-        is_cpu = self.device.type == "cpu"
-        model, preprocess = _open_clip(source, "fp32" if is_cpu else source.identity.precision)
+        # CUDA's convolutions would otherwise round float32 to ten bits
+        torch.backends.cudnn.allow_tf32 = False
+        model, preprocess = _open_clip(source, "fp32")
         self._geometry, norm = _split(preprocess)
         mean, std = torch.tensor(norm.mean), torch.tensor(norm.std)
-        tower = tower_for(model.visual, mean, std, self.dtype) if is_cpu else None
-        if tower is None and is_cpu and self.dtype is not torch.float32:
-            model, _ = _open_clip(source, source.identity.precision)
         actual = _plain(model.visual.preprocess_cfg)
         if actual != source.identity.preprocess:  # the identity would then name another encoder
             raise InputError(
                 f"{source.name} was loaded with preprocessing {actual}, "
                 f"not {source.identity.preprocess}: report this as a bug."
             )
-        self._model = model
+        is_cpu = self.device.type == "cpu"
+        self._name = f"{source.name} in {source.identity.precision}"
+        self._texts = self._pictures = model
+        self._tower = tower_for(model.visual, mean, std, self.dtype) if is_cpu else None
+        if self._tower is None and self.dtype is not torch.float32:
+            # loaded again and not converted: open_clip picks its layers by the number format
+            self._pictures, _ = _open_clip(source, source.identity.precision)
+        if self._tower is not None or self._pictures is not model:
+            model.visual = torch.nn.Identity()  # its weights are not needed twice
+        # convolutions run about twice as fast on pixels stored channels last
+        self._pictures.visual.to(memory_format=torch.channels_last)
         self._tokenizer = open_clip.get_tokenizer(source.model_name)
         # of ToTensor and Normalize in one: pixel * scale + shift
         self._scale = (1 / (255 * std)).view(1, -1, 1, 1).to(self.device)
         self._shift = (-mean / std).view(1, -1, 1, 1).to(self.device)
-        self._tower = tower
-        if tower is not None:
-            model.visual = torch.nn.Identity()  # its weights are not needed twice
-        else:
-            # convolutions run about twice as fast on pixels stored channels last
-            model.visual.to(memory_format=torch.channels_last)
         height, width = cast(list[int], source.identity.preprocess["size"])
         self.size_px = (height, width)
         self._dimension = source.identity.dimension
@@ -80,7 +82,8 @@ class Encoder:
 
         The batch is cut into even chunks of at most `batch_size`; the cut depends on n alone. Where
         a GPU's memory is too small for a chunk, this and all later ones are halved, down to one
-        picture; raises torch.OutOfMemoryError where that does not fit either.
+        picture; raises torch.OutOfMemoryError where that does not fit either, and InputError where
+        the number format overflows.
         """
         most = min(batch_size, self._most)
         try:
@@ -99,12 +102,12 @@ class Encoder:
             self._features(pixels[part[0] : part[-1] + 1])
             for part in even_chunks(range(len(pixels)), most)
         ]
-        return normalize(torch.cat(rows), dim=-1).cpu()
+        return self._numbers(normalize(torch.cat(rows), dim=-1).cpu())
 
     def _features(self, pixels: torch.Tensor) -> torch.Tensor:
         if self._tower is not None:
             return self._tower(pixels)
-        features: torch.Tensor = self._model.encode_image(self.scaled(pixels))
+        features: torch.Tensor = self._pictures.encode_image(self.scaled(pixels))
         return features.float()
 
     def scaled(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -129,17 +132,47 @@ class Encoder:
             filled = places + [places[-1]] * (size - len(places))
             with torch.inference_mode():
                 part = tokens[filled, :length].to(self.device)
-                found: torch.Tensor = self._model.encode_text(part)
+                found: torch.Tensor = self._texts.encode_text(part)
                 return found.float()[: len(places)].cpu()
 
         workers = 1 if self.device.type == "cuda" else cores()
         for (_, places), part in zip(batches, ahead(encode, batches, workers), strict=True):
             rows[places] = part
-        return normalize(rows, dim=-1)
+        return self._numbers(normalize(rows, dim=-1))
+
+    def _numbers(self, rows: torch.Tensor) -> torch.Tensor:
+        """The same rows; InputError where one holds an infinity or no number."""
+        if not torch.isfinite(rows).all():
+            raise InputError(
+                f"{self._name} gives embeddings that are no numbers: choose --precision fp32, or "
+                "check its weights."
+            )
+        return rows
+
+    @functools.cached_property
+    def batch_size(self) -> int:
+        """Pictures encoded at once where nothing else is asked for.
+
+        On a CPU 8: per core, ViT-B-32 is within a tenth of its best from 8 to 101, a convolutional
+        encoder is slower with more, and more only takes more memory. On CUDA as many as take half
+        of the memory that is free or this process's own, by what a batch of eight takes, as a power
+        of two from 8 to 512: beyond that a GPU is busy anyway.
+        """
+        if self.device.type != "cuda":
+            return 8
+        cuda = torch.cuda
+        cuda.reset_peak_memory_stats(self.device)
+        before = cuda.memory_allocated(self.device)
+        self.encode_images(torch.zeros(8, *self.size_px, 3, dtype=torch.uint8), 8)
+        each = max(1, (cuda.max_memory_allocated(self.device) - before) // 8)
+        free, _ = cuda.mem_get_info(self.device)
+        kept = cuda.memory_reserved(self.device) - cuda.memory_allocated(self.device)
+        fitting = max(8, min(512, (free + kept) // (2 * each)))
+        return 1 << (fitting.bit_length() - 1)
 
     def _padded_lengths(self, tokens: torch.Tensor) -> list[int]:
         """So many tokens of each text the tower must read, in steps; by default the context."""
-        tower = getattr(self._model, "text", None)
+        tower = getattr(self._texts, "text", None)
         context = tokens.shape[1]
         if not isinstance(tower, HFTextEncoder):
             return [context] * len(tokens)
@@ -181,6 +214,7 @@ def forget_encoder() -> None:
     """Give back the memory of the encoder that this process has loaded."""
     _load.cache_clear()
     release_heap()
+    torch.cuda.empty_cache()
 
 
 def _open_clip(source: EncoderSource, precision: str) -> tuple[Any, Any]:
@@ -213,25 +247,6 @@ def _alike(lengths: Sequence[int], size: int) -> list[tuple[int, list[int]]]:
         for length, places in sorted(groups.items())
         for start in range(0, len(places), size)
     ]
-
-
-def batch_size_for(encoder: Encoder) -> int:
-    """Pictures encoded at once where nothing else is asked for.
-
-    On a CPU 8: per core, ViT-B-32 is within a tenth of its best from 8 to 101, a convolutional
-    encoder is slower with more, and more only takes more memory. On CUDA as many as take half of
-    the free memory, by what a batch of eight takes,
-    as a power of two from 8 to 512: beyond that a GPU is busy anyway.
-    """
-    if encoder.device.type != "cuda":
-        return 8
-    torch.cuda.reset_peak_memory_stats(encoder.device)
-    before = torch.cuda.memory_allocated(encoder.device)
-    encoder.encode_images(torch.zeros(8, *encoder.size_px, 3, dtype=torch.uint8), 8)
-    each = max(1, (torch.cuda.max_memory_allocated(encoder.device) - before) // 8)
-    free, _ = torch.cuda.mem_get_info(encoder.device)
-    fitting = max(8, min(512, free // (2 * each)))
-    return 1 << (fitting.bit_length() - 1)
 
 
 def _plain(config: Any) -> dict[str, JsonValue]:

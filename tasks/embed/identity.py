@@ -1,6 +1,6 @@
 """What an encoder is and how to load it here; without torch, so that cached runs start fast."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -26,6 +26,10 @@ class EncoderIdentity(BaseModel):
     preprocess: dict[str, JsonValue]
     precision: Precision
 
+    def of_texts(self) -> Self:
+        """The identity of texts' embeddings, which are float32 whatever pictures' are."""
+        return self.model_copy(update={"precision": "fp32"})
+
 
 class EncoderSource(BaseModel):
     """How to load an encoder here: names for open_clip, the place to run, and what it must be."""
@@ -37,3 +41,8 @@ class EncoderSource(BaseModel):
     pretrained: str | None
     device: str
     identity: EncoderIdentity
+
+
+def is_reference(encoder: EncoderIdentity, resampling: Resampling) -> bool:
+    """Whether embeddings are the reference themselves, which is stored as it is."""
+    return encoder.precision == "fp32" and resampling == "pillow"

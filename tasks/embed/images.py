@@ -15,7 +15,7 @@ from tasks.embed.identity import Resampling
 from tasks.embed.resample import resized_crops, resized_whole
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
-from tasks.store.threads import ahead
+from tasks.store.threads import ahead, beside
 
 T = TypeVar("T")
 
@@ -33,11 +33,17 @@ class ImageEncoder(Protocol):
         """Embed uint8 `(n, height, width, 3)` as float32 `(n, dim)` with unit rows."""
 
 
-class Views(NamedTuple):
-    """An image ready for the encoder: `pixels` is uint8 `(1 + crops, height, width, 3)`."""
+class Place(NamedTuple):
+    """An image's width and height, and where its crops lie in it."""
 
     size: tuple[int, int]
     boxes: list[Box]
+
+
+class Views(NamedTuple):
+    """An image ready for the encoder: `pixels` is uint8 `(1 + crops, height, width, 3)`."""
+
+    place: Place
     pixels: torch.Tensor
 
 
@@ -47,7 +53,7 @@ def image_views(
     """Decode an image and frame the whole, then its crops; raises RejectedImage."""
     image = decode_image(data)
     boxes = crop_boxes(parameters, image_digest, *image.size)
-    return Views(image.size, boxes, frame_views(image, boxes, encoder))
+    return Views(Place(image.size, boxes), frame_views(image, boxes, encoder))
 
 
 def frame_views(image: Image.Image, boxes: Sequence[Box], encoder: ImageEncoder) -> torch.Tensor:
@@ -101,7 +107,7 @@ def embed_images(
 
     def embed(digest: str, data: bytes) -> pa.RecordBatch:
         views = image_views(data, digest, images.crops, encoder)
-        return _rows(digest, views, encoder.encode_images(views.pixels, batch_size))
+        return _rows(digest, views.place, encoder.encode_images(views.pixels, batch_size))
 
     return (rows for _, rows in images.each(embed))
 
@@ -109,56 +115,63 @@ def embed_images(
 def embed_images_together(
     images: Images, encoder: ImageEncoder, batch_size: int, resampling: Resampling
 ) -> Iterator[pa.RecordBatch]:
-    """As `embed_images`, for an encoder on a GPU, which threads feed: they only decode ahead.
+    """As `embed_images`, for an encoder on a GPU, which has a thread of its own to keep it busy.
 
-    Crops are made by the threads or on the encoder's device. Views of neighbouring images fill
-    batches of always `batch_size`, of which only the last is filled up with black, so that nothing
-    is compiled or tuned twice. Which images are neighbours changes embeddings by rounding alone.
+    Threads decode ahead, and crops are made by them or on the encoder's device. Views of
+    neighbouring images fill batches of always `batch_size`, of which only the last is filled up
+    with black, so that nothing is compiled or tuned twice. Which images are neighbours changes
+    embeddings by rounding alone. A batch of pixels is held on the device, and of waiting images
+    their places.
     """
+    made = beside(_embedded_together(images, encoder, batch_size, resampling))
+    return (_rows(digest, place, embeddings) for digest, place, embeddings in made)
+
+
+def _embedded_together(
+    images: Images, encoder: ImageEncoder, batch_size: int, resampling: Resampling
+) -> Iterator[tuple[str, Place, torch.Tensor]]:
+    """Each image's digest, where its views lie, and their embeddings, `(1 + crops, dim)`."""
 
     def prepare(digest: str, data: bytes) -> Views | Decoded:
         if resampling == "pillow":
             return image_views(data, digest, images.crops, encoder)
         return Decoded.of(data, digest, images.crops)
 
-    waiting: deque[tuple[str, Views]] = deque()
-    pixels = torch.empty(0, *encoder.size_px, 3, dtype=torch.uint8, device=encoder.device)
+    batch = torch.zeros(batch_size, *encoder.size_px, 3, dtype=torch.uint8, device=encoder.device)
+    filled = 0
+    waiting: deque[tuple[str, Place]] = deque()  # images with views that are not encoded yet
     embeddings = torch.empty(0)
 
-    def encode(batch: torch.Tensor) -> None:
+    def finished() -> Iterator[tuple[str, Place, torch.Tensor]]:
         nonlocal embeddings
         rows = encoder.encode_images(batch, batch_size)
         embeddings = torch.cat([embeddings.view(-1, rows.shape[1]), rows])
-
-    def finished() -> Iterator[pa.RecordBatch]:
-        nonlocal embeddings
         while waiting and len(embeddings) >= 1 + len(waiting[0][1].boxes):
-            digest, views = waiting.popleft()
-            count = 1 + len(views.boxes)
-            yield _rows(digest, views, embeddings[:count])
+            digest, place = waiting.popleft()
+            count = 1 + len(place.boxes)
+            yield digest, place, embeddings[:count]
             embeddings = embeddings[count:]
 
     for digest, found in images.each(prepare):
         views = found.views(encoder) if isinstance(found, Decoded) else found
-        pixels = torch.cat([pixels, views.pixels.to(encoder.device)])
-        # of a waiting image only its place is kept: its pixels go to the encoder in batches
-        waiting.append((digest, views._replace(pixels=pixels[:0])))
-        while len(pixels) >= batch_size:
-            encode(pixels[:batch_size])
-            pixels = pixels[batch_size:]
-        yield from finished()
-    if len(pixels):
-        filled = torch.zeros(batch_size, *pixels.shape[1:], dtype=torch.uint8, device=pixels.device)
-        filled[: len(pixels)] = pixels
-        encode(filled)
+        waiting.append((digest, views.place))
+        rest = views.pixels
+        while len(rest):
+            part = rest[: batch_size - filled]
+            batch[filled : filled + len(part)] = part
+            rest, filled = rest[len(part) :], filled + len(part)
+            if filled == batch_size:
+                yield from finished()
+                filled = 0
+    if filled:
+        batch[filled:] = 0
         yield from finished()
 
 
 class Decoded(NamedTuple):
     """A decoded image whose crops are still to be made: `pixels` is uint8 `(height, width, 3)`."""
 
-    size: tuple[int, int]
-    boxes: list[Box]
+    place: Place
     pixels: torch.Tensor
 
     @classmethod
@@ -166,24 +179,24 @@ class Decoded(NamedTuple):
         """Decode an image and place its crops; raises RejectedImage."""
         image = decode_image(data)
         boxes = crop_boxes(parameters, image_digest, *image.size)
-        return cls(image.size, boxes, torch.from_numpy(np.array(image)))
+        return cls(Place(image.size, boxes), torch.from_numpy(np.array(image)))
 
     def views(self, encoder: ImageEncoder) -> Views:
         """The image and its crops as the encoder's device resizes them."""
         image = self.pixels.to(encoder.device).permute(2, 0, 1)
         side, _ = encoder.size_px
-        parts = [resized_whole(image, side), resized_crops(image, self.boxes, side)]
-        return Views(self.size, self.boxes, torch.cat(parts))
+        parts = [resized_whole(image, side), resized_crops(image, self.place.boxes, side)]
+        return Views(self.place, torch.cat(parts))
 
 
-def _rows(digest: str, views: Views, embeddings: torch.Tensor) -> pa.RecordBatch:
+def _rows(digest: str, place: Place, embeddings: torch.Tensor) -> pa.RecordBatch:
     count, dimension = embeddings.shape
-    lefts, tops, sides = zip(*views.boxes, strict=True)
+    lefts, tops, sides = zip(*place.boxes, strict=True)
     columns = [
         pa.array([digest] * count),
         pa.array(range(count), pa.int32()),
         *(pa.array([None, *values], pa.int32()) for values in (lefts, tops, sides)),
-        *(pa.array([value] * count, pa.int32()) for value in views.size),
+        *(pa.array([value] * count, pa.int32()) for value in place.size),
         pa.array((embeddings @ embeddings[0]).numpy()),
         embedding_array(embeddings.numpy()),
     ]

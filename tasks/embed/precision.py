@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.embed.crops import CropParameters
-from tasks.embed.identity import EncoderIdentity, Resampling
 from tasks.embed.images import ImageEncoder, image_views
 from tasks.store.embeddings import embedding_matrix
 from tasks.store.tables import Store, TableRef
@@ -25,11 +24,6 @@ class CosineErrors(NamedTuple):
     view_count: int
     max_cosine_error: float
     mean_cosine_error: float
-
-
-def is_reference(encoder: EncoderIdentity, resampling: Resampling) -> bool:
-    """Whether embeddings are the reference themselves, which is stored as it is."""
-    return encoder.precision == "fp32" and resampling == "pillow"
 
 
 def checked_rows(store: Store, crops: TableRef) -> pa.Table:

@@ -69,9 +69,10 @@ def resolve_encoder(
 def default_precision(device: str, config: Mapping[str, Any]) -> Precision:
     """The fastest number format that keeps an encoder's predictions on a device.
 
-    On a CPU that is bfloat16 for the transformers alone whose image tower sums in float32 here
-    (`tasks/embed/tower.py`): CLIP's own, but not CoCa's nor those that pool by an average.
-    Convolutions in bfloat16 changed 2 to 3 % of photo-lite's predictions and made it hardly faster.
+    Less than float32 is for CLIP's own transformers alone, whose sums between blocks are float32 on
+    a CPU (`tasks/embed/tower.py`) and which were published in float16 on CUDA, but not for CoCa's
+    nor those that pool by an average. Convolutions in bfloat16 changed 2 to 3 % of photo-lite's
+    predictions and made it hardly faster.
     """
     vision = config["vision_cfg"]
     is_clips_own = (
@@ -80,7 +81,7 @@ def default_precision(device: str, config: Mapping[str, Any]) -> Precision:
         and vision.get("pool_type", "tok") == "tok"
         and not vision.get("output_tokens")
     )
-    return native_precision(device) if is_clips_own or device != "cpu" else "fp32"
+    return native_precision(device) if is_clips_own else "fp32"
 
 
 def native_precision(device: str) -> Precision:

@@ -12,14 +12,15 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.datasets.index import IndexedDataset, image_places, read_image
 from tasks.embed.crops import CropParameters
-from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling
+from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
 from tasks.store.errors import InputError
+from tasks.store.gpus import needs_gpu
 from tasks.store.heap import keep_heap, release_heap
 from tasks.store.progress import Progress
 from tasks.store.schemas import schema
 from tasks.store.stopping import go_on
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import HOUR, TABLE_TASK, gpu_slot, needs_gpu, shown_progress
+from tasks.store.task import HOUR, TABLE_TASK, gpu_slot, shown_progress
 from tasks.store.threads import cores
 
 
@@ -74,7 +75,7 @@ def embed_image_shard(
     progress: Progress,
 ) -> EmbeddedImages:
     """Write a shard's `crops` and `undecodable` tables, unless both are there."""
-    from tasks.embed.encoder import batch_size_for, load_encoder
+    from tasks.embed.encoder import load_encoder
     from tasks.embed.images import Images, embed_images, embed_images_together
 
     store = Store.at(store_root)
@@ -83,7 +84,7 @@ def embed_image_shard(
     if crops and undecodable:
         return EmbeddedImages(crops=crops, undecodable=undecodable)
     keep_heap()
-    places = image_places(store, dataset)
+    places = image_places(store, dataset, recipe.image_digests)
     rejected: list[dict[str, object]] = []
     with (
         gpu_slot(source.device),
@@ -99,7 +100,7 @@ def embed_image_shard(
             count.update()
             return data
 
-        size = batch_size or batch_size_for(encoder)
+        size = batch_size or encoder.batch_size
         images = Images(recipe.image_digests, read, recipe.crops, rejected, cores())
         batches = (
             embed_images_together(images, encoder, size, recipe.resampling)
@@ -125,7 +126,7 @@ def check_precision(
     store_root: str, recipe: PrecisionCheck, dataset: IndexedDataset, source: EncoderSource
 ) -> TableRef:
     """Write a run's `precision_checks` table; where there is something to compare, load fp32."""
-    from tasks.embed.precision import CosineErrors, checked_rows, cosine_errors, is_reference
+    from tasks.embed.precision import CosineErrors, checked_rows, cosine_errors
 
     store = Store.at(store_root)
     errors = CosineErrors(0, 0.0, 0.0)
@@ -133,11 +134,12 @@ def check_precision(
         from tasks.embed.encoder import Encoder
 
         keep_heap()
-        places = image_places(store, dataset)
+        rows = checked_rows(store, recipe.embedded)
+        places = image_places(store, dataset, rows["image_digest"].unique().to_pylist())
         exact = source.identity.model_copy(update={"precision": "fp32"})
         with gpu_slot(source.device), _memory_to_spare():
             errors = cosine_errors(
-                checked_rows(store, recipe.embedded),
+                rows,
                 lambda digest: read_image(dataset, places[digest], digest),
                 recipe.crops,
                 Encoder(source.model_copy(update={"identity": exact})),
@@ -183,8 +185,8 @@ def embed_text_shard(
     return store.write("text_embeddings", recipe.digest, columns, rows.to_batches())
 
 
-def everything_is_embedded() -> None:
-    """Have this process forget its encoder, if any was needed: what follows takes its memory."""
+def give_encoder_back() -> None:
+    """Have this process forget its encoder, if it has loaded one: others need the memory."""
     encoder = sys.modules.get("tasks.embed.encoder")  # which takes seconds to import
     if forget := getattr(encoder, "forget_encoder", None):
         forget()
@@ -199,6 +201,8 @@ def _memory_to_spare() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise InputError(
-            "The GPU's memory is too small for this batch: choose a smaller --batch-size, "
-            "or --device cpu."
+            "The GPU's memory is too small: choose a smaller --batch-size, --exact for large "
+            "photographs, or --device cpu."
         ) from error
+    finally:
+        torch.cuda.empty_cache()  # whoever holds the GPU next could not have it emptied

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from prefect.logging import get_run_logger
 from prefect.utilities.callables import get_call_parameters
 
 from tasks.store.errors import GivenUp, InputError
+from tasks.store.gpus import alone_on, needs_gpu
 from tasks.store.progress import Count, Progress, counting
 from tasks.store.tables import Recipe, Store
 
@@ -81,30 +82,25 @@ TABLE_TASK: dict[str, Any] = {
 }
 
 
-def needs_gpu(device: str) -> bool:
-    """Whether work on a device goes by the limit `gpu`."""
-    return device.startswith("cuda")
-
-
-def gpu_slot(device: str) -> AbstractContextManager[None]:
-    """Hold a slot of the limit `gpu` where the device is one; on a CPU nothing is asked for.
-
-    Strict: on a server without the limit InputError says how to create it, since two encoders at
-    once on a GPU would end each other for lack of memory.
-    """
-    return _gpu_slot() if needs_gpu(device) else nullcontext()
-
-
 @contextmanager
-def _gpu_slot() -> Iterator[None]:
+def gpu_slot(device: str) -> Iterator[None]:
+    """Have a GPU for oneself where the device is one; on a CPU nothing is asked for.
+
+    Two encoders at once on a GPU would end each other for lack of memory: each is locked on its
+    machine, and the limit `gpu` says how many are worked on behind one server. Strict: on a server
+    without the limit InputError says how to create it.
+    """
     with ExitStack() as held:
-        try:
-            held.enter_context(concurrency(GPU_LIMIT, strict=True))
-        except ConcurrencySlotAcquisitionError as error:
-            raise InputError(
-                f"This Prefect server has no concurrency limit {GPU_LIMIT!r}: create it with "
-                f"`prefect gcl create {GPU_LIMIT} --limit 1`, or start the server with `make ui`."
-            ) from error
+        if needs_gpu(device):
+            held.enter_context(alone_on(device))
+            try:
+                held.enter_context(concurrency(GPU_LIMIT, strict=True))
+            except ConcurrencySlotAcquisitionError as error:
+                raise InputError(
+                    f"This Prefect server has no concurrency limit {GPU_LIMIT!r}: create it with "
+                    f"`prefect gcl create {GPU_LIMIT} --limit 1`, or start the server with "
+                    "`make ui`."
+                ) from error
         yield
 
 

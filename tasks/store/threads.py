@@ -4,7 +4,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from itertools import count
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,3 +52,12 @@ def ahead(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def beside(items: Iterable[T]) -> Iterator[T]:
+    """The same items, in order, made in a thread of their own that is a few ahead."""
+    iterator, end = iter(items), object()
+    for item in ahead(lambda _: next(iterator, end), count(), 1, begin=lambda: None):
+        if item is end:
+            return
+        yield cast(T, item)

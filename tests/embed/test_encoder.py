@@ -9,9 +9,10 @@ import open_clip
 import pytest
 import torch
 from open_clip.model import _build_vision_tower
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from tasks.embed.encoder import load_encoder
+from tasks.embed.encoder import Encoder, load_encoder
+from tasks.embed.identity import Precision
 from tasks.embed.sources import (
     PREPROCESS_DEFAULTS,
     default_precision,
@@ -156,7 +157,8 @@ def test_a_convolutional_encoder_is_not_rounded_unless_it_is_asked_for() -> None
     assert resolve_encoder("photo-lite", "auto", "cpu").identity.precision == "fp32"
     assert resolve_encoder("photo-lite", "bf16", "cpu").identity.precision == "bf16"
     assert default_precision("cpu", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
-    assert default_precision("cuda", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp16"
+    assert default_precision("cuda", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
+    assert default_precision("cuda", open_clip.get_model_config("ViT-B-32")) == "fp16"
 
 
 def test_half_the_digits_are_the_default_where_the_tower_sums_in_all_of_them() -> None:
@@ -241,7 +243,7 @@ def test_a_texts_row_does_not_depend_on_the_others_nor_on_padding(
     for n in (0, 7, 22):
         assert torch.equal(encoder.encode_texts([texts[n]])[0], together[n])
     with torch.inference_mode():  # padded to the whole context, all at once
-        plain = encoder._model.encode_text(encoder._tokenizer(texts))
+        plain = encoder._texts.encode_text(encoder._tokenizer(texts))
     error = 1 - torch.nn.functional.cosine_similarity(plain.double(), together.double())
     assert error.abs().max() < 1e-6
 
@@ -249,3 +251,66 @@ def test_a_texts_row_does_not_depend_on_the_others_nor_on_padding(
 def test_no_texts_have_no_rows(tiny_model: Path) -> None:
     encoder = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
     assert encoder.encode_texts([]).shape == (0, 32)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_texts_are_the_same_whatever_number_format_pictures_are_in(
+    precision: Precision, tiny_model: Path
+) -> None:
+    sources = [
+        resolve_encoder(f"local-dir:{tiny_model}", name, "cpu") for name in ("fp32", precision)
+    ]
+    exact, half = (Encoder(source) for source in sources)
+    texts = ["a cat", "a small dog"]
+    assert torch.equal(exact.encode_texts(texts), half.encode_texts(texts))
+    assert sources[0].identity.of_texts() == sources[1].identity.of_texts()
+    pixels = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    rows, others = exact.encode_images(pixels, 4), half.encode_images(pixels, 4)
+    assert not torch.equal(rows, others)
+    assert (rows * others).sum(dim=1).min() > 0.999
+
+
+def test_embeddings_that_are_no_numbers_end_the_run(tiny_model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    weights = broken / "open_clip_model.safetensors"
+    state = load_file(weights)
+    state["visual.proj"] = state["visual.proj"] * torch.inf
+    state["text_projection"] = state["text_projection"] * torch.nan
+    save_file(state, weights)
+    encoder = Encoder(resolve_encoder(f"local-dir:{broken}", "fp32", "cpu"))
+    with pytest.raises(InputError, match="broken in fp32 gives embeddings that are no numbers"):
+        encoder.encode_images(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), 8)
+    with pytest.raises(InputError, match="choose --precision fp32, or check its weights"):
+        encoder.encode_texts(["a cat"])
+
+
+@pytest.mark.parametrize(
+    ("free_gb", "own_gb", "expected"),
+    [(0.01, 0.0, 8), (1.0, 0.5, 64), (1.0, 1.0, 128), (80, 0, 512)],
+)
+def test_a_gpus_batch_is_a_power_of_two_that_takes_half_of_its_memory(
+    free_gb: float, own_gb: float, expected: int, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arithmetic alone, with 6 MB for a picture; what a GPU says of its memory is made up."""
+    encoder = Encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
+    weights_gb = 0.3
+    told = {
+        "reset_peak_memory_stats": None,
+        "memory_allocated": int(weights_gb * 1e9),
+        "max_memory_allocated": int((weights_gb + 8 * 0.006) * 1e9),
+        "memory_reserved": int((weights_gb + own_gb) * 1e9),
+        "mem_get_info": (int(free_gb * 1e9), int(80e9)),
+    }
+    for name, value in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    monkeypatch.setattr(encoder, "encode_images", lambda pixels, _: pixels)
+    monkeypatch.setattr(encoder, "device", torch.device("cuda"))
+    assert encoder.batch_size == expected
+
+
+def test_float32_is_not_rounded_by_the_convolutions_of_cuda(tiny_model: Path) -> None:
+    torch.backends.cudnn.allow_tf32 = True  # as it is at first
+    Encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32

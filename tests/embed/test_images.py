@@ -153,6 +153,21 @@ def test_crops_of_the_device_have_nearly_pillows_embeddings(
     assert (rows * others).sum(axis=1).min() >= 0.9999
 
 
+def test_the_device_holds_one_batch_of_pixels_however_many_images_wait(
+    encoder: Encoder, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, encode = set(), encoder.encode_images
+
+    def watched(pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
+        held.add((pixels.untyped_storage().data_ptr(), pixels.untyped_storage().nbytes()))
+        return encode(pixels, batch_size)
+
+    monkeypatch.setattr(encoder, "encode_images", watched)
+    together(files, encoder, sorted(files), 24, "device")  # three images of eight views each
+    ((_, size),) = held
+    assert size == 24 * 32 * 32 * 3
+
+
 def test_where_memory_is_short_batches_are_halved_until_they_fit(
     tiny_model: Path, files: dict[str, bytes]
 ) -> None:

@@ -114,7 +114,7 @@ def test_a_faster_number_format_says_what_it_costs(
     ]
 
 
-def test_a_run_gives_its_encoder_back_when_everything_is_embedded(config: BenchmarkConfig) -> None:
+def test_a_run_gives_its_encoder_back_when_give_encoder_back(config: BenchmarkConfig) -> None:
     from tasks.embed import encoder
 
     benchmark(config)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from prefect import flow, task
 
+from flows import engines
 from flows.benchmark import benchmark
 from flows.config import BenchmarkConfig
 from flows.engine_settings import EngineSettings, placement
@@ -144,6 +145,14 @@ def test_an_engine_that_is_not_installed_names_its_extra(
     monkeypatch.setitem(sys.modules, "prefect_ray", None)
     with pytest.raises(InputError, match=r'pip install "wca-flows\[ray\]"'):
         run(config, tmp_path, engine="ray")
+
+
+def test_ray_deals_out_gpus_itself() -> None:
+    with (
+        pytest.raises(InputError, match="cuda:1 is none of them: name --device cuda"),
+        engines._ray(EngineSettings(engine="ray"), "cuda:1"),
+    ):
+        pass
 
 
 def test_gpus_are_dealt_out_and_cores_shared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.store.threads import ahead, cores
+from tasks.store.threads import ahead, beside, cores
 
 
 def test_results_come_in_order_and_each_thread_begins_once() -> None:
@@ -42,3 +42,32 @@ def test_a_failure_is_raised_in_its_place() -> None:
     assert [next(results) for _ in range(3)] == [3, 5, 10]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_items_made_beside_come_in_order_from_one_other_thread() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[tuple[int, int]]:
+        for n in range(50):
+            made.append(n)
+            yield n, threading.get_ident()
+
+    found = beside(items())
+    assert next(found)[0] == 0
+    assert len(made) <= 5
+    rest = list(found)
+    assert [n for n, _ in rest] == list(range(1, 50))
+    threads = {thread for _, thread in rest}
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_a_failure_beside_is_raised_in_its_place() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("disk")
+
+    found = beside(items())
+    assert next(found) == 1
+    with pytest.raises(OSError, match="disk"):
+        next(found)
