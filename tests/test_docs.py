@@ -91,4 +91,8 @@ def test_the_readme_shows_the_demos_methods() -> None:
 
 def test_descriptions_of_the_photographs_are_valid_json() -> None:
     for path in (ROOT / "data" / "descriptions").glob("*.json"):
-        assert all(isinstance(v, list) for v in json.loads(path.read_text()).values())
+        texts = json.loads(path.read_text())
+        assert texts
+        for name, sentences in texts.items():
+            assert name == name.strip() != ""
+            assert sentences == [s.strip() for s in sentences if s.strip()]

@@ -1,5 +1,6 @@
 """Why WCA answers as it does: which descriptions and crops decide, and what would change it."""
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -88,8 +89,8 @@ def explain(
 
 
 def _unit(vector: Floats) -> Floats:
-    """A vector, or the rows of a matrix, at length 1."""
-    return np.asarray(vector / np.linalg.norm(vector, axis=-1, keepdims=True))
+    """A vector at length 1; zero stays zero."""
+    return vector / (np.linalg.norm(vector) or 1.0)
 
 
 def _pair_supports(views: Views, first: ClassTexts, second: ClassTexts) -> dict[int, Floats]:
@@ -163,57 +164,53 @@ def _without_texts(
 
     The weights of the others keep their proportions, so that a softmax over them is the same sum.
     """
-    parts = texts.weights[:, None] * texts.embeddings
     image = _unit(views.total)
-    order = np.argsort(-support.sum(axis=0), kind="stable")
-    rows: Rows = []
-    left = texts.total
-    for step, j in enumerate(order, start=1):
-        left = left - parts[j] if step < len(order) else np.zeros_like(left)  # nothing is left
-        without = texts.total - parts[j] if len(order) > 1 else left
-        alone, together = (
-            _answer(_replaced(classes, texts.class_id, vector) @ image, texts.class_id, second)
-            for vector in (without, left)
-        )
-        rows.append(
-            {
-                "image_digest": views.image_digest,
-                "removed": "description",
-                "step": step,
-                "index": texts.positions[j],
-                **alone._asdict(),
-                "class_id_together": together.class_id,
-                "margin_together": together.margin,
-            }
-        )
-    return rows
+    parts = texts.weights[:, None] * texts.embeddings
+
+    def answer(total: Floats) -> _Answer:
+        changed = classes.copy()
+        changed[texts.class_id] = _unit(total)
+        return _answer(changed @ image, texts.class_id, second)
+
+    found = _without(parts, texts.total, support.sum(axis=0), answer)
+    kind = {"image_digest": views.image_digest, "removed": "description"}
+    return [{**kind, **row, "index": texts.positions[j]} for j, row in found]
 
 
 def _without_crops(views: Views, classes: Floats, support: Floats, first: int, second: int) -> Rows:
     """The answer without each crop, and without the best so far."""
     parts = views.weights[:, None] * views.crops
-    order = np.argsort(-support.sum(axis=1), kind="stable")
-    rows: Rows = []
-    left = views.total
+
+    def answer(total: Floats) -> _Answer:
+        return _answer(classes @ _unit(total), first, second)
+
+    found = _without(parts, views.total, support.sum(axis=1), answer)
+    kind = {"image_digest": views.image_digest, "removed": "crop"}
+    return [{**kind, **row, "index": i + 1} for i, row in found]
+
+
+def _without(
+    parts: Floats, total: Floats, support: Floats, answer: Callable[[Floats], "_Answer"]
+) -> Iterator[tuple[int, dict[str, object]]]:
+    """Each of the parts whose sum is `total`, the best supported first, and the answers without it.
+
+    Without it alone, and together with all before it.
+    """
+    order = np.argsort(-support, kind="stable").tolist()
+    left = total
     for step, i in enumerate(order, start=1):
-        left = left - parts[i] if step < len(order) else np.zeros_like(left)
-        without = views.total - parts[i] if len(order) > 1 else left
-        alone, together = (
-            _answer(classes @ (_unit(vector) if vector.any() else vector), first, second)
-            for vector in (without, left)
-        )
-        rows.append(
+        left = left - parts[i] if step < len(order) else np.zeros_like(left)  # nothing is left
+        alone = answer(total - parts[i] if len(order) > 1 else left)
+        together = answer(left)
+        yield (
+            i,
             {
-                "image_digest": views.image_digest,
-                "removed": "crop",
                 "step": step,
-                "index": int(i) + 1,
                 **alone._asdict(),
                 "class_id_together": together.class_id,
                 "margin_together": together.margin,
-            }
+            },
         )
-    return rows
 
 
 class _Answer(NamedTuple):
@@ -224,10 +221,3 @@ class _Answer(NamedTuple):
 def _answer(scores: Floats, first: int, second: int) -> _Answer:
     """The class that wins, and by how much `first` still leads `second`."""
     return _Answer(int(np.argmax(scores)), float(scores[first] - scores[second]))
-
-
-def _replaced(classes: Floats, class_id: int, vector: Floats) -> Floats:
-    """The class vectors with another, normalised, in one class's place; zero stays zero."""
-    changed = classes.copy()
-    changed[class_id] = _unit(vector) if vector.any() else vector
-    return changed

@@ -280,7 +280,6 @@ snapshot is replaced in one step when a run ends, so it can be read at any time.
 Beside the tables below the snapshot has three views: `image_predictions` (predictions with names
 and `is_correct`), `description_weights` and `crop_weights` (how much each text and crop counts),
 and the functions `wilson_low(share, n)` and `wilson_high(share, n)`, ends of a 95 % interval.
-The classes of an image under WCA can be recomputed from scratch with `tasks/score/sql/wca.sql`.
 
 This page is made from `tasks/store/schemas.py` by `make docs`."""
 

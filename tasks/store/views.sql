@@ -1,4 +1,4 @@
--- Views that answer common questions; created in every snapshot that holds a run.
+-- Views that answer common questions; created in every snapshot.
 
 -- Every prediction with names in place of digests and numbers.
 CREATE VIEW image_predictions AS

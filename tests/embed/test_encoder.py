@@ -141,9 +141,13 @@ def test_weights_for_another_architecture_are_refused(tiny_model: Path, tmp_path
         load_encoder(resolve_encoder(f"wider-for-test:{weights}", "fp32", "cpu"))
 
 
-def test_the_automatic_precision_is_one_that_runs(tiny_model: Path) -> None:
+@pytest.mark.parametrize("native", ["bf16", "fp32"])
+def test_the_automatic_precision_is_one_that_runs(
+    native: Precision, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.embed.sources.native_precision", lambda _: native)
     source = resolve_encoder(f"local-dir:{tiny_model}", "auto", "cpu")
-    assert source.identity.precision == native_precision("cpu")
+    assert source.identity.precision == native
     exact = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
     texts = ["a cat", "a dog"]
     loaded = load_encoder(source)

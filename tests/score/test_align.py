@@ -87,10 +87,9 @@ def test_the_summary_is_the_mean_of_the_pairs_with_intervals_over_images(tmp_pat
     world = World()
     table = world.rows()
     found = summary(world, tmp_path, table)
-    gains = {own: [r["gain"] for r in table.to_pylist() if r["is_own"] is own] for own in (1, 0)}
     gains = {
         own: np.array([r["gain"] for r in table.to_pylist() if r["is_own"] == bool(own)])
-        for own in gains
+        for own in (1, 0)
     }
     assert found["own"]["gain_mean"] == pytest.approx(gains[1].mean())
     assert found["other"]["better_mean"] == pytest.approx((gains[0] > 0).mean())

@@ -142,7 +142,7 @@ def test_scores_equal_nested_loops(seed, images, pool, classes, dim, runs, image
 
 def test_scores_equal_the_formula_in_sql() -> None:
     case = Case(seed=1, images=3, pool=5, classes=4, dim=8)
-    query = (SQL / "wca.sql").read_text()
+    query = Path(__file__).with_name("wca.sql").read_text()
     with duckdb.connect() as connection:
         connection.register("crops", case.crops())
         connection.register("descriptions", case.descriptions())

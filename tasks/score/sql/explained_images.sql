@@ -3,7 +3,7 @@
 -- Reads predictions, images. Parameter: count.
 WITH first AS (
   SELECT i.image_digest,
-         min(i.class_id) AS label,
+         arg_min(i.class_id, i.image_id) AS label,  -- of an image listed twice the first counts
          min(i.image_id) AS image_id,
          bool_or(p.class_id = i.class_id) FILTER (p.method = 'wca') AS is_wca_right,
          bool_or(p.class_id = i.class_id) FILTER (p.method = 'clip') AS is_clip_right

@@ -1,5 +1,4 @@
--- WCA stated once more, wholly in SQL: the definition that the torch path is tested against, and a
--- way to recompute any score by hand. Reads crops, descriptions, text_embeddings.
+-- WCA stated once more, wholly in SQL: the definition that the torch path is tested against. Reads crops, descriptions, text_embeddings.
 -- Parameters: image_scale, text_scale (the paper's exponents 4 and 2); every crop counts once.
 WITH crop_weights AS (
   SELECT c.image_digest,
