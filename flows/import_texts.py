@@ -6,8 +6,9 @@ from pathlib import Path
 from tasks.datasets.aliases import other_names
 from tasks.datasets.cards import card_names, text_file
 from tasks.datasets.cards import data_root as resolve_root
+from tasks.datasets.files import read_json
 from tasks.datasets.settings import DataSource
-from tasks.datasets.sources import open_source, read_json
+from tasks.datasets.sources import open_source
 from tasks.describe.imports import import_texts
 from tasks.store.errors import InputError
 from tasks.store.place import atomic_path

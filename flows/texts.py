@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flows.config import Settings
-from tasks.datasets.sources import Dataset
+from tasks.datasets.dataset import Dataset
 from tasks.describe.plan import written_kinds
 from tasks.store.errors import InputError
 

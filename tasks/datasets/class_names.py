@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.datasets.sources import read_json
+from tasks.datasets.files import read_json
 from tasks.store.errors import InputError
 
 

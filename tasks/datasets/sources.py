@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tasks.datasets.cards import card_names, open_card, open_named
 from tasks.datasets.dataset import Dataset, ImageEntry, select
-from tasks.datasets.files import CARDS, DATA_FOLDER, read_json
 from tasks.datasets.folder import open_folder
 from tasks.datasets.hub import open_hub
 from tasks.datasets.parquet import open_parquet
@@ -13,16 +12,6 @@ from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.table import open_csv
 from tasks.datasets.tar import open_tar
 from tasks.store.errors import InputError
-
-__all__ = [
-    "CARDS",
-    "DATA_FOLDER",
-    "Dataset",
-    "open_dataset",
-    "open_files",
-    "open_source",
-    "read_json",
-]
 
 _Open = Callable[[str, Path | None, str | None], Dataset]
 _OWN: dict[str, _Open] = {

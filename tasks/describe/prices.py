@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.datasets.sources import DATA_FOLDER, read_json
+from tasks.datasets.files import DATA_FOLDER, read_json
 from tasks.store.errors import not_valid
 
 PRICES = DATA_FOLDER / "language-models" / "prices.json"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from tasks.datasets.sources import DATA_FOLDER, read_json
+from tasks.datasets.files import DATA_FOLDER, read_json
 from tasks.store.errors import InputError, not_valid
 
 QUESTIONS = DATA_FOLDER / "questions"

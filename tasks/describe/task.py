@@ -10,7 +10,7 @@ from prefect.blocks.system import Secret
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from tasks.datasets.sources import read_json
+from tasks.datasets.files import read_json
 from tasks.describe.access import Access, find_access
 from tasks.describe.answers import answer_rows
 from tasks.describe.plan import Questioning, Tally, answers_digest, estimate

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import JsonValue
 
-from tasks.datasets.sources import read_json
+from tasks.datasets.files import read_json
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Precision, Resampling
 from tasks.embed.photo_lite import WEIGHTS_NAME, assemble
 from tasks.store.digest import digest_of, file_digest

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.datasets.files import read_json
 from tasks.datasets.index import image_places, index_dataset, read_image
 from tasks.datasets.readers import read_bytes
-from tasks.datasets.sources import open_dataset, open_files, read_json
+from tasks.datasets.sources import open_dataset, open_files
 from tasks.store.digest import bytes_digest
 from tasks.store.errors import InputError
 from tasks.store.tables import Store
