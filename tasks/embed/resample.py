@@ -1,6 +1,7 @@
 """Crops resized on a device as Pillow would: batches of matrix products, antialiased bicubic."""
 
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -9,42 +10,73 @@ from tasks.embed.crops import Box
 from tasks.store.digest import even_chunks
 
 BICUBIC_A, BICUBIC_SUPPORT = -0.5, 2.0  # of Pillow's filter, src/libImaging/Resample.c
+# Resized pixels of a line computed together, from the pixels in their reach: as many as make a
+# product worth starting, as few as leave out most of the line.
+TILE_PX = 32
 # Values of one patch in float32 held at once, about: a bound on memory whatever the photograph.
 VALUES_AT_ONCE = 1 << 25
 
 
-def bicubic_weights(sources_px: Tensor, target_px: int, length: int, places: range) -> Tensor:
-    """How much each of `length` pixels counts for some resized ones: float32 `(n, places, length)`.
+class Lines(NamedTuple):
+    """How lines of pixels become shorter or longer: tile by tile, each from the pixels it needs.
 
-    sources_px: `(n,)` whole numbers up to `length`, the pixels of each line that exist. target_px:
-    pixels of the resized line, of which only `places` are computed. Each row sums to 1. As Pillow
-    computes them: the filter is stretched where a line is made smaller, cut off at the line's ends
-    and normalised again.
+    pixels: `(n, tiles, window)`, which pixels of its line a tile is made of. weights:
+    `(n, tiles, TILE_PX, window)`, how much each of those counts for each resized pixel of the tile;
+    rows sum to 1.
     """
-    sources = sources_px.to(torch.float64).view(-1, 1, 1)
-    scale = sources / target_px
-    stretch = scale.clamp(min=1.0)
-    reach = BICUBIC_SUPPORT * stretch
-    wanted = torch.arange(places.start, places.stop, device=sources.device, dtype=torch.float64)
-    centres = (wanted.view(1, -1, 1) + 0.5) * scale
-    first = (centres - reach + 0.5).floor().clamp(min=0)
-    last = torch.minimum((centres + reach + 0.5).floor(), sources)
-    pixels = torch.arange(length, device=sources.device, dtype=torch.float64).view(1, 1, -1)
-    weights = _bicubic((pixels + 0.5 - centres) / stretch)
-    weights = weights * ((pixels >= first) & (pixels < last))
-    return (weights / weights.sum(dim=-1, keepdim=True)).float()
+
+    pixels: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, sources_px: Tensor, longest_px: int, target_px: int, places: range) -> Self:
+        """Lines of `(n,)` pixels each, resized to `target_px`, of which `places` are wanted.
+
+        longest_px: the greatest of the lines, for which a device would have to be waited for. As
+        Pillow computes the weights: the filter is stretched where a line is made smaller, cut
+        off at the line's ends and normalised again.
+        """
+        sources = sources_px.to(torch.float64).view(-1, 1, 1, 1)
+        scale = sources / target_px
+        stretch = scale.clamp(min=1.0)
+        reach = BICUBIC_SUPPORT * stretch
+        tiles = -(-len(places) // TILE_PX)
+        steps = torch.arange(tiles * TILE_PX, device=sources.device, dtype=torch.float64)
+        # of the last tile what is not wanted is the last place once more
+        wanted = (places.start + steps.clamp(max=len(places) - 1)).view(1, tiles, TILE_PX, 1)
+        centres = (wanted + 0.5) * scale
+        first = (centres - reach + 0.5).floor().clamp(min=0)
+        last = torch.minimum((centres + reach + 0.5).floor(), sources)
+        most = longest_px / target_px
+        window = int(TILE_PX * most + 2 * BICUBIC_SUPPORT * max(most, 1.0)) + 2
+        start = first[:, :, :1]
+        pixels = start + torch.arange(window, device=sources.device, dtype=torch.float64)
+        weights = _bicubic((pixels + 0.5 - centres) / stretch)
+        weights = weights * ((pixels >= first) & (pixels < last))
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+        return cls(torch.minimum(pixels, sources - 1).long().squeeze(2), weights.float())
 
 
 def resized_crops(image: Tensor, boxes: Sequence[Box], size_px: int) -> Tensor:
     """Square crops of an image, resized: uint8 `(3, height, width)` to `(n, size, size, 3)`.
 
-    Within 2/255 of `crop().resize()` by Pillow, pixel by pixel. A crop is cut out first, so that
-    no pixel outside it plays a part. Which crops are computed together depends on the boxes alone.
+    Within 2/255 of `crop().resize()` by Pillow, pixel by pixel. No pixel outside a crop plays a
+    part. Which crops are computed together depends on the boxes alone.
     """
     longest = max(side for _, _, side in boxes)
     at_once = max(1, VALUES_AT_ONCE // (3 * longest * max(longest, size_px)))
-    parts = [_resized(image, chunk, longest, size_px) for chunk in even_chunks(boxes, at_once)]
+    parts = [_crops(image, chunk, longest, size_px) for chunk in even_chunks(boxes, at_once)]
     return torch.cat(parts)
+
+
+def _crops(image: Tensor, boxes: Sequence[Box], longest: int, size_px: int) -> Tensor:
+    height = image.shape[1]
+    lefts, tops, sides = torch.tensor(boxes, device=image.device).T
+    lines = Lines.of(sides, longest, size_px, range(size_px))
+    across = lines._replace(pixels=lefts.view(-1, 1, 1) + lines.pixels)
+    # below a smaller crop lies some row of the image, which no weight reaches
+    rows = (tops.view(-1, 1) + torch.arange(longest, device=image.device)).clamp(max=height - 1)
+    return _resized(image, rows, across, lines, size_px)
 
 
 def resized_whole(image: Tensor, size_px: int) -> Tensor:
@@ -60,38 +92,31 @@ def resized_whole(image: Tensor, size_px: int) -> Tensor:
         shrinkage.append(length - target)
         start = round((target - size_px) / 2.0)
         source = torch.tensor([length], device=image.device)
-        lines.append(bicubic_weights(source, target, length, range(start, start + size_px)))
+        lines.append(Lines.of(source, length, target, range(start, start + size_px)))
     # from Pillow 13.0 on; the order shows where a pass overshoots black or white
-    is_vertical_first = shrinkage[0] > max(0, 2 * shrinkage[1])
-    return _products(image.unsqueeze(0), lines[0], lines[1], is_vertical_first)
+    if shrinkage[0] > max(0, 2 * shrinkage[1]):
+        columns = torch.arange(width, device=image.device).view(1, -1)
+        turned = _resized(image.transpose(1, 2), columns, lines[0], lines[1], size_px)
+        return turned.transpose(1, 2)
+    rows = torch.arange(height, device=image.device).view(1, -1)
+    return _resized(image, rows, lines[1], lines[0], size_px)
 
 
-def _resized(image: Tensor, boxes: Sequence[Box], longest: int, size_px: int) -> Tensor:
-    height, width = image.shape[1:]
-    lefts, tops, sides = torch.tensor(boxes, device=image.device).T
-    steps = torch.arange(longest, device=image.device)
-    # beyond a smaller crop's end lies some pixel of the image, whose weight is zero
-    rows = (tops[:, None] + steps).clamp(max=height - 1)
-    columns = (lefts[:, None] + steps).clamp(max=width - 1)
-    patches = image[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1)
-    weights = bicubic_weights(sides, size_px, longest, range(size_px))
-    return _products(patches, weights, weights)
+def _resized(image: Tensor, rows: Tensor, across: Lines, down: Lines, size_px: int) -> Tensor:
+    """Horizontal, then vertical pass, with 8 bits between them: uint8 `(n, size, size, 3)`.
 
-
-def _products(
-    patches: Tensor, down: Tensor, across: Tensor, is_vertical_first: bool = False
-) -> Tensor:
-    """Horizontal, then vertical pass, with 8 bits between them: `(n, 3, h, w)` to `(n, ., ., 3)`.
-
-    down, across: weights `(n, target, h)` and `(n, target, w)`.
+    rows: `(n, h)`, the rows of the image `(3, height, width)` that `down` counts from 0.
     """
-    vertical, horizontal = down.unsqueeze(1), across.unsqueeze(1).transpose(2, 3)
-    values = patches.float()
-    if is_vertical_first:
-        values = _eight_bits(_eight_bits(vertical @ values) @ horizontal)
-    else:
-        values = _eight_bits(vertical @ _eight_bits(values @ horizontal))
-    return values.to(torch.uint8).permute(0, 2, 3, 1)
+    count, tiles, _, _ = across.weights.shape
+    channels = torch.arange(3, device=image.device).view(1, 1, 3, 1, 1)
+    values = image[channels, rows[:, None, None, :, None], across.pixels[:, :, None, None, :]]
+    products = values.flatten(2, 3).float() @ across.weights.transpose(2, 3)
+    narrow = _eight_bits(products).view(count, tiles, 3, -1, TILE_PX)
+    narrow = narrow.permute(0, 3, 1, 4, 2).reshape(count, rows.shape[1], -1)  # (n, h, x and colour)
+    images = torch.arange(count, device=image.device).view(-1, 1, 1)
+    products = down.weights @ narrow[images, down.pixels]  # (n, tiles, TILE_PX, x and colour)
+    resized = _eight_bits(products).to(torch.uint8).view(count, -1, tiles * TILE_PX, 3)
+    return resized[:, :size_px, :size_px]
 
 
 def _eight_bits(values: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tasks.embed import resample
 from tasks.embed.crops import Box
-from tasks.embed.resample import bicubic_weights, resized_crops, resized_whole
+from tasks.embed.resample import Lines, resized_crops, resized_whole
 from tests.conftest import photograph
 
 sizes = st.integers(1, 400)
@@ -89,5 +89,8 @@ def test_a_bound_on_memory_changes_no_crop(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_weights_of_an_unchanged_size_are_those_of_no_change() -> None:
-    weights = bicubic_weights(torch.tensor([7]), 7, 9, range(7))
-    assert torch.equal(weights[0], torch.eye(7, 9))
+    lines = Lines.of(torch.tensor([7]), 9, 7, range(7))
+    ((weights,),) = lines.weights
+    assert torch.equal(weights[:7, :7], torch.eye(7))
+    assert not weights[:7, 7:].any()
+    assert lines.pixels[0, 0, :7].tolist() == list(range(7))
