@@ -61,26 +61,35 @@ def _stop(*_: object) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status, having printed any error as one sentence."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     try:
         app(arguments, exit_on_error=False, print_error=False)
-    except InputError as error:
-        console.print(f"wca: {error}")
-        return BAD_INPUT
-    except (CycloptsError, ValidationError) as error:
-        console.print(f"wca: {_what_is_wrong(error)} See `wca --help`.")
-        return BAD_INPUT
-    except (KeyboardInterrupt, Stopped):
-        console.print("wca: stopped; start the same command again to go on from here.")
-        return INTERRUPTED
-    except GivenUp as error:
-        console.print(f"wca: {error}")
-        return OVER_BUDGET if isinstance(error, BudgetReached) else FAILED_RUN
-    except Exception as error:  # the last place where an error can still be put in a sentence
-        console.print(f"wca: the run failed: {type(error).__name__}: {_one_line(error)}")
-        console.print("What was finished is kept: start the same command again to go on from here.")
-        return FAILED_RUN
+    except BrokenPipeError:  # nobody reads on: wca sql ... | head
+        return DONE
+    except (KeyboardInterrupt, Exception) as error:
+        sentence, status = _said(error)
+        console.print(f"wca: {sentence}")
+        return status
     return DONE
+
+
+def _said(error: BaseException) -> tuple[str, int]:
+    """What a person is told of an error, and the exit status."""
+    # libraries that are being imported when a command is stopped end in errors of their own
+    if STOP.is_set() or isinstance(error, KeyboardInterrupt | Stopped):
+        return "stopped; start the same command again to go on from here.", INTERRUPTED
+    if isinstance(error, InputError):
+        return str(error), BAD_INPUT
+    if isinstance(error, CycloptsError | ValidationError):
+        return f"{_what_is_wrong(error)} See `wca --help`.", BAD_INPUT
+    if isinstance(error, GivenUp):
+        return str(error), OVER_BUDGET if isinstance(error, BudgetReached) else FAILED_RUN
+    # the last place where an error can still be put in a sentence
+    return (
+        f"the run failed: {type(error).__name__}: {_one_line(error)}\n"
+        "What was finished is kept: start the same command again to go on from here.",
+        FAILED_RUN,
+    )
 
 
 def _what_is_wrong(error: CycloptsError | ValidationError) -> str:
@@ -92,7 +101,7 @@ def _what_is_wrong(error: CycloptsError | ValidationError) -> str:
     return f"--{field.replace('_', '-')}: {message}." if field else f"{message}."
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     """An error's message without line breaks."""
     return " ".join(str(error).split())
 

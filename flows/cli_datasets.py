@@ -70,7 +70,7 @@ def import_(
     Parameters
     ----------
     file
-        JSON {class: [text, ...]}, as CuPL, CLIP-D and WCA publish it.
+        JSON {class: list of texts}, as CuPL, CLIP-D and WCA publish it.
     data
         The data set whose classes it describes.
     kind
@@ -124,4 +124,4 @@ def reproduce(
 
 def _print(text: str) -> None:
     """Print as it stands: names may look like markup."""
-    Console(highlight=False, markup=False, soft_wrap=True).print(text)
+    Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(text)

@@ -22,5 +22,5 @@ def ui(*, port: int = 4200, store: Store = DEFAULT_STORE) -> None:
 
     from flows.ui import serve
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     serve(port, located(store), console.print)

@@ -34,11 +34,11 @@ class Settings(LanguageModelSettings, EngineSettings):
     ] = None
     descriptions: Annotated[
         Path | None,
-        Field(description="JSON {class name: [sentence, ...]} for CuPL and WCA."),
+        Field(description="JSON {class name: list of sentences} for CuPL and WCA."),
     ] = None
     descriptors: Annotated[
         Path | None,
-        Field(description="JSON {class name: [descriptor, ...]} for CLIP-D."),
+        Field(description="JSON {class name: list of descriptors} for CLIP-D."),
     ] = None
     methods: Annotated[
         Names,
@@ -70,7 +70,9 @@ class Settings(LanguageModelSettings, EngineSettings):
         int,
         Field(ge=0, le=1000, description="Runs to average over; 0: one run over the whole pool."),
     ] = 20
-    seed: Annotated[int, Field(ge=0, description="Seed of crops, draws and random words.")] = 0
+    seed: Annotated[
+        int, Field(ge=0, le=2**63 - 1, description="Seed of crops, draws and random words.")
+    ] = 0
     image_scale: Annotated[
         float, Field(ge=-20, le=20, description="Exponent of the crop weights' scale: e^4.")
     ] = 4.0

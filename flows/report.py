@@ -14,6 +14,7 @@ from tasks.score.methods import method_titles
 from tasks.store.place import PlaceField
 from tasks.store.retention import in_use
 from tasks.store.runs import LAST, find_run
+from tasks.store.snapshot import publish
 from tasks.store.tables import Store as Tables
 
 # The flows whose runs have a page.
@@ -51,6 +52,7 @@ def report(config: ReportConfig) -> ReportSummary:
     store = Tables(config.store)
     with in_use(store):
         manifest = find_run(store, config.run, WITH_PAGE)
+        publish(store)  # a snapshot may be lost, or older than the run, or of another place
         root, run_id, titles = str(store.root), manifest.run_id, method_titles()
         if manifest.flow_name == "sweep":
             page = write_sweep(root, run_id, titles)

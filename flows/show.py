@@ -1,5 +1,6 @@
 """What the command line prints."""
 
+import math
 import os
 import shlex
 import shutil
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 import duckdb
+import pyarrow as pa
 from rich.console import Console
 
 from flows.store_setting import DEFAULT_STORE
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # Prefect and torch, which take seconds and which `wca sql` h
 console = Console(
     highlight=False,
     markup=False,  # paths and names may hold brackets
+    emoji=False,  # or :words:
     width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110,
 )
 
@@ -85,8 +88,7 @@ def query(root: str | Path, text: str, style: Literal["table", "csv", "json"]) -
             elif style == "csv":
                 _print_csv(relation)
             else:
-                for row in relation.to_arrow_table().to_pylist():
-                    console.print_json(data=row, default=str, indent=None)
+                _print_json(relation.to_arrow_table())
     except duckdb.Error as error:
         raise InputError(f"The query failed: {' '.join(str(error).split())}") from error
 
@@ -98,6 +100,19 @@ def _print_csv(relation: duckdb.DuckDBPyRelation) -> None:
         relation.write_csv(str(path), header=True)
         with path.open(encoding="utf-8", newline="") as file:
             shutil.copyfileobj(file, sys.stdout)
+
+
+def _print_json(table: pa.Table) -> None:
+    """A line a row; of columns of one name the later ones are numbered, no number is null."""
+    names = [
+        name if (count := table.column_names[:i].count(name)) == 0 else f"{name}_{count}"
+        for i, name in enumerate(table.column_names)
+    ]
+    for row in table.rename_columns(names).to_pylist():
+        line = {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
+        }
+        console.print_json(data=line, default=str, indent=None)
 
 
 def checks(results: list["Check"]) -> None:

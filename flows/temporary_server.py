@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Thread, Timer
 from typing import Self
@@ -101,10 +101,15 @@ def serving(flow: str, device: str | None = "cpu", *, encodes: bool = True) -> I
 
     if server:
         if encodes:
-            Thread(target=import_module, args=("tasks.embed.encoder",), daemon=True).start()
+            Thread(target=_import_encoder, daemon=True).start()
         server.use()
     with started_here(device):
         yield
+
+
+def _import_encoder() -> None:
+    with suppress(Exception):  # the command may end meanwhile; a run imports it again, and says why
+        import_module("tasks.embed.encoder")
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ CARDS = DATA_FOLDER / "datasets"
 def read_json(path: Path) -> Any:
     """Parse a UTF-8 JSON file (a byte order mark is allowed); InputError where it is not one."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        value = json.loads(text, object_pairs_hook=_each_once)
         # JSON can spell half a surrogate pair, which no table or tokenizer can store
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except OSError as error:
@@ -26,6 +27,16 @@ def read_json(path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid UTF-8 JSON: {error}.") from error
     return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError where a key stands twice, of which the first would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands in it twice")
+    return found
 
 
 def read_text(path: Path) -> str:
@@ -110,15 +121,32 @@ def folders_below(root: Path) -> list[str]:
 
 
 def files_below(root: Path, folder: str) -> list[str]:
-    """Every file below a folder but hidden ones, sorted, as `/`-separated names below `root`."""
+    """Every file below a folder but hidden ones, sorted, as `/`-separated names below `root`.
+
+    Raises InputError for a link that leads back to a folder above it, and so round for ever.
+    """
     base = len(str(root)) + 1
-    names = [
-        f"{parent}/{file}"[base:].replace(os.sep, "/")
-        for parent, _, files in os.walk(root / folder, followlinks=True)
-        for file in files
-        if not file.startswith(".")
-    ]
+    names: list[str] = []
+    above = {str(root / folder): {_identity(root / folder), _identity(root)}}
+    for parent, folders, files in os.walk(root / folder, followlinks=True):
+        names += [
+            f"{parent}/{file}"[base:].replace(os.sep, "/")
+            for file in files
+            if not file.startswith(".")
+        ]
+        seen = above.pop(parent)
+        for name in folders:
+            below = Path(parent) / name
+            if (identity := _identity(below)) in seen:
+                raise InputError(f"{below} leads back to a folder above it: remove that link.")
+            above[f"{parent}/{name}"] = {*seen, identity}
     return sorted(names)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What tells a folder from all others, by whatever links it is reached."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def read_file(path: Path) -> bytes:

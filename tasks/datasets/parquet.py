@@ -92,6 +92,7 @@ def _columns(file: Path) -> tuple[pa.Schema, pa.Table]:
             names = parquet.schema_arrow.names
             if LABEL not in names or not {IMAGE, PATH} & set(names):
                 raise InputError(f"{file}: {EXPECTED}; found {', '.join(names)}.")
+            _check_types(file, parquet.schema_arrow)
             small = [
                 n for n in (PATH, LABEL, SPLIT) if n in names and (n != PATH or IMAGE not in names)
             ]
@@ -104,6 +105,26 @@ def _columns(file: Path) -> tuple[pa.Schema, pa.Table]:
         raise InputError(f"Cannot read {file}: {error.strerror or error}.") from error
     except pa.ArrowException as error:
         raise InputError(f"{file} is not a Parquet file: {error}.") from error
+
+
+def _check_types(file: Path, columns: pa.Schema) -> None:
+    """InputError where a column is there twice, or `image` or `label` hold something else."""
+    for name in (IMAGE, PATH, LABEL, SPLIT):
+        if columns.names.count(name) > 1:
+            raise InputError(f"{file} has the column {name} twice; {EXPECTED}.")
+    types = pa.types
+    image = columns.field(IMAGE).type if IMAGE in columns.names else pa.binary()
+    if types.is_struct(image) and "bytes" in {field.name for field in image}:
+        image = image.field("bytes").type
+    if not (types.is_binary(image) or types.is_large_binary(image)):
+        raise InputError(
+            f"{file}: image holds {image}, not bytes; for names of files call it path."
+        )
+    label = columns.field(LABEL).type
+    if types.is_dictionary(label):
+        label = label.value_type
+    if not (types.is_string(label) or types.is_large_string(label) or types.is_integer(label)):
+        raise InputError(f"{file}: label holds {label}, neither texts nor whole numbers.")
 
 
 def _check_groups(file: Path, meta: pq.FileMetaData) -> None:

@@ -144,8 +144,11 @@ def _label(shard: Path, member: str, data: bytes) -> str:
         text = data.decode("utf-8-sig").strip()
         if member.lower().endswith(".json"):
             facts = json.loads(text)
-            text = str(next((facts[k] for k in ("label", "cls") if k in facts), ""))
-    except (ValueError, TypeError, RecursionError) as error:
+            label = next((facts[k] for k in ("label", "cls") if facts.get(k) is not None), "")
+            if not isinstance(label, str | int):
+                raise ValueError(f"{label!r} is neither a text nor a whole number")
+            text = str(label)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{shard}: {member} holds no label: {error}.") from error
     return text
 

@@ -82,7 +82,7 @@ def read_reply(
         body = json.loads(text)
         choice = body["choices"][0]
         content = _content(choice["message"])
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
     finish_reason = _text(choice.get("finish_reason"))
     answers = parse_answers(content, call.asked, finish_reason == "length")

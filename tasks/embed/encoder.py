@@ -11,6 +11,7 @@ import torch
 from open_clip.hf_model import HFTextEncoder
 from PIL import Image
 from pydantic import JsonValue
+from safetensors import SafetensorError
 from torch.nn.functional import normalize
 
 from tasks.embed.identity import EncoderSource
@@ -200,7 +201,7 @@ def _load(source_json: str) -> Encoder:
             f"The encoder {source.name} cannot be loaded: its file holds more than weights; "
             "convert it to safetensors where you trust it."
         ) from error
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:300]
         raise InputError(f"The encoder {source.name} cannot be loaded: {reason}") from error
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from tasks.embed.identity import EncoderIdentity
 from tasks.store.digest import digest_of, even_chunks
 from tasks.store.embeddings import embedding_array
+from tasks.store.errors import InputError
 from tasks.store.schemas import schema
 from tasks.store.tables import FORMAT, Store
 
@@ -67,7 +68,7 @@ def known_texts(store: Store, encoder: EncoderIdentity, texts: Sequence[str]) ->
             if not pc.any(pc.is_in(held, wanted)).as_py():
                 continue
             table = store.read(ref)
-        except (OSError, pa.ArrowException):
+        except (OSError, InputError):
             continue
         if table.schema.equals(columns):
             found = table.filter(pc.is_in(table["text"], wanted))

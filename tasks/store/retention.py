@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from tasks.store.errors import InputError
 from tasks.store.leases import LOOK_EVERY_SEC, lease
 from tasks.store.place import File, Place, Remote, files
-from tasks.store.runs import RunManifest, read_runs, remove_run
+from tasks.store.runs import RunManifest, named_tables, read_runs, remove_run
 from tasks.store.schemas import TABLES
 from tasks.store.snapshot import publish
 from tasks.store.tables import DIGEST_KEY, Store, TableRef
@@ -112,10 +112,12 @@ def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pr
         going = [run for run in runs if run not in kept]
         used_before = {store.path(ref) for run in runs for ref in run.tables}
         oldest = time.time() - grace_days * _DAY_SEC
+        # a run of which one table is lost goes on with the others
+        needed = {store.path(ref) for ref in named_tables(store)} - used_before
         removed = [
             file
             for file in _unreferenced(store, kept)
-            if file.place in used_before or file.modified < oldest
+            if file.place not in needed and (file.place in used_before or file.modified < oldest)
         ]
         pruned = Pruned(
             tuple(run.run_id for run in going),
@@ -153,10 +155,14 @@ def _pruning(store: Store) -> Iterator[Callable[[], None]]:
 
 
 def _newest(runs: Sequence[RunManifest], keep: int) -> list[RunManifest]:
-    """The last `keep` runs of each flow, data set and encoder; `runs` are oldest first."""
-    groups: dict[tuple[str, str, str | None], list[RunManifest]] = defaultdict(list)
+    """The last `keep` runs of each flow, data set and encoder; `runs` are oldest first.
+
+    Data sets of one name are told apart by where they lie and by their split.
+    """
+    groups: dict[tuple[object, ...], list[RunManifest]] = defaultdict(list)
     for run in runs:
-        groups[run.flow_name, run.dataset_name, run.encoder_name].append(run)
+        place = (run.dataset_name, run.indexed.get("root"), run.parameters.get("split"))
+        groups[run.flow_name, run.encoder_name, *place].append(run)
     return [run for group in groups.values() for run in group[-keep:]]
 
 

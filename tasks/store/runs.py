@@ -1,16 +1,18 @@
 """Run manifests: small JSON files that say what a run was and which tables it refers to."""
 
 import json
+import logging
 import shutil
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from tasks.store.digest import digest_of
-from tasks.store.errors import InputError
+from tasks.store.errors import InputError, not_valid
 from tasks.store.place import Place, Remote, atomic_path, delete_folder, files
 from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
@@ -28,6 +30,9 @@ LIBRARIES = (
     "duckdb",
     "pyarrow",
 )
+
+
+Record = TypeVar("Record", bound=BaseModel)
 
 
 class RunManifest(BaseModel):
@@ -128,30 +133,52 @@ def run_files(store: Store) -> list[Place]:
 def read_runs(
     store: Store, listed: list[Place] | None = None
 ) -> list[tuple[RunManifest, list[Execution]]]:
-    """Every recorded run whose tables are all in place, oldest first, with its executions.
+    """Every recorded run whose tables are all in place, with its executions, in their last order.
 
-    listed: the `run_files`, by default those that there are now.
+    A record that is damaged, or another version's, is passed over with a warning. listed: the
+    `run_files`, by default those that there are now.
     """
     listed = run_files(store) if listed is None else listed
     with ThreadPoolExecutor(BUCKET_READS if isinstance(store.root, Remote) else 1) as pool:
         texts = dict(zip(listed, pool.map(_read, listed), strict=True))
         manifests = {
-            path.parent: RunManifest.model_validate_json(text)
+            path.parent: manifest
             for path, text in texts.items()
-            if path.name == "run.json" and text
+            if path.name == "run.json" and (manifest := _parsed(RunManifest, path, text))
         }
         refs = {(ref.table, ref.digest) for m in manifests.values() for ref in m.tables}
         whole = dict(zip(refs, pool.map(lambda ref: store.find(*ref), refs), strict=True))
     executions: dict[Place, list[Execution]] = {folder: [] for folder in manifests}
     for path, text in texts.items():
-        if path.name.startswith("execution-") and text and path.parent in manifests:
-            executions[path.parent].append(Execution.model_validate_json(text))
+        if path.name.startswith("execution-") and path.parent in manifests:
+            execution = _parsed(Execution, path, text)
+            executions[path.parent] += [execution] if execution else []
     runs = [
         (manifest, executions[folder])
         for folder, manifest in manifests.items()
         if all(whole[ref.table, ref.digest] for ref in manifest.tables)
     ]
-    return sorted(runs, key=lambda run: run[0].finished_at)
+    return sorted(runs, key=lambda run: last_finished(*run))
+
+
+def last_finished(manifest: RunManifest, executions: Sequence[Execution]) -> str:
+    """When a run was last executed (ISO 8601, UTC)."""
+    return max([manifest.finished_at, *(execution.finished_at for execution in executions)])
+
+
+def named_tables(store: Store) -> set[TableRef]:
+    """The tables that any recorded run names, also those of runs that are not whole.
+
+    Raises InputError for a record that cannot be read: it may name any.
+    """
+    found: set[TableRef] = set()
+    for path in run_files(store):
+        if path.name == "run.json" and (text := _read(path)):
+            try:
+                found |= set(RunManifest.model_validate_json(text).tables)
+            except ValidationError as error:
+                raise not_valid(f"{path} is not the record of a run, delete it", error) from error
+    return found
 
 
 def find_run(store: Store, given: str, flow_names: Collection[str]) -> RunManifest:
@@ -185,6 +212,15 @@ def _read(path: Place) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         return b""
+
+
+def _parsed(kind: type[Record], path: Place, text: bytes) -> Record | None:
+    """A record, None where it has been deleted or is none."""
+    try:
+        return kind.model_validate_json(text) if text else None
+    except ValidationError:
+        logging.getLogger(__name__).warning("%s is not the record of a run: delete it.", path)
+        return None
 
 
 def _folder(store: Store) -> Place:

@@ -6,13 +6,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
 from filelock import FileLock
 
+from tasks.store.errors import InputError
 from tasks.store.place import Place, Remote, atomic_path, files, local_copy, without_pattern
-from tasks.store.runs import Execution, RunManifest, read_runs, run_files
+from tasks.store.runs import Execution, RunManifest, last_finished, read_runs, run_files
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
 from tasks.store.tables import Store
 
@@ -59,22 +61,27 @@ def open_snapshot(path: Place) -> Iterator[duckdb.DuckDBPyConnection]:
     That of a bucket is copied here; its views read the bucket through fsspec, without extensions.
     Within a process DuckDB opens a path once and gives every connection that file, even when
     another has taken its place meanwhile. A name of its own makes this connection see the new one.
+    Raises InputError where there is none.
     """
+    if not path.is_file():
+        raise InputError(f"There is no {path}: `wca demo` makes one, `wca report` makes it again.")
     if isinstance(path, Remote):
         with local_copy(path) as own, duckdb.connect(str(own), read_only=True) as connection:
             connection.register_filesystem(path.filesystem)
             yield connection
         return
     own = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    with TemporaryDirectory() as elsewhere:
         try:
             own.hardlink_to(path)
-        except OSError:  # not every file system has hard links
+        except OSError:  # not every file system has hard links, nor may be written to
+            own = Path(elsewhere) / path.name
             shutil.copyfile(path, own)
-        with duckdb.connect(str(own), read_only=True) as connection:
-            yield connection
-    finally:
-        own.unlink(missing_ok=True)
+        try:
+            with duckdb.connect(str(own), read_only=True) as connection:
+                yield connection
+        finally:
+            own.unlink(missing_ok=True)
 
 
 def publish(store: Store) -> Place:
@@ -106,7 +113,7 @@ def _sources(store: Store) -> tuple[list[Place], bool]:
 
 def _build(store: Store, target: Place, listed: list[Place]) -> None:
     """Make a snapshot and put it in place."""
-    with atomic_path(target) as partial:
+    with atomic_path(target) as partial, _without_log(partial):
         runs = read_runs(store, listed)
         with duckdb.connect(str(partial), config=_FORMAT) as connection:
             if isinstance(target, Remote):
@@ -120,6 +127,16 @@ def _build(store: Store, target: Place, listed: list[Place]) -> None:
                 _create_view(connection, store, runs, name)
             _create_inbox(connection, store)
             connection.execute(_SQL.read_text(encoding="utf-8"))
+            connection.execute("CHECKPOINT")  # on a full disk; closing would say nothing
+
+
+@contextmanager
+def _without_log(partial: Path) -> Iterator[None]:
+    """Remove the log that DuckDB leaves beside a file that it could not finish."""
+    try:
+        yield
+    finally:
+        partial.with_name(f"{partial.name}.wal").unlink(missing_ok=True)
 
 
 _Runs = list[tuple[RunManifest, list[Execution]]]
@@ -178,7 +195,7 @@ def _run_row(manifest: RunManifest, executions: list[Execution]) -> dict[str, ob
         "versions": json.dumps(manifest.versions),
         "command": manifest.command,
         "first_finished_at": manifest.finished_at,
-        "last_finished_at": max([manifest.finished_at, *(e.finished_at for e in executions)]),
+        "last_finished_at": last_finished(manifest, executions),
         "first_duration_sec": manifest.duration_sec,
     }
 

@@ -1,16 +1,18 @@
 """Parquet tables named by what decided their rows, written atomically, never changed."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow.dataset import Dataset, dataset
+from pyarrow.dataset import Dataset, ParquetFileFormat, ParquetFragmentScanOptions, dataset
 from pydantic import BaseModel, ConfigDict
 
 from tasks.store.digest import digest_of
+from tasks.store.errors import InputError
 from tasks.store.place import Place, Remote, atomic_path, files, located
 
 # Part of every recipe: raise it when code changes what the same ingredients make.
@@ -158,25 +160,56 @@ class Store:
     ) -> pa.Table:
         """A table's rows in the order they were written, or those `where` something holds.
 
-        Raises OSError where the table is missing.
+        Raises OSError where the table is missing, InputError where its pages are damaged.
         """
-        path, filesystem = str(self.path(ref)), self.filesystem
-        return pq.read_table(
-            path, columns=columns, filters=where, partitioning=None, filesystem=filesystem
-        )
+        path = self.path(ref)
+        with _undamaged(path):
+            return pq.read_table(
+                str(path),
+                columns=columns,
+                filters=where,
+                partitioning=None,
+                filesystem=self.filesystem,
+                page_checksum_verification=True,
+            )
 
     def dataset(self, refs: Iterable[TableRef]) -> Dataset:
         """Tables of one kind as one data set that is read as far as it is needed."""
         paths = [str(self.path(ref)) for ref in refs]
-        return dataset(paths, format="parquet", filesystem=self.filesystem)
+        checked = ParquetFragmentScanOptions(page_checksum_verification=True)
+        parquet = ParquetFileFormat(default_fragment_scan_options=checked)
+        return dataset(paths, format=parquet, filesystem=self.filesystem)
 
     def blocks(self, ref: TableRef, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
         """A table's rows in their order, `rows` at a time and the rest at last.
 
-        However large the table, two row groups are held at most.
+        However large the table, two row groups are held at most. Raises as `read` does.
         """
-        with pq.ParquetFile(str(self.path(ref)), filesystem=self.filesystem) as file:
+        path = self.path(ref)
+        with (
+            _undamaged(path),
+            pq.ParquetFile(
+                str(path), filesystem=self.filesystem, page_checksum_verification=True
+            ) as file,
+        ):
             yield from file.iter_batches(rows, columns=columns)
+
+
+@contextmanager
+def _undamaged(path: Place) -> Iterator[None]:
+    """Say which file is damaged: what Arrow raises names neither it nor what to do."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        # the operating system's own errors have a number, and a network's are not the file's
+        if getattr(error, "errno", None) is not None or isinstance(path, Remote):
+            raise
+        raise InputError(
+            f"{path} is damaged: delete it and start the run again that it belongs to; "
+            "`wca store verify` lists all that are."
+        ) from error
 
 
 def _footer(path: Place) -> tuple[pq.FileMetaData, int]:

@@ -229,6 +229,9 @@ def test_shards_with_numbered_and_named_labels(pictures: list[bytes], tmp_path: 
         ({"a.jpg": b"x"}, "images without a label .*'a'"),
         ({"a.jpg": b"x", "a.png": b"y", "a.cls": b"0"}, "two images named a"),
         ({"a.jpg": b"x", "a.json": b"[1"}, "a.json holds no label"),
+        ({"a.jpg": b"x", "a.json": b'{"label": null}'}, "images without a label .*'a'"),
+        ({"a.jpg": b"x", "a.json": b'{"label": ["x"]}'}, "a.json holds no label: .*neither a text"),
+        ({"a.jpg": b"x", "a.json": b"3"}, "a.json holds no label"),
         ({"a.cls": b"0"}, "no labelled images"),
     ],
 )
@@ -346,3 +349,30 @@ def test_a_hundred_thousand_paths_take_little_memory(kind: str, many: Path) -> N
     assert len(dataset.images) == MANY
     assert kept < 40
     assert peak < 120
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"image": pa.array(["a.jpg"]), "label": pa.array(["x"])}, "image holds string, not bytes"),
+        ({"image": pa.array([7]), "label": pa.array(["x"])}, "image holds int64, not bytes"),
+        ({"image": pa.array([{"bytes": 3}]), "label": pa.array(["x"])}, "image holds int64"),
+        ({"image": pa.array([b"x"]), "label": pa.array([["x"]])}, "label holds list<.*neither"),
+        ({"image": pa.array([b"x"]), "label": pa.array([0.5])}, "label holds double, neither"),
+    ],
+)
+def test_columns_of_other_types_are_refused(
+    tmp_path: Path, columns: dict[str, pa.Array], message: str
+) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=message):
+        opened(f"parquet:{tmp_path / 't.parquet'}")
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    columns = [pa.array([b"x"]), pa.array(["a"]), pa.array(["b"])]
+    pq.write_table(
+        pa.Table.from_arrays(columns, ["image", "label", "label"]), tmp_path / "t.parquet"
+    )
+    with pytest.raises(InputError, match="the column label twice"):
+        opened(f"parquet:{tmp_path / 't.parquet'}")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.datasets.files import read_json
+from tasks.datasets.files import files_below, read_json
 from tasks.datasets.index import image_places, index_dataset, read_image
 from tasks.datasets.readers import read_bytes
 from tasks.datasets.sources import open_dataset, open_files
@@ -155,3 +155,29 @@ def test_hostile_json_is_one_error(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match="not valid UTF-8 JSON"):
         read_json(path)
+
+
+def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text('{"cat": ["Furry."], "dog": [], "cat": ["A banana."]}')
+    with pytest.raises(InputError, match="the key 'cat' stands in it twice"):
+        read_json(path)
+
+
+def test_links_that_lead_round_are_named_and_others_followed(tmp_path: Path) -> None:
+    for name in ("cat", "dog", "elsewhere"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "0.jpg").touch()
+    (tmp_path / "photos" / "elsewhere").rename(tmp_path / "more")
+    (tmp_path / "photos" / "cat" / "more").symlink_to(tmp_path / "more")
+    (tmp_path / "photos" / "dog" / "more").symlink_to(tmp_path / "more")
+    found = files_below(tmp_path / "photos", "cat")
+    assert found == ["cat/0.jpg", "cat/more/0.jpg"]
+    loop = tmp_path / "photos" / "cat" / "loop"
+    loop.symlink_to(tmp_path / "photos")
+    with pytest.raises(InputError, match="cat/loop leads back to a folder above it"):
+        files_below(tmp_path / "photos", "cat")
+    loop.unlink()
+    (tmp_path / "more" / "round").symlink_to(tmp_path / "more")
+    with pytest.raises(InputError, match="more/round leads back"):
+        files_below(tmp_path / "photos", "cat")

@@ -1,9 +1,11 @@
 """Sizes, damage and pruning of a store with runs in it."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -13,9 +15,9 @@ import pytest
 
 from tasks.store.errors import InputError
 from tasks.store.retention import in_use, prune, usage, verify
-from tasks.store.runs import RunManifest, record_run
+from tasks.store.runs import LAST, RunManifest, find_run, read_runs, record_run
 from tasks.store.schemas import schema
-from tasks.store.snapshot import publish, snapshot_path
+from tasks.store.snapshot import open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store, TableRef
 
 
@@ -154,3 +156,91 @@ def test_replies_and_inboxes_are_never_pruned(store: Store) -> None:
     assert reply.exists()
     assert inbox.exists()
     assert isinstance(store.read(TableRef(table="classes", digest="b" * 64, row_count=3)), pa.Table)
+
+
+def test_what_is_left_of_a_run_that_lost_a_table_stays(store: Store) -> None:
+    for path in (store.root / "classes").glob("*.parquet"):
+        os.utime(path, (0, 0))
+    store.path(classes(store, "c", "x", "y")).unlink()
+    pruned = prune(store, None, 1.0, is_dry=False)
+    assert pruned.runs == ()
+    assert tables(store) == "ab"  # `d` belongs to none; without `c` the third run is not whole
+
+
+@pytest.mark.parametrize("content", ["{", '{"flow_name": "benchmark"}', "[1]"])
+def test_a_record_that_is_none_stops_no_run_but_what_deletes(store: Store, content: str) -> None:
+    damaged = store.root / "runs" / "x" / "run.json"
+    damaged.parent.mkdir()
+    damaged.write_text(content)
+    (store.root / "runs" / read_runs(store)[0][0].run_id / "execution-y.json").write_text(content)
+    assert len(read_runs(store)) == 3
+    publish(store)
+    with pytest.raises(InputError, match=r"x/run.json is not the record of a run, delete it"):
+        prune(store, 1, 0.0, is_dry=False)
+    assert tables(store) == "abcd"
+
+
+def test_the_newest_run_is_the_one_that_was_executed_last(store: Store) -> None:
+    first = read_runs(store)[0][0]
+    time.sleep(0.002)
+    record_run(store, first, "flow-again", [])
+    assert [run.parameters["seed"] for run, _ in read_runs(store)] == [2, 3, 1]
+    assert find_run(store, LAST, {"benchmark"}) == read_runs(store)[-1][0]
+    prune(store, 1, 1.0, is_dry=False)
+    ((kept, _),) = read_runs(store)
+    assert kept.run_id == first.run_id
+
+
+def test_folders_of_one_name_are_two_data_sets(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    table = classes(store, "a", "x")
+    for seed, (root, split) in enumerate(
+        (("/d1/test", None), ("/d2/test", None), ("/d2/test", "v"))
+    ):
+        manifest = RunManifest(
+            flow_name="benchmark",
+            dataset_name="folder:test",
+            parameters={"seed": seed, "split": split},
+            indexed={"root": root},
+            tables=(table,),
+        )
+        record_run(store, manifest, f"flow-{seed}", [])
+    assert prune(store, 1, 1.0, is_dry=True).runs == ()
+
+
+# With no room for a file of more than 100 kB, as on a full disk.
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from tasks.store.snapshot import publish
+from tasks.store.tables import Store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+publish(Store(Path(sys.argv[1])))
+"""
+
+
+def test_a_full_disk_leaves_the_snapshot_that_was_there(store: Store) -> None:
+    before = snapshot_path(store).read_bytes()
+    run(store, 4)
+    program = [sys.executable, "-c", FULL, str(store.root)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert snapshot_path(store).read_bytes() == before
+    assert not list(store.root.glob(".wca-*"))
+
+
+def test_a_store_that_may_only_be_read_is_queried(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)  # tests run as root, whom no mode stops
+    with open_snapshot(snapshot_path(store)) as snapshot:
+        assert snapshot.execute("SELECT count(*) FROM runs").fetchall() == [(3,)]
+    with (
+        pytest.raises(InputError, match="`wca report` makes it again"),
+        open_snapshot(store.root / "gone.duckdb"),
+    ):
+        pass

@@ -11,6 +11,7 @@ import pytest
 from tasks.score.summarise import register
 from tasks.store.digest import digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
+from tasks.store.errors import InputError
 from tasks.store.schemas import schema
 from tasks.store.tables import BATCHES_TOGETHER, Store, TableRef
 
@@ -179,3 +180,28 @@ def test_tables_in_a_folder_of_any_name_are_found_by_queries(tmp_path: Path) -> 
         register(connection, store, "undecodable", [ref])
         rows = connection.sql("FROM undecodable").to_arrow_table()
     assert rows.to_pylist() == ROWS
+
+
+def test_a_table_with_damaged_pages_is_never_read_as_if_it_were_whole(store: Store) -> None:
+    batch = crops(300, 64)
+    ref = store.write("crops", DIGEST, batch.schema, [batch])
+    path = store.root / ref.uri
+    column = next(
+        part
+        for group in range(pq.read_metadata(path).num_row_groups)
+        for i in range(pq.read_metadata(path).num_columns)
+        if "embedding" in (part := pq.read_metadata(path).row_group(group).column(i)).path_in_schema
+    )
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size // 2] ^= 0x80
+    path.write_bytes(data)
+    assert store.find("crops", DIGEST)  # its footer is whole
+    with pytest.raises(InputError, match=f"{path.name} is damaged: delete it"):
+        store.read(ref)
+    with pytest.raises(InputError, match="is damaged"):
+        list(store.blocks(ref, ["embedding"], 64))
+    with pytest.raises(OSError, match="CRC"):
+        store.dataset([ref]).to_table()
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        store.read(ref)
