@@ -62,8 +62,11 @@ def _stop(*_: object) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status, having printed any error as one sentence."""
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        if odd := next((word for word in given if not _is_text(word)), None):
+            raise InputError(f"{odd!r} is not a name in UTF-8: rename it.")
+        app(given, exit_on_error=False, print_error=False)
     except BrokenPipeError:  # nobody reads on: wca sql ... | head
         return DONE
     except (KeyboardInterrupt, Exception) as error:
@@ -71,6 +74,14 @@ def run(arguments: list[str] | None = None) -> int:
         console.print(f"wca: {sentence}")
         return status
     return DONE
+
+
+def _is_text(word: str) -> bool:
+    """Whether a word can be stored: a name of other bytes is read as halves of surrogate pairs."""
+    try:
+        return bool(word.encode()) or not word
+    except UnicodeEncodeError:
+        return False
 
 
 def _said(error: BaseException) -> tuple[str, int]:

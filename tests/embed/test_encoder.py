@@ -318,3 +318,12 @@ def test_float32_is_not_rounded_by_the_convolutions_of_cuda(tiny_model: Path) ->
     Encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_weights_that_were_cut_off_are_said_in_a_sentence(tiny_model: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(tiny_model, cut)
+    weights = cut / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(InputError, match="cannot be loaded: .*incomplete"):
+        load_encoder(resolve_encoder(f"local-dir:{cut}", "fp32", "cpu"))

@@ -48,14 +48,25 @@ def test_csv_is_added_to_what_a_file_holds(wca: Command, scored: str, tmp_path: 
     assert target.read_text() == 'before\na,b\n1,"x,""y"\n'
 
 
-def test_who_reads_no_further_ends_the_command_in_silence(wca: Command, scored: str) -> None:
-    command = [*WCA, "sql", "FROM range(100000)", "--format", "json", "--store", str(wca.store)]
+@pytest.mark.parametrize(("style", "first"), [("json", b'{"range": 0}\n'), ("csv", b"range\n")])
+def test_who_reads_no_further_ends_the_command_in_silence(
+    wca: Command, scored: str, style: str, first: bytes
+) -> None:
+    command = [*WCA, "sql", "FROM range(100000)", "--format", style, "--store", str(wca.store)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stderr
-        assert process.stdout.readline() == b'{"range": 0}\n'
+        assert process.stdout.readline() == first
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_json_has_every_column_and_no_number_that_is_none(
+    here: Callable[..., str], wca: Command, scored: str
+) -> None:
+    query = "SELECT 1 AS a, 2 AS a, 'nan'::DOUBLE AS b, -'inf'::FLOAT AS c, ':cat:' AS d"
+    said = here("sql", query, "--store", str(wca.store), "--format", "json")
+    assert json.loads(said) == {"a": 1, "a_1": 2, "b": None, "c": None, "d": ":cat:"}
 
 
 def test_sql_cannot_change_the_results(here: Callable[..., str], wca: Command, scored: str) -> None:
@@ -128,6 +139,12 @@ def test_doctor_says_what_is_there_and_what_to_do(wca: Command, scored: str) -> 
         (("benchmark", "sixteen-photographs", "--encoder", "nope/none"), "Unknown encoder"),
         (("benchmark",), "data"),
         (("bench",), "bench"),
+        (
+            ("benchmark", "sixteen-photographs", "--seed", str(2**63)),
+            "--seed: Input should be less",
+        ),
+        (("classify", "a\udcff.jpg", "--classes", "a,b"), "'a\\udcff.jpg' is not a name in UTF-8"),
+        (("benchmark", "folder:/no/:cat:/place"), "/no/:cat:/place is not a folder"),
         (("classify", "--classes", "a,b"), "Name at least one image"),
         (("classify", "x.jpg", "--classes", "a"), "Name at least two classes"),
         (("classify", "/no/such.jpg", "--classes", "a,b"), "No such file: /no/such.jpg"),
