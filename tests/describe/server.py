@@ -20,6 +20,7 @@ from typing import Any
 
 FAULTS = (
     *("429", "429-after", "500", "503", "slow", "cut", "cut-early", "not-json", "no-completion"),
+    "no-message",
     *("wrong-shape", "half", "duplicate", "empty", "length", "refusal"),
 )
 STYLES = ("schema", "lines", "bullets", "fenced", "list", "no-schema")
@@ -181,6 +182,8 @@ class ModelServer:
                 await self._send(writer, 200, "<html>Bad gateway</html>")
             case "no-completion":
                 await self._send(writer, 200, {"object": "nothing", "choices": None})
+            case "no-message":
+                await self._send(writer, 200, {"choices": [{"message": None}]})
             case _:
                 if fault == "slow":
                     await asyncio.sleep(3)
