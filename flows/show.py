@@ -90,7 +90,14 @@ def query(root: str | Path, text: str, style: Literal["table", "csv", "json"]) -
             else:
                 _print_json(relation.to_arrow_table())
     except duckdb.Error as error:
-        raise InputError(f"The query failed: {' '.join(str(error).split())}") from error
+        # its views name files: of a store that was moved they are not there
+        advice = (
+            " `wca report` makes the snapshot again."
+            if isinstance(error, duckdb.IOException)
+            else ""
+        )
+        reason = " ".join(str(error).split())
+        raise InputError(f"The query failed: {reason}{advice}") from error
 
 
 def _print_csv(relation: duckdb.DuckDBPyRelation) -> None:

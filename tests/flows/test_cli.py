@@ -1,6 +1,7 @@
 """The `wca` command as people run it: in a process of its own, judged by output and status."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -59,6 +60,21 @@ def test_who_reads_no_further_ends_the_command_in_silence(
         assert process.stdout.readline() == first
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_a_store_that_was_moved_says_how_it_is_queried_again(
+    here: Callable[..., str], wca: Command, scored: str, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(wca.store, moved)
+    shutil.move(wca.store, tmp_path / "away")
+    try:
+        ask = ("sql", "SELECT count(*) FROM images", "--store", str(moved))
+        assert "`wca report` makes the snapshot again." in here(*ask, status=2)
+        wca("report", "--store", str(moved))
+        assert "14" in here(*ask)
+    finally:
+        shutil.move(tmp_path / "away", wca.store)
 
 
 def test_json_has_every_column_and_no_number_that_is_none(
