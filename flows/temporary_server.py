@@ -23,6 +23,7 @@ HOST = "127.0.0.1"  # whoever reaches the server may start flows: nobody but thi
 API_VARIABLE = "PREFECT_API_URL"
 START_SEC = 90.0  # the first start migrates a new database, 14-20 s on two cores
 STOP_SEC = 5.0
+KEPT_SEC = 24 * 3600  # by default a connection ends in five seconds, and finding out takes two
 
 
 class TemporaryServer:
@@ -128,7 +129,8 @@ def main() -> None:
             print(listening.getsockname()[1], flush=True)  # noqa: T201 - read by the command
 
     app = create_app(ephemeral=True, final=True)
-    Server(uvicorn.Config(app, log_level="error", lifespan="on")).run(sockets=[listening])
+    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_keep_alive=KEPT_SEC)
+    Server(config).run(sockets=[listening])
 
 
 def _end_with_the_command() -> None:

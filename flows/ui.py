@@ -14,7 +14,7 @@ from flows import server as prefect_server
 from flows.children import Child
 from flows.server import LOOK_EVERY_SEC, POOL, PREFECT
 from flows.store_setting import STORE_VARIABLE
-from flows.temporary_server import HOST
+from flows.temporary_server import HOST, KEPT_SEC
 from tasks.store.place import Place
 
 WORKER_SLOTS = 2  # the inbox goes on beside a long benchmark; each deployment runs once at a time
@@ -62,6 +62,7 @@ def _environment(address: str, store: Place) -> dict[str, str]:
         "PREFECT_API_URL": f"{address}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT": str(KEPT_SEC),
         STORE_VARIABLE: str(store),
         "PYTHONUNBUFFERED": "1",  # logs are read while they are written
     }

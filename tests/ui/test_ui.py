@@ -123,7 +123,7 @@ def test_a_benchmark_from_the_form_to_its_artifacts(ui: Ui, chromium: str, tmp_p
         for kind in ("accuracy", "comparison", "rejected"):
             expect(page.get_by_text(f"{kind}-sixteen-photographs").first).to_be_visible()
         page.get_by_text("comparison-sixteen-photographs").first.click()
-        expect(page.get_by_text("in points above CLIP").first).to_be_visible()
+        expect(page.get_by_text("points above CLIP").first).to_be_visible()
         expect(page.get_by_text("WCA", exact=True).first).to_be_visible()
         page.wait_for_timeout(1000)  # the table fades in
         save(page.screenshot(), "ui-comparison", tmp_path)
