@@ -133,8 +133,7 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
         if on_gpu:
             encoder.encode_images(every, batch_size)
         else:
-            one = lambda _: encoder.encode_images(pixels, batch_size)  # noqa: E731
-            list(ahead(one, images, workers))
+            list(ahead(lambda _: encoder.encode_images(pixels, batch_size), images, workers))
 
     given = Images(list(work.files), work.files.__getitem__, work.crops, [], workers)
 

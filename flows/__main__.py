@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from flows.cli import app
+from tasks.datasets.files import is_text
 from tasks.store.errors import BudgetReached, GivenUp, InputError, first_fault
 from tasks.store.heap import one_heap
 from tasks.store.stopping import STOP, Stopped
@@ -64,7 +65,7 @@ def run(arguments: list[str] | None = None) -> int:
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        if odd := next((word for word in given if not _is_text(word)), None):
+        if odd := next((word for word in given if not is_text(word)), None):
             raise InputError(f"{odd!r} is not a name in UTF-8: rename it.")
         app(given, exit_on_error=False, print_error=False)
     except BrokenPipeError:  # nobody reads on: wca sql ... | head
@@ -74,14 +75,6 @@ def run(arguments: list[str] | None = None) -> int:
         console.print(f"wca: {sentence}")
         return status
     return DONE
-
-
-def _is_text(word: str) -> bool:
-    """Whether a word can be stored: a name of other bytes is read as halves of surrogate pairs."""
-    try:
-        return bool(word.encode()) or not word
-    except UnicodeEncodeError:
-        return False
 
 
 def _said(error: BaseException) -> tuple[str, int]:

@@ -28,7 +28,7 @@ def sql(
         How to print the rows.
 
     """
-    from flows import show
+    from flows import show_tables as show
 
     show.query(store, query, format)
 

@@ -64,10 +64,8 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
         writer.writeheader()
         writer.writerows(written)
     for encoder in encoders:
-        cells_of_it = grid(table, encoder, datasets, compared, method_titles())
-        publish_table(
-            config.table, encoder, cells_of_it, "\n".join(f"* {n}" for n in notes(compared))
-        )
+        lines = grid(table, encoder, datasets, compared, method_titles())
+        publish_table(config.table, encoder, lines, "\n".join(f"* {n}" for n in notes(compared)))
     return Reproduction(
         table=config.table,
         datasets=tuple(datasets),

@@ -39,6 +39,15 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def is_text(name: str) -> bool:
+    """Whether a name can be stored: Linux allows any bytes, Python marks those that are no text."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_text(path: Path) -> str:
     """A UTF-8 text file (a byte order mark is allowed); InputError with the line that is none."""
     try:

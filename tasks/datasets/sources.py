@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tasks.datasets.cards import card_names, open_card, open_named
 from tasks.datasets.dataset import Dataset, ImageEntry, select
+from tasks.datasets.files import is_text
 from tasks.datasets.folder import open_folder
 from tasks.datasets.hub import open_hub
 from tasks.datasets.parquet import open_parquet
@@ -38,7 +39,7 @@ def open_source(source: DataSource | FileSource) -> Dataset:
         return open_files(list(source.images), list(source.classes))
     dataset = _open(source)
     images = select(dataset.images, source.limit, source.per_class)
-    if odd := next((i.name for i in images if not _is_text(i.name)), None):
+    if odd := next((i.name for i in images if not is_text(i.name)), None):
         raise InputError(f"{odd!r} is not a name in UTF-8: rename it.")
     return dataset._replace(images=images)
 
@@ -74,12 +75,3 @@ def _open(source: DataSource) -> Dataset:
 
 def _path(place: str) -> Path:
     return Path(place).expanduser()
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name can be stored: Linux allows any bytes, Python marks those that are no text."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

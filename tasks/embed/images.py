@@ -33,7 +33,7 @@ class ImageEncoder(Protocol):
         """Embed uint8 `(n, height, width, 3)` as float32 `(n, dim)` with unit rows."""
 
 
-class Place(NamedTuple):
+class Layout(NamedTuple):
     """An image's width and height, and where its crops lie in it."""
 
     size: tuple[int, int]
@@ -43,7 +43,7 @@ class Place(NamedTuple):
 class Views(NamedTuple):
     """An image ready for the encoder: `pixels` is uint8 `(1 + crops, height, width, 3)`."""
 
-    place: Place
+    layout: Layout
     pixels: torch.Tensor
 
 
@@ -53,7 +53,7 @@ def image_views(
     """Decode an image and frame the whole, then its crops; raises RejectedImage."""
     image = decode_image(data)
     boxes = crop_boxes(parameters, image_digest, *image.size)
-    return Views(Place(image.size, boxes), frame_views(image, boxes, encoder))
+    return Views(Layout(image.size, boxes), frame_views(image, boxes, encoder))
 
 
 def frame_views(image: Image.Image, boxes: Sequence[Box], encoder: ImageEncoder) -> torch.Tensor:
@@ -107,7 +107,7 @@ def embed_images(
 
     def embed(digest: str, data: bytes) -> pa.RecordBatch:
         views = image_views(data, digest, images.crops, encoder)
-        return _rows(digest, views.place, encoder.encode_images(views.pixels, batch_size))
+        return _rows(digest, views.layout, encoder.encode_images(views.pixels, batch_size))
 
     return (rows for _, rows in images.each(embed))
 
@@ -121,15 +121,15 @@ def embed_images_together(
     neighbouring images fill batches of always `batch_size`, of which only the last is filled up
     with black, so that nothing is compiled or tuned twice. Which images are neighbours changes
     embeddings by rounding alone. A batch of pixels is held on the device, and of waiting images
-    their places.
+    their layouts.
     """
     made = beside(_embedded_together(images, encoder, batch_size, resampling))
-    return (_rows(digest, place, embeddings) for digest, place, embeddings in made)
+    return (_rows(digest, layout, embeddings) for digest, layout, embeddings in made)
 
 
 def _embedded_together(
     images: Images, encoder: ImageEncoder, batch_size: int, resampling: Resampling
-) -> Iterator[tuple[str, Place, torch.Tensor]]:
+) -> Iterator[tuple[str, Layout, torch.Tensor]]:
     """Each image's digest, where its views lie, and their embeddings, `(1 + crops, dim)`."""
 
     def prepare(digest: str, data: bytes) -> Views | Decoded:
@@ -139,22 +139,22 @@ def _embedded_together(
 
     batch = torch.zeros(batch_size, *encoder.size_px, 3, dtype=torch.uint8, device=encoder.device)
     filled = 0
-    waiting: deque[tuple[str, Place]] = deque()  # images with views that are not encoded yet
+    waiting: deque[tuple[str, Layout]] = deque()  # images with views that are not encoded yet
     embeddings = torch.empty(0)
 
-    def finished() -> Iterator[tuple[str, Place, torch.Tensor]]:
+    def finished() -> Iterator[tuple[str, Layout, torch.Tensor]]:
         nonlocal embeddings
         rows = encoder.encode_images(batch, batch_size)
         embeddings = torch.cat([embeddings.view(-1, rows.shape[1]), rows])
         while waiting and len(embeddings) >= 1 + len(waiting[0][1].boxes):
-            digest, place = waiting.popleft()
-            count = 1 + len(place.boxes)
-            yield digest, place, embeddings[:count]
+            digest, layout = waiting.popleft()
+            count = 1 + len(layout.boxes)
+            yield digest, layout, embeddings[:count]
             embeddings = embeddings[count:]
 
     for digest, found in images.each(prepare):
         views = found.views(encoder) if isinstance(found, Decoded) else found
-        waiting.append((digest, views.place))
+        waiting.append((digest, views.layout))
         rest = views.pixels
         while len(rest):
             part = rest[: batch_size - filled]
@@ -171,7 +171,7 @@ def _embedded_together(
 class Decoded(NamedTuple):
     """A decoded image whose crops are still to be made: `pixels` is uint8 `(height, width, 3)`."""
 
-    place: Place
+    layout: Layout
     pixels: torch.Tensor
 
     @classmethod
@@ -179,24 +179,24 @@ class Decoded(NamedTuple):
         """Decode an image and place its crops; raises RejectedImage."""
         image = decode_image(data)
         boxes = crop_boxes(parameters, image_digest, *image.size)
-        return cls(Place(image.size, boxes), torch.from_numpy(np.array(image)))
+        return cls(Layout(image.size, boxes), torch.from_numpy(np.array(image)))
 
     def views(self, encoder: ImageEncoder) -> Views:
         """The image and its crops as the encoder's device resizes them."""
         image = self.pixels.to(encoder.device).permute(2, 0, 1)
         side, _ = encoder.size_px
-        parts = [resized_whole(image, side), resized_crops(image, self.place.boxes, side)]
-        return Views(self.place, torch.cat(parts))
+        parts = [resized_whole(image, side), resized_crops(image, self.layout.boxes, side)]
+        return Views(self.layout, torch.cat(parts))
 
 
-def _rows(digest: str, place: Place, embeddings: torch.Tensor) -> pa.RecordBatch:
+def _rows(digest: str, layout: Layout, embeddings: torch.Tensor) -> pa.RecordBatch:
     count, dimension = embeddings.shape
-    lefts, tops, sides = zip(*place.boxes, strict=True)
+    lefts, tops, sides = zip(*layout.boxes, strict=True)
     columns = [
         pa.array([digest] * count),
         pa.array(range(count), pa.int32()),
         *(pa.array([None, *values], pa.int32()) for values in (lefts, tops, sides)),
-        *(pa.array([value] * count, pa.int32()) for value in place.size),
+        *(pa.array([value] * count, pa.int32()) for value in layout.size),
         pa.array((embeddings @ embeddings[0]).numpy()),
         embedding_array(embeddings.numpy()),
     ]

@@ -138,9 +138,8 @@ def read_runs(
     A record that is damaged, or another version's, is passed over with a warning. listed: the
     `run_files`, by default those that there are now.
     """
-    listed = run_files(store) if listed is None else listed
-    with ThreadPoolExecutor(BUCKET_READS if isinstance(store.root, Remote) else 1) as pool:
-        texts = dict(zip(listed, pool.map(_read, listed), strict=True))
+    with _readers(store) as pool:
+        texts = _records(pool, run_files(store) if listed is None else listed)
         manifests = {
             path.parent: manifest
             for path, text in texts.items()
@@ -172,12 +171,13 @@ def named_tables(store: Store) -> set[TableRef]:
     Raises InputError for a record that cannot be read: it may name any.
     """
     found: set[TableRef] = set()
-    for path in run_files(store):
-        if path.name == "run.json" and (text := _read(path)):
-            try:
-                found |= set(RunManifest.model_validate_json(text).tables)
-            except ValidationError as error:
-                raise not_valid(f"{path} is not the record of a run, delete it", error) from error
+    with _readers(store) as pool:
+        texts = _records(pool, [path for path in run_files(store) if path.name == "run.json"])
+    for path, text in texts.items():
+        try:
+            found |= set(RunManifest.model_validate_json(text).tables)
+        except ValidationError as error:
+            raise not_valid(f"{path} is not the record of a run, delete it", error) from error
     return found
 
 
@@ -188,7 +188,7 @@ def find_run(store: Store, given: str, flow_names: Collection[str]) -> RunManife
     """
     runs = [run for run, _ in read_runs(store) if run.flow_name in flow_names]
     if not runs:
-        raise nothing_yet(store)
+        raise InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
     if given == LAST:
         return runs[-1]
     found = [run for run in runs if run.run_id.startswith(given)]
@@ -201,9 +201,14 @@ def find_run(store: Store, given: str, flow_names: Collection[str]) -> RunManife
     return found[0]
 
 
-def nothing_yet(store: Store) -> InputError:
-    """What is said where a store has no results."""
-    return InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
+def _readers(store: Store) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(BUCKET_READS if isinstance(store.root, Remote) else 1)
+
+
+def _records(pool: ThreadPoolExecutor, listed: list[Place]) -> dict[Place, bytes]:
+    """What the files hold, but those that have been deleted since they were listed."""
+    texts = zip(listed, pool.map(_read, listed), strict=True)
+    return {path: text for path, text in texts if text}
 
 
 def _read(path: Place) -> bytes:
@@ -215,9 +220,9 @@ def _read(path: Place) -> bytes:
 
 
 def _parsed(kind: type[Record], path: Place, text: bytes) -> Record | None:
-    """A record, None where it has been deleted or is none."""
+    """A record, None where it is none."""
     try:
-        return kind.model_validate_json(text) if text else None
+        return kind.model_validate_json(text)
     except ValidationError:
         logging.getLogger(__name__).warning("%s is not the record of a run: delete it.", path)
         return None

@@ -64,7 +64,10 @@ def open_snapshot(path: Place) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises InputError where there is none.
     """
     if not path.is_file():
-        raise InputError(f"There is no {path}: `wca demo` makes one, `wca report` makes it again.")
+        raise InputError(
+            f"There are no results in {path.parent} yet: run `wca demo` first; where only the "
+            "snapshot is lost, `wca report` makes it again."
+        )
     if isinstance(path, Remote):
         with local_copy(path) as own, duckdb.connect(str(own), read_only=True) as connection:
             connection.register_filesystem(path.filesystem)

@@ -201,7 +201,7 @@ def test_help_shows_examples_for_every_command(wca: Command) -> None:
     ("module", "heavy"),
     [
         ("flows.cli", {"torch", "prefect", "pyarrow", "numpy", "duckdb", "PIL", "openai"}),
-        ("flows.show", {"torch", "prefect", "openai", "open_clip", "scipy"}),  # `wca sql`
+        ("flows.show_tables", {"torch", "prefect", "openai", "open_clip", "scipy"}),  # `wca sql`
         ("flows.show_datasets", {"torch", "prefect", "openai", "open_clip", "scipy"}),
         ("flows.compare, flows.show_compare", {"torch", "prefect", "openai", "open_clip"}),
     ],
