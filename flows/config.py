@@ -61,7 +61,10 @@ class Settings(LanguageModelSettings, EngineSettings):
     )
     crop_strategy: Annotated[
         Strategy,
-        Field(description="random: each crop by itself, as published; even: spread out."),
+        Field(
+            description="random: each crop by itself, as published; even: spread out; refined: "
+            "without those that nearly repeat an earlier one, as BiFTA."
+        ),
     ] = "random"
     crops: Annotated[
         int, Field(ge=1, le=1000, description="Crops drawn from the pool in each run.")

@@ -3,6 +3,8 @@
 import math
 from typing import Annotated, Literal, NamedTuple, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.store.digest import uniforms
@@ -16,10 +18,14 @@ class Box(NamedTuple):
     side_px: int
 
 
-# `random` draws each crop by itself, as published; `even` spreads the crops of an image out.
-Strategy = Literal["random", "even"]
+# `random` draws each crop by itself, as published; `even` spreads the crops of an image out;
+# `refined` passes over crops that lie nearly where an earlier one does, as BiFTA.
+Strategy = Literal["random", "even", "refined"]
 # Bases of the Halton sequence, one for each number that a crop is made of.
 HALTON_BASES = (2, 3, 5)
+# BiFTA keeps 100 of 300 crops, none of which shares more of its area with another.
+CANDIDATES_PER_CROP = 3
+MOST_OVERLAP = 0.85  # intersection over union
 
 
 class CropParameters(BaseModel):
@@ -47,18 +53,61 @@ def crop_boxes(
 
     Side floor(U(alpha, beta) * min(width, height)), at least one pixel; corner uniform over the
     places where the square fits. A pure function of its arguments: the n-th crop depends on the
-    seed, the image's digest and n, so a smaller pool is the beginning of a larger one.
+    seed, the image's digest and n, so a smaller pool is the beginning of a larger one (of
+    `refined` ones, as far as there are enough that differ).
     """
-    short = min(width_px, height_px)
-    boxes = []
-    for index in range(1, parameters.pool + 1):
-        size, across, down = _draw(parameters, image_digest, index)
-        scale = parameters.alpha + (parameters.beta - parameters.alpha) * size
-        side = max(1, math.floor(scale * short))
-        left = math.floor(across * (width_px - side + 1))
-        top = math.floor(down * (height_px - side + 1))
-        boxes.append(Box(left, top, side))
-    return boxes
+    if parameters.strategy == "refined":
+        return _refined(parameters, image_digest, width_px, height_px)
+    return [
+        _box(parameters, image_digest, index, width_px, height_px)
+        for index in range(1, parameters.pool + 1)
+    ]
+
+
+def _refined(
+    parameters: CropParameters, image_digest: str, width_px: int, height_px: int
+) -> list[Box]:
+    """Crops that overlap little, kept greedily in draw order (BiFTA's view refinement).
+
+    Where too few differ, kept ones are drawn again to fill the pool, as the released program does.
+    """
+    indices = range(1, CANDIDATES_PER_CROP * parameters.pool + 1)
+    boxes = [_box(parameters, image_digest, index, width_px, height_px) for index in indices]
+    candidates = np.array(boxes)
+    kept = [0]
+    for place in range(1, len(boxes)):
+        if len(kept) == parameters.pool:
+            break
+        if (_overlaps(candidates[place], candidates[kept]) <= MOST_OVERLAP).all():
+            kept.append(place)
+    key = f"crop/{parameters.seed}/{image_digest}/again"
+    again = [kept[int(u * len(kept))] for u in uniforms(key, parameters.pool - len(kept))]
+    return [boxes[place] for place in [*kept, *again]]
+
+
+def _overlaps(box: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Intersection over union with each of some squares, from 0 to 1: `(others,)`.
+
+    box: left, top and side, `(3,)`; others: `(others, 3)`.
+    """
+    sides = others[:, 2:]
+    ends = np.minimum(box[:2] + box[2], others[:, :2] + sides)
+    shared = (ends - np.maximum(box[:2], others[:, :2])).clip(min=0).prod(axis=1)
+    union = box[2] ** 2 + others[:, 2] ** 2 - shared
+    overlaps: NDArray[np.float64] = shared / union
+    return overlaps
+
+
+def _box(
+    parameters: CropParameters, image_digest: str, index: int, width_px: int, height_px: int
+) -> Box:
+    """One crop, from its number on."""
+    size, across, down = _draw(parameters, image_digest, index)
+    scale = parameters.alpha + (parameters.beta - parameters.alpha) * size
+    side = max(1, math.floor(scale * min(width_px, height_px)))
+    left = math.floor(across * (width_px - side + 1))
+    top = math.floor(down * (height_px - side + 1))
+    return Box(left, top, side)
 
 
 def _draw(parameters: CropParameters, image_digest: str, index: int) -> list[float]:
@@ -67,7 +116,7 @@ def _draw(parameters: CropParameters, image_digest: str, index: int) -> list[flo
     `even`: the Halton sequence (1960), shifted by an amount that the image and the seed decide
     (Cranley & Patterson 1976), so that each crop is uniform as well, but no two are much alike.
     """
-    if parameters.strategy == "random":
+    if parameters.strategy != "even":
         return uniforms(f"crop/{parameters.seed}/{image_digest}/{index}", 3)
     shifts = uniforms(f"crop/{parameters.seed}/{image_digest}/shift", len(HALTON_BASES))
     return [

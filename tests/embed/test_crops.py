@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import kstest
 
-from tasks.embed.crops import CropParameters, crop_boxes
+from tasks.embed.crops import Box, CropParameters, crop_boxes
 
 sizes = st.integers(1, 5000)
 
@@ -40,6 +40,7 @@ def test_every_ingredient_decides_the_crops() -> None:
         crop_boxes(CropParameters(seed=1), "digest", 300, 200),
         crop_boxes(CropParameters(alpha=0.6), "digest", 300, 200),
         crop_boxes(CropParameters(strategy="even"), "digest", 300, 200),
+        crop_boxes(CropParameters(strategy="refined"), "digest", 300, 200),
         crop_boxes(CropParameters(), "other", 300, 200),
         crop_boxes(CropParameters(), "digest", 200, 300),
     ]
@@ -91,6 +92,40 @@ def test_even_crops_are_uniform_for_each_place_and_closer_than_chance_to_even() 
         crop_boxes(CropParameters(pool=n, strategy="even"), "digest", 300, 200) for n in (60, 100)
     )
     assert large[:60] == small
+
+
+@given(st.text(max_size=8), st.integers(1, 500), st.integers(1, 500), st.integers(1, 20))
+def test_refined_crops_are_the_random_ones_that_differ(
+    digest: str, width: int, height: int, pool: int
+) -> None:
+    def overlap(one: Box, other: Box) -> Fraction:
+        across, down = (
+            max(0, min(one[i] + one.side_px, other[i] + other.side_px) - max(one[i], other[i]))
+            for i in (0, 1)
+        )
+        return Fraction(across * down, one.side_px**2 + other.side_px**2 - across * down)
+
+    candidates = crop_boxes(CropParameters(pool=3 * pool), digest, width, height)
+    expected: list[Box] = []
+    for box in candidates:  # by exact fractions, one after another
+        if all(overlap(box, kept) <= Fraction(17, 20) for kept in expected):
+            expected.append(box)
+    refined = crop_boxes(CropParameters(pool=pool, strategy="refined"), digest, width, height)
+    assert len(refined) == pool
+    assert refined[: len(expected)] == expected[:pool]
+    assert set(refined) <= set(expected)
+
+
+def test_a_photograph_has_enough_crops_that_differ() -> None:
+    refined = CropParameters(strategy="refined")
+    for place in range(20):
+        boxes = crop_boxes(refined, f"image {place}", 500, 375)
+        assert len(set(boxes)) == len(boxes) == 100
+    # squares of one size in a square have few places: kept ones are drawn again
+    narrow = CropParameters(strategy="refined", alpha=0.9)
+    boxes = crop_boxes(narrow, "image", 300, 300)
+    assert len(set(boxes)) < len(boxes) == 100
+    assert crop_boxes(narrow, "image", 300, 300) == boxes
 
 
 def test_halton_digits_are_mirrored() -> None:

@@ -111,7 +111,7 @@ def test_a_second_sweep_computes_nothing(swept: SweepSummary, config: SweepConfi
         ("alpha=", "Cannot sweep 'alpha='"),
         ("alpha=big", "'big' is no number"),
         ("alpha=0.95", "alpha must not be greater than beta"),
-        ("crop_strategy=odd", "crop_strategy is one of random, even, not 'odd'"),
+        ("crop_strategy=odd", "crop_strategy is one of random, even, refined, not 'odd'"),
         ("descriptions_per_class=0", "takes whole numbers from 1"),
     ],
 )
