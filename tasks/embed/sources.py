@@ -35,7 +35,6 @@ def resolve_encoder(
     name: str,
     precision: Precision | Literal["auto"] = "auto",
     device: str | None = None,
-    cache: Path | None = None,
 ) -> EncoderSource:
     """Find an encoder's configuration and weights, and digest them, without building the model.
 
@@ -44,7 +43,7 @@ def resolve_encoder(
     """
     device = device or default_device()
     if name == PHOTO_LITE:
-        folder = assemble(cache or default_cache())
+        folder = assemble(default_cache())
         found = _from_folder(f"{LOCAL_DIR_PREFIX}{folder}", PHOTO_LITE, folder / WEIGHTS_NAME)
     elif name.startswith(LOCAL_DIR_PREFIX):
         found = _from_folder(name, Path(name.removeprefix(LOCAL_DIR_PREFIX)).name)
