@@ -1,7 +1,7 @@
 """How fast photographs become embeddings and predictions, step by step, and the machine's limits.
 
     python benchmarks/embed.py [--folder JPEGS] [--encoder NAME] [--images 4] [--pool 60]
-        [--precision fp32] [--batches 16 32] [--device cuda]
+        [--precision fp32] [--batches 16 32] [--device cuda] [--modules]
 
 By default the encoder is CLIP's ViT-B/32 with random weights, on the sixteen photographs.
 
@@ -13,7 +13,8 @@ measured. Predictions are WCA's in 20 runs over a thousand made-up classes, from
 tables of a store, or to an array. The limit of the encoder is what the machine's matrix product
 would allow: its operations for a view, divided by the rate of a product of matrices as large as a
 transformer's. The limit of crops is Pillow's resizing alone, on every core. On a GPU crops are made
-there, and the straightforward way makes them on the CPU, as it would.
+there, and the straightforward way makes them on the CPU, as it would. With `--modules` the encoder
+is timed as open_clip's own module too, as it is and compiled, in the same number format.
 """
 
 import argparse
@@ -61,6 +62,8 @@ from tasks.store.heap import keep_heap
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
 from tasks.store.threads import ahead, cores
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,30 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
     }
 
 
+def open_clips_module(
+    work: Work, batch_size: int, workers: int, compiles: bool
+) -> dict[str, Callable[[], Any]]:
+    """The encoder alone: open_clip's own module, a thread a core, every batch of one shape."""
+    keep_heap()
+    model, preprocess = _open_clip(work, work.precision)
+    norm = preprocess.transforms[-1]
+    dtype = DTYPES[work.precision]
+    visual = torch.compile(model.visual, dynamic=False) if compiles else model.visual
+    count = -(-(1 + work.crops.pool) // batch_size)  # batches an image
+    pixels = torch.randint(
+        0, 256, (batch_size, 3, *_size(work)), dtype=torch.uint8, device=work.device
+    )
+
+    def encode(_: str) -> None:
+        with torch.inference_mode():
+            for _ in range(count):
+                visual(norm(pixels.float() / 255).to(dtype)).float().cpu()
+
+    encode("")  # compiled here, not in two threads at once
+    one_at_a_time = 1 if needs_gpu(work.device) else workers
+    return {"encoder": lambda: list(ahead(encode, work.files, one_at_a_time))}
+
+
 def draws(work: Work) -> torch.Tensor:
     """Twenty runs of as many draws as there are crops."""
     return draw_counts(work.crops.pool, work.crops.pool, RUNS, 0)
@@ -208,7 +235,7 @@ def encoder_limit(work: Work) -> float:
     torch.backends.mha.set_fastpath_enabled(False)  # whose products the counter does not see
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.encode_image(torch.zeros(1, 3, *_size(work), device=work.device))
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[work.precision]
+    dtype = DTYPES[work.precision]
     rows = 1600 if work.device == "cpu" else 25_600  # so many tokens as a batch has
     a = torch.rand(rows, 768, device=work.device).to(dtype)
     b = torch.rand(768, 3072, device=work.device).to(dtype)
@@ -228,7 +255,7 @@ def serve(pipe: Connection, make: Callable[..., dict[str, Callable[[], Any]]], *
     parts = make(*given)
     for part in parts.values():
         part()
-    pipe.send(None)
+    pipe.send(list(parts))
     while name := pipe.recv():
         seconds, _ = timed(parts[name])
         pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
@@ -244,6 +271,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 32])
+    parser.add_argument("--modules", action="store_true", help="time open_clip's own module too")
     options = parser.parse_args()
     options.precision = options.precision or native_precision(options.device)
     with nullcontext(options.encoder) if options.encoder else random_encoder() as encoder:
@@ -262,26 +290,34 @@ def measure(options: argparse.Namespace, encoder: str) -> None:
         "straightforward, heap kept": (straightforward, work, True),
         **{f"here, {work.precision}, batch {n}": (here, work, n, threads) for n in options.batches},
     }
+    if options.modules:
+        variants |= {
+            f"open_clip's, {kind} {n}": (open_clips_module, work, n, threads, kind == "compiled")
+            for kind in ("eager", "compiled")
+            for n in options.batches
+        }
     context = multiprocessing.get_context("spawn")
-    pipes, children = {}, []
+    pipes, offered, children = {}, {}, []
     for name, given in variants.items():
         pipes[name], other = context.Pipe()
         children.append(context.Process(target=serve, args=(other, *given), daemon=True))
         children[-1].start()
-        pipes[name].recv()
+        other.close()  # or a child that fails would be waited for
+        offered[name] = pipes[name].recv()
     peaks: dict[str, float] = {}
     print(f"{len(data)} images, {views} views, medians of {options.rounds} rounds")
     for part in ("decode", "crops", "encoder", "embeddings", "predictions"):
         rounds = []
+        timed_here = [name for name in variants if part in offered[name]]
         for _ in range(options.rounds):
             seconds = {}
-            for name, pipe in pipes.items():
-                pipe.send(part)
-                seconds[name], peak_mb = pipe.recv()
+            for name in timed_here:
+                pipes[name].send(part)
+                seconds[name], peak_mb = pipes[name].recv()
                 if part == "predictions":
                     peaks[name] = peak_mb
             rounds.append(seconds)
-        for name in variants:
+        for name in timed_here:
             amount, unit = (len(data), "images/s") if part == "decode" else (views, "views/s")
             rate = amount / statistics.median(r[name] for r in rounds)
             ratio = statistics.median(r["straightforward"] / r[name] for r in rounds)
@@ -294,11 +330,12 @@ def measure(options: argparse.Namespace, encoder: str) -> None:
     print(f"limit of the encoder by matrix products: {encoder_limit(work):.1f} views/s")
 
 
-def _open_clip(work: Work) -> tuple[Any, Any]:
+def _open_clip(work: Work, precision: str = "fp32") -> tuple[Any, Any]:
     source = resolve_encoder(work.encoder, "fp32", "cpu")
     model, _, preprocess = open_clip.create_model_and_transforms(
         source.model_name,
         pretrained=source.pretrained,
+        precision=precision,
         weights_only=True,
         device=work.device,
     )
