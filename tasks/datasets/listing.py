@@ -32,12 +32,9 @@ class Listing(NamedTuple):
 
 
 def _cub(folder: Path, split: str) -> _Listed:
-    """Four lists joined by image number and by class number; names lose their number."""
+    """Four lists joined by image number and by class number."""
     wanted = {"test": "0", "train": "1"}[split]
-    classes = {
-        number: name.partition(".")[2].replace("_", " ")
-        for _, (number, name) in read_records(folder / "classes.txt", 2)
-    }
+    classes = {number: _bird(name) for _, (number, name) in read_records(folder / "classes.txt", 2)}
     index = {number: i for i, number in enumerate(classes)}
     in_split = {
         image
@@ -54,6 +51,15 @@ def _cub(folder: Path, split: str) -> _Listed:
             entry = ImageEntry(f"images/{inside(path, line, name)}", index[labels[image]])
             images.append(entry)
     return tuple(classes.values()), images
+
+
+def _bird(folder: str) -> str:
+    """A class as published texts name it (CLIP-D, WCA, BiFTA): hyphens but before the last word.
+
+    001.Black_footed_Albatross is "Black-footed Albatross"; the files tell no hyphen from a space.
+    """
+    first, _, last = folder.partition(".")[2].rpartition("_")
+    return f"{first.replace('_', '-')} {last}".strip()
 
 
 def _pets(folder: Path, split: str) -> _Listed:

@@ -18,6 +18,7 @@ from tasks.datasets.index import image_places, index_dataset, read_image
 from tasks.datasets.readers import read_bytes
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
+from tasks.describe.imports import import_texts
 from tasks.store.errors import InputError
 from tasks.store.tables import Store
 from tests.datasets import trees
@@ -112,6 +113,25 @@ def test_pets_are_numbered_by_the_archive_not_by_sorting(tmp_path: Path) -> None
     dataset = opened("pets", tmp_path)
     assert dataset.class_names == ("Abyssinian", "american bulldog", "beagle", "Bengal")
     assert sorted(dataset.class_names) != list(dataset.class_names)
+
+
+def test_birds_have_the_names_that_published_texts_have(tmp_path: Path) -> None:
+    trees.cub(tmp_path)
+    names = {
+        "001.Black_footed_Albatross": "Black-footed Albatross",
+        "014.Indigo_Bunting": "Indigo Bunting",
+        "022.Chuck_will_Widow": "Chuck-will Widow",
+        "034.Gray_crowned_Rosy_Finch": "Gray-crowned-Rosy Finch",
+        "044.Frigatebird": "Frigatebird",
+        "187.American_Three_toed_Woodpecker": "American-Three-toed Woodpecker",
+        "200.Common_Yellowthroat": "Common Yellowthroat",
+    }
+    listed = "".join(f"{int(name[:3])} {name}\n" for name in names)
+    trees.text(tmp_path / "CUB_200_2011" / "classes.txt", listed)
+    dataset = opened("cub", tmp_path)
+    assert dataset.class_names == tuple(names.values())
+    as_before = {name[4:].replace("_", " "): ["A bird."] for name in names}
+    assert list(import_texts(as_before, dataset.class_names, {}, "x").texts) == [*names.values()]
 
 
 def test_dtd_reads_the_first_of_its_ten_splits(tmp_path: Path) -> None:

@@ -335,7 +335,7 @@ TRUTH: dict[str, list[tuple[str, str]]] = {
     "cub": [
         (
             "images/001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg",
-            "Black footed Albatross",
+            "Black-footed Albatross",
         ),
         ("images/014.Indigo_Bunting/Indigo_Bunting_0001_12469.jpg", "Indigo Bunting"),
         (
