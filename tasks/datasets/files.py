@@ -66,6 +66,11 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
+def read_listed(path: Path) -> Any:
+    """What a .json file holds, else a text file's lines that are not blank."""
+    return read_json(path) if path.suffix.lower() == ".json" else read_lines(path)
+
+
 def read_records(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and white-space separated columns; the last one may hold spaces.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.datasets.dataset import class_index
-from tasks.datasets.files import read_json, read_lines
+from tasks.datasets.files import read_listed
 from tasks.store.errors import InputError
 
 # More would bury the reader; the count says how many there are.
@@ -28,10 +28,7 @@ class LabelSet(NamedTuple):
     @classmethod
     def read(cls, path: Path) -> "LabelSet":
         """A class file: JSON {label: class name}, JSON [class name, ...] or one name a line."""
-        if path.suffix.lower() != ".json":
-            names = tuple(read_lines(path))
-            return cls._checked(names, names, str(path))
-        value = read_json(path)
+        value = read_listed(path)
         if isinstance(value, dict):
             return cls._checked(tuple(value), tuple(value.values()), str(path))
         if isinstance(value, list):
