@@ -12,6 +12,7 @@ from tasks.datasets.files import CARDS, DATA_FOLDER, folders_below, is_inside, r
 from tasks.datasets.imagenet import openai_templates
 from tasks.datasets.listing import Listing, list_images
 from tasks.datasets.readers import PACKAGE
+from tasks.datasets.templates import checked_templates
 from tasks.store.errors import InputError, not_valid
 
 ROOT_VARIABLE = "WCA_DATA_ROOT"
@@ -170,8 +171,6 @@ def open_card(path: Path, split: str | None = None) -> Dataset:
     index = {name: i for i, name in enumerate(card.classes)}
     if unknown := sorted({image.class_name for image in card.images} - set(index)):
         raise InputError(f"{path} has images of classes it does not list: {unknown}.")
-    if bad := [text for text in card.templates if text.count("{}") != 1]:
-        raise InputError(f"{path}: a template needs {{}} exactly once: {bad}.")
     packaged = {image.path.startswith(PACKAGE) for image in card.images}
     if len(packaged) > 1:
         raise InputError(f"{path} mixes {PACKAGE} paths with files; use one kind per card.")
@@ -187,7 +186,7 @@ def open_card(path: Path, split: str | None = None) -> Dataset:
         root=PACKAGE if packaged == {True} else str(path.parent.resolve()),
         class_names=card.classes,
         images=images,
-        templates=card.templates,
+        templates=checked_templates(card.templates, path),
         descriptions=_existing(texts / f"{path.stem}.cupl.json"),
         descriptors=_existing(texts / f"{path.stem}.clip-d.json"),
     )

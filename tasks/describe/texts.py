@@ -42,7 +42,7 @@ def class_texts(
     for class_id, name in enumerate(class_names):
         kinds = {
             "label": [LABEL_TEMPLATE.format(name)],
-            "template": [template.format(name) for template in templates],
+            "template": [template.replace("{}", name) for template in templates],
             "descriptor": [descriptor_sentence(name, d) for d in (descriptors or {}).get(name, ())],
             "waffle": [f"a photo of a {name}, which has {waffle}." for waffle in waffles],
             "description": list((descriptions or {}).get(name, ())),

@@ -19,6 +19,11 @@ def test_labels_and_templates() -> None:
     assert texts("template") == [(0, "a cat."), (0, "the cat."), (1, "a dog."), (1, "the dog.")]
 
 
+def test_a_template_may_have_other_braces() -> None:
+    rows = class_texts(["{cat}"], ["{x} of {}"], seed=0)
+    assert [row.text for row in rows if row.kind == "template"] == ["{x} of {cat}"]
+
+
 def test_descriptions_keep_their_duplicates_and_order() -> None:
     said = {"dog": ["It barks.", "It barks.", "Brown."], "cat": ["It purrs."]}
     assert texts("description", descriptions=said) == [
