@@ -56,11 +56,14 @@ def class_texts(
 
 
 def descriptor_sentence(name: str, descriptor: str) -> str:
-    """A CLIP-D sentence (Menon & Vondrick, ICLR 2023): "{class}, which has/is ... {descriptor}"."""
-    first = descriptor.split(maxsplit=1)[0].lower()
-    if first in ("a", "an", "used"):
+    """A CLIP-D sentence: "{class}, which has/is ... {descriptor}".
+
+    As the released program of Menon & Vondrick (ICLR 2023) makes it, by the descriptor's first
+    letters and not by its first word: antennae are "which is antennae".
+    """
+    if descriptor.startswith(("a", "used")):
         return f"{name}, which is {descriptor}"
-    if first in ("has", "is", "often", "typically", "may", "can"):
+    if descriptor.startswith(("has", "often", "typically", "may", "can")):
         return f"{name}, which {descriptor}"
     return f"{name}, which has {descriptor}"
 
