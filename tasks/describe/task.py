@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from tasks.datasets.files import read_json
 from tasks.describe.access import Access, find_access
 from tasks.describe.answers import answer_rows
+from tasks.describe.clean import VISUAL_WORDS
 from tasks.describe.plan import Questioning, Tally, answers_digest, estimate
 from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
 from tasks.describe.texts import class_texts, generated_texts, join_by_name
+from tasks.describe.waffle import WAFFLE_WORDS
 from tasks.store.digest import file_digest
 from tasks.store.errors import GivenUp, InputError
 from tasks.store.leases import alone
@@ -64,6 +66,11 @@ class AnswersRecipe(Recipe):
     questioning: Questioning
     rules: tuple[str, ...]
     answers_digest: str
+    visual_words: str | None = Field(
+        default_factory=lambda given: (
+            file_digest(VISUAL_WORDS) if "not_visual" in given["rules"] else None
+        )
+    )
 
 
 class DescribeRecipe(Recipe):
@@ -75,6 +82,7 @@ class DescribeRecipe(Recipe):
     descriptions: TextFile | None
     descriptors: TextFile | None
     generated: TableRef | None
+    waffle_words: str = Field(default_factory=lambda: file_digest(WAFFLE_WORDS))
 
 
 @task(

@@ -8,7 +8,7 @@ from statistics import fmean
 from tasks.datasets.files import DATA_FOLDER
 from tasks.store.digest import uniforms
 
-WORDS = DATA_FOLDER / "waffle" / "words.txt"
+WAFFLE_WORDS = DATA_FOLDER / "waffle" / "words.txt"
 CHARACTERS = string.ascii_lowercase + string.digits
 EACH = 15  # descriptors of words, and as many of characters
 
@@ -27,7 +27,7 @@ def waffle_descriptors(class_names: Sequence[str], seed: int) -> list[str]:
     word_length = max(1, round(fmean(fmean(map(len, words)) for words in names)))
     group_count = round(fmean(len(words) - 1 for words in names)) + 1
     group_length = ceil(fmean(max(map(len, words)) for words in names)) // group_count + 1
-    words = [word[:word_length] for word in WORDS.read_text(encoding="utf-8").split()]
+    words = [word[:word_length] for word in WAFFLE_WORDS.read_text(encoding="utf-8").split()]
     groups = _drawn(CHARACTERS, group_length, f"waffle/characters/{seed}", EACH * group_count)
     return [
         *_drawn(words, word_count, f"waffle/words/{seed}", EACH, " "),
