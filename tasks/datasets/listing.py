@@ -107,10 +107,13 @@ def _by_folder(path: Path, classes: list[str], ending: str) -> list[ImageEntry]:
 
 
 def _places365(folder: Path, split: str) -> _Listed:
-    """Names without letter and qualifier (/b/bazaar/indoor is "bazaar"): 344 of 365 differ."""
+    """Names without letter and qualifier (/b/bazaar/indoor is "bazaar"): 344 of 365 differ.
+
+    The full-size pictures where they are there, as published on; else those of 256 pixels.
+    """
     names = {number: name.split("/")[0] for number, name in _categories(folder).items()}
     index = {number: i for i, number in enumerate(sorted(names))}
-    sizes = [f"{split}_256", f"{split}_large"]
+    sizes = [f"{split}_large", f"{split}_256"]
     images_folder = next((s for s in sizes if (folder / s).is_dir()), None)
     if images_folder is None:
         raise InputError(f"{folder} has neither {sizes[0]}/ nor {sizes[1]}/.")

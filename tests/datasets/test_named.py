@@ -2,6 +2,7 @@
 
 import collections
 import inspect
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,20 @@ def test_equal_names_of_places_stay_separate_classes(tmp_path: Path) -> None:
     assert dataset.class_names == ("airfield", "airplane cabin", "bazaar", "bazaar")
     assert [i.class_id for i in dataset.images] == [3, 2, 1]
     assert dataset.preset["alpha"] == 0.7
+
+
+def test_the_full_size_pictures_of_places_come_before_the_small_ones(tmp_path: Path) -> None:
+    trees.places365(tmp_path)
+    large = tmp_path / "places365" / "val_large"
+    shutil.copytree(large, large.with_name("val_256"))
+    names = [i.name for i in opened("places365", tmp_path).images]
+    assert names[0] == "val_large/Places365_val_00000001.jpg"
+    shutil.rmtree(large)
+    small = [i.name for i in opened("places365", tmp_path).images]
+    assert small == [name.replace("val_large", "val_256") for name in names]
+    (card,) = (c for c in named_cards() if c.name == "places365")
+    assert card.torchvision is not None
+    assert card.torchvision.options == {"split": "val", "small": False}
 
 
 def test_pets_are_numbered_by_the_archive_not_by_sorting(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def places365(root: Path) -> None:
         "Places365_val_00000003.jpg 1\n",
     )
     images(
-        base / "val_256",
+        base / "val_large",
         "Places365_val_00000001.jpg Places365_val_00000002.jpg Places365_val_00000003.jpg",
     )
 
@@ -359,9 +359,9 @@ TRUTH: dict[str, list[tuple[str, str]]] = {
         ("images/hot_dog/2.jpg", "hot dog"),
     ],
     "places365": [
-        ("val_256/Places365_val_00000001.jpg", "bazaar"),
-        ("val_256/Places365_val_00000002.jpg", "bazaar"),
-        ("val_256/Places365_val_00000003.jpg", "airplane cabin"),
+        ("val_large/Places365_val_00000001.jpg", "bazaar"),
+        ("val_large/Places365_val_00000002.jpg", "bazaar"),
+        ("val_large/Places365_val_00000003.jpg", "airplane cabin"),
     ],
     "caltech101": [
         ("Faces_easy/image_0001.jpg", "Faces easy"),
