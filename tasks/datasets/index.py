@@ -23,7 +23,6 @@ class IndexedDataset(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
     root: str
     images: TableRef
     classes: TableRef
@@ -48,7 +47,6 @@ def index_dataset(store: Store, dataset: Dataset, readers: int = 8) -> IndexedDa
             (rows(start, chunk) for start, chunk in _chunks(dataset.images)),
         )
     return IndexedDataset(
-        name=dataset.name,
         root=dataset.root,
         images=images,
         classes=write_classes(store, dataset.class_names),

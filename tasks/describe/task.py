@@ -56,7 +56,6 @@ class Asked(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     answers_digest: str
-    missing_count: int
     tally: Tally
 
 
@@ -115,7 +114,7 @@ def ask_language_model(
             f"{missing} answers never came or could not be used{said}: run again to ask for them "
             "once more, or go on without them with --accept-missing."
         )
-    return Asked(answers_digest=digest, missing_count=missing, tally=tally)
+    return Asked(answers_digest=digest, tally=tally)
 
 
 @task(name="clean-answers", **TABLE_TASK, timeout_seconds=30 * MINUTE)  # text, without network
