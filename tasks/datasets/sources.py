@@ -41,10 +41,9 @@ def open_source(source: DataSource | FileSource) -> Dataset:
     dataset = _open(source)
     if source.templates is not None:
         dataset = dataset._replace(templates=read_templates(source.templates))
-    images = select(dataset.images, source.limit, source.per_class)
-    if odd := next((i.name for i in images if not is_text(i.name)), None):
-        raise InputError(f"{odd!r} is not a name in UTF-8: rename it.")
-    return dataset._replace(images=images)
+    if odd := next((name for name in dataset.class_names if not is_text(name)), None):
+        raise InputError(f"The class {odd!r} is not a name in UTF-8: rename it.")
+    return dataset._replace(images=select(dataset.images, source.limit, source.per_class))
 
 
 def open_files(paths: list[Path], class_names: list[str]) -> Dataset:

@@ -349,12 +349,23 @@ def test_splits_of_a_folder_are_its_sub_folders(photos: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names there are text")
-def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "dog").mkdir()
-    (tmp_path / "dog" / "a.jpg").write_bytes(b"x")
-    (tmp_path / "dog" / os.fsdecode(b"\xff.jpg")).write_bytes(b"x")
-    with pytest.raises(InputError, match="rename it"):
-        opened(f"folder:{tmp_path}")
+def test_a_file_whose_name_is_no_text_is_in_the_index_with_the_reason(tmp_path: Path) -> None:
+    dog = tmp_path / "set" / "dog"
+    dog.mkdir(parents=True)
+    jpeg(dog / "a.jpg", 0)
+    jpeg(dog / os.fsdecode(b"caf\xe9.jpg"), 1)
+    jpeg(dog / "caf\u00e9.jpg", 2)
+    store = Store(tmp_path / "store")
+    indexed = index_dataset(store, opened(f"folder:{tmp_path / 'set'}"))
+    rows = {row["image_name"]: row for row in store.read(indexed.images).to_pylist()}
+    assert rows.keys() == {"dog/a.jpg", "dog/caf\\xe9.jpg", "dog/caf\u00e9.jpg"}
+    odd = rows.pop("dog/caf\\xe9.jpg")
+    assert (odd["image_digest"], odd["class_id"]) == (None, 0)
+    assert odd["read_error"] == "The file's name is not UTF-8: rename it."
+    assert all(row["read_error"] is None for row in rows.values())
+    (tmp_path / "set" / os.fsdecode(b"\xff")).mkdir()
+    with pytest.raises(InputError, match="class .* is not a name in UTF-8: rename it"):
+        opened(f"folder:{tmp_path / 'set'}")
 
 
 MANY = 100_000
