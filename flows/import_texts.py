@@ -17,7 +17,7 @@ from tasks.store.place import atomic_path
 def take_over(
     file: Path,
     source: DataSource,
-    kind: str,
+    published_as: str,
     to: Path | None = None,
     renames: Path | None = None,
 ) -> list[str]:
@@ -32,8 +32,8 @@ def take_over(
         raw = _renamed(raw, file, renames)
     names = open_source(source).class_names
     aliases = other_names(source.data, source.data_root)
-    imported = import_texts(raw, names, aliases, str(file), kind)
-    target = to or text_file(source.data, kind, resolve_root(source.data_root))
+    imported = import_texts(raw, names, aliases, str(file), published_as)
+    target = to or text_file(source.data, published_as, resolve_root(source.data_root))
     with atomic_path(target) as partial:
         text = json.dumps(imported.texts, indent=1, ensure_ascii=False)
         partial.write_text(f"{text}\n", encoding="utf-8")

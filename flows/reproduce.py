@@ -12,7 +12,7 @@ from flows.reproduce_config import ReproduceConfig
 from flows.run import available_methods
 from flows.runner import ONE_AT_A_TIME
 from flows.summary import RunSummary
-from tasks.datasets.catalogue import find_card
+from tasks.datasets.cards import find_card
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.embed.sources import resolve_encoder

@@ -21,7 +21,8 @@ class ReproduceSettings(BenchmarkSettings):
 
     @model_validator(mode="after")
     def _suits_many(self) -> Self:
-        for one in ("encoder", "classnames", "descriptions", "descriptors", "split"):
+        of_one = ("encoder", "classnames", "templates", "descriptions", "descriptors", "split")
+        for one in of_one:
             if one in self.model_fields_set:
                 raise ValueError(f"--{one} belongs to one benchmark, and this runs many")
         return self

@@ -3,16 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tasks.datasets.cards import card_names, data_root, named_cards
+from tasks.datasets.cards import data_root, named_cards
 from tasks.datasets.imagenet import synset_lemmas, synset_names
 from tasks.datasets.listing import places_spellings
 
 
 def other_names(data: str, root: Path | None) -> Mapping[str, Sequence[str]]:
     """Class name to its other names: WordNet's, a card's, Places365's with their qualifiers."""
-    card = (
-        next((c for c in named_cards() if c.name == data), None) if data in card_names() else None
-    )
+    card = next((card for card in named_cards() if card.name == data), None)
     if card is None:
         return {}
     if card.lister.startswith("imagenet"):

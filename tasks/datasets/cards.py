@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,12 +12,13 @@ from tasks.datasets.files import CARDS, DATA_FOLDER, folders_below, is_inside, r
 from tasks.datasets.imagenet import openai_templates
 from tasks.datasets.listing import Listing, list_images
 from tasks.datasets.readers import PACKAGE
+from tasks.datasets.templates import checked_templates
 from tasks.store.errors import InputError, not_valid
 
 ROOT_VARIABLE = "WCA_DATA_ROOT"
-DESCRIPTIONS = DATA_FOLDER / "descriptions"
 # In place of a list of templates: the 80 that open_clip holds for ImageNet.
 OPENAI_TEMPLATES = "openai-imagenet"
+_Form = TypeVar("_Form", bound=BaseModel)
 
 
 class _CardImage(BaseModel):
@@ -76,7 +77,6 @@ class NamedCard(BaseModel):
     torchvision: TorchvisionSource | None = None
     archive: tuple[str, str] | None = None
     note: str = ""
-    metric: Literal["top1"] = "top1"
     preset: Preset
     templates: tuple[str, ...] | Literal["openai-imagenet"]
     aliases: dict[str, tuple[str, ...]] = {}
@@ -117,18 +117,18 @@ def card_names() -> list[str]:
 
 def named_cards() -> list[NamedCard]:
     """The cards of data sets on disk, those of the published tables first."""
-    paths = sorted(CARDS.glob("*.json"))
-    cards = [read_named_card(path) for path in paths if "lister" in read_json(path)]
+    found = {path: read_json(path) for path in sorted(CARDS.glob("*.json"))}
+    cards = [_parsed(NamedCard, path, card) for path, card in found.items() if "lister" in card]
     order = ("paper", "shift", "extra")
     return sorted(cards, key=lambda card: (order.index(card.group), card.name))
 
 
-def read_named_card(path: Path) -> NamedCard:
-    """Parse a card of a data set on disk; InputError where it is not one."""
-    try:
-        return NamedCard.model_validate(read_json(path))
-    except ValidationError as error:
-        raise not_valid(f"{path} is not a data-set card", error) from error
+def find_card(name: str) -> NamedCard:
+    """A card of a data set on disk by its name; InputError that lists the names."""
+    cards = {card.name: card for card in named_cards()}
+    if name not in cards:
+        raise InputError(f"Unknown data set {name!r}: choose from {', '.join(cards)}.")
+    return cards[name]
 
 
 def open_named(name: str, root: Path | None, split: str | None) -> Dataset:
@@ -137,9 +137,10 @@ def open_named(name: str, root: Path | None, split: str | None) -> Dataset:
     Raises InputError that shows the expected tree and what was found, where the layout is another.
     """
     path = CARDS / f"{name}.json"
-    if "lister" not in read_json(path):
-        return open_card(path, split)
-    card = read_named_card(path)
+    found = read_json(path)
+    if "lister" not in found:
+        return _listed(_parsed(_Card, path, found), path, split)
+    card = _parsed(NamedCard, path, found)
     if split is not None and split not in card.splits:
         raise InputError(f"{name} has no split {split!r}; there are: {', '.join(card.splits)}.")
     base = data_root(root)
@@ -161,17 +162,27 @@ def open_named(name: str, root: Path | None, split: str | None) -> Dataset:
 
 def open_card(path: Path, split: str | None = None) -> Dataset:
     """A card that lists its images one by one, with the digest of each."""
-    if split is not None:
-        raise InputError(f"--split does not go with {path.stem}, which has no splits.")
+    return _listed(_parsed(_Card, path, read_json(path)), path, split)
+
+
+def text_file(name: str, published_as: str, root: Path) -> Path:
+    """Where a named data set's texts lie, beside the data sets: as `cupl`, or as `clip-d`."""
+    return root / "descriptions" / f"{name}.{published_as}.json"
+
+
+def _parsed(form: type[_Form], path: Path, found: object) -> _Form:
     try:
-        card = _Card.model_validate(read_json(path))
+        return form.model_validate(found)
     except ValidationError as error:
         raise not_valid(f"{path} is not a data-set card", error) from error
+
+
+def _listed(card: _Card, path: Path, split: str | None) -> Dataset:
+    if split is not None:
+        raise InputError(f"--split does not go with {path.stem}, which has no splits.")
     index = {name: i for i, name in enumerate(card.classes)}
     if unknown := sorted({image.class_name for image in card.images} - set(index)):
         raise InputError(f"{path} has images of classes it does not list: {unknown}.")
-    if bad := [text for text in card.templates if text.count("{}") != 1]:
-        raise InputError(f"{path}: a template needs {{}} exactly once: {bad}.")
     packaged = {image.path.startswith(PACKAGE) for image in card.images}
     if len(packaged) > 1:
         raise InputError(f"{path} mixes {PACKAGE} paths with files; use one kind per card.")
@@ -181,26 +192,21 @@ def open_card(path: Path, split: str | None = None) -> Dataset:
     ]
     if escaping := [i.name for i in images if not is_inside(i.name)]:
         raise InputError(f"{path}: image paths must stay below the card's folder: {escaping}.")
-    texts = path.parent.parent / "descriptions"
+    beside = path.parent.parent
     return Dataset(
         name=card.name,
         root=PACKAGE if packaged == {True} else str(path.parent.resolve()),
         class_names=card.classes,
         images=images,
-        templates=card.templates,
-        descriptions=_existing(texts / f"{path.stem}.cupl.json"),
-        descriptors=_existing(texts / f"{path.stem}.clip-d.json"),
+        templates=checked_templates(card.templates, path),
+        descriptions=_existing(text_file(path.stem, "cupl", beside)),
+        descriptors=_existing(text_file(path.stem, "clip-d", beside)),
     )
 
 
-def text_file(name: str, kind: str, root: Path) -> Path:
-    """Where a named data set's description file of one kind lies: beside the data sets."""
-    return root / "descriptions" / f"{name}.{kind}.json"
-
-
-def _text_file(name: str, kind: str, root: Path) -> Path | None:
-    own = _existing(text_file(name, kind, root))
-    return own or _existing(DESCRIPTIONS / f"{name}.{kind}.json")
+def _text_file(name: str, published_as: str, root: Path) -> Path | None:
+    own = _existing(text_file(name, published_as, root))
+    return own or _existing(text_file(name, published_as, DATA_FOLDER))
 
 
 def _list(card: NamedCard, folder: Path, split: str, base: Path) -> Listing:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.datasets.cards import NamedCard, data_root, named_cards
+from tasks.datasets.cards import NamedCard, data_root, find_card, named_cards
 from tasks.store.errors import InputError
 
 
@@ -48,14 +48,6 @@ def details(name: str, root: Path | None) -> str:
         f"Preset: {preset_text(card)}\n{note}"
         + (f"Found: {place}" if place else f"Not found.\n{card.tree(base)}")
     )
-
-
-def find_card(name: str) -> NamedCard:
-    """A card by its name; InputError that lists the names."""
-    cards = {card.name: card for card in named_cards()}
-    if name not in cards:
-        raise InputError(f"Unknown data set {name!r}: choose from {', '.join(cards)}.")
-    return cards[name]
 
 
 def download(name: str, root: Path | None) -> Path:

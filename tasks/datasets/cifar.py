@@ -13,8 +13,6 @@ from tasks.store.errors import InputError
 CIFAR = "cifar:"
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
-# File names of each split, the file of class names, and the number of label bytes; of CIFAR-100's
-# two the last is the fine one.
 _TEN = {"test": ("test_batch.bin",), "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6))}
 _HUNDRED = {"test": ("test.bin",), "train": ("train.bin",)}
 
@@ -25,7 +23,7 @@ def list_cifar10(folder: Path, split: str) -> tuple[tuple[str, ...], list[ImageE
 
 
 def list_cifar100(folder: Path, split: str) -> tuple[tuple[str, ...], list[ImageEntry]]:
-    """CIFAR-100's fine class names and images."""
+    """CIFAR-100's fine class names and images; of a record's two label bytes the last is fine."""
     return _list(folder, _HUNDRED[split], "fine_label_names.txt", label_bytes=2)
 
 

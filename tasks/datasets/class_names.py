@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.datasets.files import read_json
+from tasks.datasets.files import read_listed
 from tasks.store.errors import InputError
 
 
@@ -12,18 +12,10 @@ def read_class_names(given: str) -> tuple[str, ...]:
     JSON is a list of names or an object whose keys are names. Raises InputError for anything else.
     """
     path = Path(given).expanduser()
-    if is_file(given) and path.suffix == ".json":
-        value = read_json(path)
-        names = list(value) if isinstance(value, list | dict) else []
-        if not all(isinstance(name, str) for name in names):
-            raise InputError(f"{path} must be a JSON list of class names, or an object of them.")
-    elif is_file(given):
-        try:
-            names = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is no text file with a class name a line.") from error
-    else:
-        names = given.split(",")
+    value = read_listed(path) if is_file(given) else given.split(",")
+    names = list(value) if isinstance(value, list | dict) else []
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path} must be a JSON list of class names, or an object of them.")
     stripped = tuple(name.strip() for name in names if name.strip())
     if not stripped:
         raise InputError(f"There is no class name in {given!r}.")

@@ -66,6 +66,21 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
+def read_listed(path: Path) -> Any:
+    """What a .json file holds, else a text file's lines that are not blank."""
+    return read_json(path) if path.suffix.lower() == ".json" else read_lines(path)
+
+
+def read_texts(path: Path) -> tuple[str, ...]:
+    """The texts of a JSON list or of the lines of a text file; InputError where one is empty."""
+    value = read_listed(path)
+    items = value if isinstance(value, list) else []
+    texts = tuple(item.strip() if isinstance(item, str) else "" for item in items)
+    if not texts or not all(texts):
+        raise InputError(f"{path} must hold texts, a line each or a JSON list, none of them empty.")
+    return texts
+
+
 def read_records(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and white-space separated columns; the last one may hold spaces.
 

@@ -31,19 +31,14 @@ def open_hub(spec: str, classnames: Path | None, split: str | None) -> Dataset:
     _image_column(spec, rows)
     values = [str(v) for v in rows[column]]
     names = getattr(rows.features[column], "names", None)
-    numbers = tuple(str(i) for i in range(len(names or ())))
+    labels = LabelSet.numbered(names, "the features") if names else LabelSet.of(values)
     if classnames is not None:
-        labels = LabelSet.read(classnames)
         if names:
-            values = [names[int(v)] if v in numbers else v for v in values]
-    elif names:
-        labels = LabelSet(numbers, tuple(n.replace("_", " ") for n in names), "the features")
-    else:
-        labels = LabelSet.of(values)
-    index = {label: i for i, label in enumerate(labels.labels)}
-    if unknown := sorted(set(values) - set(index)):
-        raise InputError(f"{spec} has labels that {labels.what} lacks: {', '.join(unknown[:10])}.")
-    images = [ImageEntry(f"{wanted}/{i}", index[v]) for i, v in enumerate(values)]
+            numbers = labels.index_of(values)
+            values = [names[numbers[v]] if v in numbers else v for v in values]
+        labels = LabelSet.read(classnames)
+    class_ids = labels.class_ids(values, spec)
+    images = [ImageEntry(f"{wanted}/{i}", class_id) for i, class_id in enumerate(class_ids)]
     return Dataset(f"{HUB}{spec}", f"{HUB}{spec}", labels.class_names, images)
 
 

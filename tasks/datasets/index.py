@@ -1,5 +1,6 @@
 """From a data set to its two tables: which images there are, byte for byte, and which classes."""
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +9,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from tasks.datasets.dataset import Dataset, ImageEntry
+from tasks.datasets.files import is_text
 from tasks.datasets.readers import read_bytes
 from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.errors import InputError
@@ -23,7 +25,6 @@ class IndexedDataset(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
     root: str
     images: TableRef
     classes: TableRef
@@ -48,7 +49,6 @@ def index_dataset(store: Store, dataset: Dataset, readers: int = 8) -> IndexedDa
             (rows(start, chunk) for start, chunk in _chunks(dataset.images)),
         )
     return IndexedDataset(
-        name=dataset.name,
         root=dataset.root,
         images=images,
         classes=write_classes(store, dataset.class_names),
@@ -82,9 +82,13 @@ def read_image(dataset: IndexedDataset, name: str, digest: str) -> bytes:
 
 
 def _image_row(root: str, image_id: int, entry: ImageEntry) -> dict[str, object]:
-    digest, read_error = None, None
+    name, digest, read_error = entry.name, None, None
     try:
-        digest = bytes_digest(read_bytes(root, entry.name))
+        if is_text(name):
+            digest = bytes_digest(read_bytes(root, name))
+        else:  # what no table can name cannot be read again
+            name = os.fsencode(name).decode("utf-8", "backslashreplace")
+            read_error = "The file's name is not UTF-8: rename it."
     except OSError as error:
         read_error = f"The file cannot be read: {error.strerror or error}."
     if entry.sha256 is not None and digest != entry.sha256:
@@ -94,7 +98,7 @@ def _image_row(root: str, image_id: int, entry: ImageEntry) -> dict[str, object]
         )
     return {
         "image_id": image_id,
-        "image_name": entry.name,
+        "image_name": name,
         "image_digest": digest,
         "class_id": entry.class_id,
         "read_error": read_error,

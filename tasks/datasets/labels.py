@@ -1,11 +1,11 @@
 """From the labels of a table to class ids, by name, with every problem in one message."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tasks.datasets.dataset import class_index
-from tasks.datasets.files import read_json, read_lines
+from tasks.datasets.files import read_listed
 from tasks.store.errors import InputError
 
 # More would bury the reader; the count says how many there are.
@@ -26,12 +26,15 @@ class LabelSet(NamedTuple):
         return cls(found, tuple(label.replace("_", " ") for label in found), "the labels found")
 
     @classmethod
+    def numbered(cls, names: Iterable[object], what: str) -> "LabelSet":
+        """Labels that count names from 0; class names have spaces for underscores."""
+        class_names = tuple(str(name).replace("_", " ") for name in names)
+        return cls(tuple(map(str, range(len(class_names)))), class_names, what)
+
+    @classmethod
     def read(cls, path: Path) -> "LabelSet":
         """A class file: JSON {label: class name}, JSON [class name, ...] or one name a line."""
-        if path.suffix.lower() != ".json":
-            names = tuple(read_lines(path))
-            return cls._checked(names, names, str(path))
-        value = read_json(path)
+        value = read_listed(path)
         if isinstance(value, dict):
             return cls._checked(tuple(value), tuple(value.values()), str(path))
         if isinstance(value, list):
@@ -48,6 +51,25 @@ class LabelSet(NamedTuple):
         half = len(labels)
         class_index(texts[:half], what)
         return cls(tuple(texts[:half]), tuple(texts[half:]), what)
+
+    def index_of(self, found: Iterable[str]) -> dict[str, int]:
+        """Label to class_id; InputError where a label is there twice.
+
+        Where only numbers are found, none of them a label, they count the classes from 0.
+        """
+        index = class_index(self.labels, self.what)
+        given = set(found)
+        if all(label.isdigit() for label in given) and not index.keys() & given:
+            return {str(class_id): class_id for class_id in range(len(self.labels))}
+        return index
+
+    def class_ids(self, found: Sequence[str], where: object) -> list[int]:
+        """The class_id of each label found; InputError that lists those of no class."""
+        index = self.index_of(found)
+        if unknown := sorted(set(found) - set(index)):
+            listed = ", ".join(unknown[:SHOWN])
+            raise InputError(f"{where} has labels that {self.what} lacks: {listed}.")
+        return [index[label] for label in found]
 
 
 class Problems:

@@ -32,12 +32,9 @@ class Listing(NamedTuple):
 
 
 def _cub(folder: Path, split: str) -> _Listed:
-    """Four lists joined by image number and by class number; names lose their number."""
+    """Four lists joined by image number and by class number."""
     wanted = {"test": "0", "train": "1"}[split]
-    classes = {
-        number: name.partition(".")[2].replace("_", " ")
-        for _, (number, name) in read_records(folder / "classes.txt", 2)
-    }
+    classes = {number: _bird(name) for _, (number, name) in read_records(folder / "classes.txt", 2)}
     index = {number: i for i, number in enumerate(classes)}
     in_split = {
         image
@@ -54,6 +51,15 @@ def _cub(folder: Path, split: str) -> _Listed:
             entry = ImageEntry(f"images/{inside(path, line, name)}", index[labels[image]])
             images.append(entry)
     return tuple(classes.values()), images
+
+
+def _bird(folder: str) -> str:
+    """A class as published texts name it (CLIP-D, WCA, BiFTA): hyphens but before the last word.
+
+    001.Black_footed_Albatross is "Black-footed Albatross"; the files tell no hyphen from a space.
+    """
+    first, _, last = folder.partition(".")[2].rpartition("_")
+    return f"{first.replace('_', '-')} {last}".strip()
 
 
 def _pets(folder: Path, split: str) -> _Listed:
@@ -101,10 +107,13 @@ def _by_folder(path: Path, classes: list[str], ending: str) -> list[ImageEntry]:
 
 
 def _places365(folder: Path, split: str) -> _Listed:
-    """Names without letter and qualifier (/b/bazaar/indoor is "bazaar"): 344 of 365 differ."""
+    """Names without letter and qualifier (/b/bazaar/indoor is "bazaar"): 344 of 365 differ.
+
+    The full-size pictures where they are there, as published on; else those of 256 pixels.
+    """
     names = {number: name.split("/")[0] for number, name in _categories(folder).items()}
     index = {number: i for i, number in enumerate(sorted(names))}
-    sizes = [f"{split}_256", f"{split}_large"]
+    sizes = [f"{split}_large", f"{split}_256"]
     images_folder = next((s for s in sizes if (folder / s).is_dir()), None)
     if images_folder is None:
         raise InputError(f"{folder} has neither {sizes[0]}/ nor {sizes[1]}/.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.datasets.dataset import Dataset, ImageEntry, class_index
+from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.files import is_inside, read_file, written_path
 from tasks.datasets.labels import LabelSet, Problems, chosen_split
 from tasks.store.errors import InputError
@@ -43,9 +43,7 @@ def open_parquet(path: Path, classnames: Path | None, split: str | None) -> Data
         if classnames
         else _declared(found[files[0].name][0]) or LabelSet.of(row[3] for row in rows if row[3])
     )
-    index = class_index(labels.labels, labels.what)
-    if all(row[3].isdigit() for row in rows) and not set(index) & {row[3] for row in rows}:
-        index = {str(i): i for i in range(len(labels.labels))}  # numbers count the class list
+    index = labels.index_of(row[3] for row in rows if row[3])
     problems = Problems(path, "row")
     folder = str(root.resolve())
     images = []
@@ -156,8 +154,7 @@ def _declared(schema: pa.Schema) -> LabelSet | None:
         names = facts["info"]["features"][LABEL]["names"]
     except (KeyError, TypeError, ValueError):
         return None
-    numbers = tuple(str(i) for i in range(len(names)))
-    return LabelSet(numbers, tuple(str(n).replace("_", " ") for n in names), "the file's features")
+    return LabelSet.numbered(names, "the file's features")
 
 
 @lru_cache(maxsize=256)

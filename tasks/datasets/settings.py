@@ -7,13 +7,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class DataSettings(BaseModel):
-    """Which part of the data, and what its classes are called."""
+    """Which part of the data, what its classes are called, and what is said around a name."""
 
     classnames: Annotated[
         Path | None,
         Field(
-            description="JSON {label: class name} for data of your own; for a folder its labels "
-            "are the sub-folders. For tables and shards also a list or a text file, a name a line."
+            description="For a named data set its class names, in its order: a text file, a name "
+            "a line, or a JSON list. For a folder JSON {sub-folder: class name}; for tables and "
+            "shards JSON {label: class name}, or a list as above."
+        ),
+    ] = None
+    templates: Annotated[
+        Path | None,
+        Field(
+            description="Templates of CLIP-E in place of the data set's own: a text file, one a "
+            "line with {} for the class name, or a JSON list."
         ),
     ] = None
     data_root: Annotated[

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from tasks.datasets.cards import card_names, open_card, open_named
 from tasks.datasets.dataset import Dataset, ImageEntry, select
-from tasks.datasets.files import is_text
+from tasks.datasets.files import is_text, read_json, read_texts
 from tasks.datasets.folder import open_folder
 from tasks.datasets.hub import open_hub
 from tasks.datasets.parquet import open_parquet
 from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.table import open_csv
 from tasks.datasets.tar import open_tar
+from tasks.datasets.templates import read_templates
 from tasks.store.errors import InputError
 
 _Open = Callable[[str, Path | None, str | None], Dataset]
@@ -38,10 +39,11 @@ def open_source(source: DataSource | FileSource) -> Dataset:
     if isinstance(source, FileSource):
         return open_files(list(source.images), list(source.classes))
     dataset = _open(source)
-    images = select(dataset.images, source.limit, source.per_class)
-    if odd := next((i.name for i in images if not is_text(i.name)), None):
-        raise InputError(f"{odd!r} is not a name in UTF-8: rename it.")
-    return dataset._replace(images=images)
+    if source.templates is not None:
+        dataset = dataset._replace(templates=read_templates(source.templates))
+    if odd := next((name for name in dataset.class_names if not is_text(name)), None):
+        raise InputError(f"The class {odd!r} is not a name in UTF-8: rename it.")
+    return dataset._replace(images=select(dataset.images, source.limit, source.per_class))
 
 
 def open_files(paths: list[Path], class_names: list[str]) -> Dataset:
@@ -61,15 +63,38 @@ def _open(source: DataSource) -> Dataset:
     kind, _, place = data.partition(":")
     if kind in _OWN and place:
         return _OWN[kind](place, source.classnames, source.split)
-    if source.classnames is not None:
-        raise InputError(f"--classnames goes with data of your own, not with {data!r}.")
     if kind == "card" and place:
-        return open_card(_path(place), source.split)
-    if data in card_names():
-        return open_named(data, source.data_root, source.split)
-    raise InputError(
-        f"Unknown data set {data!r}: write folder:PATH, csv:PATH, parquet:PATH, wds:PATH, "
-        f"hf:NAME, card:PATH or one of {', '.join(card_names())}."
+        dataset = open_card(_path(place), source.split)
+    elif data in card_names():
+        dataset = open_named(data, source.data_root, source.split)
+    else:
+        raise InputError(
+            f"Unknown data set {data!r}: write folder:PATH, csv:PATH, parquet:PATH, wds:PATH, "
+            f"hf:NAME, card:PATH or one of {', '.join(card_names())}."
+        )
+    return dataset if source.classnames is None else _renamed(dataset, source.classnames)
+
+
+def _renamed(dataset: Dataset, classnames: Path) -> Dataset:
+    """A card's data set under other class names; recorded texts stay where they have those names.
+
+    Raises InputError where the file does not name each class, in the card's order.
+    """
+    names = read_texts(classnames)
+    if len(names) != len(dataset.class_names):
+        raise InputError(
+            f"{classnames} must name the {len(dataset.class_names)} classes of {dataset.name}, in "
+            f"their order, and has {len(names)} names."
+        )
+
+    def fitting(texts: Path | None) -> Path | None:
+        found = read_json(texts) if texts else None
+        return texts if isinstance(found, dict) and set(found) == set(names) else None
+
+    return dataset._replace(
+        class_names=names,
+        descriptions=fitting(dataset.descriptions),
+        descriptors=fitting(dataset.descriptors),
     )
 
 

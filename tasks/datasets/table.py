@@ -31,7 +31,7 @@ def open_csv(path: Path, classnames: Path | None, split: str | None) -> Dataset:
     if chosen_split(split, splits, path) is not None:
         rows = [row for row in rows if row.split == split]
     labels = LabelSet.read(classnames) if classnames else LabelSet.of(r.label for r in rows)
-    index = class_index(labels.labels, labels.what)
+    index = labels.index_of(row.label for row in rows)
     folder = str(path.resolve().parent)
     images = []
     for row in rows:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.datasets.dataset import Dataset, ImageEntry, class_index
+from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.decode import EXTENSIONS
 from tasks.datasets.files import is_inside
 from tasks.datasets.labels import LabelSet, chosen_split
@@ -46,16 +46,8 @@ def open_tar(spec: str, classnames: Path | None, split: str | None) -> Dataset:
     if not samples:
         raise InputError(f"{path} holds no labelled images; expected x.jpg and x.cls in a shard.")
     labels = LabelSet.read(names_file) if names_file else LabelSet.of(s.label for s in samples)
-    index = class_index(labels.labels, labels.what)
-    if (
-        names_file
-        and all(s.label.isdigit() for s in samples)
-        and not index.keys() & {s.label for s in samples}
-    ):
-        index = {str(i): i for i in range(len(labels.labels))}
-    if unknown := sorted({s.label for s in samples} - set(index)):
-        raise InputError(f"{path} has labels that {labels.what} lacks: {', '.join(unknown[:10])}.")
-    images = [ImageEntry(s.name, index[s.label]) for s in samples]
+    class_ids = labels.class_ids([s.label for s in samples], path)
+    images = [ImageEntry(s.name, i) for s, i in zip(samples, class_ids, strict=True)]
     return Dataset(f"wds:{root.name}", f"{TAR}{root.resolve()}", labels.class_names, images)
 
 

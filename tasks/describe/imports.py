@@ -33,7 +33,7 @@ def import_texts(
     class_names: Sequence[str],
     aliases: Mapping[str, Sequence[str]],
     source: str,
-    kind: str = "cupl",
+    published_as: str = "cupl",
 ) -> ImportedTexts:
     """Find each class's texts in a parsed `{class: [text, ...]}` file, by name.
 
@@ -50,7 +50,7 @@ def import_texts(
         found[name].extend(texts[key])
     unused = [key for key in texts if key not in places]
     empty = [name for name in found if not found[name] and name in set(places.values())]
-    found.update({name: [STAND_INS[kind].format(name)] for name in empty})
+    found.update({name: [STAND_INS[published_as].format(name)] for name in empty})
     if missing := [name for name in found if not found[name]]:
         raise InputError(
             f"{source} has no texts for {len(missing)} of {len(found)} classes: "

@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from tasks.datasets.files import read_json
 from tasks.describe.access import Access, find_access
 from tasks.describe.answers import answer_rows
+from tasks.describe.clean import VISUAL_WORDS
 from tasks.describe.plan import Questioning, Tally, answers_digest, estimate
 from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
 from tasks.describe.texts import class_texts, generated_texts, join_by_name
+from tasks.describe.waffle import WAFFLE_WORDS
 from tasks.store.digest import file_digest
 from tasks.store.errors import GivenUp, InputError
 from tasks.store.leases import alone
@@ -54,7 +56,6 @@ class Asked(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     answers_digest: str
-    missing_count: int
     tally: Tally
 
 
@@ -64,6 +65,11 @@ class AnswersRecipe(Recipe):
     questioning: Questioning
     rules: tuple[str, ...]
     answers_digest: str
+    visual_words: str | None = Field(
+        default_factory=lambda given: (
+            file_digest(VISUAL_WORDS) if "not_visual" in given["rules"] else None
+        )
+    )
 
 
 class DescribeRecipe(Recipe):
@@ -75,6 +81,7 @@ class DescribeRecipe(Recipe):
     descriptions: TextFile | None
     descriptors: TextFile | None
     generated: TableRef | None
+    waffle_words: str = Field(default_factory=lambda: file_digest(WAFFLE_WORDS))
 
 
 @task(
@@ -107,7 +114,7 @@ def ask_language_model(
             f"{missing} answers never came or could not be used{said}: run again to ask for them "
             "once more, or go on without them with --accept-missing."
         )
-    return Asked(answers_digest=digest, missing_count=missing, tally=tally)
+    return Asked(answers_digest=digest, tally=tally)
 
 
 @task(name="clean-answers", **TABLE_TASK, timeout_seconds=30 * MINUTE)  # text, without network

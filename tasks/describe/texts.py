@@ -1,18 +1,12 @@
 """Every text that a class is embedded by, from class names, templates and description files."""
 
-import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.datasets.files import DATA_FOLDER
-from tasks.store.digest import uniforms
+from tasks.describe.waffle import waffle_descriptors
 from tasks.store.errors import InputError
 
 LABEL_TEMPLATE = "a photo of a {}."
-WAFFLE_WORDS = DATA_FOLDER / "waffle" / "words.txt"
-# Roth et al. (ICCV 2023): 15 descriptors of random words and 15 of random characters.
-WAFFLE_PAIRS = 15
-WAFFLE_WORDS_EACH = 2
 
 
 class ClassText(NamedTuple):
@@ -37,14 +31,14 @@ def class_texts(
     `descriptions` and `descriptors` map each class name to its sentences; classes of one name get
     the same texts. Duplicate sentences are kept: they carry double weight in every method.
     """
-    waffles = waffle_descriptors(seed)
+    waffles = waffle_descriptors(class_names, seed)
     rows: list[ClassText] = []
     for class_id, name in enumerate(class_names):
         kinds = {
             "label": [LABEL_TEMPLATE.format(name)],
-            "template": [template.format(name) for template in templates],
+            "template": [template.replace("{}", name) for template in templates],
             "descriptor": [descriptor_sentence(name, d) for d in (descriptors or {}).get(name, ())],
-            "waffle": [f"a photo of a {name}, which has {waffle}." for waffle in waffles],
+            "waffle": [f"A photo of a {descriptor_sentence(name, w)}." for w in waffles],
             "description": list((descriptions or {}).get(name, ())),
         }
         rows.extend(
@@ -56,33 +50,16 @@ def class_texts(
 
 
 def descriptor_sentence(name: str, descriptor: str) -> str:
-    """A CLIP-D sentence (Menon & Vondrick, ICLR 2023): "{class}, which has/is ... {descriptor}"."""
-    first = descriptor.split(maxsplit=1)[0].lower()
-    if first in ("a", "an", "used"):
+    """A CLIP-D sentence: "{class}, which has/is ... {descriptor}".
+
+    As the released program of Menon & Vondrick (ICLR 2023) makes it, by the descriptor's first
+    letters and not by its first word: antennae are "which is antennae".
+    """
+    if descriptor.startswith(("a", "used")):
         return f"{name}, which is {descriptor}"
-    if first in ("has", "is", "often", "typically", "may", "can"):
+    if descriptor.startswith(("has", "often", "typically", "may", "can")):
         return f"{name}, which {descriptor}"
     return f"{name}, which has {descriptor}"
-
-
-def waffle_descriptors(seed: int) -> list[str]:
-    """Thirty random descriptors, the same for every class: pairs of words, then as many characters.
-
-    Each random-character descriptor has its word descriptor's shape: the same number of words of
-    the same lengths (Roth et al.).
-    """
-    words = WAFFLE_WORDS.read_text(encoding="utf-8").split()
-    picks = uniforms(f"waffle/words/{seed}", WAFFLE_PAIRS * WAFFLE_WORDS_EACH)
-    chosen = [words[int(u * len(words))] for u in picks]
-    pairs = [chosen[i : i + WAFFLE_WORDS_EACH] for i in range(0, len(chosen), WAFFLE_WORDS_EACH)]
-    letters = string.ascii_lowercase + string.digits
-    random_pairs = []
-    for i, pair in enumerate(pairs):
-        draws = iter(uniforms(f"waffle/characters/{seed}/{i}", sum(map(len, pair))))
-        random_pairs.append(
-            ["".join(letters[int(next(draws) * len(letters))] for _ in word) for word in pair]
-        )
-    return [" ".join(pair) for pair in [*pairs, *random_pairs]]
 
 
 def checked_texts(raw: object, source: str) -> dict[str, list[str]]:

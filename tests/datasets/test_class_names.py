@@ -18,10 +18,10 @@ def test_files_of_names(tmp_path: Path) -> None:
     text = tmp_path / "names.txt"
     text.write_bytes(b"\xef\xbb\xbfcat\n\n  great white, a shark \r\n")
     assert read_class_names(str(text)) == ("cat", "great white, a shark")
-    listed = tmp_path / "names.json"
     for value in (["cat", "dog"], {"cat": ["It purrs."], "dog": []}):
-        listed.write_text(json.dumps(value))
-        assert read_class_names(str(listed)) == ("cat", "dog")
+        for listed in (tmp_path / "names.json", tmp_path / "NAMES.JSON"):
+            listed.write_text(json.dumps(value))
+            assert read_class_names(str(listed)) == ("cat", "dog")
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "3", "[]", "not json"])

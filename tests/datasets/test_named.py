@@ -2,6 +2,7 @@
 
 import collections
 import inspect
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tasks.datasets.index import image_places, index_dataset, read_image
 from tasks.datasets.readers import read_bytes
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
+from tasks.describe.imports import import_texts
 from tasks.store.errors import InputError
 from tasks.store.tables import Store
 from tests.datasets import trees
@@ -107,11 +109,44 @@ def test_equal_names_of_places_stay_separate_classes(tmp_path: Path) -> None:
     assert dataset.preset["alpha"] == 0.7
 
 
+def test_the_full_size_pictures_of_places_come_before_the_small_ones(tmp_path: Path) -> None:
+    trees.places365(tmp_path)
+    large = tmp_path / "places365" / "val_large"
+    shutil.copytree(large, large.with_name("val_256"))
+    names = [i.name for i in opened("places365", tmp_path).images]
+    assert names[0] == "val_large/Places365_val_00000001.jpg"
+    shutil.rmtree(large)
+    small = [i.name for i in opened("places365", tmp_path).images]
+    assert small == [name.replace("val_large", "val_256") for name in names]
+    (card,) = (c for c in named_cards() if c.name == "places365")
+    assert card.torchvision is not None
+    assert card.torchvision.options == {"split": "val", "small": False}
+
+
 def test_pets_are_numbered_by_the_archive_not_by_sorting(tmp_path: Path) -> None:
     trees.pets(tmp_path)
     dataset = opened("pets", tmp_path)
     assert dataset.class_names == ("Abyssinian", "american bulldog", "beagle", "Bengal")
     assert sorted(dataset.class_names) != list(dataset.class_names)
+
+
+def test_birds_have_the_names_that_published_texts_have(tmp_path: Path) -> None:
+    trees.cub(tmp_path)
+    names = {
+        "001.Black_footed_Albatross": "Black-footed Albatross",
+        "014.Indigo_Bunting": "Indigo Bunting",
+        "022.Chuck_will_Widow": "Chuck-will Widow",
+        "034.Gray_crowned_Rosy_Finch": "Gray-crowned-Rosy Finch",
+        "044.Frigatebird": "Frigatebird",
+        "187.American_Three_toed_Woodpecker": "American-Three-toed Woodpecker",
+        "200.Common_Yellowthroat": "Common Yellowthroat",
+    }
+    listed = "".join(f"{int(name[:3])} {name}\n" for name in names)
+    trees.text(tmp_path / "CUB_200_2011" / "classes.txt", listed)
+    dataset = opened("cub", tmp_path)
+    assert dataset.class_names == tuple(names.values())
+    as_before = {name[4:].replace("_", " "): ["A bird."] for name in names}
+    assert list(import_texts(as_before, dataset.class_names, {}, "x").texts) == [*names.values()]
 
 
 def test_dtd_reads_the_first_of_its_ten_splits(tmp_path: Path) -> None:

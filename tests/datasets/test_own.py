@@ -131,6 +131,20 @@ def test_a_class_file_gives_names_order_and_distractors(three: Path, tmp_path: P
         opened(table(three, "path\tlabel\na.jpg\tc\n", "t.tsv"), classnames=names)
 
 
+def test_numbered_labels_of_a_table_count_the_class_list(three: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("cat\ndog\nowl\n")
+    dataset = opened(table(three, "path,label\na.jpg,1\n../d.jpg,0\n"), classnames=names)
+    assert dataset.class_names == ("cat", "dog", "owl")
+    assert [name for _, name in pairs(dataset)] == ["dog", "cat"]
+    with pytest.raises(InputError, match="line 2: unknown label '3'"):
+        opened(table(three, "path,label\na.jpg,3\n"), classnames=names)
+    # names that are numbers themselves are found by name
+    names.write_text("5\n1\n0\n")
+    dataset = opened(table(three, "path,label\na.jpg,1\n../d.jpg,0\n"), classnames=names)
+    assert [name for _, name in pairs(dataset)] == ["1", "0"]
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[bytes]:
     files = [tmp_path / f"source-{i}.jpg" for i in range(6)]
@@ -173,6 +187,9 @@ def test_parquet_with_paths_and_numbered_labels(three: Path, tmp_path: Path) -> 
     with pytest.raises(
         InputError, match="row 1: 'b.jpg': No such file.*; row 2: unknown label '7'"
     ):
+        opened(f"parquet:{file}", classnames=names)
+    pq.write_table(pa.table({"path": ["a.jpg", "../d.jpg"], "label": [1, None]}), file)
+    with pytest.raises(InputError, match=r"t.parquet: row 1: no label\.$"):
         opened(f"parquet:{file}", classnames=names)
 
 
@@ -282,6 +299,18 @@ def test_hugging_face_saved_and_image_folder(
     folder = opened(f"hf:{tmp_path / 'folder'}")
     assert pairs(folder) == [("test/0", "big cat"), ("test/1", "drink")]
     assert indexed_bytes(folder, tmp_path) == pictures[:2]
+    names = tmp_path / "names.json"
+    names.write_text('{"drink": "a cup", "big_cat": "a lion"}')
+    renamed = opened(f"hf:{tmp_path / 'saved'}", classnames=names)
+    assert [name for _, name in pairs(renamed)] == ["a lion", "a cup", "a lion"]
+    numbers = both["test"].cast_column("label", datasets.Value("int64"))
+    numbers.save_to_disk(str(tmp_path / "numbers"))
+    names.write_text('["a lion", "a cup", "an owl"]')
+    numbered = opened(f"hf:{tmp_path / 'numbers'}", classnames=names)
+    assert [name for _, name in pairs(numbered)] == ["a lion", "a cup", "a lion"]
+    names.write_text('["a lion"]')
+    with pytest.raises(InputError, match=r"labels that .*names.json lacks: 1\."):
+        opened(f"hf:{tmp_path / 'numbers'}", classnames=names)
     train = opened(f"hf:{tmp_path / 'saved'}", split="train")
     assert indexed_bytes(train, tmp_path) == pictures[:3]
     with pytest.raises(InputError, match="no split 'val'; there are: test, train"):
@@ -320,12 +349,23 @@ def test_splits_of_a_folder_are_its_sub_folders(photos: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names there are text")
-def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "dog").mkdir()
-    (tmp_path / "dog" / "a.jpg").write_bytes(b"x")
-    (tmp_path / "dog" / os.fsdecode(b"\xff.jpg")).write_bytes(b"x")
-    with pytest.raises(InputError, match="rename it"):
-        opened(f"folder:{tmp_path}")
+def test_a_file_whose_name_is_no_text_is_in_the_index_with_the_reason(tmp_path: Path) -> None:
+    dog = tmp_path / "set" / "dog"
+    dog.mkdir(parents=True)
+    jpeg(dog / "a.jpg", 0)
+    jpeg(dog / os.fsdecode(b"caf\xe9.jpg"), 1)
+    jpeg(dog / "caf\u00e9.jpg", 2)
+    store = Store(tmp_path / "store")
+    indexed = index_dataset(store, opened(f"folder:{tmp_path / 'set'}"))
+    rows = {row["image_name"]: row for row in store.read(indexed.images).to_pylist()}
+    assert rows.keys() == {"dog/a.jpg", "dog/caf\\xe9.jpg", "dog/caf\u00e9.jpg"}
+    odd = rows.pop("dog/caf\\xe9.jpg")
+    assert (odd["image_digest"], odd["class_id"]) == (None, 0)
+    assert odd["read_error"] == "The file's name is not UTF-8: rename it."
+    assert all(row["read_error"] is None for row in rows.values())
+    (tmp_path / "set" / os.fsdecode(b"\xff")).mkdir()
+    with pytest.raises(InputError, match="class .* is not a name in UTF-8: rename it"):
+        opened(f"folder:{tmp_path / 'set'}")
 
 
 MANY = 100_000

@@ -6,7 +6,8 @@ import pytest
 from tasks.datasets.files import files_below, read_json
 from tasks.datasets.index import image_places, index_dataset, read_image
 from tasks.datasets.readers import read_bytes
-from tasks.datasets.sources import open_dataset, open_files
+from tasks.datasets.settings import DataSource
+from tasks.datasets.sources import open_dataset, open_files, open_source
 from tasks.store.digest import bytes_digest
 from tasks.store.errors import InputError
 from tasks.store.tables import Store
@@ -32,6 +33,69 @@ def test_a_mapping_that_does_not_fit_is_one_error(photos: Path, tmp_path: Path) 
     mapping.write_text(json.dumps({"drink": "coffee", "dog": "dog"}))
     with pytest.raises(InputError, match=r"without a name: \['big_cat'\].*folder: \['dog'\]"):
         open_dataset(f"folder:{photos}", mapping)
+
+
+def test_a_named_data_set_takes_other_class_names_in_its_order(tmp_path: Path) -> None:
+    recorded = open_dataset("sixteen-photographs")
+    names = [f"{name}, seen" for name in recorded.class_names]
+    file = tmp_path / "names.txt"
+    file.write_text("\n".join(names))
+    renamed = open_dataset("sixteen-photographs", file)
+    assert renamed.class_names == tuple(names)
+    assert renamed.images == recorded.images
+    # the recorded texts are of classes by other names
+    assert (renamed.descriptions, renamed.descriptors) == (None, None)
+    store = Store(tmp_path / "store")
+    first, second = (index_dataset(store, dataset) for dataset in (recorded, renamed))
+    assert first.images == second.images
+    assert first.classes != second.classes
+    file.write_text("\n".join(recorded.class_names))
+    assert open_dataset("sixteen-photographs", file) == recorded
+    listed = tmp_path / "names.JSON"
+    for wrong in (names[1:], [*names, "one more"]):
+        listed.write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match=rf"must name the 44 classes .* has {len(wrong)} na"):
+            open_dataset("sixteen-photographs", listed)
+    listed.write_text(json.dumps([*names[1:], ""]))
+    with pytest.raises(InputError, match="none of them empty"):
+        open_dataset("sixteen-photographs", listed)
+
+
+def test_two_classes_of_a_named_data_set_may_have_one_name(tmp_path: Path) -> None:
+    path = card(tmp_path, images=[{"path": "a.jpg", "class_name": "cat", "sha256": "0" * 64}])
+    names = tmp_path / "names.json"
+    names.write_text('["animal", "animal"]')
+    assert open_dataset(path, names).class_names == ("animal", "animal")
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_templates_of_a_file_take_the_place_of_a_data_sets(
+    own: bool, photos: Path, tmp_path: Path
+) -> None:
+    data = f"folder:{photos}" if own else "sixteen-photographs"
+    text, listed = tmp_path / "templates.txt", tmp_path / "templates.json"
+    text.write_bytes(b"\xef\xbb\xbfa photo of the {}.\r\n\nart of {}, {curly}\n")
+    listed.write_text('["a photo of the {}.", "art of {}, {curly}"]')
+    before = open_dataset(data)
+    for file in (text, listed):
+        dataset = open_source(DataSource(data=data, templates=file))
+        assert dataset.templates == ("a photo of the {}.", "art of {}, {curly}")
+        assert dataset._replace(templates=before.templates) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a photo of it\n", r"needs {} exactly once: \['a photo of it'\]"),
+        ("{} and {}\n", "exactly once"),
+        ("\n", "must hold texts"),
+    ],
+)
+def test_templates_of_another_form_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "templates.txt"
+    file.write_text(content)
+    with pytest.raises(InputError, match=message):
+        open_source(DataSource(data="sixteen-photographs", templates=file))
 
 
 @pytest.mark.parametrize(

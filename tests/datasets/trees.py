@@ -173,7 +173,7 @@ def places365(root: Path) -> None:
         "Places365_val_00000003.jpg 1\n",
     )
     images(
-        base / "val_256",
+        base / "val_large",
         "Places365_val_00000001.jpg Places365_val_00000002.jpg Places365_val_00000003.jpg",
     )
 
@@ -335,7 +335,7 @@ TRUTH: dict[str, list[tuple[str, str]]] = {
     "cub": [
         (
             "images/001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg",
-            "Black footed Albatross",
+            "Black-footed Albatross",
         ),
         ("images/014.Indigo_Bunting/Indigo_Bunting_0001_12469.jpg", "Indigo Bunting"),
         (
@@ -359,9 +359,9 @@ TRUTH: dict[str, list[tuple[str, str]]] = {
         ("images/hot_dog/2.jpg", "hot dog"),
     ],
     "places365": [
-        ("val_256/Places365_val_00000001.jpg", "bazaar"),
-        ("val_256/Places365_val_00000002.jpg", "bazaar"),
-        ("val_256/Places365_val_00000003.jpg", "airplane cabin"),
+        ("val_large/Places365_val_00000001.jpg", "bazaar"),
+        ("val_large/Places365_val_00000002.jpg", "bazaar"),
+        ("val_large/Places365_val_00000003.jpg", "airplane cabin"),
     ],
     "caltech101": [
         ("Faces_easy/image_0001.jpg", "Faces easy"),

@@ -1,11 +1,9 @@
+import re
+
 import pytest
 
-from tasks.describe.texts import (
-    class_texts,
-    descriptor_sentence,
-    join_by_name,
-    waffle_descriptors,
-)
+from tasks.describe.texts import class_texts, descriptor_sentence, join_by_name
+from tasks.describe.waffle import waffle_descriptors
 from tasks.store.errors import InputError
 
 
@@ -17,6 +15,11 @@ def texts(kind: str, **options: object) -> list[tuple[int, str]]:
 def test_labels_and_templates() -> None:
     assert texts("label") == [(0, "a photo of a cat."), (1, "a photo of a dog.")]
     assert texts("template") == [(0, "a cat."), (0, "the cat."), (1, "a dog."), (1, "the dog.")]
+
+
+def test_a_template_may_have_other_braces() -> None:
+    rows = class_texts(["{cat}"], ["{x} of {}"], seed=0)
+    assert [row.text for row in rows if row.kind == "template"] == ["{x} of {cat}"]
 
 
 def test_descriptions_keep_their_duplicates_and_order() -> None:
@@ -40,8 +43,15 @@ def test_classes_of_one_name_stay_two_classes() -> None:
         ("whiskers", "cat, which has whiskers"),
         ("a long tail", "cat, which is a long tail"),
         ("an animal", "cat, which is an animal"),
-        ("antennae", "cat, which has antennae"),
+        ("antennae", "cat, which is antennae"),
+        ("A long tail", "cat, which has A long tail"),
+        ("is striped", "cat, which has is striped"),
+        ("has a tail", "cat, which has a tail"),
+        ("haste", "cat, which haste"),
         ("often striped", "cat, which often striped"),
+        ("typically grey", "cat, which typically grey"),
+        ("may purr", "cat, which may purr"),
+        ("canine teeth", "cat, which canine teeth"),
         ("used for hunting", "cat, which is used for hunting"),
     ],
 )
@@ -49,16 +59,35 @@ def test_descriptors_join_the_class_as_published(descriptor: str, sentence: str)
     assert descriptor_sentence("cat", descriptor) == sentence
 
 
+@pytest.mark.parametrize(
+    ("names", "words", "characters"),
+    [
+        (["cat", "dog"], r"[a-z]{3}", r"[a-z0-9]{4}"),
+        (["great white shark", "tench"], r"[a-z]{3,5} [a-z]{3,5}", r"[a-z0-9]{3}, [a-z0-9]{3}"),
+        # halves are rounded to even numbers, and the words are counted apart from the spaces
+        (["sea lion", "owl"], r"[a-z]{3} [a-z]{3}", r"[a-z0-9]{5}"),
+    ],
+)
+def test_waffle_has_the_shape_of_the_class_names(
+    names: list[str], words: str, characters: str
+) -> None:
+    random = waffle_descriptors(names, seed=0)
+    assert len(random) == 30
+    assert all(re.fullmatch(words, text) for text in random[:15])
+    assert all(re.fullmatch(characters, text) for text in random[15:])
+
+
 def test_waffle_is_random_shared_and_repeatable() -> None:
-    random = waffle_descriptors(seed=0)
-    assert len(random) == len(set(random)) == 30
-    assert random == waffle_descriptors(seed=0) != waffle_descriptors(seed=1)
-    words, characters = random[:15], random[15:]
-    shapes = [[len(word) for word in text.split()] for text in words]
-    assert shapes == [[len(word) for word in text.split()] for text in characters]
-    waffles = texts("waffle")
-    cat = [text.replace("cat", "_") for i, text in waffles if i == 0]
-    assert cat == [text.replace("dog", "_") for i, text in waffles if i == 1]
+    names = ["great white shark", "tench"]
+    random = waffle_descriptors(names, seed=0)
+    assert len(set(random)) == 30
+    assert random == waffle_descriptors(names, seed=0) != waffle_descriptors(names, seed=1)
+    waffles = [text for _, text in texts("waffle")]
+    assert [text.replace("cat", "dog") for text in waffles[:30]] == waffles[30:]
+    # like the descriptors of CLIP-D: "which is" before a first letter a
+    assert all(
+        re.fullmatch(r"A photo of a cat, which (is a|has [^a]).*\.", t) for t in waffles[:30]
+    )
 
 
 def test_texts_join_by_name_not_by_position() -> None:

@@ -65,25 +65,25 @@ def test_import_writes_where_benchmark_looks_and_reports_spellings(
     root: Path,
     tmp_path: Path,
 ) -> None:
-    names = ["black-footed albatross", "Indigo Bunting", "Common Yellowthroat", "Dodo"]
+    names = ["black footed albatross", "Indigo Bunting", "Common Yellowthroat", "Dodo"]
     file = tmp_path / "published.json"
     file.write_text(json.dumps({name: [f"A {name}.", "A bird."] for name in names}))
     said = here("import", str(file), "--data", "cub", "--data-root", str(root))
     target = root / "descriptions" / "cub.cupl.json"
     assert f"6 texts of 3 classes, written to {target}" in said
-    assert "black-footed albatross -> Black footed Albatross" in said
+    assert "black footed albatross -> Black-footed Albatross" in said
     assert "Left out, no class of cub: Dodo" in said
     assert list(json.loads(target.read_text())) == [
-        "Black footed Albatross",
+        "Black-footed Albatross",
         "Indigo Bunting",
         "Common Yellowthroat",
     ]
     file.write_text(json.dumps({"Albatros": ["x"], names[1]: ["x"], names[2]: ["x"]}))
     options = ("--data", "cub", "--data-root", str(root), "--to", str(tmp_path / "out.json"))
     said = here("import", str(file), *options, status=2)
-    assert "no texts for 1 of 3 classes: Black footed Albatross" in said
+    assert "no texts for 1 of 3 classes: Black-footed Albatross" in said
     renames = tmp_path / "renames.json"
-    renames.write_text(json.dumps({"Albatros": "Black footed Albatross"}))
+    renames.write_text(json.dumps({"Albatros": "Black-footed Albatross"}))
     here("import", str(file), *options, "--renames", str(renames))
     assert (tmp_path / "out.json").is_file()
 
