@@ -112,7 +112,8 @@ def _scores(summary: RunSummary) -> dict[str, dict[str, object]]:
             "low": 100 * row["top1_low"],
             "high": 100 * row["top1_high"],
             "sigma": 100 * row["top1_sigma"] if row["run_count"] > 1 else None,
-            "image_count": summary.image_count,
+            "image_count": row["image_count"],
+            "rejected_count": summary.rejected_count,
         }
         for row in rows
     }

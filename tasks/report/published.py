@@ -63,6 +63,7 @@ class Measured(BaseModel):
     high: float = 0.0
     sigma: float | None = None
     image_count: int = 0
+    rejected_count: int = 0
     expected_count: int = 0
     reason: str = ""
 
@@ -156,9 +157,10 @@ def notes(cells: Sequence[Comparison]) -> list[str]:
                 "any other row."
             )
         if not ours.is_whole:
+            rejected = f", {ours.rejected_count:,} rejected" if ours.rejected_count else ""
             lines.append(
-                f"{where}: {ours.image_count:,} of {ours.expected_count:,} images were scored; "
-                "the published value is of all of them."
+                f"{where}: {ours.image_count:,} of {ours.expected_count:,} images were "
+                f"scored{rejected}; the published value is of all of them."
             )
     missing: dict[str, list[str]] = {}
     for cell in cells:
@@ -185,6 +187,7 @@ def csv_rows(cells: Sequence[Comparison]) -> list[dict[str, object]]:
             "top1_high": c.ours.high if c.ours.top1 is not None else None,
             "top1_sigma": c.ours.sigma,
             "image_count": c.ours.image_count,
+            "rejected_count": c.ours.rejected_count,
             "expected_image_count": c.ours.expected_count,
             "missing_because": c.ours.reason or None,
         }

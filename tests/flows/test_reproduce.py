@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from flows.reproduce import Reproduction, reproduce
 from flows.reproduce_config import ReproduceConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
+from tasks.report.published import compare, notes, published_table
 from tasks.store.errors import InputError
 from tests.datasets.trees import TREES
 
@@ -82,6 +84,22 @@ def test_presets_hold_unless_something_else_was_said(config: ReproduceConfig) ->
         (0.7, 3, 2, 60),
         (0.6, 3, 2, 60),
     ]
+
+
+def test_an_image_that_cannot_be_decoded_is_rejected_and_not_scored(
+    config: ReproduceConfig, data_root: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(data_root / "CUB_200_2011", root / "CUB_200_2011")
+    (broken,) = root.rglob("Indigo_Bunting_*.jpg")
+    broken.write_bytes(broken.read_bytes()[:400])
+    result = reproduce(
+        config.model_copy(update={"data_root": root, "datasets": ("cub",), "methods": ("clip",)})
+    )
+    (cell,) = result.cells
+    assert (cell.image_count, cell.rejected_count) == (2, 1)
+    (note,) = notes([compare(published_table("table1"), cell)])
+    assert "2 of 5,794 images were scored, 1 rejected;" in note
 
 
 def test_an_encoder_that_is_not_there_is_missing_not_dropped(config: ReproduceConfig) -> None:
