@@ -109,7 +109,13 @@ def test_a_second_sweep_computes_nothing(swept: SweepSummary, config: SweepConfi
     [
         ("colour=1,2", "Cannot sweep 'colour=1,2'"),
         ("alpha=", "Cannot sweep 'alpha='"),
-        ("alpha=big", "'big' is no number"),
+        ("alpha=big", "'big' is no number to sweep alpha over.$"),
+        ("alpha=off", "'off' is no number to sweep alpha over.$"),
+        ("alpha=0.2:0.3", "'0.2:0.3' is no number to sweep alpha over.$"),
+        ("image_scale=big", "'big' is no number to sweep image_scale over; nor is it 'off'"),
+        ("crops=2.5", "'2.5' is no whole number to sweep crops over"),
+        ("size=0.5", "'0.5' is no pair alpha:beta to sweep size over"),
+        ("size=small:big", "'small:big' is no pair alpha:beta"),
         ("alpha=0.95", "alpha must not be greater than beta"),
         ("crop_strategy=odd", "crop_strategy is one of random, even, not 'odd'"),
         ("descriptions_per_class=0", "takes whole numbers from 1"),
@@ -121,6 +127,42 @@ def test_what_cannot_be_swept_is_said_in_one_sentence(
     dataset = open_source(DataSource(data=config.data))
     with pytest.raises(InputError, match=message):
         sweep_points(config, (over,), dataset)
+
+
+@pytest.mark.parametrize(
+    ("base", "over", "values"),
+    [
+        ({"seed": 20240517}, "seed=1,2", {"1": 1, "2": 2, "20240517": 20240517}),
+        ({}, "seed=9007199254740993", {"0": 0, "9007199254740993": 2**53 + 1}),
+        ({}, "alpha=0.1234567", {"0.1234567": 0.1234567, "0.5": 0.5}),
+        ({}, "text_scale=2.0000001", {"2": 2.0, "2.0000001": 2.0000001}),
+        ({"alpha": 0.1234567}, "alpha=0.50,0.5", {"0.1234567": 0.1234567, "0.5": 0.5}),
+        ({"beta": 1.0}, "alpha=1,0.5", {"1": 1.0, "0.5": 0.5}),
+    ],
+)
+def test_a_value_keeps_every_digit(
+    config: SweepConfig, base: dict[str, object], over: str, values: dict[str, float]
+) -> None:
+    parameter = over.partition("=")[0]
+    given = config.model_copy(update=base)
+    points = sweep_points(given, (over,), open_source(DataSource(data=config.data)))
+    assert {p.value: getattr(p.settings, parameter) for p in points} == values
+    assert [p.value for p in points if p.is_base] == [
+        p.value
+        for p in points
+        if p.settings == BenchmarkConfig.model_validate(given.model_dump(exclude={"over"}))
+    ]
+
+
+def test_sizes_keep_every_digit(config: SweepConfig) -> None:
+    given = config.model_copy(update={"beta": 0.7654321})
+    (base, other) = sweep_points(
+        given,
+        ("size=0.50:0.7654321,0.7654321:0.7654321",),
+        open_source(DataSource(data=config.data)),
+    )
+    assert (base.value, base.is_base) == ("0.5:0.7654321", True)
+    assert (other.settings.alpha, other.settings.beta) == (0.7654321, 0.7654321)
 
 
 def test_the_command_prints_points_and_the_warning(
