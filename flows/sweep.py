@@ -1,12 +1,12 @@
 """The sweep flow: accuracy against parameters, each distinct set of crops embedded once."""
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict
 
 from flows.command import command_line
 from flows.record import manifest_of, record
 from flows.runner import ONE_AT_A_TIME, StageRunner
 from flows.stages import Stages
+from flows.summary import FlowSummary
 from flows.sweep_config import SweepConfig
 from flows.sweep_points import TEXTS, Point, sweep_points
 from flows.texts import text_sources
@@ -19,28 +19,19 @@ from tasks.score.methods import METHODS, choose_methods, method_titles, text_kin
 from tasks.score.sweep import SweepPoint
 from tasks.score.task import Sweep, summarise_sweep
 from tasks.store.errors import InputError
-from tasks.store.place import PlaceField
 from tasks.store.retention import in_use
-from tasks.store.runs import StageTiming
 from tasks.store.tables import Store, TableRef
 
 # Swept unless others are named: CLIP and CuPL do not change, but say what there is to gain.
 SWEPT_METHODS = ("clip", "cupl", "wca", "wca_paper")
 
 
-class SweepSummary(BaseModel):
-    """What a sweep was and where its results are."""
+class SweepSummary(FlowSummary):
+    """A run under many settings."""
 
-    model_config = ConfigDict(frozen=True)
-
-    run_id: str
     dataset_name: str
     point_count: int
     sweeps: TableRef
-    store_root: str
-    snapshot: PlaceField
-    report: PlaceField
-    stages: tuple[StageTiming, ...]
 
 
 @flow(

@@ -173,5 +173,9 @@ def test_the_command_prints_points_and_the_warning(
         *("--descriptions", str(config.descriptions), "--pool", "6", "--crops", "4"),
         *("--runs", "3", "--over", "crops=2,4", "--store", str(config.store)),
     )
-    for text in ("(base)", "picked with labels", "report.html", "WCA (printed sum)"):
+    for text in ("(base)", "picked with labels", "WCA (printed sum)"):
         assert text in said
+    assert f"Snapshot {swept.snapshot}\n" in said
+    assert re.search(r"^Report   .*report\.html$", said, re.MULTILINE)
+    assert said.endswith(f'Ask it: wca sql "FROM sweeps" --store {swept.store_root}\n')
+    assert not re.search(r"\b0 of \d+ Cached", said)
