@@ -10,7 +10,7 @@ from flows.artifacts import publish_answers
 from flows.command import command_line
 from flows.describe_config import DescribeConfig
 from flows.record import record
-from flows.runner import ONE_AT_A_TIME, StageRunner
+from flows.runner import FLOW, StageRunner
 from flows.summary import FlowSummary
 from tasks.datasets.class_names import is_file, read_class_names
 from tasks.datasets.index import write_classes
@@ -48,12 +48,7 @@ def _run_name() -> str:
     return f"{classes} by {config.llm}"
 
 
-@flow(
-    name="describe",
-    flow_run_name=_run_name,
-    task_runner=ONE_AT_A_TIME,
-    result_serializer="json",
-)
+@flow(name="describe", flow_run_name=_run_name, **FLOW)
 def describe(config: DescribeConfig) -> DescribeSummary:
     """Have a language model describe classes, and clean what it writes."""
     name, class_names = open_classes(config.classes)

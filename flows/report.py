@@ -6,7 +6,7 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.artifacts import publish_report
-from flows.runner import ONE_AT_A_TIME
+from flows.runner import FLOW
 from flows.store_setting import DEFAULT_STORE, Store
 from tasks.datasets.index import IndexedDataset
 from tasks.report.task import write_report, write_sweep
@@ -41,12 +41,7 @@ class ReportSummary(BaseModel):
     report: PlaceField
 
 
-@flow(
-    name="report",
-    flow_run_name="report on {config.run}",
-    task_runner=ONE_AT_A_TIME,
-    result_serializer="json",
-)
+@flow(name="report", flow_run_name="report on {config.run}", **FLOW)
 def report(config: ReportConfig) -> ReportSummary:
     """Write the page of a run again, as after an update or where its images have come back."""
     store = Tables(config.store)

@@ -10,7 +10,7 @@ from flows.benchmark import benchmark
 from flows.config import BenchmarkConfig
 from flows.reproduce_config import ReproduceConfig
 from flows.run import available_methods
-from flows.runner import ONE_AT_A_TIME
+from flows.runner import FLOW
 from flows.summary import RunSummary
 from tasks.datasets.catalogue import find_card
 from tasks.datasets.settings import DataSource
@@ -35,12 +35,7 @@ class Reproduction(BaseModel):
     path: PlaceField
 
 
-@flow(
-    name="reproduce",
-    flow_run_name="{config.table}",
-    task_runner=ONE_AT_A_TIME,
-    result_serializer="json",
-)
+@flow(name="reproduce", flow_run_name="{config.table}", **FLOW)
 def reproduce(config: ReproduceConfig) -> Reproduction:
     """Benchmark every data set of a table with every encoder; what is finished is not repeated."""
     table = published_table(config.table)

@@ -4,12 +4,12 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import accumulate
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from prefect import Task
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import engines
 from flows.engine_settings import EngineSettings
@@ -21,8 +21,12 @@ from tasks.store.runs import StageTiming
 from tasks.store.tables import Recipe, Store
 from tasks.store.task import submit
 
-# Inside a task torch uses every core; two tasks at once would only get in each other's way.
-ONE_AT_A_TIME = cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_workers=1))
+# What every flow is made with.
+FLOW: dict[str, Any] = {
+    # inside a task torch uses every core; two tasks at once would only get in each other's way
+    "task_runner": ThreadPoolTaskRunner(max_workers=1),
+    "result_serializer": "json",  # of failures too: by default they are written as pickles
+}
 
 
 class StageRunner:

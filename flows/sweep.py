@@ -4,7 +4,7 @@ from prefect import flow
 
 from flows.command import command_line
 from flows.record import manifest_of, record
-from flows.runner import ONE_AT_A_TIME, StageRunner
+from flows.runner import FLOW, StageRunner
 from flows.stages import Stages
 from flows.summary import FlowSummary
 from flows.sweep_config import SweepConfig
@@ -34,12 +34,7 @@ class SweepSummary(FlowSummary):
     sweeps: TableRef
 
 
-@flow(
-    name="sweep",
-    flow_run_name="{config.data} over {config.over}",
-    task_runner=ONE_AT_A_TIME,
-    result_serializer="json",
-)
+@flow(name="sweep", flow_run_name="{config.data} over {config.over}", **FLOW)
 def sweep(config: SweepConfig) -> SweepSummary:
     """Score a labelled data set under many settings, computing only what each changes."""
     if config.llm:
