@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from flows.engine_settings import EngineSettings
 from flows.form import changed_in_form, first_in_form
-from flows.store_setting import DEFAULT_STORE, Store
+from flows.store_setting import DEFAULT_STORE, StoreField
 from tasks.datasets.settings import DataSettings
 from tasks.describe.settings import LanguageModelSettings, Names
 from tasks.embed.crops import CropParameters, Strategy
@@ -95,7 +95,7 @@ class Settings(LanguageModelSettings, EngineSettings):
     shard_size: Annotated[
         int, Field(ge=1, description="Images per task, about: what a crash can cost.")
     ] = 1000
-    store: Store = DEFAULT_STORE
+    store: StoreField = DEFAULT_STORE
 
     @model_validator(mode="before")
     @classmethod
