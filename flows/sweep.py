@@ -40,39 +40,40 @@ def sweep(config: SweepConfig) -> SweepSummary:
     if config.llm:
         raise InputError("A sweep takes texts from files: wca describe writes them first.")
     with in_use(Store(config.store)):
-        source = resolve_encoder(config.encoder, config.precision, config.device)
-        with StageRunner(Store(config.store), config, source.device) as runner:
-            return _sweep(config, runner, source)
+        encoder = resolve_encoder(config.encoder, config.precision, config.device)
+        with StageRunner(Store(config.store), config, encoder.device) as runner:
+            return _sweep(config, runner, encoder)
 
 
-def _sweep(given: SweepConfig, runner: StageRunner, source: EncoderSource) -> SweepSummary:
+def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> SweepSummary:
     data = DataSource.model_validate(given.model_dump())
     dataset = open_source(data)
     config = given.with_preset(dataset.preset)
     points = sweep_points(config, config.over, dataset)
-    kinds = text_sources(config, dataset).kinds
+    sources = text_sources(config, dataset)
     methods = choose_methods(
-        config.methods or [m for m in SWEPT_METHODS if METHODS[m].kind in kinds], kinds
+        config.methods or [m for m in SWEPT_METHODS if METHODS[m].kind in sources.kinds],
+        sources.kinds,
     )
     store = runner.store
     base = Stages(runner, config)
     indexed = base.index(data)
-    described = base.describe(indexed, dataset.templates, text_sources(config, dataset), None)
-    texts = base.embed_texts(described, text_kinds(methods), source)
+    described = base.describe(indexed, dataset.templates, sources, None)
+    texts = base.embed_texts(described, text_kinds(methods), encoder)
 
     def predictions(point: Point) -> tuple[TableRef, ...]:
         """The predictions of one point; what earlier points computed is found in the store."""
         stages = Stages(runner, point.settings)
-        sources = text_sources(point.settings, dataset)
-        mine = stages.describe(indexed, dataset.templates, sources, None)
+        own = text_sources(point.settings, dataset)
+        mine = stages.describe(indexed, dataset.templates, own, None)
         # fewer descriptions are among the base's, which are embedded already
         of_texts = (
             texts
             if point.parameter == TEXTS
-            else stages.embed_texts(mine, text_kinds(methods), source)
+            else stages.embed_texts(mine, text_kinds(methods), encoder)
         )
-        crops, _ = stages.embed_images(indexed, source)
-        dimension = source.identity.dimension
+        crops, _ = stages.embed_images(indexed, encoder)
+        dimension = encoder.identity.dimension
         return tuple(stages.score(mine, of_texts, crops, methods, dimension)[1])
 
     scored = [
@@ -92,7 +93,7 @@ def _sweep(given: SweepConfig, runner: StageRunner, source: EncoderSource) -> Sw
         "sweep",
         dataset.name,
         config,
-        source,
+        encoder,
         indexed,
         {"over": list(config.over), "methods": list(methods)},
         [table],
