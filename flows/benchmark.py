@@ -3,8 +3,8 @@
 from prefect import flow
 
 from flows.artifacts import publish_run
+from flows.benchmark_config import BenchmarkConfig
 from flows.command import command_line
-from flows.config import BenchmarkConfig
 from flows.insights import EXPLAINED
 from flows.run import run_stages
 from flows.runner import FLOW

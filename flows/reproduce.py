@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.artifacts import publish_table
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.reproduce_config import ReproduceConfig
 from flows.run import available_methods
 from flows.runner import FLOW

@@ -12,8 +12,8 @@ from prefect.logging import get_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import engines
+from flows.engine_cluster import Start
 from flows.engine_settings import EngineSettings
-from flows.engines import Start
 from tasks.embed.task import give_encoder_back
 from tasks.store.errors import InputError
 from tasks.store.progress import Progress

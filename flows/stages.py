@@ -80,10 +80,9 @@ class Stages:
             TextShard(encoder=encoder.identity.of_texts(), texts=tuple(texts[d] for d in s))
             for s in shards
         ]
-        names = ["text_embeddings"]
-        more = progress_of(shards)
+        tables, more = ["text_embeddings"], progress_of(shards)
         return self.runner.run(
-            "embed texts", embed_text_shard, names, recipes, more, encoder=encoder
+            "embed texts", embed_text_shard, tables, recipes, more, encoder=encoder
         )
 
     def embed_images(

@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 
 from platformdirs import user_cache_path
 
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.texts import text_sources
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.files import read_json

@@ -14,7 +14,7 @@ import pytest
 
 from flows import show
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.summary import RunSummary
 from tasks.store.errors import InputError
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
@@ -280,7 +280,7 @@ def test_no_result_is_a_pickle(config: BenchmarkConfig) -> None:
 SCRIPT = """
 import sys
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 print("started", flush=True)
 benchmark(BenchmarkConfig.model_validate_json(sys.argv[1]))
 """

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flows.benchmark import benchmark
+from flows.benchmark_config import BenchmarkConfig
 from flows.compare import compare_runs
-from flows.config import BenchmarkConfig
 from flows.summary import RunSummary
 from tasks.store.place import Remote
 from tasks.store.retention import verify

@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 from flows.benchmark import benchmark
+from flows.benchmark_config import BenchmarkConfig
 from flows.compare import Compared, compare_runs
-from flows.config import BenchmarkConfig
 from flows.summary import RunSummary
 from tasks.report.compare import COLUMNS
 from tasks.store.errors import InputError

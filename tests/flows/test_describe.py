@@ -16,8 +16,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_LOCAL_STORAGE_PATH
 
 from flows.benchmark import benchmark
+from flows.benchmark_config import BenchmarkConfig
 from flows.classify_config import ClassifyConfig
-from flows.config import BenchmarkConfig
 from flows.describe import describe
 from flows.describe_config import DescribeConfig
 from tasks.describe.task import SECRET_BLOCK

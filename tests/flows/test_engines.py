@@ -12,9 +12,8 @@ import pyarrow as pa
 import pytest
 from prefect import flow, task
 
-from flows import engines
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.engine_settings import EngineSettings, placement
 from flows.engines import started
 from flows.summary import RunSummary
@@ -142,15 +141,18 @@ def test_an_address_needs_an_engine_and_a_port(config: BenchmarkConfig, tmp_path
 def test_an_engine_that_is_not_installed_names_its_extra(
     config: BenchmarkConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delitem(sys.modules, "flows.engine_ray", raising=False)
     monkeypatch.setitem(sys.modules, "prefect_ray", None)
     with pytest.raises(InputError, match=r'pip install "wca-flows\[ray\]"'):
         run(config, tmp_path, engine="ray")
 
 
 def test_ray_deals_out_gpus_itself() -> None:
+    from flows import engine_ray
+
     with (
         pytest.raises(InputError, match="cuda:1 is none of them: name --device cuda"),
-        engines._ray(EngineSettings(engine="ray"), "cuda:1"),
+        engine_ray.running(EngineSettings(engine="ray"), "cuda:1"),
     ):
         pass
 

@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed, State
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.limits import ensure_limits, started_here
 from flows.summary import RunSummary
 from tasks.store.errors import BudgetReached, InputError

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.summary import RunSummary
 from tasks.store.tables import Store
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.report import ReportConfig, report
 from flows.summary import RunSummary
 from tasks.store.errors import InputError

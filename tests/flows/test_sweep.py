@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.sweep import SweepSummary, sweep
 from flows.sweep_config import SweepConfig
 from flows.sweep_points import sweep_points
