@@ -41,8 +41,9 @@ class StageRunner:
     ) -> None:
         self.store = store
         self.timings: list[StageTiming] = []
-        self._engine = (settings or EngineSettings(), device)
-        if self._engine[0].engine == "threads" and self._engine[0].engine_address:
+        self._settings = settings or EngineSettings()
+        self._device = device
+        if self._settings.engine == "threads" and self._settings.engine_address:
             raise InputError("--engine-address belongs to --engine dask or --engine ray: name one.")
         self._start: Start | None = None
         self._running = ExitStack()
@@ -67,7 +68,7 @@ class StageRunner:
         A shard that fails costs that shard: the others are finished before its failure is raised.
         """
         started = time.perf_counter()
-        is_spread = len(recipes) > 1 and self._engine[0].engine != "threads"
+        is_spread = len(recipes) > 1 and self._settings.engine != "threads"
         futures = [
             submit(
                 task,
@@ -82,13 +83,13 @@ class StageRunner:
             for i, recipe in enumerate(recipes)
         ]
         wait(futures)
-        failed = [future for future in futures if not future.state.is_completed()]
+        failed = sum(not future.state.is_completed() for future in futures)
         if len(futures) > 1 and failed:
             get_run_logger().error(
                 "%s: %d of %d tasks failed; the others are kept.",
-                *(stage.capitalize(), len(failed), len(futures)),
+                *(stage.capitalize(), failed, len(futures)),
             )
-        results = [future.result() for future in [*failed, *futures]][len(failed) :]
+        results = [future.result() for future in futures]  # the first that failed raises
         cached = sum(future.state.name == "Cached" for future in futures)
         self.note(stage, started, len(futures), cached)
         return results
@@ -97,7 +98,8 @@ class StageRunner:
         """Start a task on the engine, which starts with its first one."""
         if self._start is None:
             give_encoder_back()  # which each worker loads for itself
-            self._start = self._running.enter_context(engines.started(*self._engine))
+            engine = engines.started(self._settings, self._device)
+            self._start = self._running.enter_context(engine)
         return self._start(task, parameters)
 
     def note(self, stage: str, started: float, tables: int, reused: int) -> None:

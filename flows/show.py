@@ -32,7 +32,7 @@ def benchmark(summary: RunSummary) -> None:
     console.print(
         text_table(rows, f"{summary.dataset_name}: {_inputs(summary)}\n{_encoder(summary)}")
     )
-    if rows and int(rows[0]["images"]) < 100:
+    if summary.image_count - summary.rejected_count < 100:
         console.print("Few images: the intervals are wide, and differences mean little.")
     _precision(summary)
     _rejected(summary)
