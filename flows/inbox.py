@@ -19,7 +19,7 @@ from flows.artifacts import publish_inbox
 from flows.classify import with_best_method
 from flows.classify_config import ClassifySettings
 from flows.form import first_in_form
-from flows.run import run_stages
+from flows.run import one_encoder, run_stages
 from flows.runner import FLOW
 from tasks.datasets.inbox import NewImage
 from tasks.datasets.settings import FileSource
@@ -85,10 +85,11 @@ def classify_inbox(config: InboxConfig) -> InboxSummary:
         ).result()
         for unreadable in arrivals.unreadable:
             get_run_logger().warning("%s cannot be read: it is looked at again.", unreadable)
-        batches = tuple(
-            _classify(config, store, name, folder, batch)
-            for batch in even_chunks(arrivals.new, config.shard_size)
-        )
+        with one_encoder():
+            batches = tuple(
+                _classify(config, store, name, folder, batch)
+                for batch in even_chunks(arrivals.new, config.shard_size)
+            )
         if is_snapshot_behind(store):
             publish(store)
     summary = InboxSummary(

@@ -9,7 +9,7 @@ from flows.artifacts import publish_table
 from flows.benchmark import benchmark
 from flows.benchmark_config import BenchmarkConfig
 from flows.reproduce_config import ReproduceConfig
-from flows.run import available_methods
+from flows.run import available_methods, one_encoder
 from flows.runner import FLOW
 from flows.summary import RunSummary
 from tasks.datasets.catalogue import find_card
@@ -45,12 +45,11 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
     rows = choose_methods(wanted, [method.kind for method in METHODS.values()])
     for name in datasets:
         find_card(name)
-    cells = [
-        cell
-        for encoder in encoders
-        for dataset in datasets
-        for cell in _cells(config, encoder, dataset, rows)
-    ]
+    cells: list[Measured] = []
+    for encoder in encoders:
+        with one_encoder():
+            for dataset in datasets:
+                cells += _cells(config, encoder, dataset, rows)
     compared = [compare(table, cell) for cell in cells]
     path = Store(config.store).root / "reproduced" / f"{config.table}.csv"
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:

@@ -52,6 +52,23 @@ def wca(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the encoders that this process has loaded, each as often as it was."""
+    from tasks.embed.encoder import Encoder
+    from tasks.embed.identity import EncoderSource
+
+    names: list[str] = []
+    original = Encoder.__init__
+
+    def noted(self: Encoder, source: EncoderSource) -> None:
+        names.append(source.name)
+        original(self, source)
+
+    monkeypatch.setattr(Encoder, "__init__", noted)
+    return names
+
+
+@pytest.fixture
 def here(prefect_server: None, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """The command in this process, which saves the seconds that its imports take.
 

@@ -69,6 +69,17 @@ def test_new_images_are_classified_once_and_appended(config: InboxConfig, photos
         assert snapshot.execute(query).fetchall() == [(3, 3, True, "clip")]
 
 
+def test_batches_share_an_encoder_that_is_given_back(
+    config: InboxConfig, photos: Path, loads: list[str]
+) -> None:
+    from tasks.embed import encoder
+
+    drop(config, *photos.glob("*/*"))
+    assert len(classify_inbox(config.model_copy(update={"shard_size": 5})).batches) == 3
+    assert loads == [config.encoder]
+    assert encoder._load.cache_info().currsize == 0
+
+
 def test_an_image_is_its_bytes(config: InboxConfig, photos: Path) -> None:
     cat, cup = photos / "big_cat" / "0.jpg", photos / "drink" / "0.jpg"
     drop(config, cat)

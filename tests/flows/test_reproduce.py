@@ -13,6 +13,7 @@ from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.report.published import compare, notes, published_table
 from tasks.store.errors import InputError
+from tests.conftest import write_tiny_model
 from tests.datasets.trees import TREES
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -69,6 +70,19 @@ def test_the_whole_grid_is_there_and_what_is_missing_says_why(config: ReproduceC
     assert len(rows) == 18
     again = reproduce(config)
     assert again.cells == result.cells
+
+
+def test_data_sets_share_an_encoder_that_is_given_back(
+    config: ReproduceConfig, tmp_path: Path, loads: list[str]
+) -> None:
+    from tasks.embed import encoder
+
+    other = write_tiny_model(tmp_path / "other", seed=1)
+    encoders = (*config.encoders, f"local-dir:{other}")
+    changes = {"encoders": encoders, "datasets": ("cub", "dtd"), "methods": ("clip",)}
+    reproduce(config.model_copy(update=changes))
+    assert loads == list(encoders)
+    assert encoder._load.cache_info().currsize == 0
 
 
 def test_presets_hold_unless_something_else_was_said(config: ReproduceConfig) -> None:
