@@ -75,6 +75,21 @@ def test_a_gpu_task_needs_the_limit_and_says_how_to_make_it(no_limit: None) -> N
         uses("cuda:0")
 
 
+def test_the_limit_follows_gpus_that_are_added_unless_somebody_chose_it(no_limit: None) -> None:
+    said: list[str] = []
+
+    def limit_on_a_machine_with(gpu_count: int) -> int:
+        ensure_limits(said.append, gpu_count)
+        return client.read_global_concurrency_limit_by_name(GPU_LIMIT).limit
+
+    with get_client(sync_client=True) as client:
+        assert [limit_on_a_machine_with(count) for count in (0, 1, 4, 2)] == [1, 1, 4, 4]
+        assert said == ["The concurrency limit 'gpu' is raised from 1 to 4, one a GPU."]
+        client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 3)
+        assert limit_on_a_machine_with(8) == 3
+        assert len(said) == 1
+
+
 def test_who_starts_a_run_makes_the_limit_where_it_is_needed(no_limit: None) -> None:
     with get_client(sync_client=True) as client:
         with started_here("cpu"), pytest.raises(ObjectNotFound):
@@ -82,7 +97,7 @@ def test_who_starts_a_run_makes_the_limit_where_it_is_needed(no_limit: None) -> 
         with started_here("cuda"):
             assert uses("cuda") == "cuda"
         client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 4)
-        ensure_limits()  # what somebody chose stays
+        ensure_limits(print)  # what somebody chose stays
         assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).limit == 4
 
 
