@@ -15,7 +15,8 @@ from flows.summary import RunSummary
 from tasks.datasets.catalogue import find_card
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.embed.sources import resolve_encoder
+from tasks.embed.identity import Resampling
+from tasks.embed.sources import resampling_for, resolve_encoder
 from tasks.report.published import Measured, compare, csv_rows, grid, notes, published_table
 from tasks.score.methods import METHODS, choose_methods, method_titles
 from tasks.store.errors import InputError
@@ -79,10 +80,11 @@ def _cells(
     try:
         source = DataSource(data=dataset, data_root=config.data_root)
         available = available_methods(config, open_source(source), methods)
-        resolve_encoder(encoder, config.precision, config.device)
+        resolved = resolve_encoder(encoder, config.precision, config.device)
         changes = {"data": dataset, "encoder": encoder, "methods": available}
         benchmark_config = BenchmarkConfig.model_validate({**given, **changes})
-        scored = _scores(benchmark(benchmark_config)) if available else {}
+        resampling = resampling_for(resolved, config.exact)
+        scored = _scores(benchmark(benchmark_config), resampling) if available else {}
     except InputError as error:
         reason, more, _ = str(error).partition("\n")
         reason += f" See `wca datasets {dataset}`." if more else ""
@@ -97,7 +99,7 @@ def _cells(
     ]
 
 
-def _scores(summary: RunSummary) -> dict[str, dict[str, object]]:
+def _scores(summary: RunSummary, resampling: Resampling) -> dict[str, dict[str, object]]:
     """Method to its cell, in percent."""
     rows = Store.at(summary.store_root).read(summary.refs("accuracy")[0]).to_pylist()
     return {
@@ -108,6 +110,8 @@ def _scores(summary: RunSummary) -> dict[str, dict[str, object]]:
             "sigma": 100 * row["top1_sigma"] if row["run_count"] > 1 else None,
             "image_count": row["image_count"],
             "rejected_count": summary.rejected_count,
+            "precision": summary.encoder.precision,
+            "resampling": resampling,
         }
         for row in rows
     }

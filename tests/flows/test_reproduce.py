@@ -68,6 +68,8 @@ def test_the_whole_grid_is_there_and_what_is_missing_says_why(config: ReproduceC
     with result.path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 18
+    how = {(row["precision"], row["resampling"]) for row in rows if row["top1"]}
+    assert how == {("fp32", "pillow")}
     again = reproduce(config)
     assert again.cells == result.cells
 
@@ -112,8 +114,9 @@ def test_an_image_that_cannot_be_decoded_is_rejected_and_not_scored(
     )
     (cell,) = result.cells
     assert (cell.image_count, cell.rejected_count) == (2, 1)
-    (note,) = notes([compare(published_table("table1"), cell)])
-    assert "2 of 5,794 images were scored, 1 rejected;" in note
+    count, how = notes([compare(published_table("table1"), cell)])
+    assert "2 of 5,794 images were scored, 1 rejected;" in count
+    assert how.endswith(": images embedded in fp32, crops resized by Pillow.")
 
 
 def test_an_encoder_that_is_not_there_is_missing_not_dropped(config: ReproduceConfig) -> None:
