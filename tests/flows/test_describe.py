@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -155,13 +156,9 @@ def test_class_names_and_answers_are_text_whatever_they_say(
 
 
 @pytest.fixture
-def classify_or_benchmark(photos: Path, tiny_model: Path, tmp_path: Path) -> dict[str, object]:
+def classify_or_benchmark(small: dict[str, Any], tmp_path: Path) -> dict[str, object]:
     return {
-        "encoder": f"local-dir:{tiny_model}",
-        "precision": "fp32",
-        "pool": 4,
-        "crops": 3,
-        "runs": 2,
+        **small,
         "store": tmp_path / "store",
         "llm": "gpt-4o-mini",
         "questions": ("clip-d", "cupl"),

@@ -5,10 +5,9 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
-import pyarrow as pa
 import pytest
 from prefect import flow, task
 
@@ -20,33 +19,22 @@ from flows.summary import RunSummary
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resolve_encoder
 from tasks.store.errors import InputError
-from tasks.store.tables import Store
 from tasks.store.threads import cores
+from tests.flows.conftest import contents
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture(scope="module")
-def config(photos: Path, tiny_model: Path) -> BenchmarkConfig:
+def config(small: dict[str, Any], photos: Path) -> BenchmarkConfig:
+    slow = {**small, "pool": 400}  # a shard takes long enough to be killed in
     return BenchmarkConfig(
-        data=f"folder:{photos}",
-        encoder=f"local-dir:{tiny_model}",
-        precision="fp32",
-        device="cpu",
-        methods=("clip", "clip_e"),
-        pool=400,  # a shard takes long enough to be killed in
-        runs=2,
-        shard_size=2,
+        **slow, data=f"folder:{photos}", methods=("clip", "clip_e"), shard_size=2
     )
 
 
 def run(config: BenchmarkConfig, store: Path, **changes: object) -> RunSummary:
     return benchmark(config.model_copy(update={"store": store, **changes}))
-
-
-def contents(summary: RunSummary) -> dict[str, pa.Table]:
-    store = Store.at(summary.store_root)
-    return {ref.uri: store.read(ref) for ref in summary.tables}
 
 
 def fresh(summary: RunSummary) -> int:

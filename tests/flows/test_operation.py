@@ -7,6 +7,7 @@ from uuid import UUID
 
 import duckdb
 import pytest
+import yaml
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -31,17 +32,8 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture
-def config(photos: Path, tiny_model: Path, tmp_path: Path) -> BenchmarkConfig:
-    return BenchmarkConfig(
-        data=f"folder:{photos}",
-        encoder=f"local-dir:{tiny_model}",
-        precision="fp32",
-        device="cpu",
-        pool=2,
-        runs=1,
-        shard_size=5,
-        store=tmp_path / "store",
-    )
+def config(small: dict[str, Any], photos: Path, tmp_path: Path) -> BenchmarkConfig:
+    return BenchmarkConfig(**small, data=f"folder:{photos}", shard_size=5, store=tmp_path / "store")
 
 
 @pytest.fixture
@@ -101,6 +93,13 @@ def test_who_starts_a_run_makes_the_limit_where_it_is_needed(no_limit: None) -> 
         assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).limit == 4
 
 
+def test_what_somebody_starts_waits_and_what_a_schedule_starts_is_left_out() -> None:
+    file = Path(__file__).parents[2] / "prefect.yaml"
+    for deployment in yaml.safe_load(file.read_text("utf-8"))["deployments"]:
+        expected = "CANCEL_NEW" if deployment.get("schedules") else "ENQUEUE"
+        assert deployment["concurrency_limit"]["collision_strategy"] == expected
+
+
 @pytest.mark.parametrize(
     ("error", "is_worth_it"),
     [
@@ -140,7 +139,7 @@ def flow_run_id(summary: RunSummary) -> UUID:
     return UUID(execution.flow_run_id)
 
 
-def test_what_the_ui_is_shown(config: BenchmarkConfig, photos: Path, tiny_model: Path) -> None:
+def test_what_the_ui_is_shown(config: BenchmarkConfig, photos: Path) -> None:
     with started_here("cpu"):
         summary = benchmark(config)
     chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id(summary)]))
@@ -152,7 +151,7 @@ def test_what_the_ui_is_shown(config: BenchmarkConfig, photos: Path, tiny_model:
                 flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
             )
         )
-    assert run.name == f"{config.data} with local-dir:{tiny_model}, seed 0"
+    assert run.name == f"{config.data} with {config.encoder}, seed 0"
     assert set(run.tags) == {"wca", "command-line"}
     assert {"index images", "embed images 1 of 4", "summarise 1 of 1"} <= tasks
     slug = f"folder-{photos.name}"

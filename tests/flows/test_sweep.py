@@ -4,6 +4,7 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -21,19 +22,16 @@ from tests.flows.conftest import Command
 
 
 @pytest.fixture(scope="module")
-def config(photos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> SweepConfig:
+def config(
+    small: dict[str, Any], photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> SweepConfig:
     folder = tmp_path_factory.mktemp("sweep")
     texts = folder / "texts.json"
     texts.write_text(json.dumps({"big cat": ["Furry.", "Whiskers."], "drink": ["Hot.", "Wet."]}))
     return SweepConfig(
+        **small,
         data=f"folder:{photos}",
-        encoder=f"local-dir:{tiny_model}",
-        precision="fp32",
-        device="cpu",
         descriptions=texts,
-        pool=6,
-        crops=4,
-        runs=3,
         over=(
             "image_scale=off,2,5",
             "text_scale=2,off",
