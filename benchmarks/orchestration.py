@@ -27,7 +27,7 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.run import RunSummary
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store

@@ -3,11 +3,11 @@
 from prefect import flow
 
 from flows.artifacts import publish_run
+from flows.benchmark_config import BenchmarkConfig
 from flows.command import command_line
-from flows.config import BenchmarkConfig
 from flows.insights import EXPLAINED
 from flows.run import run_stages
-from flows.runner import ONE_AT_A_TIME
+from flows.runner import FLOW
 from flows.summary import RunSummary
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
@@ -20,8 +20,7 @@ from tasks.store.tables import Store
 @flow(
     name="benchmark",
     flow_run_name="{config.data} with {config.encoder}, seed {config.seed}",
-    task_runner=ONE_AT_A_TIME,
-    result_serializer="json",  # of failures too: by default they are written as pickles
+    **FLOW,
 )
 def benchmark(config: BenchmarkConfig) -> RunSummary:
     """Describe, embed, score and report a labelled data set."""

@@ -5,7 +5,7 @@ from prefect import flow
 from flows.classify_config import ClassifyConfig, ClassifySettings
 from flows.command import command_line
 from flows.run import run_stages
-from flows.runner import ONE_AT_A_TIME
+from flows.runner import FLOW
 from flows.summary import RunSummary
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
@@ -20,12 +20,7 @@ from tasks.store.tables import Store
 MOST_EXPLAINED = 50
 
 
-@flow(
-    name="classify",
-    flow_run_name="{config.encoder}, seed {config.seed}",
-    task_runner=ONE_AT_A_TIME,
-    result_serializer="json",
-)
+@flow(name="classify", flow_run_name="{config.encoder}, seed {config.seed}", **FLOW)
 def classify(config: ClassifyConfig) -> RunSummary:
     """Find the best classes of some pictures."""
     source = FileSource(images=config.images, classes=config.classes)

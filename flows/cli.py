@@ -5,15 +5,16 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from flows.benchmark_config import BenchmarkConfig, BenchmarkSettings
 from flows.classify_config import ClassifyConfig, ClassifySettings
 from flows.cli_compare import compare, report
 from flows.cli_datasets import datasets, import_, reproduce
 from flows.cli_describe import describe
+from flows.cli_options import StoreOption
 from flows.cli_store import store_app
 from flows.cli_sweep import sweep
-from flows.cli_tables import Store, doctor, sql
+from flows.cli_tables import doctor, sql
 from flows.cli_ui import ui
-from flows.config import BenchmarkConfig, BenchmarkSettings
 from flows.store_setting import DEFAULT_STORE
 from flows.temporary_server import serving
 from tasks.store.errors import InputError
@@ -29,7 +30,7 @@ app = App(
 
 
 @app.command
-def demo(*, store: Store = DEFAULT_STORE) -> None:
+def demo(*, store: StoreOption = DEFAULT_STORE) -> None:
     """Classify the sixteen photographs with the embedded encoder.
 
     Example: wca demo

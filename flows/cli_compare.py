@@ -1,12 +1,12 @@
 """Commands of `wca` about runs that are there."""
 
-from flows.cli_tables import Store
+from flows.cli_options import StoreOption
 from flows.store_setting import DEFAULT_STORE
 from flows.temporary_server import serving
 
 
 def compare(
-    first: str, second: str, *, method: str | None = None, store: Store = DEFAULT_STORE
+    first: str, second: str, *, method: str | None = None, store: StoreOption = DEFAULT_STORE
 ) -> None:
     """Say what differs between two runs: settings, accuracy, classes, images that flipped.
 
@@ -31,7 +31,7 @@ def compare(
     show.compared(runs.compare_runs(store, first, second, method))
 
 
-def report(run: str = "last", *, store: Store = DEFAULT_STORE) -> None:
+def report(run: str = "last", *, store: StoreOption = DEFAULT_STORE) -> None:
     """Write the page of a run again from its tables.
 
     Example: wca report

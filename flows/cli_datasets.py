@@ -6,19 +6,15 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
+from flows.cli_options import DataRootOption
 from flows.reproduce_config import ReproduceConfig, ReproduceSettings
 from flows.temporary_server import serving
 from tasks.store.errors import InputError
 
-DataRoot = Annotated[
-    Path | None,
-    Parameter(help="Folder of named data sets; by default $WCA_DATA_ROOT or a user folder."),
-]
-
 
 def datasets(
     *names: str,
-    data_root: DataRoot = None,
+    data_root: DataRootOption = None,
     download: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """List the named data sets: layout, size, licence, protocol, and whether they are here.
@@ -59,7 +55,7 @@ def import_(
     to: Path | None = None,
     renames: Path | None = None,
     classnames: Path | None = None,
-    data_root: DataRoot = None,
+    data_root: DataRootOption = None,
 ) -> None:
     """Take over a published description file, and report every name that it spells otherwise.
 

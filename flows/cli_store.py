@@ -1,20 +1,16 @@
 """The commands `wca store ...`: what lies in a store, whether it is whole, removing the old."""
 
-from pathlib import Path
-from typing import Annotated
+from cyclopts import App
 
-from cyclopts import App, Parameter
-
-from flows.store_setting import DEFAULT_STORE, STORE_HELP
+from flows.cli_options import StoreOption
+from flows.store_setting import DEFAULT_STORE
 from tasks.store.errors import GivenUp
-
-Place = Annotated[str | Path, Parameter(name="--store", help=STORE_HELP)]
 
 store_app = App(name="store", help="What lies in a store: list, verify, prune.")
 
 
 @store_app.command
-def ls(*, store: Place = DEFAULT_STORE) -> None:
+def ls(*, store: StoreOption = DEFAULT_STORE) -> None:
     """Sizes by data set and encoder, and what no run refers to.
 
     Example: wca store ls
@@ -27,7 +23,7 @@ def ls(*, store: Place = DEFAULT_STORE) -> None:
 
 
 @store_app.command
-def verify(*, store: Place = DEFAULT_STORE) -> None:
+def verify(*, store: StoreOption = DEFAULT_STORE) -> None:
     """Read every table through: digests, checksums, row counts; exit status 1 if one is damaged.
 
     A damaged table is made again by the next run that needs it, once its file is deleted.
@@ -48,7 +44,7 @@ def prune(
     keep: int | None = None,
     grace_days: float = 7.0,
     dry_run: bool = False,
-    store: Place = DEFAULT_STORE,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Remove tables that no kept run refers to; replies of language models always stay.
 

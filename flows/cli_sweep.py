@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.config import BenchmarkSettings
+from flows.benchmark_config import BenchmarkSettings
 from flows.sweep_config import SweepConfig
 from flows.temporary_server import serving
 

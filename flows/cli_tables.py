@@ -1,19 +1,15 @@
 """Commands of `wca` that look at what there is and run no flow."""
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from cyclopts import Parameter
-
-from flows.store_setting import DEFAULT_STORE, STORE_HELP
-
-Store = Annotated[str | Path, Parameter(help=STORE_HELP)]
+from flows.cli_options import DataRootOption, StoreOption
+from flows.store_setting import DEFAULT_STORE
 
 
 def sql(
     query: str,
     *,
-    store: Store = DEFAULT_STORE,
+    store: StoreOption = DEFAULT_STORE,
     format: Literal["table", "csv", "json"] = "table",  # noqa: A002 - the option's name
 ) -> None:
     """Ask the result tables a question; docs/tables.md lists them.
@@ -33,16 +29,10 @@ def sql(
     show.query(store, query, format)
 
 
-def doctor(*, store: Store = DEFAULT_STORE, data_root: Path | None = None) -> None:
+def doctor(*, store: StoreOption = DEFAULT_STORE, data_root: DataRootOption = None) -> None:
     """Say what is installed, which weights, keys and data are there, and what to do about gaps.
 
     Example: wca doctor
-
-    Parameters
-    ----------
-    data_root
-        Folder of named data sets; by default $WCA_DATA_ROOT or a user folder.
-
     """
     from flows import doctor as checks
     from flows import show

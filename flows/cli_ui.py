@@ -1,11 +1,11 @@
 """The command of `wca` that shows the flows in Prefect's UI."""
 
-from flows.cli_tables import Store
+from flows.cli_options import StoreOption
 from flows.store_setting import DEFAULT_STORE
 from tasks.store.place import located
 
 
-def ui(*, port: int = 4200, store: Store = DEFAULT_STORE) -> None:
+def ui(*, port: int = 4200, store: StoreOption = DEFAULT_STORE) -> None:
     """Start Prefect's server, a worker and the deployments of prefect.yaml, until Ctrl-C.
 
     Example: wca ui

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from flows.engine_settings import EngineSettings
-from flows.form import changed_in_form, first_in_form
-from flows.store_setting import DEFAULT_STORE, Store
-from tasks.datasets.settings import DataSettings
+from flows.form import changed_in_form
+from flows.store_setting import DEFAULT_STORE, StoreField
 from tasks.describe.settings import LanguageModelSettings, Names
 from tasks.embed.crops import CropParameters, Strategy
 from tasks.score.methods import METHODS
@@ -98,7 +97,7 @@ class Settings(LanguageModelSettings, EngineSettings):
     shard_size: Annotated[
         int, Field(ge=1, description="Images per task, about: what a crash can cost.")
     ] = 1000
-    store: Store = DEFAULT_STORE
+    store: StoreField = DEFAULT_STORE
 
     @model_validator(mode="before")
     @classmethod
@@ -130,25 +129,3 @@ class Settings(LanguageModelSettings, EngineSettings):
         """These settings, with a data set's published protocol where nothing was set."""
         missing = {k: v for k, v in preset.items() if k not in self.model_fields_set}
         return self.model_copy(update=missing)
-
-
-class BenchmarkSettings(Settings, DataSettings):
-    """Settings of a labelled data set."""
-
-
-class BenchmarkConfig(BenchmarkSettings):
-    """Parameters of the benchmark flow."""
-
-    model_config = ConfigDict(
-        json_schema_extra=first_in_form(
-            "data", "encoder", "methods", "descriptions", "seed", "limit"
-        )
-    )
-
-    data: Annotated[
-        str,
-        Field(
-            description="A name that `wca datasets` lists, folder:PATH, csv:PATH, parquet:PATH, "
-            "wds:PATH, hf:NAME or card:PATH."
-        ),
-    ] = "sixteen-photographs"

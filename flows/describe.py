@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 from prefect import flow
 from prefect.runtime import flow_run
-from pydantic import BaseModel, ConfigDict
 
 from flows.artifacts import publish_answers
 from flows.command import command_line
 from flows.describe_config import DescribeConfig
 from flows.record import record
-from flows.runner import ONE_AT_A_TIME, StageRunner
+from flows.runner import FLOW, StageRunner
+from flows.summary import FlowSummary
 from tasks.datasets.class_names import is_file, read_class_names
 from tasks.datasets.index import write_classes
 from tasks.datasets.sources import open_dataset
@@ -19,9 +19,8 @@ from tasks.describe.plan import Questioning, Tally, estimate
 from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
 from tasks.describe.task import AnswersRecipe, Asked, ask_language_model, clean_answers
-from tasks.store.place import PlaceField
 from tasks.store.retention import in_use
-from tasks.store.runs import RunManifest, StageTiming
+from tasks.store.runs import RunManifest
 from tasks.store.tables import Store, TableRef
 
 
@@ -33,19 +32,13 @@ class Writing(NamedTuple):
     asked: Asked
 
 
-class DescribeSummary(BaseModel):
-    """What a describe run was and where its results are."""
+class DescribeSummary(FlowSummary):
+    """A run that had descriptions written."""
 
-    model_config = ConfigDict(frozen=True)
-
-    run_id: str
     class_count: int
     llm: str
     answers: TableRef
     tally: Tally
-    store_root: str
-    snapshot: PlaceField
-    stages: tuple[StageTiming, ...]
 
 
 def _run_name() -> str:
@@ -55,12 +48,7 @@ def _run_name() -> str:
     return f"{classes} by {config.llm}"
 
 
-@flow(
-    name="describe",
-    flow_run_name=_run_name,
-    task_runner=ONE_AT_A_TIME,
-    result_serializer="json",
-)
+@flow(name="describe", flow_run_name=_run_name, **FLOW)
 def describe(config: DescribeConfig) -> DescribeSummary:
     """Have a language model describe classes, and clean what it writes."""
     name, class_names = open_classes(config.classes)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from flows.form import first_in_form
-from flows.store_setting import DEFAULT_STORE, Store
+from flows.store_setting import DEFAULT_STORE, StoreField
 from tasks.describe.settings import LanguageModelSettings
 
 
@@ -16,7 +16,7 @@ class DescribeSettings(LanguageModelSettings):
         str,
         Field(description="Language model, at OPENAI_BASE_URL with OPENAI_API_KEY."),
     ] = "gpt-4o-mini"
-    store: Store = DEFAULT_STORE
+    store: StoreField = DEFAULT_STORE
 
 
 class DescribeConfig(DescribeSettings):

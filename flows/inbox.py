@@ -19,8 +19,8 @@ from flows.artifacts import publish_inbox
 from flows.classify import with_best_method
 from flows.classify_config import ClassifySettings
 from flows.form import first_in_form
-from flows.run import run_stages
-from flows.runner import ONE_AT_A_TIME
+from flows.run import one_encoder, run_stages
+from flows.runner import FLOW
 from tasks.datasets.inbox import NewImage
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
@@ -71,8 +71,7 @@ class InboxSummary(BaseModel):
 @flow(
     name="classify-inbox",
     flow_run_name="{config.folder} with {config.encoder}, seed {config.seed}",
-    task_runner=ONE_AT_A_TIME,
-    result_serializer="json",
+    **FLOW,
 )
 def classify_inbox(config: InboxConfig) -> InboxSummary:
     """Classify the new images in a folder and append them to the inbox table."""
@@ -86,10 +85,11 @@ def classify_inbox(config: InboxConfig) -> InboxSummary:
         ).result()
         for unreadable in arrivals.unreadable:
             get_run_logger().warning("%s cannot be read: it is looked at again.", unreadable)
-        batches = tuple(
-            _classify(config, store, name, folder, batch)
-            for batch in even_chunks(arrivals.new, config.shard_size)
-        )
+        with one_encoder():
+            batches = tuple(
+                _classify(config, store, name, folder, batch)
+                for batch in even_chunks(arrivals.new, config.shard_size)
+            )
         if is_snapshot_behind(store):
             publish(store)
     summary = InboxSummary(

@@ -40,7 +40,7 @@ def precision_check(
     stages: Stages,
     indexed: IndexedDataset,
     crops: list[TableRef],
-    source: EncoderSource,
+    encoder: EncoderSource,
     is_labelled: bool,
 ) -> list[TableRef]:
     """How far embeddings are from float32 ones of crops by Pillow, on images of the first shard.
@@ -48,12 +48,12 @@ def precision_check(
     A report says so of those that are the reference themselves as well.
     """
     settings = stages.settings
-    resampling = resampling_for(source, settings.exact)
-    if not is_labelled and is_reference(source.identity, resampling):
+    resampling = resampling_for(encoder, settings.exact)
+    if not is_labelled and is_reference(encoder.identity, resampling):
         return []
     recipes = [
         PrecisionCheck(
-            encoder=source.identity,
+            encoder=encoder.identity,
             crops=settings.crop_parameters(),
             resampling=resampling,
             embedded=shard,
@@ -62,7 +62,7 @@ def precision_check(
     ]
     stage, name = "check precision", "precision_checks"
     return stages.runner.run(
-        stage, check_precision, [name], recipes, dataset=indexed, source=source
+        stage, check_precision, [name], recipes, dataset=indexed, encoder=encoder
     )
 
 

@@ -1,32 +1,42 @@
 """What runs need of a Prefect server: that it is there, and its concurrency limits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from prefect import tags
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_logger
+from prefect.variables import Variable
 
 from tasks.embed.sources import default_device
 from tasks.store.gpus import needs_gpu, visible_gpus
 from tasks.store.task import GPU_LIMIT
 
+# What this project has set the limit to: a limit of any other size is somebody's own choice.
+OWN_LIMIT = "wca_gpu_limit"
 
-def ensure_limits() -> None:
+
+def ensure_limits(say: Callable[[str], None], gpu_count: int | None = None) -> None:
     """Create the limits that tasks ask for, in strict mode, where this server lacks them.
 
     One task at a time on each GPU of this machine: two encoders side by side exceed its memory.
-    Somebody with more machines behind one server raises it in the UI; a limit that is there is
-    never changed.
+    Where there are more GPUs than before, the limit is raised, and `say` is told; somebody with
+    more machines behind one server raises it in the UI, and what somebody chose is never changed.
+    gpu_count: by default the GPUs that this process sees.
     """
+    count = max(1, len(visible_gpus()) if gpu_count is None else gpu_count)
     with get_client(sync_client=True) as client:
         try:
-            client.read_global_concurrency_limit_by_name(GPU_LIMIT)
+            limit = client.read_global_concurrency_limit_by_name(GPU_LIMIT).limit
         except ObjectNotFound:
-            client.create_global_concurrency_limit(
-                GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=max(1, len(visible_gpus())))
-            )
+            limit = 0
+        if limit >= count or (limit and limit != Variable.get(OWN_LIMIT)):
+            return
+        client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, count)
+    Variable.set(OWN_LIMIT, count, overwrite=True)
+    if limit:
+        say(f"The concurrency limit {GPU_LIMIT!r} is raised from {limit} to {count}, one a GPU.")
 
 
 @contextmanager
@@ -37,6 +47,6 @@ def started_here(device: str | None) -> Iterator[None]:
     without this: on a server that lacks the limit its tasks fail and say what to do.
     """
     if needs_gpu(device or default_device()):
-        ensure_limits()
+        ensure_limits(get_logger(__name__).info)
     with tags("wca", "command-line"):
         yield

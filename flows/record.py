@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from prefect.runtime import flow_run
 
-from flows.config import BenchmarkSettings, Settings
+from flows.benchmark_config import BenchmarkSettings
+from flows.config import Settings
 from tasks.datasets.index import IndexedDataset
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resampling_for

@@ -6,8 +6,8 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.artifacts import publish_report
-from flows.runner import ONE_AT_A_TIME
-from flows.store_setting import DEFAULT_STORE, Store
+from flows.runner import FLOW
+from flows.store_setting import DEFAULT_STORE, StoreField
 from tasks.datasets.index import IndexedDataset
 from tasks.report.task import write_report, write_sweep
 from tasks.score.methods import method_titles
@@ -15,7 +15,7 @@ from tasks.store.place import PlaceField
 from tasks.store.retention import in_use
 from tasks.store.runs import LAST, find_run
 from tasks.store.snapshot import publish
-from tasks.store.tables import Store as Tables
+from tasks.store.tables import Store
 
 # The flows whose runs have a page.
 WITH_PAGE = ("benchmark", "classify", "sweep")
@@ -28,7 +28,7 @@ class ReportConfig(BaseModel):
         str,
         Field(min_length=1, description="A run, the beginning of its name, or `last`."),
     ] = LAST
-    store: Store = DEFAULT_STORE
+    store: StoreField = DEFAULT_STORE
 
 
 class ReportSummary(BaseModel):
@@ -41,15 +41,10 @@ class ReportSummary(BaseModel):
     report: PlaceField
 
 
-@flow(
-    name="report",
-    flow_run_name="report on {config.run}",
-    task_runner=ONE_AT_A_TIME,
-    result_serializer="json",
-)
+@flow(name="report", flow_run_name="report on {config.run}", **FLOW)
 def report(config: ReportConfig) -> ReportSummary:
     """Write the page of a run again, as after an update or where its images have come back."""
-    store = Tables(config.store)
+    store = Store(config.store)
     with in_use(store):
         manifest = find_run(store, config.run, WITH_PAGE)
         publish(store)  # a snapshot may be lost, or older than the run, or of another place

@@ -7,15 +7,16 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.artifacts import publish_table
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.reproduce_config import ReproduceConfig
-from flows.run import available_methods
-from flows.runner import ONE_AT_A_TIME
+from flows.run import available_methods, one_encoder
+from flows.runner import FLOW
 from flows.summary import RunSummary
 from tasks.datasets.cards import find_card
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.embed.sources import resolve_encoder
+from tasks.embed.identity import Resampling
+from tasks.embed.sources import resampling_for, resolve_encoder
 from tasks.report.published import Measured, compare, csv_rows, grid, notes, published_table
 from tasks.score.methods import METHODS, choose_methods, method_titles
 from tasks.store.errors import InputError
@@ -35,12 +36,7 @@ class Reproduction(BaseModel):
     path: PlaceField
 
 
-@flow(
-    name="reproduce",
-    flow_run_name="{config.table}",
-    task_runner=ONE_AT_A_TIME,
-    result_serializer="json",
-)
+@flow(name="reproduce", flow_run_name="{config.table}", **FLOW)
 def reproduce(config: ReproduceConfig) -> Reproduction:
     """Benchmark every data set of a table with every encoder; what is finished is not repeated."""
     table = published_table(config.table)
@@ -50,12 +46,11 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
     rows = choose_methods(wanted, [method.kind for method in METHODS.values()])
     for name in datasets:
         find_card(name)
-    cells = [
-        cell
-        for encoder in encoders
-        for dataset in datasets
-        for cell in _cells(config, encoder, dataset, rows)
-    ]
+    cells: list[Measured] = []
+    for encoder in encoders:
+        with one_encoder():
+            for dataset in datasets:
+                cells += _cells(config, encoder, dataset, rows)
     compared = [compare(table, cell) for cell in cells]
     path = Store(config.store).root / "reproduced" / f"{config.table}.csv"
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
@@ -85,10 +80,11 @@ def _cells(
     try:
         source = DataSource(data=dataset, data_root=config.data_root)
         available = available_methods(config, open_source(source), methods)
-        resolve_encoder(encoder, config.precision, config.device)
+        resolved = resolve_encoder(encoder, config.precision, config.device)
         changes = {"data": dataset, "encoder": encoder, "methods": available}
         benchmark_config = BenchmarkConfig.model_validate({**given, **changes})
-        scored = _scores(benchmark(benchmark_config)) if available else {}
+        resampling = resampling_for(resolved, config.exact)
+        scored = _scores(benchmark(benchmark_config), resampling) if available else {}
     except InputError as error:
         reason, more, _ = str(error).partition("\n")
         reason += f" See `wca datasets {dataset}`." if more else ""
@@ -103,7 +99,7 @@ def _cells(
     ]
 
 
-def _scores(summary: RunSummary) -> dict[str, dict[str, object]]:
+def _scores(summary: RunSummary, resampling: Resampling) -> dict[str, dict[str, object]]:
     """Method to its cell, in percent."""
     rows = Store.at(summary.store_root).read(summary.refs("accuracy")[0]).to_pylist()
     return {
@@ -112,7 +108,10 @@ def _scores(summary: RunSummary) -> dict[str, dict[str, object]]:
             "low": 100 * row["top1_low"],
             "high": 100 * row["top1_high"],
             "sigma": 100 * row["top1_sigma"] if row["run_count"] > 1 else None,
-            "image_count": summary.image_count,
+            "image_count": row["image_count"],
+            "rejected_count": summary.rejected_count,
+            "precision": summary.encoder.precision,
+            "resampling": resampling,
         }
         for row in rows
     }

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from flows.config import BenchmarkSettings
+from flows.benchmark_config import BenchmarkSettings
 from tasks.describe.settings import Names
 
 

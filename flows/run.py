@@ -1,5 +1,9 @@
 """One run of all stages: what the flows over images have in common."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from flows.config import Settings
 from flows.describe import write_descriptions, writing_parameters
 from flows.insights import Scored, insights, precision_check
@@ -16,6 +20,19 @@ from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.task import Results
 from tasks.store.errors import InputError
 from tasks.store.tables import Store
+
+_IS_KEPT = ContextVar("is_kept", default=False)
+
+
+@contextmanager
+def one_encoder() -> Iterator[None]:
+    """Around runs with one encoder: it is loaded once, and its memory given back after the last."""
+    before = _IS_KEPT.set(True)
+    try:
+        yield
+    finally:
+        _IS_KEPT.reset(before)
+        give_encoder_back()
 
 
 def run_stages(
@@ -50,7 +67,8 @@ def run_stages(
         )
         texts = stages.embed_texts(described, text_kinds(methods), encoder)
         crops, undecodable = stages.embed_images(indexed, encoder)
-        give_encoder_back()
+        if not _IS_KEPT.get():
+            give_encoder_back()
         vectors, predictions = stages.score(
             described, texts, crops, methods, encoder.identity.dimension
         )

@@ -4,16 +4,16 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import accumulate
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from prefect import Task
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import engines
+from flows.engine_cluster import Start
 from flows.engine_settings import EngineSettings
-from flows.engines import Start
 from tasks.embed.task import give_encoder_back
 from tasks.store.errors import InputError
 from tasks.store.progress import Progress
@@ -21,8 +21,12 @@ from tasks.store.runs import StageTiming
 from tasks.store.tables import Recipe, Store
 from tasks.store.task import submit
 
-# Inside a task torch uses every core; two tasks at once would only get in each other's way.
-ONE_AT_A_TIME = cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_workers=1))
+# What every flow is made with.
+FLOW: dict[str, Any] = {
+    # inside a task torch uses every core; two tasks at once would only get in each other's way
+    "task_runner": ThreadPoolTaskRunner(max_workers=1),
+    "result_serializer": "json",  # of failures too: by default they are written as pickles
+}
 
 
 class StageRunner:
@@ -37,8 +41,9 @@ class StageRunner:
     ) -> None:
         self.store = store
         self.timings: list[StageTiming] = []
-        self._engine = (settings or EngineSettings(), device)
-        if self._engine[0].engine == "threads" and self._engine[0].engine_address:
+        self._settings = settings or EngineSettings()
+        self._device = device
+        if self._settings.engine == "threads" and self._settings.engine_address:
             raise InputError("--engine-address belongs to --engine dask or --engine ray: name one.")
         self._start: Start | None = None
         self._running = ExitStack()
@@ -63,7 +68,7 @@ class StageRunner:
         A shard that fails costs that shard: the others are finished before its failure is raised.
         """
         started = time.perf_counter()
-        is_spread = len(recipes) > 1 and self._engine[0].engine != "threads"
+        is_spread = len(recipes) > 1 and self._settings.engine != "threads"
         futures = [
             submit(
                 task,
@@ -78,13 +83,13 @@ class StageRunner:
             for i, recipe in enumerate(recipes)
         ]
         wait(futures)
-        failed = [future for future in futures if not future.state.is_completed()]
+        failed = sum(not future.state.is_completed() for future in futures)
         if len(futures) > 1 and failed:
             get_run_logger().error(
                 "%s: %d of %d tasks failed; the others are kept.",
-                *(stage.capitalize(), len(failed), len(futures)),
+                *(stage.capitalize(), failed, len(futures)),
             )
-        results = [future.result() for future in [*failed, *futures]][len(failed) :]
+        results = [future.result() for future in futures]  # the first that failed raises
         cached = sum(future.state.name == "Cached" for future in futures)
         self.note(stage, started, len(futures), cached)
         return results
@@ -93,7 +98,8 @@ class StageRunner:
         """Start a task on the engine, which starts with its first one."""
         if self._start is None:
             give_encoder_back()  # which each worker loads for itself
-            self._start = self._running.enter_context(engines.started(*self._engine))
+            engine = engines.started(self._settings, self._device)
+            self._start = self._running.enter_context(engine)
         return self._start(task, parameters)
 
     def note(self, stage: str, started: float, tables: int, reused: int) -> None:

@@ -77,7 +77,7 @@ def wait_until_healthy(server: Child, port: int) -> None:
         time.sleep(LOOK_EVERY_SEC)
 
 
-def prepare(environment: Mapping[str, str]) -> None:
+def prepare(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     """Create the work pool and the limits where missing, and bring prefect.yaml's deployments.
 
     Raises GivenUp with what Prefect says of prefect.yaml.
@@ -87,7 +87,7 @@ def prepare(environment: Mapping[str, str]) -> None:
     # a pool that is there keeps the settings that the user gave it
     with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
         client.create_work_pool(pool)
-    ensure_limits()
+    ensure_limits(say)
     done = subprocess.run(  # noqa: S603 - Prefect's own command
         (*PREFECT, "--no-prompt", "deploy", "--all"),
         cwd=ROOT,

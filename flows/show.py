@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from flows.store_setting import DEFAULT_STORE
-from flows.summary import RunSummary
+from flows.summary import FlowSummary, RunSummary
 from tasks.report.table import accuracy_rows, rejected_rows, text_table
 from tasks.score.methods import METHODS, method_titles
 from tasks.store.snapshot import open_snapshot
 from tasks.store.tables import Store
 
 if TYPE_CHECKING:  # Prefect and torch, which take seconds and which `wca sql` has no need of
-    from flows.describe import DescribeSummary
     from flows.doctor import Check
 
 # wide enough for the results table where no terminal says how wide it is
@@ -33,7 +32,7 @@ def benchmark(summary: RunSummary) -> None:
     console.print(
         text_table(rows, f"{summary.dataset_name}: {_inputs(summary)}\n{_encoder(summary)}")
     )
-    if rows and int(rows[0]["images"]) < 100:
+    if summary.image_count - summary.rejected_count < 100:
         console.print("Few images: the intervals are wide, and differences mean little.")
     _precision(summary)
     _rejected(summary)
@@ -103,7 +102,7 @@ def _rejected(summary: RunSummary) -> None:
     console.print(text_table(rows[:20], f"{summary.rejected_count} images rejected"))
 
 
-def places(summary: "RunSummary | DescribeSummary", main_table: str = "accuracy") -> None:
+def places(summary: FlowSummary, main_table: str = "accuracy") -> None:
     """Time, what was cached, and the paths of what was written."""
     for stage in summary.stages:
         state = f"{stage.reused_count} of {stage.table_count} Cached" if stage.reused_count else ""
@@ -111,7 +110,7 @@ def places(summary: "RunSummary | DescribeSummary", main_table: str = "accuracy"
     console.print(f"Run      {summary.run_id}")
     console.print(f"Tables   {summary.store_root}", soft_wrap=True)
     console.print(f"Snapshot {summary.snapshot}", soft_wrap=True)
-    if isinstance(summary, RunSummary) and summary.report:
+    if summary.report:
         console.print(f"Report   {summary.report}", soft_wrap=True)
     is_default = summary.store_root == str(Store(DEFAULT_STORE).root)
     where = "" if is_default else f" --store {shlex.quote(summary.store_root)}"

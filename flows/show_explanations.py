@@ -12,10 +12,10 @@ def explanations(summary: RunSummary) -> None:
     store = Store.at(summary.store_root)
     found = read_explanations(store, summary.run_id, method_titles(), _nothing)
     for explained, picture in zip(found, summary.pictures, strict=True):
-        console.print(f"\n{explained.image_name}: {explained.predicted}", markup=False)
+        console.print(f"\n{explained.image_name}: {explained.predicted}")
         for sentence in explained.sentences:
-            console.print(f"  {sentence}", markup=False, soft_wrap=True)
-        console.print(f"  Picture {picture}", markup=False, soft_wrap=True)
+            console.print(f"  {sentence}", soft_wrap=True)
+        console.print(f"  Picture {picture}", soft_wrap=True)
 
 
 def _nothing(name: str, digest: str) -> None:  # noqa: ARG001 - words need no picture

@@ -1,7 +1,8 @@
 """What the command line prints of a sweep."""
 
-from flows.show import console
+from flows.show import console, places
 from flows.sweep import SweepSummary
+from tasks.report.cells import shown
 from tasks.report.table import text_table
 from tasks.score.methods import METHODS
 from tasks.store.tables import Store
@@ -19,14 +20,17 @@ def sweep(summary: SweepSummary) -> None:
         if row["split"] != "all":
             continue
         judged = picked.get((row["parameter"], row["value"], row["method"]))
+        top1, low, high = (
+            shown(row[name], "percent") for name in ("top1", "top1_low", "top1_high")
+        )
         lines.append(
             {
                 "parameter": row["parameter"],
                 "value": row["value"] + (" (base)" if row["is_base"] else ""),
                 "method": METHODS[row["method"]].title,
-                "top-1 %": f"{100 * row['top1']:.2f}",
-                "95 % interval": f"{100 * row['top1_low']:.2f} to {100 * row['top1_high']:.2f}",
-                "picked, other half %": f"{100 * judged['top1']:.2f}"
+                "top-1 %": top1,
+                "95 % interval": f"{low} to {high}",
+                "picked, other half %": shown(judged["top1"], "percent")
                 if judged and row["is_selected"]
                 else "",
             }
@@ -34,9 +38,4 @@ def sweep(summary: SweepSummary) -> None:
     title = f"{summary.dataset_name}: {summary.point_count} points"
     console.print(text_table(lines, title))
     console.print("A value picked by these numbers is picked with labels: no zero-shot result.")
-    for stage in summary.stages:
-        console.print(f"  {stage.stage:<18}{stage.duration_sec:8.1f} s  "
-                      f"{stage.reused_count} of {stage.table_count} Cached")  # fmt: skip
-    console.print(f"Run      {summary.run_id}")
-    console.print(f"Page     {summary.report}", soft_wrap=True)
-    console.print('Ask it: wca sql "FROM sweeps"')
+    places(summary, "sweeps")

@@ -70,29 +70,30 @@ class Stages:
         return refs[0]
 
     def embed_texts(
-        self, described: TableRef, kinds: set[str], source: EncoderSource
+        self, described: TableRef, kinds: set[str], encoder: EncoderSource
     ) -> list[TableRef]:
         """Embed each distinct text of the kinds that are needed."""
         rows = self.store.read(described, ["kind", "text"]).to_pylist()
         texts = {bytes_digest(r["text"].encode()): r["text"] for r in rows if r["kind"] in kinds}
         shards = shards_by_digest(texts, TEXTS_PER_SHARD)
         recipes = [
-            TextShard(encoder=source.identity.of_texts(), texts=tuple(texts[d] for d in s))
+            TextShard(encoder=encoder.identity.of_texts(), texts=tuple(texts[d] for d in s))
             for s in shards
         ]
-        names = ["text_embeddings"]
-        more = progress_of(shards)
-        return self.runner.run("embed texts", embed_text_shard, names, recipes, more, source=source)
+        tables, more = ["text_embeddings"], progress_of(shards)
+        return self.runner.run(
+            "embed texts", embed_text_shard, tables, recipes, more, encoder=encoder
+        )
 
     def embed_images(
-        self, indexed: IndexedDataset, source: EncoderSource
+        self, indexed: IndexedDataset, encoder: EncoderSource
     ) -> tuple[list[TableRef], list[TableRef]]:
         """Embed each distinct image and its crops; the `crops` and the `undecodable` tables."""
         settings = self.settings
         recipe = ImageShard(
-            encoder=source.identity,
+            encoder=encoder.identity,
             crops=settings.crop_parameters(),
-            resampling=resampling_for(source, settings.exact),
+            resampling=resampling_for(encoder, settings.exact),
             image_digests=(),
         )
         digests = self.store.read(indexed.images, ["image_digest"])["image_digest"].drop_null()
@@ -104,7 +105,7 @@ class Stages:
             [recipe.model_copy(update={"image_digests": tuple(shard)}) for shard in shards],
             progress_of(shards),
             dataset=indexed,
-            source=source,
+            encoder=encoder,
             batch_size=settings.batch_size,
         )
         return [e.crops for e in embedded], [e.undecodable for e in embedded]

@@ -24,7 +24,7 @@ def _checked(given: str | Path) -> str | Path:
     return _store(given)
 
 
-Store = Annotated[
+StoreField = Annotated[
     str | Path,
     AfterValidator(_checked),
     WithJsonSchema({"type": "string"}),

@@ -9,12 +9,21 @@ from tasks.store.runs import StageTiming
 from tasks.store.tables import TableRef
 
 
-class RunSummary(BaseModel):
-    """What a run was and where its results are."""
+class FlowSummary(BaseModel):
+    """A run of any flow: how long its stages took, and where its results are."""
 
     model_config = ConfigDict(frozen=True)
 
     run_id: str
+    store_root: str
+    snapshot: PlaceField
+    stages: tuple[StageTiming, ...]
+    report: PlaceField | None = None
+
+
+class RunSummary(FlowSummary):
+    """A run of all stages over images."""
+
     dataset_name: str
     class_count: int
     image_count: int
@@ -22,12 +31,8 @@ class RunSummary(BaseModel):
     encoder_name: str
     encoder: EncoderIdentity
     texts: tuple[str, ...]
-    store_root: str
-    snapshot: PlaceField
     tables: tuple[TableRef, ...]
-    stages: tuple[StageTiming, ...]
     indexed: IndexedDataset
-    report: PlaceField | None = None
     pictures: tuple[PlaceField, ...] = ()
 
     def refs(self, table: str) -> list[TableRef]:

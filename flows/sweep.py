@@ -1,12 +1,12 @@
 """The sweep flow: accuracy against parameters, each distinct set of crops embedded once."""
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict
 
 from flows.command import command_line
 from flows.record import manifest_of, record
-from flows.runner import ONE_AT_A_TIME, StageRunner
+from flows.runner import FLOW, StageRunner
 from flows.stages import Stages
+from flows.summary import FlowSummary
 from flows.sweep_config import SweepConfig
 from flows.sweep_points import TEXTS, Point, sweep_points
 from flows.texts import text_sources
@@ -19,74 +19,61 @@ from tasks.score.methods import METHODS, choose_methods, method_titles, text_kin
 from tasks.score.sweep import SweepPoint
 from tasks.score.task import Sweep, summarise_sweep
 from tasks.store.errors import InputError
-from tasks.store.place import PlaceField
 from tasks.store.retention import in_use
-from tasks.store.runs import StageTiming
 from tasks.store.tables import Store, TableRef
 
 # Swept unless others are named: CLIP and CuPL do not change, but say what there is to gain.
 SWEPT_METHODS = ("clip", "cupl", "wca", "wca_paper")
 
 
-class SweepSummary(BaseModel):
-    """What a sweep was and where its results are."""
+class SweepSummary(FlowSummary):
+    """A run under many settings."""
 
-    model_config = ConfigDict(frozen=True)
-
-    run_id: str
     dataset_name: str
     point_count: int
     sweeps: TableRef
-    store_root: str
-    snapshot: PlaceField
-    report: PlaceField
-    stages: tuple[StageTiming, ...]
 
 
-@flow(
-    name="sweep",
-    flow_run_name="{config.data} over {config.over}",
-    task_runner=ONE_AT_A_TIME,
-    result_serializer="json",
-)
+@flow(name="sweep", flow_run_name="{config.data} over {config.over}", **FLOW)
 def sweep(config: SweepConfig) -> SweepSummary:
     """Score a labelled data set under many settings, computing only what each changes."""
     if config.llm:
         raise InputError("A sweep takes texts from files: wca describe writes them first.")
     with in_use(Store(config.store)):
-        source = resolve_encoder(config.encoder, config.precision, config.device)
-        with StageRunner(Store(config.store), config, source.device) as runner:
-            return _sweep(config, runner, source)
+        encoder = resolve_encoder(config.encoder, config.precision, config.device)
+        with StageRunner(Store(config.store), config, encoder.device) as runner:
+            return _sweep(config, runner, encoder)
 
 
-def _sweep(given: SweepConfig, runner: StageRunner, source: EncoderSource) -> SweepSummary:
+def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> SweepSummary:
     data = DataSource.model_validate(given.model_dump())
     dataset = open_source(data)
     config = given.with_preset(dataset.preset)
     points = sweep_points(config, config.over, dataset)
-    kinds = text_sources(config, dataset).kinds
+    sources = text_sources(config, dataset)
     methods = choose_methods(
-        config.methods or [m for m in SWEPT_METHODS if METHODS[m].kind in kinds], kinds
+        config.methods or [m for m in SWEPT_METHODS if METHODS[m].kind in sources.kinds],
+        sources.kinds,
     )
     store = runner.store
     base = Stages(runner, config)
     indexed = base.index(data)
-    described = base.describe(indexed, dataset.templates, text_sources(config, dataset), None)
-    texts = base.embed_texts(described, text_kinds(methods), source)
+    described = base.describe(indexed, dataset.templates, sources, None)
+    texts = base.embed_texts(described, text_kinds(methods), encoder)
 
     def predictions(point: Point) -> tuple[TableRef, ...]:
         """The predictions of one point; what earlier points computed is found in the store."""
         stages = Stages(runner, point.settings)
-        sources = text_sources(point.settings, dataset)
-        mine = stages.describe(indexed, dataset.templates, sources, None)
+        own = text_sources(point.settings, dataset)
+        mine = stages.describe(indexed, dataset.templates, own, None)
         # fewer descriptions are among the base's, which are embedded already
         of_texts = (
             texts
             if point.parameter == TEXTS
-            else stages.embed_texts(mine, text_kinds(methods), source)
+            else stages.embed_texts(mine, text_kinds(methods), encoder)
         )
-        crops, _ = stages.embed_images(indexed, source)
-        dimension = source.identity.dimension
+        crops, _ = stages.embed_images(indexed, encoder)
+        dimension = encoder.identity.dimension
         return tuple(stages.score(mine, of_texts, crops, methods, dimension)[1])
 
     scored = [
@@ -106,7 +93,7 @@ def _sweep(given: SweepConfig, runner: StageRunner, source: EncoderSource) -> Sw
         "sweep",
         dataset.name,
         config,
-        source,
+        encoder,
         indexed,
         {"over": list(config.over), "methods": list(methods)},
         [table],

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 
 
 class SweepConfig(BenchmarkConfig):

@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 
 from platformdirs import user_cache_path
 
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.texts import text_sources
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.files import read_json
@@ -51,7 +51,7 @@ def sweep_points(config: BenchmarkConfig, over: tuple[str, ...], dataset: Datase
                 f"{', '.join(PARAMETERS)}."
             )
         base = _base(config, parameter)
-        plain = [_plain(parameter, value) for value in values]
+        plain = list(dict.fromkeys(_plain(parameter, value) for value in values))
         if base is not None and base not in plain:
             plain = [base, *plain] if parameter == STRATEGY else sorted([*plain, base], key=_place)
         points += [
@@ -65,12 +65,28 @@ def _plain(parameter: str, value: str) -> str:
     """A value as it is written down: 0.50 and 0.5 are one."""
     if parameter == STRATEGY and value not in get_args(Strategy):
         raise InputError(f"{STRATEGY} is one of {', '.join(get_args(Strategy))}, not {value!r}.")
-    if parameter == STRATEGY or value == OFF or ":" in value:
+    if parameter == STRATEGY or (value == OFF and parameter in SWITCHES):
         return value
+    is_whole = parameter == TEXTS or (
+        parameter != SIZE and BenchmarkConfig.model_fields[parameter].annotation is int
+    )
+    parts = value.split(":")
     try:
-        return f"{float(value):g}"
+        numbers = [int(part) if is_whole else float(part) for part in parts]
     except ValueError:
-        raise InputError(f"{value!r} is no number to sweep over; nor is it {OFF!r}.") from None
+        numbers = []
+    if len(numbers) != (2 if parameter == SIZE else 1):
+        what = "pair alpha:beta" if parameter == SIZE else "number"
+        off = f"; nor is it {OFF!r}" if parameter in SWITCHES else ""
+        raise InputError(
+            f"{value!r} is no {'whole ' * is_whole}{what} to sweep {parameter} over{off}."
+        )
+    return ":".join(map(_written, numbers))
+
+
+def _written(number: float) -> str:
+    """Every digit that decides, and no empty fraction: 2.0 and 2 are one."""
+    return repr(number).removesuffix(".0")
 
 
 def _place(value: str) -> tuple[float, ...]:
@@ -82,12 +98,12 @@ def _base(config: BenchmarkConfig, parameter: str) -> str | None:
     if parameter == TEXTS:
         return None
     if parameter == SIZE:
-        return f"{config.alpha:g}:{config.beta:g}"
+        return f"{_written(config.alpha)}:{_written(config.beta)}"
     if parameter == STRATEGY:
         return config.crop_strategy
     if parameter in SWITCHES and not getattr(config, SWITCHES[parameter]):
         return OFF
-    return f"{getattr(config, parameter):g}"
+    return _written(getattr(config, parameter))
 
 
 def _changed(
@@ -99,7 +115,7 @@ def _changed(
     elif parameter == SIZE:
         alpha, _, beta = value.partition(":")
         changes = {"alpha": alpha, "beta": beta}
-    elif value == OFF and parameter in SWITCHES:
+    elif value == OFF:
         changes = {SWITCHES[parameter]: False}
     else:
         switch = {SWITCHES[parameter]: True} if parameter in SWITCHES else {}
@@ -116,7 +132,7 @@ def _fewer_texts(config: BenchmarkConfig, count: str, dataset: Dataset) -> str:
     It lies in the store, beside a store in a bucket in the user's cache: tasks read it as any file.
     """
     path = text_sources(config, dataset).descriptions
-    if path is None or not count.isdigit() or int(count) < 1:
+    if path is None or int(count) < 1:
         raise InputError(f"{TEXTS} takes whole numbers from 1, and needs --descriptions FILE.")
     by_class = {name: texts[: int(count)] for name, texts in read_json(path).items()}
     text = json.dumps(by_class, ensure_ascii=False)

@@ -38,7 +38,7 @@ def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
                 started.callback(server.stop)
                 prefect_server.wait_until_healthy(server, port)
             with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
-                prefect_server.prepare(environment)
+                prefect_server.prepare(environment, say)
                 schedules = prefect_server.active_schedules()
                 say(f"Prefect UI  {address}")
                 say(f"Schedules   {'; '.join(schedules) or 'none is active'}")

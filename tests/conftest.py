@@ -1,12 +1,23 @@
-"""Real parts to test with: a small open_clip model, real photographs, a Prefect server."""
+"""Real parts to test with: a small open_clip model, photographs, a Prefect server, a browser."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# Where distributions install it; Playwright's own download is never used.
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_ARGUMENTS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 TINY_CONFIG = {
     "embed_dim": 32,
     "vision_cfg": {
@@ -89,3 +100,16 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         prefect_test_harness(server_startup_timeout=120),
     ):
         yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    path = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("Chromium is not installed: `apt-get install chromium` to run this test")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM_ARGUMENTS))
+        yield browser
+        browser.close()

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from prefect.flows import load_flow_from_entrypoint
 
+from flows.benchmark_config import BenchmarkConfig
 from flows.classify_config import ClassifyConfig
-from flows.config import BenchmarkConfig
 from flows.reproduce_config import ReproduceConfig
 from flows.sweep_config import SweepConfig
 from tasks.describe.settings import LanguageModelSettings

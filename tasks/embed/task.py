@@ -70,7 +70,7 @@ def embed_image_shard(
     store_root: str,
     recipe: ImageShard,
     dataset: IndexedDataset,
-    source: EncoderSource,
+    encoder: EncoderSource,
     batch_size: int | None,
     progress: Progress,
 ) -> EmbeddedImages:
@@ -87,11 +87,11 @@ def embed_image_shard(
     places = image_places(store, dataset, recipe.image_digests)
     rejected: list[dict[str, object]] = []
     with (
-        gpu_slot(source.device),
+        gpu_slot(encoder.device),
         _memory_to_spare(),
         shown_progress("embedding images", " images", progress) as count,
     ):
-        encoder = load_encoder(source)
+        model = load_encoder(encoder)
         started = time.perf_counter()
 
         def read(digest: str) -> bytes:
@@ -100,12 +100,12 @@ def embed_image_shard(
             count.update()
             return data
 
-        size = batch_size or encoder.batch_size
+        size = batch_size or model.batch_size
         images = Images(recipe.image_digests, read, recipe.crops, rejected, cores())
         batches = (
-            embed_images_together(images, encoder, size, recipe.resampling)
-            if needs_gpu(source.device) or recipe.resampling == "device"
-            else embed_images(images, encoder, size)
+            embed_images_together(images, model, size, recipe.resampling)
+            if needs_gpu(encoder.device) or recipe.resampling == "device"
+            else embed_images(images, model, size)
         )
         columns = schema("crops", recipe.encoder.dimension, recipe.encoder.precision)
         crops = store.write("crops", recipe.digest, columns, batches)
@@ -123,7 +123,7 @@ def embed_image_shard(
 
 @task(name="check-precision", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
 def check_precision(
-    store_root: str, recipe: PrecisionCheck, dataset: IndexedDataset, source: EncoderSource
+    store_root: str, recipe: PrecisionCheck, dataset: IndexedDataset, encoder: EncoderSource
 ) -> TableRef:
     """Write a run's `precision_checks` table; where there is something to compare, load fp32."""
     from tasks.embed.precision import CosineErrors, checked_rows, cosine_errors
@@ -136,13 +136,13 @@ def check_precision(
         keep_heap()
         rows = checked_rows(store, recipe.embedded)
         places = image_places(store, dataset, rows["image_digest"].unique().to_pylist())
-        exact = source.identity.model_copy(update={"precision": "fp32"})
-        with gpu_slot(source.device), _memory_to_spare():
+        exact = encoder.identity.model_copy(update={"precision": "fp32"})
+        with gpu_slot(encoder.device), _memory_to_spare():
             errors = cosine_errors(
                 rows,
                 lambda digest: read_image(dataset, places[digest], digest),
                 recipe.crops,
-                Encoder(source.model_copy(update={"identity": exact})),
+                Encoder(encoder.model_copy(update={"identity": exact})),
             )
     row = {"precision": recipe.encoder.precision, "resampling": recipe.resampling}
     columns = schema("precision_checks")
@@ -153,7 +153,7 @@ def check_precision(
 
 @task(name="embed-texts", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
 def embed_text_shard(
-    store_root: str, recipe: TextShard, source: EncoderSource, progress: Progress
+    store_root: str, recipe: TextShard, encoder: EncoderSource, progress: Progress
 ) -> TableRef:
     """Write a shard's `text_embeddings` table, unless it is there.
 
@@ -174,8 +174,8 @@ def embed_text_shard(
             from tasks.embed.encoder import load_encoder
 
             keep_heap()
-            with gpu_slot(source.device), _memory_to_spare():
-                for batch in embed_texts(missing, load_encoder(source)):
+            with gpu_slot(encoder.device), _memory_to_spare():
+                for batch in embed_texts(missing, load_encoder(encoder)):
                     go_on()
                     batches.append(batch)
                     count.update(batch.num_rows)

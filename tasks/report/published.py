@@ -63,7 +63,10 @@ class Measured(BaseModel):
     high: float = 0.0
     sigma: float | None = None
     image_count: int = 0
+    rejected_count: int = 0
     expected_count: int = 0
+    precision: str = ""
+    resampling: str = ""
     reason: str = ""
 
     @property
@@ -156,10 +159,16 @@ def notes(cells: Sequence[Comparison]) -> list[str]:
                 "any other row."
             )
         if not ours.is_whole:
+            rejected = f", {ours.rejected_count:,} rejected" if ours.rejected_count else ""
             lines.append(
-                f"{where}: {ours.image_count:,} of {ours.expected_count:,} images were scored; "
-                "the published value is of all of them."
+                f"{where}: {ours.image_count:,} of {ours.expected_count:,} images were "
+                f"scored{rejected}; the published value is of all of them."
             )
+    for encoder, precision, resampling in dict.fromkeys(
+        (c.ours.encoder, c.ours.precision, c.ours.resampling) for c in cells if c.ours.precision
+    ):
+        who = "Pillow" if resampling == "pillow" else f"the {resampling}"
+        lines.append(f"{encoder}: images embedded in {precision}, crops resized by {who}.")
     missing: dict[str, list[str]] = {}
     for cell in cells:
         if cell.ours.top1 is None:
@@ -185,7 +194,10 @@ def csv_rows(cells: Sequence[Comparison]) -> list[dict[str, object]]:
             "top1_high": c.ours.high if c.ours.top1 is not None else None,
             "top1_sigma": c.ours.sigma,
             "image_count": c.ours.image_count,
+            "rejected_count": c.ours.rejected_count,
             "expected_image_count": c.ours.expected_count,
+            "precision": c.ours.precision or None,
+            "resampling": c.ours.resampling or None,
             "missing_because": c.ours.reason or None,
         }
         for c in cells

@@ -1,16 +1,50 @@
-"""The `wca` command in a process of its own, with the session's Prefect server."""
+"""Flows and the `wca` command, here and in processes of their own, on the session's server."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
+from prefect import Flow
+from pydantic import BaseModel
 
 from flows.__main__ import run
+from flows.summary import RunSummary
+from tasks.store.tables import Store
 
 WCA = [sys.executable, "-m", "flows"]
+BEGIN = """
+import json, sys
+from importlib import import_module
+flow = getattr(import_module(sys.argv[1]), sys.argv[2])
+print("started", flush=True)
+flow(json.loads(sys.argv[3]))
+"""
+
+
+def contents(summary: RunSummary) -> dict[str, pa.Table]:
+    """Every table of a run."""
+    store = Store(summary.store_root)
+    return {ref.uri: store.read(ref) for ref in summary.tables}
+
+
+@pytest.fixture(scope="session")
+def small(tiny_model: Path) -> dict[str, Any]:
+    """Settings of a run that takes seconds."""
+    return {
+        "encoder": f"local-dir:{tiny_model}",
+        "precision": "fp32",
+        "device": "cpu",
+        "pool": 6,
+        "crops": 4,
+        "runs": 3,
+    }
 
 
 class Command:
@@ -37,18 +71,58 @@ class Command:
         return done.stdout if status == 0 else done.stderr
 
 
-@pytest.fixture(scope="module")
-def wca(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+@pytest.fixture(scope="session")
+def on_server(prefect_server: None) -> dict[str, str]:
+    """The environment of another process that uses the session's server."""
     from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 
-    environment = {
+    return {
         **os.environ,
         "PREFECT_API_URL": PREFECT_API_URL.value(),
         "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
         "HF_HUB_OFFLINE": "1",
-        "COLUMNS": "300",
     }
-    return Command(tmp_path_factory.mktemp("store"), environment)
+
+
+@pytest.fixture(scope="module")
+def wca(on_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Command:
+    return Command(tmp_path_factory.mktemp("store"), {**on_server, "COLUMNS": "300"})
+
+
+@pytest.fixture
+def kill(on_server: dict[str, str]) -> Callable[..., None]:
+    """Starts a flow in a process of its own, and kills it at a moment."""
+
+    def begin(flow: Flow[..., Any], config: BaseModel, is_time: Callable[[], bool]) -> None:
+        given = (flow.fn.__module__, flow.fn.__name__, config.model_dump_json(exclude_unset=True))
+        process = subprocess.Popen(
+            [sys.executable, "-c", BEGIN, *given], env=on_server, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"started\n"
+        while process.poll() is None and not is_time():
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+    return begin
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the encoders that this process has loaded, each as often as it was."""
+    from tasks.embed.encoder import Encoder
+    from tasks.embed.identity import EncoderSource
+
+    names: list[str] = []
+    original = Encoder.__init__
+
+    def noted(self: Encoder, source: EncoderSource) -> None:
+        names.append(source.name)
+        original(self, source)
+
+    monkeypatch.setattr(Encoder, "__init__", noted)
+    return names
 
 
 @pytest.fixture

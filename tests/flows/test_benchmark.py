@@ -1,25 +1,23 @@
 """The benchmark flow on a real Prefect server, with real JPEG files and a small open_clip model."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pytest
 
 from flows import show
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.summary import RunSummary
 from tasks.store.errors import InputError
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store
+from tests.flows.conftest import contents
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -37,16 +35,11 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def config(photos: Path, tiny_model: Path, texts: Path, tmp_path: Path) -> BenchmarkConfig:
+def config(small: dict[str, Any], photos: Path, texts: Path, tmp_path: Path) -> BenchmarkConfig:
     return BenchmarkConfig(
+        **small,
         data=f"folder:{photos}",
-        encoder=f"local-dir:{tiny_model}",
-        precision="fp32",
-        device="cpu",
         descriptions=texts,
-        pool=6,
-        crops=4,
-        runs=3,
         shard_size=5,
         store=tmp_path / "store",
     )
@@ -54,11 +47,6 @@ def config(photos: Path, tiny_model: Path, texts: Path, tmp_path: Path) -> Bench
 
 def cached(summary: RunSummary) -> dict[str, tuple[int, int]]:
     return {s.stage: (s.reused_count, s.table_count) for s in summary.stages}
-
-
-def contents(summary: RunSummary) -> dict[str, pa.Table]:
-    store = Store.at(summary.store_root)
-    return {ref.uri: store.read(ref) for ref in summary.tables}
 
 
 def test_a_run_leaves_every_table_and_accounts_for_every_image(config: BenchmarkConfig) -> None:
@@ -114,7 +102,7 @@ def test_a_faster_number_format_says_what_it_costs(
     ]
 
 
-def test_a_run_gives_its_encoder_back_when_give_encoder_back(config: BenchmarkConfig) -> None:
+def test_a_run_gives_its_encoder_back(config: BenchmarkConfig) -> None:
     from tasks.embed import encoder
 
     benchmark(config)
@@ -277,43 +265,19 @@ def test_no_result_is_a_pickle(config: BenchmarkConfig) -> None:
         json.loads(path.read_text())
 
 
-SCRIPT = """
-import sys
-from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
-print("started", flush=True)
-benchmark(BenchmarkConfig.model_validate_json(sys.argv[1]))
-"""
-
-
 @pytest.mark.parametrize("shards_done", [0, 2])
 def test_a_killed_run_goes_on_from_where_it_was(
-    config: BenchmarkConfig, tmp_path: Path, shards_done: int
+    config: BenchmarkConfig, tmp_path: Path, shards_done: int, kill: Callable[..., None]
 ) -> None:
-    from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
-
     whole = benchmark(config)
     killed = config.model_copy(update={"store": tmp_path / "killed"})
-    environment = {
-        **os.environ,
-        "PREFECT_API_URL": PREFECT_API_URL.value(),
-        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, killed.model_dump_json()],
-        env=environment,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"started\n"
     crops = killed.store / "crops"
-    # kill while the shard after those is being written
-    while process.poll() is None and not (
-        len(list(crops.glob("[!.]*.parquet"))) >= shards_done and list(crops.glob(".*.tmp"))
-    ):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+
+    def is_at_the_next_shard() -> bool:
+        written = len(list(crops.glob("[!.]*.parquet")))
+        return written >= shards_done and bool(list(crops.glob(".*.tmp")))
+
+    kill(benchmark, killed, is_at_the_next_shard)
     done = {path.name: path.stat().st_mtime_ns for path in crops.glob("[!.]*.parquet")}
     assert len(done) < len(whole.refs("crops"))
 

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.benchmark import benchmark
+from flows.benchmark_config import BenchmarkConfig
 from flows.compare import compare_runs
-from flows.config import BenchmarkConfig
 from flows.summary import RunSummary
 from tasks.store.place import Remote
 from tasks.store.retention import verify
@@ -30,20 +31,15 @@ def environment() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def config(
-    photos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+    small: dict[str, Any], photos: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> BenchmarkConfig:
     folder = tmp_path_factory.mktemp("bucket")
     texts = {"big cat": ["A cat has whiskers."], "drink": ["A hot drink.", "Coffee is brown."]}
     (folder / "texts.json").write_text(json.dumps(texts))
     return BenchmarkConfig(
+        **small,
         data=f"folder:{photos}",
-        encoder=f"local-dir:{tiny_model}",
-        precision="fp32",
-        device="cpu",
         descriptions=folder / "texts.json",
-        pool=6,
-        crops=4,
-        runs=3,
         shard_size=7,
         store=folder / "store",
     )

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from flows.benchmark_config import BenchmarkConfig
 from flows.classify_config import ClassifyConfig
 from flows.cli import app
 from flows.command import command_line
-from flows.config import BenchmarkConfig
 from flows.describe_config import DescribeConfig
 from flows.sweep_config import SweepConfig
 from tasks.datasets.class_names import read_class_names

@@ -4,13 +4,14 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from flows.benchmark import benchmark
+from flows.benchmark_config import BenchmarkConfig
 from flows.compare import Compared, compare_runs
-from flows.config import BenchmarkConfig
 from flows.summary import RunSummary
 from tasks.report.compare import COLUMNS
 from tasks.store.errors import InputError
@@ -22,8 +23,8 @@ Runs = tuple[RunSummary, RunSummary]
 @pytest.fixture(scope="module")
 def runs(
     prefect_server: None,
+    small: dict[str, Any],
     photos: Path,
-    tiny_model: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Runs:
     folder = tmp_path_factory.mktemp("compare")
@@ -32,14 +33,9 @@ def runs(
     texts.write_text(json.dumps({"big cat": cat, "drink": drink}))
     swapped.write_text(json.dumps({"big cat": drink, "drink": cat}))  # so that images flip
     config = BenchmarkConfig(
+        **small,
         data=f"folder:{photos}",
-        encoder=f"local-dir:{tiny_model}",
-        precision="fp32",
-        device="cpu",
         descriptions=texts,
-        pool=6,
-        crops=4,
-        runs=3,
         store=folder / "store",
     )
     changes = {"alpha": 0.2, "descriptions": swapped, "text_weights": False}

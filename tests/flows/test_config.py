@@ -2,8 +2,9 @@
 
 import pytest
 
+from flows.benchmark_config import BenchmarkConfig, BenchmarkSettings
 from flows.classify_config import ClassifySettings
-from flows.config import BenchmarkConfig, BenchmarkSettings, Settings
+from flows.config import Settings
 from flows.describe_config import DescribeSettings
 from flows.inbox import InboxConfig
 from flows.reproduce_config import ReproduceConfig, ReproduceSettings

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -16,8 +17,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_LOCAL_STORAGE_PATH
 
 from flows.benchmark import benchmark
+from flows.benchmark_config import BenchmarkConfig
 from flows.classify_config import ClassifyConfig
-from flows.config import BenchmarkConfig
 from flows.describe import describe
 from flows.describe_config import DescribeConfig
 from tasks.describe.task import SECRET_BLOCK
@@ -155,13 +156,9 @@ def test_class_names_and_answers_are_text_whatever_they_say(
 
 
 @pytest.fixture
-def classify_or_benchmark(photos: Path, tiny_model: Path, tmp_path: Path) -> dict[str, object]:
+def classify_or_benchmark(small: dict[str, Any], tmp_path: Path) -> dict[str, object]:
     return {
-        "encoder": f"local-dir:{tiny_model}",
-        "precision": "fp32",
-        "pool": 4,
-        "crops": 3,
-        "runs": 2,
+        **small,
         "store": tmp_path / "store",
         "llm": "gpt-4o-mini",
         "questions": ("clip-d", "cupl"),

@@ -2,19 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.summary import RunSummary
 from tests.conftest import photograph
 
 TEXTS = {"cat": ["Furry."], "dog": ["Barks."]}
 
 
-def run(root: Path, folders: list[str], pictures: int, tiny_model: Path) -> RunSummary:
+def run(root: Path, folders: list[str], pictures: int, small: dict[str, Any]) -> RunSummary:
     for folder in folders:
         (root / "images" / folder).mkdir(parents=True)
         (root / "images" / folder / "empty.jpg").touch()
@@ -23,13 +24,9 @@ def run(root: Path, folders: list[str], pictures: int, tiny_model: Path) -> RunS
     (root / "texts.json").write_text(json.dumps({name: TEXTS[name] for name in folders}))
     return benchmark(
         BenchmarkConfig(
+            **small,
             data=f"folder:{root / 'images'}",
             descriptions=root / "texts.json",
-            encoder=f"local-dir:{tiny_model}",
-            precision="fp32",
-            device="cpu",
-            pool=3,
-            runs=2,
             store=root / "store",
         )
     )
@@ -42,12 +39,12 @@ def run(root: Path, folders: list[str], pictures: int, tiny_model: Path) -> RunS
 def test_a_run_of_few_images_or_classes_is_whole(
     prefect_server: None,
     tmp_path: Path,
-    tiny_model: Path,
+    small: dict[str, Any],
     folders: list[str],
     pictures: int,
     explained: int,
 ) -> None:
-    summary = run(tmp_path, folders, pictures, tiny_model)
+    summary = run(tmp_path, folders, pictures, small)
     assert summary.report is not None
     page = summary.report.read_text(encoding="utf-8")
     assert "empty.jpg" in page

@@ -5,49 +5,36 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
-import pyarrow as pa
 import pytest
 from prefect import flow, task
 
-from flows import engines
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.engine_settings import EngineSettings, placement
 from flows.engines import started
 from flows.summary import RunSummary
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resolve_encoder
 from tasks.store.errors import InputError
-from tasks.store.tables import Store
 from tasks.store.threads import cores
+from tests.flows.conftest import contents
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture(scope="module")
-def config(photos: Path, tiny_model: Path) -> BenchmarkConfig:
+def config(small: dict[str, Any], photos: Path) -> BenchmarkConfig:
+    slow = {**small, "pool": 400}  # a shard takes long enough to be killed in
     return BenchmarkConfig(
-        data=f"folder:{photos}",
-        encoder=f"local-dir:{tiny_model}",
-        precision="fp32",
-        device="cpu",
-        methods=("clip", "clip_e"),
-        pool=400,  # a shard takes long enough to be killed in
-        runs=2,
-        shard_size=2,
+        **slow, data=f"folder:{photos}", methods=("clip", "clip_e"), shard_size=2
     )
 
 
 def run(config: BenchmarkConfig, store: Path, **changes: object) -> RunSummary:
     return benchmark(config.model_copy(update={"store": store, **changes}))
-
-
-def contents(summary: RunSummary) -> dict[str, pa.Table]:
-    store = Store.at(summary.store_root)
-    return {ref.uri: store.read(ref) for ref in summary.tables}
 
 
 def fresh(summary: RunSummary) -> int:
@@ -142,15 +129,18 @@ def test_an_address_needs_an_engine_and_a_port(config: BenchmarkConfig, tmp_path
 def test_an_engine_that_is_not_installed_names_its_extra(
     config: BenchmarkConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delitem(sys.modules, "flows.engine_ray", raising=False)
     monkeypatch.setitem(sys.modules, "prefect_ray", None)
     with pytest.raises(InputError, match=r'pip install "wca-flows\[ray\]"'):
         run(config, tmp_path, engine="ray")
 
 
 def test_ray_deals_out_gpus_itself() -> None:
+    from flows import engine_ray
+
     with (
         pytest.raises(InputError, match="cuda:1 is none of them: name --device cuda"),
-        engines._ray(EngineSettings(engine="ray"), "cuda:1"),
+        engine_ray.running(EngineSettings(engine="ray"), "cuda:1"),
     ):
         pass
 

@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -22,13 +21,11 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture
-def config(tiny_model: Path, tmp_path: Path) -> InboxConfig:
+def config(small: dict[str, Any], tmp_path: Path) -> InboxConfig:
     return InboxConfig(
+        **small,
         folder=tmp_path / "inbox [new]",
         classes=("cat", "cup", "dog"),
-        encoder=f"local-dir:{tiny_model}",
-        precision="fp32",
-        device="cpu",
         settle_sec=0,
         store=tmp_path / "it's a store",
     )
@@ -67,6 +64,17 @@ def test_new_images_are_classified_once_and_appended(config: InboxConfig, photos
         query = """SELECT len(class_names), len(scores), class_names[1] = class_name, method
             FROM inbox JOIN runs USING (run_id) WHERE reason IS NULL GROUP BY ALL"""
         assert snapshot.execute(query).fetchall() == [(3, 3, True, "clip")]
+
+
+def test_batches_share_an_encoder_that_is_given_back(
+    config: InboxConfig, photos: Path, loads: list[str]
+) -> None:
+    from tasks.embed import encoder
+
+    drop(config, *photos.glob("*/*"))
+    assert len(classify_inbox(config.model_copy(update={"shard_size": 5})).batches) == 3
+    assert loads == [config.encoder]
+    assert encoder._load.cache_info().currsize == 0
 
 
 def test_an_image_is_its_bytes(config: InboxConfig, photos: Path) -> None:
@@ -115,40 +123,15 @@ def test_two_runs_at_once_do_not_share_an_inbox(config: InboxConfig) -> None:
         classify_inbox(config)
 
 
-SCRIPT = """
-import sys
-from flows.inbox import InboxConfig, classify_inbox
-print("started", flush=True)
-classify_inbox(InboxConfig.model_validate_json(sys.argv[1]))
-"""
-
-
 @pytest.mark.parametrize(
     "moment", ["crops/.*.tmp", "predictions/*.parquet", "runs/*/run.json", "inbox/[!.]*.parquet"]
 )
 def test_killed_in_the_middle_every_image_is_classified_once(
-    config: InboxConfig, photos: Path, moment: str
+    config: InboxConfig, photos: Path, moment: str, kill: Callable[..., None]
 ) -> None:
-    from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
-
     drop(config, *photos.glob("*/*"))
     config = config.model_copy(update={"shard_size": 5})  # three batches
-    environment = {
-        **os.environ,
-        "PREFECT_API_URL": PREFECT_API_URL.value(),
-        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, config.model_dump_json()],
-        env=environment,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"started\n"
-    while process.poll() is None and not list(config.store.glob(moment)):
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    kill(classify_inbox, config, lambda: list(config.store.glob(moment)))
 
     drop(config, photos / "big_cat" / "0.jpg")
     (config.folder / "late.jpg").write_bytes(b"came while nothing ran")

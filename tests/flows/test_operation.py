@@ -7,6 +7,7 @@ from uuid import UUID
 
 import duckdb
 import pytest
+import yaml
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -19,7 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed, State
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.limits import ensure_limits, started_here
 from flows.summary import RunSummary
 from tasks.store.errors import BudgetReached, InputError
@@ -31,17 +32,8 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture
-def config(photos: Path, tiny_model: Path, tmp_path: Path) -> BenchmarkConfig:
-    return BenchmarkConfig(
-        data=f"folder:{photos}",
-        encoder=f"local-dir:{tiny_model}",
-        precision="fp32",
-        device="cpu",
-        pool=2,
-        runs=1,
-        shard_size=5,
-        store=tmp_path / "store",
-    )
+def config(small: dict[str, Any], photos: Path, tmp_path: Path) -> BenchmarkConfig:
+    return BenchmarkConfig(**small, data=f"folder:{photos}", shard_size=5, store=tmp_path / "store")
 
 
 @pytest.fixture
@@ -75,6 +67,21 @@ def test_a_gpu_task_needs_the_limit_and_says_how_to_make_it(no_limit: None) -> N
         uses("cuda:0")
 
 
+def test_the_limit_follows_gpus_that_are_added_unless_somebody_chose_it(no_limit: None) -> None:
+    said: list[str] = []
+
+    def limit_on_a_machine_with(gpu_count: int) -> int:
+        ensure_limits(said.append, gpu_count)
+        return client.read_global_concurrency_limit_by_name(GPU_LIMIT).limit
+
+    with get_client(sync_client=True) as client:
+        assert [limit_on_a_machine_with(count) for count in (0, 1, 4, 2)] == [1, 1, 4, 4]
+        assert said == ["The concurrency limit 'gpu' is raised from 1 to 4, one a GPU."]
+        client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 3)
+        assert limit_on_a_machine_with(8) == 3
+        assert len(said) == 1
+
+
 def test_who_starts_a_run_makes_the_limit_where_it_is_needed(no_limit: None) -> None:
     with get_client(sync_client=True) as client:
         with started_here("cpu"), pytest.raises(ObjectNotFound):
@@ -82,8 +89,15 @@ def test_who_starts_a_run_makes_the_limit_where_it_is_needed(no_limit: None) -> 
         with started_here("cuda"):
             assert uses("cuda") == "cuda"
         client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 4)
-        ensure_limits()  # what somebody chose stays
+        ensure_limits(print)  # what somebody chose stays
         assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).limit == 4
+
+
+def test_what_somebody_starts_waits_and_what_a_schedule_starts_is_left_out() -> None:
+    file = Path(__file__).parents[2] / "prefect.yaml"
+    for deployment in yaml.safe_load(file.read_text("utf-8"))["deployments"]:
+        expected = "CANCEL_NEW" if deployment.get("schedules") else "ENQUEUE"
+        assert deployment["concurrency_limit"]["collision_strategy"] == expected
 
 
 @pytest.mark.parametrize(
@@ -125,7 +139,7 @@ def flow_run_id(summary: RunSummary) -> UUID:
     return UUID(execution.flow_run_id)
 
 
-def test_what_the_ui_is_shown(config: BenchmarkConfig, photos: Path, tiny_model: Path) -> None:
+def test_what_the_ui_is_shown(config: BenchmarkConfig, photos: Path) -> None:
     with started_here("cpu"):
         summary = benchmark(config)
     chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id(summary)]))
@@ -137,7 +151,7 @@ def test_what_the_ui_is_shown(config: BenchmarkConfig, photos: Path, tiny_model:
                 flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
             )
         )
-    assert run.name == f"{config.data} with local-dir:{tiny_model}, seed 0"
+    assert run.name == f"{config.data} with {config.encoder}, seed 0"
     assert set(run.tags) == {"wca", "command-line"}
     assert {"index images", "embed images 1 of 4", "summarise 1 of 1"} <= tasks
     slug = f"folder-{photos.name}"

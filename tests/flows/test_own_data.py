@@ -3,13 +3,14 @@
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.summary import RunSummary
 from tasks.store.tables import Store
 
@@ -45,21 +46,10 @@ def accuracy(summary: RunSummary) -> pa.Table:
 
 
 def test_every_source_gives_the_same_numbers(
-    sources: dict[str, str], tiny_model: Path, tmp_path: Path
+    sources: dict[str, str], small: dict[str, Any], tmp_path: Path
 ) -> None:
     def run(data: str, store: str) -> RunSummary:
-        return benchmark(
-            BenchmarkConfig(
-                data=data,
-                encoder=f"local-dir:{tiny_model}",
-                precision="fp32",
-                device="cpu",
-                pool=4,
-                runs=2,
-                shard_size=5,
-                store=tmp_path / store,
-            )
-        )
+        return benchmark(BenchmarkConfig(**small, data=data, shard_size=5, store=tmp_path / store))
 
     summaries = {kind: run(data, "store") for kind, data in sources.items()}
     for kind, summary in summaries.items():

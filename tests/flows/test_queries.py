@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.describe import describe
 from flows.describe_config import DescribeConfig
 from tests.describe.server import ModelServer

@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.report import ReportConfig, report
 from flows.summary import RunSummary
 from tasks.store.errors import InputError
@@ -15,16 +16,15 @@ from tests.flows.conftest import Command
 
 @pytest.fixture(scope="module")
 def runs(
-    prefect_server: None, photos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+    prefect_server: None,
+    small: dict[str, Any],
+    photos: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> list[RunSummary]:
     config = BenchmarkConfig(
+        **small,
         data=f"folder:{photos}",
-        encoder=f"local-dir:{tiny_model}",
-        precision="fp32",
-        device="cpu",
         methods=("clip",),
-        pool=2,
-        runs=1,
         store=tmp_path_factory.mktemp("reported"),
     )
     return [benchmark(config.model_copy(update={"seed": seed})) for seed in (0, 1)]

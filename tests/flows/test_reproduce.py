@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from flows.reproduce import Reproduction, reproduce
 from flows.reproduce_config import ReproduceConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
+from tasks.report.published import compare, notes, published_table
 from tasks.store.errors import InputError
+from tests.conftest import write_tiny_model
 from tests.datasets.trees import TREES
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -65,8 +68,23 @@ def test_the_whole_grid_is_there_and_what_is_missing_says_why(config: ReproduceC
     with result.path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 18
+    how = {(row["precision"], row["resampling"]) for row in rows if row["top1"]}
+    assert how == {("fp32", "pillow")}
     again = reproduce(config)
     assert again.cells == result.cells
+
+
+def test_data_sets_share_an_encoder_that_is_given_back(
+    config: ReproduceConfig, tmp_path: Path, loads: list[str]
+) -> None:
+    from tasks.embed import encoder
+
+    other = write_tiny_model(tmp_path / "other", seed=1)
+    encoders = (*config.encoders, f"local-dir:{other}")
+    changes = {"encoders": encoders, "datasets": ("cub", "dtd"), "methods": ("clip",)}
+    reproduce(config.model_copy(update=changes))
+    assert loads == list(encoders)
+    assert encoder._load.cache_info().currsize == 0
 
 
 def test_presets_hold_unless_something_else_was_said(config: ReproduceConfig) -> None:
@@ -82,6 +100,23 @@ def test_presets_hold_unless_something_else_was_said(config: ReproduceConfig) ->
         (0.7, 3, 2, 60),
         (0.6, 3, 2, 60),
     ]
+
+
+def test_an_image_that_cannot_be_decoded_is_rejected_and_not_scored(
+    config: ReproduceConfig, data_root: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(data_root / "CUB_200_2011", root / "CUB_200_2011")
+    (broken,) = root.rglob("Indigo_Bunting_*.jpg")
+    broken.write_bytes(broken.read_bytes()[:400])
+    result = reproduce(
+        config.model_copy(update={"data_root": root, "datasets": ("cub",), "methods": ("clip",)})
+    )
+    (cell,) = result.cells
+    assert (cell.image_count, cell.rejected_count) == (2, 1)
+    count, how = notes([compare(published_table("table1"), cell)])
+    assert "2 of 5,794 images were scored, 1 rejected;" in count
+    assert how.endswith(": images embedded in fp32, crops resized by Pillow.")
 
 
 def test_an_encoder_that_is_not_there_is_missing_not_dropped(config: ReproduceConfig) -> None:

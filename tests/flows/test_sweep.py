@@ -4,12 +4,13 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from flows.benchmark import benchmark
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.sweep import SweepSummary, sweep
 from flows.sweep_config import SweepConfig
 from flows.sweep_points import sweep_points
@@ -21,19 +22,16 @@ from tests.flows.conftest import Command
 
 
 @pytest.fixture(scope="module")
-def config(photos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> SweepConfig:
+def config(
+    small: dict[str, Any], photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> SweepConfig:
     folder = tmp_path_factory.mktemp("sweep")
     texts = folder / "texts.json"
     texts.write_text(json.dumps({"big cat": ["Furry.", "Whiskers."], "drink": ["Hot.", "Wet."]}))
     return SweepConfig(
+        **small,
         data=f"folder:{photos}",
-        encoder=f"local-dir:{tiny_model}",
-        precision="fp32",
-        device="cpu",
         descriptions=texts,
-        pool=6,
-        crops=4,
-        runs=3,
         over=(
             "image_scale=off,2,5",
             "text_scale=2,off",
@@ -109,7 +107,13 @@ def test_a_second_sweep_computes_nothing(swept: SweepSummary, config: SweepConfi
     [
         ("colour=1,2", "Cannot sweep 'colour=1,2'"),
         ("alpha=", "Cannot sweep 'alpha='"),
-        ("alpha=big", "'big' is no number"),
+        ("alpha=big", "'big' is no number to sweep alpha over.$"),
+        ("alpha=off", "'off' is no number to sweep alpha over.$"),
+        ("alpha=0.2:0.3", "'0.2:0.3' is no number to sweep alpha over.$"),
+        ("image_scale=big", "'big' is no number to sweep image_scale over; nor is it 'off'"),
+        ("crops=2.5", "'2.5' is no whole number to sweep crops over"),
+        ("size=0.5", "'0.5' is no pair alpha:beta to sweep size over"),
+        ("size=small:big", "'small:big' is no pair alpha:beta"),
         ("alpha=0.95", "alpha must not be greater than beta"),
         ("crop_strategy=odd", "crop_strategy is one of random, even, refined, not 'odd'"),
         ("descriptions_per_class=0", "takes whole numbers from 1"),
@@ -123,6 +127,42 @@ def test_what_cannot_be_swept_is_said_in_one_sentence(
         sweep_points(config, (over,), dataset)
 
 
+@pytest.mark.parametrize(
+    ("base", "over", "values"),
+    [
+        ({"seed": 20240517}, "seed=1,2", {"1": 1, "2": 2, "20240517": 20240517}),
+        ({}, "seed=9007199254740993", {"0": 0, "9007199254740993": 2**53 + 1}),
+        ({}, "alpha=0.1234567", {"0.1234567": 0.1234567, "0.5": 0.5}),
+        ({}, "text_scale=2.0000001", {"2": 2.0, "2.0000001": 2.0000001}),
+        ({"alpha": 0.1234567}, "alpha=0.50,0.5", {"0.1234567": 0.1234567, "0.5": 0.5}),
+        ({"beta": 1.0}, "alpha=1,0.5", {"1": 1.0, "0.5": 0.5}),
+    ],
+)
+def test_a_value_keeps_every_digit(
+    config: SweepConfig, base: dict[str, object], over: str, values: dict[str, float]
+) -> None:
+    parameter = over.partition("=")[0]
+    given = config.model_copy(update=base)
+    points = sweep_points(given, (over,), open_source(DataSource(data=config.data)))
+    assert {p.value: getattr(p.settings, parameter) for p in points} == values
+    assert [p.value for p in points if p.is_base] == [
+        p.value
+        for p in points
+        if p.settings == BenchmarkConfig.model_validate(given.model_dump(exclude={"over"}))
+    ]
+
+
+def test_sizes_keep_every_digit(config: SweepConfig) -> None:
+    given = config.model_copy(update={"beta": 0.7654321})
+    (base, other) = sweep_points(
+        given,
+        ("size=0.50:0.7654321,0.7654321:0.7654321",),
+        open_source(DataSource(data=config.data)),
+    )
+    assert (base.value, base.is_base) == ("0.5:0.7654321", True)
+    assert (other.settings.alpha, other.settings.beta) == (0.7654321, 0.7654321)
+
+
 def test_the_command_prints_points_and_the_warning(
     wca: Command, config: SweepConfig, swept: SweepSummary
 ) -> None:
@@ -131,5 +171,9 @@ def test_the_command_prints_points_and_the_warning(
         *("--descriptions", str(config.descriptions), "--pool", "6", "--crops", "4"),
         *("--runs", "3", "--over", "crops=2,4", "--store", str(config.store)),
     )
-    for text in ("(base)", "picked with labels", "report.html", "WCA (printed sum)"):
+    for text in ("(base)", "picked with labels", "WCA (printed sum)"):
         assert text in said
+    assert f"Snapshot {swept.snapshot}\n" in said
+    assert re.search(r"^Report   .*report\.html$", said, re.MULTILINE)
+    assert said.endswith(f'Ask it: wca sql "FROM sweeps" --store {swept.store_root}\n')
+    assert not re.search(r"\b0 of \d+ Cached", said)

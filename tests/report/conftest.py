@@ -1,30 +1,20 @@
-"""A run with a thousand classes and hostile names and texts, and a browser to look at its page."""
+"""A run with a thousand classes and hostile names and texts, and what its page says and asks."""
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.summary import RunSummary
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
 
 SCRIPT = "<script>alert(1)</script>"
 BREAKOUT = "</script><img src=x onerror=alert(1)>"
 RIGHT_TO_LEFT = "قطة كبيرة"
 LONG = ("A very long description of a cat. " * 295).strip()
 CLASSES = 1000
-# Where distributions install it; Playwright's own download is never used.
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 
 
 @pytest.fixture(scope="session")
@@ -66,19 +56,6 @@ def hostile(hostile_config: BenchmarkConfig, prefect_server: None) -> RunSummary
     from flows.benchmark import benchmark
 
     return benchmark(hostile_config)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator["Browser"]:
-    path = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("Chromium is not installed: `apt-get install chromium` to run this test")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
 
 
 class Watch:

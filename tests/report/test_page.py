@@ -7,7 +7,7 @@ import re
 import duckdb
 import pytest
 
-from flows.config import BenchmarkConfig
+from flows.benchmark_config import BenchmarkConfig
 from flows.summary import RunSummary
 from tasks.report.cells import shown
 from tasks.report.images import image_opener

@@ -119,6 +119,10 @@ def test_a_baseline_that_is_off_by_a_point_is_said_first() -> None:
     assert "plain CLIP is +1.09 points" in line
     assert "image pipeline" in line
     assert notes([compare(table, measured("clip", 52.2))]) == []
+    how = {"precision": "fp16", "resampling": "device"}
+    assert notes([compare(table, measured(m, 52.2, **how)) for m in ("clip", "wca")]) == [
+        f"{B32}: images embedded in fp16, crops resized by the device."
+    ]
     (line,) = notes([compare(table, measured("clip", 90.0, image_count=3))])
     assert (
         line == f"cub, {B32}: 3 of 5,794 images were scored; the published value is of all of them."

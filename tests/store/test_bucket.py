@@ -1,6 +1,5 @@
 """A store in a bucket: real S3 requests to a server on loopback."""
 
-import subprocess
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from tasks.store.schemas import schema
 from tasks.store.snapshot import open_snapshot, publish
 from tasks.store.tables import Store, TableRef
 from tests.buckets import BUCKET, s3_server
+from tests.store.conftest import Hold
 
 CLASSES = schema("classes")
 DIGEST = "a" * 64
@@ -229,23 +229,10 @@ def test_a_run_waits_while_the_store_is_pruned(store: Store) -> None:
     flow.join()
 
 
-HOLD = """
-import sys, time
-from tasks.store.retention import in_use
-from tasks.store.tables import Store
-with in_use(Store(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
 def test_a_killed_run_holds_a_store_until_its_lease_has_run_out(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, hold: Hold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = [sys.executable, "-c", HOLD, str(store.root)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"held\n"
+    process = hold(store)
     process.kill()
     process.wait()
     with pytest.raises(InputError, match="A run is using"):

@@ -19,6 +19,7 @@ from tasks.store.runs import LAST, RunManifest, find_run, read_runs, record_run
 from tasks.store.schemas import schema
 from tasks.store.snapshot import open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store, TableRef
+from tests.store.conftest import Hold
 
 
 def classes(store: Store, *names: str) -> TableRef:
@@ -98,22 +99,8 @@ def test_nothing_is_pruned_while_a_run_uses_the_store(store: Store) -> None:
     assert tables(store) == "bc"
 
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from tasks.store.retention import in_use
-from tasks.store.tables import Store
-with in_use(Store(Path(sys.argv[1]))):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_killed_run_holds_nothing(store: Store) -> None:
-    command = [sys.executable, "-c", HOLD, str(store.root)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"held\n"
+def test_a_killed_run_holds_nothing(store: Store, hold: Hold) -> None:
+    process = hold(store)
     with pytest.raises(InputError):
         prune(store, keep=1, grace_days=0, is_dry=False)
     process.kill()

@@ -1,7 +1,6 @@
-"""`make ui` on a free port with a home and a store of its own, and a browser that looks at it."""
+"""`make ui` on a free port with a home and a store of its own."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -81,11 +80,3 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     finally:
         if started.process.poll() is None:
             started.press_ctrl_c()
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not found:
-        pytest.skip("there is no chromium: apt-get install chromium")
-    return found

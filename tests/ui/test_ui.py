@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -27,17 +28,11 @@ from prefect.client.schemas.schedules import IntervalSchedule
 
 from tests.ui.conftest import Ui
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 pytestmark = pytest.mark.ui
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 RUN_SEC = 300  # a run of the sixteen photographs on two busy cores takes one
 
 
@@ -86,48 +81,46 @@ def save(picture: bytes, name: str, folder: Path) -> None:
         image.convert("RGB").quantize(48).save(folder / f"{name}.png", optimize=True)
 
 
-def test_a_benchmark_from_the_form_to_its_artifacts(ui: Ui, chromium: str, tmp_path: Path) -> None:
-    from playwright.sync_api import expect, sync_playwright
+def test_a_benchmark_from_the_form_to_its_artifacts(
+    ui: Ui, browser: "Browser", tmp_path: Path
+) -> None:
+    from playwright.sync_api import expect
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1120, "height": 760})
-        page.set_default_timeout(60_000)
-        page.goto(f"{ui.address}/deployments")
-        for name in ("benchmark", "benchmark-nightly", "describe", "classify-inbox"):
-            expect(page.get_by_role("link", name=name, exact=True).first).to_be_visible()
-        save(page.screenshot(), "ui-deployments", tmp_path)
+    page = browser.new_page(viewport={"width": 1120, "height": 760})
+    page.set_default_timeout(60_000)
+    page.goto(f"{ui.address}/deployments")
+    for name in ("benchmark", "benchmark-nightly", "describe", "classify-inbox"):
+        expect(page.get_by_role("link", name=name, exact=True).first).to_be_visible()
+    save(page.screenshot(), "ui-deployments", tmp_path)
 
-        page.get_by_role("link", name="benchmark", exact=True).first.click()
-        page.get_by_role("button", name="Run", exact=True).click()
-        page.get_by_text("Custom run").click()
-        expect(page.get_by_text("Crops embedded and kept per image.")).to_be_visible()
-        label = page.get_by_text("Crops embedded and kept per image.")
-        label.locator("xpath=ancestor::*[.//input][1]//input").first.fill("60")
-        page.get_by_text("Parameters of the benchmark flow.").scroll_into_view_if_needed()
-        save(page.screenshot(), "ui-form", tmp_path)
-        page.get_by_role("button", name="Submit").click()
+    page.get_by_role("link", name="benchmark", exact=True).first.click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Custom run").click()
+    expect(page.get_by_text("Crops embedded and kept per image.")).to_be_visible()
+    label = page.get_by_text("Crops embedded and kept per image.")
+    label.locator("xpath=ancestor::*[.//input][1]//input").first.fill("60")
+    page.get_by_text("Parameters of the benchmark flow.").scroll_into_view_if_needed()
+    save(page.screenshot(), "ui-form", tmp_path)
+    page.get_by_role("button", name="Submit").click()
 
-        page.wait_for_url(lambda url: "/run?" not in url)  # once it is submitted
-        page.goto(f"{ui.address}/runs/flow-run/{latest_run_id('benchmark')}")
-        expect(page.get_by_text("Completed", exact=True).first).to_be_visible(
-            timeout=RUN_SEC * 1000
-        )
-        title = "sixteen-photographs with photo-lite, seed 0"
-        expect(page.get_by_text(title).first).to_be_visible()
-        expect(page.get_by_text("embed images 1 of 1").first).to_be_visible()
-        page.reload()  # a graph that grew while it was looked at is flat
-        page.wait_for_timeout(4000)
-        save(page.screenshot(), "ui-run", tmp_path)
-        page.get_by_text("Artifacts", exact=True).last.click()
-        for kind in ("accuracy", "comparison", "rejected"):
-            expect(page.get_by_text(f"{kind}-sixteen-photographs").first).to_be_visible()
-        page.get_by_text("comparison-sixteen-photographs").first.click()
-        expect(page.get_by_text("points above CLIP").first).to_be_visible()
-        expect(page.get_by_text("WCA", exact=True).first).to_be_visible()
-        page.wait_for_timeout(1000)  # the table fades in
-        save(page.screenshot(), "ui-comparison", tmp_path)
-        browser.close()
+    page.wait_for_url(lambda url: "/run?" not in url)  # once it is submitted
+    page.goto(f"{ui.address}/runs/flow-run/{latest_run_id('benchmark')}")
+    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=RUN_SEC * 1000)
+    title = "sixteen-photographs with photo-lite, seed 0"
+    expect(page.get_by_text(title).first).to_be_visible()
+    expect(page.get_by_text("embed images 1 of 1").first).to_be_visible()
+    page.reload()  # a graph that grew while it was looked at is flat
+    page.wait_for_timeout(4000)
+    save(page.screenshot(), "ui-run", tmp_path)
+    page.get_by_text("Artifacts", exact=True).last.click()
+    for kind in ("accuracy", "comparison", "rejected"):
+        expect(page.get_by_text(f"{kind}-sixteen-photographs").first).to_be_visible()
+    page.get_by_text("comparison-sixteen-photographs").first.click()
+    expect(page.get_by_text("points above CLIP").first).to_be_visible()
+    expect(page.get_by_text("WCA", exact=True).first).to_be_visible()
+    page.wait_for_timeout(1000)  # the table fades in
+    save(page.screenshot(), "ui-comparison", tmp_path)
+    page.close()
     (run,) = runs_of("benchmark")
     assert run.parameters["config"]["pool"] == 60
 
