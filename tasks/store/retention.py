@@ -168,7 +168,7 @@ def _newest(runs: Sequence[RunManifest], keep: int) -> list[RunManifest]:
 
 def _tables(store: Store) -> list[File]:
     """Every finished table file, in the order of names."""
-    found = [file for name in TABLES for file in files(store.root / name, "[!.]*.parquet")]
+    found = [file for name in TABLES for file in store.finished(name)]
     return sorted(found, key=lambda file: file.place)
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from tasks.store.errors import InputError
-from tasks.store.place import Place, Remote, atomic_path, files, local_copy, without_pattern
+from tasks.store.place import Place, Remote, atomic_path, local_copy, without_pattern
 from tasks.store.runs import Execution, RunManifest, last_finished, read_runs, run_files
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
 from tasks.store.tables import Store
@@ -111,7 +111,7 @@ def publish(store: Store) -> Place:
 
 def _sources(store: Store) -> tuple[list[Place], bool]:
     """What decides a snapshot: the records of runs, and whether anything came into an inbox."""
-    return run_files(store), bool(files(store.root / "inbox", "[!.]*.parquet"))
+    return run_files(store), bool(store.finished("inbox"))
 
 
 def _build(store: Store, target: Place, listed: list[Place]) -> None:
@@ -249,7 +249,7 @@ def _create_inbox(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
     Two runs on two machines, whose locks do not reach one another, may both have had an image.
     """
     folder = store.root / "inbox"
-    if not files(folder, "[!.]*.parquet"):
+    if not store.finished("inbox"):
         columns = [(c.name, c.type) for c in TABLES["inbox"].columns if c.type is not None]
         _create_table(connection, "inbox", pa.schema(columns).empty_table())
         return

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.store.digest import digest_of
 from tasks.store.errors import InputError
-from tasks.store.place import Place, Remote, atomic_path, files, located
+from tasks.store.place import File, Place, Remote, atomic_path, files, located
 
 # Part of every recipe: raise it when code changes what the same ingredients make.
 FORMAT = 3
@@ -80,6 +80,10 @@ class Store:
         """Where a table lies."""
         return self.root / ref.uri
 
+    def finished(self, table: str) -> list[File]:
+        """The files of every table of a kind, but those being written, in the order of names."""
+        return files(self.root / table, "[!.]*.parquet")
+
     def find(self, table: str, digest: str) -> TableRef | None:
         """The table if it is there and whole, else None.
 
@@ -134,7 +138,7 @@ class Store:
     def marked(self, table: str, key: bytes, value: bytes) -> list[TableRef]:
         """Every whole table of a kind whose footer holds `value` under `key`, in order of names."""
         found = []
-        for file in files(self.root / table, "[!.]*.parquet"):
+        for file in self.finished(table):
             try:
                 footer = _footer(file.place)[0].metadata or {}
             except (OSError, pa.ArrowInvalid):
@@ -154,15 +158,16 @@ class Store:
 
     def read(
         self,
-        ref: TableRef,
+        table: TableRef | Place,
         columns: list[str] | None = None,
         where: pc.Expression | None = None,
     ) -> pa.Table:
         """A table's rows in the order they were written, or those `where` something holds.
 
-        Raises OSError where the table is missing, InputError where its pages are damaged.
+        table: its reference, or where it lies. Raises OSError where it is missing, InputError where
+        its pages are damaged.
         """
-        path = self.path(ref)
+        path = self.path(table) if isinstance(table, TableRef) else table
         with _undamaged(path):
             return pq.read_table(
                 str(path),
