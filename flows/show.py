@@ -42,7 +42,7 @@ def benchmark(summary: RunSummary) -> None:
 
 def classify(summary: RunSummary) -> None:
     """The best classes of each picture."""
-    with open_snapshot(summary.snapshot) as connection:
+    with open_snapshot(summary.snapshot, summary.run_id) as connection:
         cursor = connection.execute(
             "SELECT image_name, method, rank, predicted_class_name, score FROM image_predictions "
             "WHERE run_id = ? AND run_index = 0 ORDER BY image_id, method, rank",

@@ -85,7 +85,7 @@ def compare(
     """
     runs = find_run(store, first, COMPARED), find_run(store, second, COMPARED)
     ids = [run.run_id for run in runs]
-    with open_snapshot(snapshot_path(store)) as connection:
+    with open_snapshot(snapshot_path(store), *ids) as connection:
         shared = _shared_methods(connection, ids)
         chosen = method or next((name for name in PREFERRED if name in shared), None)
         if chosen not in shared:

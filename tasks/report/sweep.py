@@ -42,7 +42,7 @@ CAPTIONS = {"sweeps": "Every point", "selected": "Picked on one half, judged on 
 def sweep_page(store: Store, run_id: str, titles: Mapping[str, str]) -> str:
     """The page of a sweep as HTML; the same rows make the same bytes."""
     literals = {"run_id": f"'{run_id}'", "methods": f"{list(titles)}"}
-    with open_snapshot(snapshot_path(store)) as connection:
+    with open_snapshot(snapshot_path(store), run_id) as connection:
         (run,) = ask(connection, "sweep/configuration", literals).rows
         answers = {name: ask(connection, f"sweep/{name}", literals) for name in COLUMNS}
     rows = answers["sweeps"].rows
