@@ -16,7 +16,7 @@ from tasks.datasets.catalogue import find_card
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.embed.sources import resolve_encoder
-from tasks.report.published import Measured, compare, csv_rows, grid, notes, published_table
+from tasks.report.published import Measured, csv_rows, judge, layout, notes, published_table
 from tasks.score.methods import METHODS, choose_methods, method_titles
 from tasks.store.errors import InputError
 from tasks.store.place import PlaceField, atomic_path
@@ -56,16 +56,18 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
         for dataset in datasets
         for cell in _cells(config, encoder, dataset, rows)
     ]
-    compared = [compare(table, cell) for cell in cells]
+    judged = [judge(table, cell) for cell in cells]
     path = Store(config.store).root / "reproduced" / f"{config.table}.csv"
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        written = csv_rows(compared)
+        written = csv_rows(judged)
         writer = csv.DictWriter(file, list(written[0]))
         writer.writeheader()
         writer.writerows(written)
     for encoder in encoders:
-        lines = grid(table, encoder, datasets, compared, method_titles())
-        publish_table(config.table, encoder, lines, "\n".join(f"* {n}" for n in notes(compared)))
+        lines = layout(table, encoder, datasets, judged, method_titles())
+        publish_table(
+            config.table, encoder, lines, "\n".join(f"* {n}" for n in notes(table, judged))
+        )
     return Reproduction(
         table=config.table,
         datasets=tuple(datasets),
