@@ -128,14 +128,19 @@ def _interval_rows(
 
 
 def _comparison_rows(hits: Hits, top1: Floats, drawn: Floats) -> list[dict[str, object]]:
-    """Every pair of methods, the one that comes first in the results table as the baseline."""
+    """Every pair of methods, the one that comes first in the results table as the baseline.
+
+    Right is an image in more than half of a method's runs, wrong in less than half. In exactly half
+    it is neither: only methods with draws have such images, and none of the counts takes them.
+    """
     rows: list[dict[str, object]] = []
     is_right = 2 * hits.first > hits.runs[:, None]
+    is_wrong = 2 * hits.first < hits.runs[:, None]
     for j, baseline in enumerate(hits.methods):
         others = [k for i, k in combinations(range(len(hits.methods)), 2) if i == j]
         tests = []
         for k in others:
-            only, baseline_only = is_right[k] & ~is_right[j], is_right[j] & ~is_right[k]
+            only, baseline_only = is_right[k] & is_wrong[j], is_right[j] & is_wrong[k]
             ends = spread(drawn[k] - drawn[j])
             test = mcnemar(int(only.sum()), int(baseline_only.sum()))
             tests.append(test.mid)
@@ -150,7 +155,7 @@ def _comparison_rows(hits: Hits, top1: Floats, drawn: Floats) -> list[dict[str, 
                     "both_count": int((is_right[j] & is_right[k]).sum()),
                     "method_only_count": int(only.sum()),
                     "baseline_only_count": int(baseline_only.sum()),
-                    "neither_count": int((~is_right[j] & ~is_right[k]).sum()),
+                    "neither_count": int((is_wrong[j] & is_wrong[k]).sum()),
                     "p_exact": test.exact,
                     "p_mid": test.mid,
                 }

@@ -131,6 +131,21 @@ def test_two_methods_are_compared_image_by_image(world: World) -> None:
     assert row["difference_low"] < row["difference"] < row["difference_high"]
 
 
+def test_an_image_right_in_exactly_half_of_the_runs_is_neither_won_nor_lost(world: World) -> None:
+    wca, clip = renamed(world, "wca", 2, "c"), renamed(world, "clip", 1, "d")
+    (row,) = tables(world, predictions=[wca, clip])["comparisons"]
+    hits = (world.scores.argmax(2) == world.labels)[:2]
+    share, c = hits.mean(0), hits[0]
+    assert (share == 0.5).sum() > 0
+    counts = [row[f"{w}_count"] for w in ("both", "method_only", "baseline_only", "neither")]
+    assert counts == [
+        sum((share > 0.5) & c), sum((share > 0.5) & ~c), sum((share < 0.5) & c),
+        sum((share < 0.5) & ~c),
+    ]  # fmt: skip
+    assert sum(map(int, counts)) == IMAGES - (share == 0.5).sum()
+    assert row["p_mid"] == mcnemar(counts[1], counts[2]).mid
+
+
 def test_methods_that_never_differ(world: World) -> None:
     twins = [renamed(world, "clip", 1, "e"), renamed(world, "cupl", 1, "f")]
     (row,) = tables(world, predictions=twins)["comparisons"]
