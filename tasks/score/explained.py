@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
 from tasks.score.explain import ClassTexts, Explanation, Floats, Views, explain
-from tasks.score.summarise import SQL, register
+from tasks.score.queries import ask, open_tables
 from tasks.score.weights import softmax_weights
 from tasks.store.embeddings import embedding_matrix
 from tasks.store.schemas import schema
@@ -50,11 +49,10 @@ def explanation_tables(
 
 def _chosen(store: Store, inputs: dict[str, list[TableRef]], count: int) -> dict[str, int | None]:
     """Image digest to label, in the order in which the images are shown."""
-    with duckdb.connect() as connection:
-        for name in ("images", "predictions"):
-            register(connection, store, name, inputs[name])
-        query = (SQL / "explained_images.sql").read_text(encoding="utf-8")
-        return dict(connection.sql(query, params={"count": count}).fetchall())
+    needed = {name: inputs[name] for name in ("images", "predictions")}
+    with open_tables(store, needed) as connection:
+        chosen = ask(connection, "explained_images", count=count)
+    return dict(zip(*(column.to_pylist() for column in chosen.columns), strict=True))
 
 
 def _class_texts(

@@ -3,14 +3,13 @@
 from itertools import combinations
 from typing import NamedTuple
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from tasks.score.bootstrap import Floats, resample, spread
 from tasks.score.methods import METHODS
+from tasks.score.queries import ask, open_tables
 from tasks.score.significance import holm, mcnemar
-from tasks.score.summarise import SQL, Z_95, register
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -46,16 +45,14 @@ def statistics_tables(
 
     inputs: the stored `images` and `predictions` of a run.
     """
-    with duckdb.connect() as connection:
-        for name, refs in inputs.items():
-            register(connection, store, name, refs)
-        by_image = _ask(connection, "image_hits")
+    with open_tables(store, inputs) as connection:
+        by_image = ask(connection, "image_hits")
         if not by_image.num_rows:
             return {name: schema(name).empty_table() for name in STATISTICS_TABLES}
         hits = _image_hits(by_image)
-        sigmas = run_sigmas(_ask(connection, "run_hits"))
+        sigmas = run_sigmas(ask(connection, "run_hits"))
         bins = max(1, min(10, hits.image_count // LEAST_IN_A_BIN))
-        calibration = _ask(connection, "calibration", {"bins": bins, "z": Z_95})
+        calibration = ask(connection, "calibration", bins=bins)
     drawn = resample(lambda counts: figures(hits, counts), hits.image_count, seed, resamples)
     drawn = drawn.reshape(len(MEASURES), len(hits.methods), -1)
     observed = figures(hits, np.ones((1, hits.image_count))).reshape(drawn.shape[:2])
@@ -177,10 +174,3 @@ def _image_hits(table: pa.Table) -> Hits:
     classes = columns["class_id"][rows[0]]
     starts = np.flatnonzero(np.r_[True, classes[1:] != classes[:-1]])
     return Hits(methods, first, five, runs[:, 0], starts.tolist())
-
-
-def _ask(
-    connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, object] | None = None
-) -> pa.Table:
-    query = (SQL / f"{name}.sql").read_text(encoding="utf-8")
-    return connection.sql(query, params=parameters).to_arrow_table()

@@ -14,6 +14,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from tasks.store.errors import InputError
+from tasks.store.intervals import create_intervals
 from tasks.store.place import Place, Remote, atomic_path, local_copy, without_pattern
 from tasks.store.runs import Execution, RunManifest, last_finished, read_runs, run_files
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
@@ -143,7 +144,8 @@ def _build(store: Store, target: Place, listed: list[Place]) -> None:
             for name in VIEWED:
                 _create_view(connection, store, runs, name)
             _create_inbox(connection, store)
-            connection.execute(_SQL.read_text(encoding="utf-8"))
+            connection.execute(_VIEWS.read_text(encoding="utf-8"))
+            create_intervals(connection)
             connection.execute("CHECKPOINT")  # on a full disk; closing would say nothing
 
 
@@ -161,7 +163,7 @@ _Runs = list[tuple[RunManifest, list[Execution]]]
 _FORMAT: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.0.0"
 }
-_SQL = Path(__file__).parent / "views.sql"
+_VIEWS = Path(__file__).parent / "views.sql"
 
 
 def _own_tables(store: Store, runs: _Runs) -> dict[str, pa.Table]:
