@@ -107,7 +107,7 @@ def _cells(
 
 def _scores(summary: RunSummary) -> dict[str, dict[str, object]]:
     """Method to its cell, in percent."""
-    rows = Store.at(summary.store_root).read(summary.refs("accuracy")[0]).to_pylist()
+    rows = Store(summary.store_root).read(summary.refs("accuracy")[0]).to_pylist()
     return {
         row["method"]: {
             "top1": 100 * row["top1"],

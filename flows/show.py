@@ -29,7 +29,7 @@ console = Console(
 
 def benchmark(summary: RunSummary) -> None:
     """The results table of a benchmark, and where everything is."""
-    rows = accuracy_rows(Store.at(summary.store_root), summary.refs("accuracy")[0], method_titles())
+    rows = accuracy_rows(Store(summary.store_root), summary.refs("accuracy")[0], method_titles())
     console.print(
         text_table(rows, f"{summary.dataset_name}: {_inputs(summary)}\n{_encoder(summary)}")
     )
@@ -87,7 +87,7 @@ def _encoder(summary: RunSummary) -> str:
 def _precision(summary: RunSummary) -> None:
     """How exact the embeddings are, where they are not the reference themselves."""
     for ref in summary.refs("precision_checks"):
-        for check in Store.at(summary.store_root).read(ref).to_pylist():
+        for check in Store(summary.store_root).read(ref).to_pylist():
             if check["view_count"]:
                 console.print(
                     f"Embeddings are within {check['max_cosine_error']:.1e} of float32 and Pillow "
@@ -98,7 +98,7 @@ def _precision(summary: RunSummary) -> None:
 def _rejected(summary: RunSummary) -> None:
     if not summary.rejected_count:
         return
-    store = Store.at(summary.store_root)
+    store = Store(summary.store_root)
     rows = rejected_rows(store.read(summary.refs("rejected")[0]))
     console.print(text_table(rows[:20], f"{summary.rejected_count} images rejected"))
 

@@ -16,7 +16,7 @@ from tasks.store.tables import Store
 
 def describe(summary: DescribeSummary) -> None:
     """What became of the answers, and what this run's calls took."""
-    rows = answer_summary(Store.at(summary.store_root), summary.answers)
+    rows = answer_summary(Store(summary.store_root), summary.answers)
     console.print(text_table(rows, f"{summary.class_count} classes described by {summary.llm}"))
     tally = summary.tally
     if tally.call_count:
@@ -35,9 +35,7 @@ def estimate(tally: Tally, config: DescribeConfig) -> None:
 def texts(summary: DescribeSummary, output: Path) -> None:
     """Write the texts as JSON; one file for each kind where there are several."""
     by_kind = generated_texts(
-        Store.at(summary.store_root)
-        .read(summary.answers, ["class_name", "kind", "text"])
-        .to_pylist()
+        Store(summary.store_root).read(summary.answers, ["class_name", "kind", "text"]).to_pylist()
     )
     for kind, by_class in by_kind.items():
         path = output if len(by_kind) == 1 else output.with_suffix(f".{kind}s.json")

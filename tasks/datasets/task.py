@@ -26,7 +26,7 @@ from tasks.store.task import HOUR, worth_retrying
 )
 def index_images(store_root: str, source: DataSource | FileSource) -> IndexedDataset:
     """Write the `images` and `classes` tables of a data set, which is opened here once more."""
-    return index_dataset(Store.at(store_root), open_source(source))
+    return index_dataset(Store(store_root), open_source(source))
 
 
 @task(
@@ -41,6 +41,6 @@ def index_images(store_root: str, source: DataSource | FileSource) -> IndexedDat
 )
 def find_arrivals(store_root: str, inbox_name: str, folder: str, settle_sec: float) -> Arrivals:
     """Find the images of an inbox that no `inbox` table has yet."""
-    done = done_images(Store.at(store_root), inbox_name)
+    done = done_images(Store(store_root), inbox_name)
     known = {Stamp(name=n, size_bytes=size, modified_ns=ns) for n, size, ns in done.files}
     return look_into(Path(folder), known, done.digests, settle_sec)

@@ -78,7 +78,7 @@ def embed_image_shard(
     from tasks.embed.encoder import load_encoder
     from tasks.embed.images import Images, embed_images, embed_images_together
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     crops = store.find("crops", recipe.digest)
     undecodable = store.find("undecodable", recipe.digest)
     if crops and undecodable:
@@ -128,7 +128,7 @@ def check_precision(
     """Write a run's `precision_checks` table; where there is something to compare, load fp32."""
     from tasks.embed.precision import CosineErrors, checked_rows, cosine_errors
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     errors = CosineErrors(0, 0.0, 0.0)
     if recipe.embedded.row_count and not is_reference(recipe.encoder, recipe.resampling):
         from tasks.embed.encoder import Encoder
@@ -161,7 +161,7 @@ def embed_text_shard(
     """
     from tasks.embed.texts import embed_texts, in_order, known_texts, text_schema
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     if stored := store.find("text_embeddings", recipe.digest):
         return stored
     known = known_texts(store, recipe.encoder, recipe.texts)

@@ -30,7 +30,7 @@ def write_report(
     from tasks.report.images import image_opener
     from tasks.report.page import render
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     page = render(snapshot_path(store), run_id, titles, image_opener(dataset))
     target = store.root / "runs" / run_id / "report.html"
     with atomic_path(target) as partial:
@@ -47,7 +47,7 @@ def draw_explanations(
     from tasks.report.images import image_opener
     from tasks.report.page import read_explanations
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     opener = image_opener(dataset)
     paths: list[Place] = []
     for i, explained in enumerate(read_explanations(store, run_id, titles, opener), start=1):
@@ -62,7 +62,7 @@ def write_sweep(store_root: str, run_id: str, titles: Mapping[str, str]) -> Plac
     """Write the page of a sweep, `<store>/runs/<run_id>/report.html`."""
     from tasks.report.sweep import sweep_page
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     target = store.root / "runs" / run_id / "report.html"
     with atomic_path(target) as partial:
         partial.write_text(sweep_page(store, run_id, titles), encoding="utf-8")

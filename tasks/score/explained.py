@@ -59,7 +59,7 @@ def _class_texts(
     store: Store, inputs: dict[str, list[TableRef]], exponent: float | None
 ) -> dict[int, ClassTexts]:
     """Each class's descriptions with their weights."""
-    embedded = pa.concat_tables([store.read(ref) for ref in inputs["text_embeddings"]])
+    embedded = store.read_all(inputs["text_embeddings"])
     matrix = embedding_matrix(embedded["embedding"]).astype(np.float64)
     row_of = {text: i for i, text in enumerate(embedded["text"].to_pylist())}
     labels: dict[int, Floats] = {}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -65,11 +65,6 @@ class Store:
 
     def __init__(self, root: str | Place) -> None:
         self.root = located(root)
-
-    @classmethod
-    def at(cls, root: str) -> Self:
-        """The store at a path or URL, as tasks are given it."""
-        return cls(root)
 
     @property
     def filesystem(self) -> Any:
@@ -177,6 +172,10 @@ class Store:
                 filesystem=self.filesystem,
                 page_checksum_verification=True,
             )
+
+    def read_all(self, refs: Iterable[TableRef]) -> pa.Table:
+        """The rows of tables of one kind, one table after the other; raises as `read` does."""
+        return pa.concat_tables([self.read(ref) for ref in refs])
 
     def dataset(self, refs: Iterable[TableRef]) -> Dataset:
         """Tables of one kind as one data set that is read as far as it is needed."""

@@ -155,7 +155,7 @@ def submit(
     missing or damaged, the remembered result is passed over and written anew. elsewhere: starts
     what there is work to do for in another place than the flow's own task runner.
     """
-    is_stored = all(Store.at(store_root).find(table, recipe.digest) for table in tables)
+    is_stored = all(Store(store_root).find(table, recipe.digest) for table in tables)
     options = task.with_options(refresh_cache=not is_stored, task_run_name=run_name)
     future: PrefectFuture[Any]
     if is_stored or elsewhere is None:

@@ -57,7 +57,7 @@ def cached(summary: RunSummary) -> dict[str, tuple[int, int]]:
 
 
 def contents(summary: RunSummary) -> dict[str, pa.Table]:
-    store = Store.at(summary.store_root)
+    store = Store(summary.store_root)
     return {ref.uri: store.read(ref) for ref in summary.tables}
 
 
@@ -192,7 +192,7 @@ def test_a_table_that_was_lost_is_made_again(
 ) -> None:
     first = benchmark(config)
     before = contents(first)
-    path = Store.at(first.store_root).path(first.refs(table)[0])
+    path = Store(first.store_root).path(first.refs(table)[0])
     if damage == "delete":
         path.unlink()
     else:
@@ -257,7 +257,7 @@ def test_a_reader_keeps_what_it_reads_while_a_snapshot_is_published(
     with duckdb.connect(summary.snapshot, read_only=True) as reader:
         before = reader.execute("SELECT * FROM accuracy ORDER BY ALL").fetchall()
         benchmark(config.model_copy(update={"runs": 2}))
-        publish(Store.at(summary.store_root))
+        publish(Store(summary.store_root))
         assert reader.execute("SELECT * FROM accuracy ORDER BY ALL").fetchall() == before
     with duckdb.connect(summary.snapshot, read_only=True) as reader:
         assert reader.execute("SELECT count(*) FROM runs").fetchall() == [(2,)]

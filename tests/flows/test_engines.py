@@ -46,7 +46,7 @@ def run(config: BenchmarkConfig, store: Path, **changes: object) -> RunSummary:
 
 
 def contents(summary: RunSummary) -> dict[str, pa.Table]:
-    store = Store.at(summary.store_root)
+    store = Store(summary.store_root)
     return {ref.uri: store.read(ref) for ref in summary.tables}
 
 
