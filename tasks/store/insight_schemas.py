@@ -146,7 +146,7 @@ INSIGHTS: dict[str, Table] = {
             Column("class_id", SMALL, "The class described."),
             Column("position", SMALL, "The description's position among the class's."),
             Column("text_weight", DOUBLE, "Its weight in the class."),
-            Column("whole_similarity", DOUBLE, "Cosine with the whole image, as CLIP-D sees it."),
+            Column("whole_similarity", DOUBLE, "Cosine with the whole image: CuPL."),
             Column("weighted_similarity", DOUBLE, "Cosine with the weighted sum of crops: WCA."),
             Column("best_similarity", DOUBLE, "Greatest cosine with a crop."),
             Column("best_crop_index", SMALL, "That crop."),
