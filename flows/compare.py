@@ -8,7 +8,7 @@ from tasks.report.compare import Comparison, compare, comparison_page
 from tasks.report.images import image_opener
 from tasks.score.methods import method_titles
 from tasks.score.significance import McNemar, mcnemar
-from tasks.store.place import Place, atomic_path
+from tasks.store.place import Place, write_text
 from tasks.store.tables import Store
 
 
@@ -29,7 +29,5 @@ def compare_runs(root: str | Path, first: str, second: str, method: str | None) 
     first_id, second_id = comparison.first.run_id, comparison.second.run_id
     opener = image_opener(IndexedDataset.model_validate(comparison.first.indexed))
     page = store.root / "runs" / first_id / f"compare-{second_id}.html"
-    with atomic_path(page) as partial:
-        text = comparison_page(comparison, method_titles(), opener, test)
-        partial.write_text(text, encoding="utf-8")
+    write_text(page, comparison_page(comparison, method_titles(), opener, test))
     return Compared(comparison, test, page)

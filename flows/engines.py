@@ -16,7 +16,7 @@ from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.engine_settings import EngineSettings, Placement, knock, placement
-from tasks.store.errors import InputError
+from tasks.store.errors import InputError, one_line
 from tasks.store.gpus import needs_gpu, visible_gpus
 
 # Starts a task with its parameters elsewhere.
@@ -150,6 +150,6 @@ def _connect(connect: Callable[[], object], settings: EngineSettings) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"No {settings.engine} cluster {where} could be reached: start it, or leave out "
-            f"--engine-address ({' '.join(str(error).split())[:200]})."
+            f"--engine-address ({one_line(error)})."
         ) from error
     get_run_logger().info("Shards go to %s %s.", settings.engine, where)

@@ -10,7 +10,7 @@ from tasks.describe.plan import Tally
 from tasks.describe.texts import generated_texts
 from tasks.report.answers import answer_summary
 from tasks.report.table import text_table
-from tasks.store.place import atomic_path
+from tasks.store.place import write_text
 from tasks.store.tables import Store
 
 
@@ -39,8 +39,7 @@ def texts(summary: DescribeSummary, output: Path) -> None:
     )
     for kind, by_class in by_kind.items():
         path = output if len(by_kind) == 1 else output.with_suffix(f".{kind}s.json")
-        with atomic_path(path) as partial:
-            partial.write_text(json.dumps(by_class, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_text(path, json.dumps(by_class, indent=1, ensure_ascii=False) + "\n")
         console.print(f"{kind.capitalize()}s {path}", soft_wrap=True)
 
 

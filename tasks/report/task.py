@@ -6,7 +6,7 @@ from typing import Any
 from prefect import task
 
 from tasks.datasets.index import IndexedDataset
-from tasks.store.place import Place, atomic_path
+from tasks.store.place import Place, atomic_path, write_text
 from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
 from tasks.store.task import HOUR, worth_retrying
@@ -33,8 +33,7 @@ def write_report(
     store = Store(store_root)
     page = render(snapshot_path(store), run_id, titles, image_opener(dataset))
     target = store.root / "runs" / run_id / "report.html"
-    with atomic_path(target) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_text(target, page)
     return target
 
 
@@ -64,6 +63,5 @@ def write_sweep(store_root: str, run_id: str, titles: Mapping[str, str]) -> Plac
 
     store = Store(store_root)
     target = store.root / "runs" / run_id / "report.html"
-    with atomic_path(target) as partial:
-        partial.write_text(sweep_page(store, run_id, titles), encoding="utf-8")
+    write_text(target, sweep_page(store, run_id, titles))
     return target

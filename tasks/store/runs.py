@@ -5,15 +5,15 @@ import logging
 import shutil
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from importlib import metadata
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from tasks.store.clock import now
 from tasks.store.digest import digest_of
 from tasks.store.errors import InputError, not_valid
-from tasks.store.place import Place, Remote, atomic_path, delete_folder, files
+from tasks.store.place import Place, Remote, delete_folder, files, write_text
 from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
 # A bucket answers in tens of milliseconds, whatever else it is asked meanwhile.
@@ -96,20 +96,20 @@ def record_run(
     store: Store, manifest: RunManifest, flow_run_id: str, stages: Sequence[StageTiming]
 ) -> str:
     """Write a run's manifest, unless it is there already, and this execution of it."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    finished_at = now()
     run_id = manifest.run_id
     path = _folder(store) / run_id / "run.json"
     if not path.is_file():
         stamped = manifest.model_copy(
             update={
                 "versions": library_versions(),
-                "finished_at": now,
+                "finished_at": finished_at,
                 "duration_sec": sum(stage.duration_sec for stage in stages),
             }
         )
         _write_json(path, stamped)
     execution = Execution(
-        run_id=run_id, flow_run_id=flow_run_id, finished_at=now, stages=tuple(stages)
+        run_id=run_id, flow_run_id=flow_run_id, finished_at=finished_at, stages=tuple(stages)
     )
     _write_json(path.parent / f"execution-{flow_run_id}.json", execution)
     return run_id
@@ -233,6 +233,4 @@ def _folder(store: Store) -> Place:
 
 
 def _write_json(path: Place, model: BaseModel) -> None:
-    text = json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(path, json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
