@@ -26,7 +26,7 @@ def class_vector_rows(
     descriptions: pa.Table,
     text_embeddings: pa.Table,
     methods: Sequence[str],
-    text_exponent: float | None,
+    text_scale: float | None,
 ) -> pa.RecordBatch:
     """The `class_vectors` rows of all methods and classes.
 
@@ -46,7 +46,7 @@ def class_vector_rows(
         used = text_kinds([name])
         # gathered by NumPy: torch would wake every core for each of these small steps
         texts = {kind: torch.from_numpy(matrix[kinds[kind]]) for kind in used}
-        return class_vector(METHODS[name], texts, text_exponent)
+        return class_vector(METHODS[name], texts, text_scale)
 
     vectors = [vector(name, kinds) for name in methods for kinds in rows.values()]
     stacked = torch.stack(vectors).float()
@@ -107,7 +107,7 @@ def predict(
     blocks: Iterable[pa.RecordBatch],
     class_vectors: pa.Table,
     counts: torch.Tensor,
-    image_exponent: float | None,
+    image_scale: float | None,
 ) -> Iterator[pa.RecordBatch]:
     """The `predictions` rows of `crops`, by image, method, run and rank, a batch for each block.
 
@@ -126,7 +126,7 @@ def predict(
             embeddings = pad(embeddings, (0, 0, 0, 0, 0, short))
         wholes = embeddings[:, :1]  # one run, in which nothing is drawn
         if any(c.is_weighted for c in compared):
-            weighted = image_vectors(embeddings, counts, image_exponent)
+            weighted = image_vectors(embeddings, counts, image_scale)
         best = {
             name: top
             for c in compared

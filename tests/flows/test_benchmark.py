@@ -148,9 +148,9 @@ def test_weights_in_sql_are_those_of_the_scores(config: BenchmarkConfig) -> None
                    list(weight ORDER BY crop_index) FROM crop_weights GROUP BY image_digest"""
         crops = snapshot.execute(query).fetchall()
     assert (len(rows), len(crops)) == (2, 12)
-    for exponent, pairs in ((2.0, rows), (4.0, crops)):
+    for scale, pairs in ((2.0, rows), (4.0, crops)):
         for similarity, weights in pairs:
-            expected = softmax_weights(torch.tensor(similarity, dtype=torch.float64), exponent)
+            expected = softmax_weights(torch.tensor(similarity, dtype=torch.float64), scale)
             np.testing.assert_allclose(weights, expected, rtol=1e-5)
 
 
