@@ -57,16 +57,6 @@ class Remote:
         return self.url.rpartition("/")[2]
 
     @property
-    def stem(self) -> str:
-        """The last part without its suffix."""
-        return Path(self.name).stem
-
-    @property
-    def suffix(self) -> str:
-        """The last part's suffix, with its dot."""
-        return Path(self.name).suffix
-
-    @property
     def parent(self) -> "Remote":
         """The folder around it."""
         return Remote(self.url.rpartition("/")[0])

@@ -23,7 +23,6 @@ from tasks.store.schemas import schema
 from tasks.store.tables import Store
 from tests.score import reference
 
-SQL = Path(__file__).parents[2] / "tasks" / "score" / "sql"
 scales = st.one_of(st.none(), st.floats(-1, 5))
 
 
