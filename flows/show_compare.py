@@ -18,10 +18,10 @@ MOST_ROWS = 12
 
 def compared(result: "Compared") -> None:
     """What differs, and where the page is."""
-    comparison = result.comparison
+    pair = result.pair
     titles = method_titles()
     for name in COLUMNS:
-        rows = comparison.rows(name)
+        rows = pair.rows(name)
         if not rows:
             continue
         table = grid(rows[:MOST_ROWS], COLUMNS[name], titles)
@@ -29,10 +29,10 @@ def compared(result: "Compared") -> None:
         cells = [dict(zip(names, (c.text for c in row), strict=True)) for row in table.rows]
         more = f", {MOST_ROWS} of {len(rows)}" if len(rows) > MOST_ROWS else ""
         console.print(text_table(cells, f"{CAPTIONS[name]}{more}"))
-    if not comparison.rows("settings"):
+    if not pair.rows("settings"):
         console.print("Nothing that decides numbers differs.")
     exact, mid = result.test
-    title = titles[comparison.method]
+    title = titles[pair.method]
     console.print(f"{title}, McNemar's test of the two: p = {exact:.4g} exact, {mid:.4g} mid-p.")
     console.print(f"Page     {result.page}", soft_wrap=True)
 

@@ -63,7 +63,7 @@ CAPTIONS = {
 }
 
 
-class Comparison(NamedTuple):
+class RunPair(NamedTuple):
     """Two runs, the method that is looked at closely, and the answers to each query."""
 
     first: RunManifest
@@ -76,9 +76,9 @@ class Comparison(NamedTuple):
         return self.answers[name].rows
 
 
-def compare(
+def read_pair(
     store: Store, first: str, second: str, method: str | None, methods: Sequence[str]
-) -> Comparison:
+) -> RunPair:
     """Compare two runs, named by the beginning of their names; InputError for unknown ones.
 
     method: whose classes and images are compared. methods: all, in the order of the rows.
@@ -101,11 +101,11 @@ def compare(
             name: ask(connection, f"compare/{name}", {**literals, "votes": votes})
             for name in COLUMNS
         }
-    return Comparison(*runs, chosen, answers)
+    return RunPair(*runs, chosen, answers)
 
 
-def comparison_page(
-    comparison: Comparison,
+def pair_page(
+    pair: RunPair,
     titles: Mapping[str, str],
     open_image: Callable[[str, str], Image.Image | None],
     p_values: Sequence[float],
@@ -114,14 +114,14 @@ def comparison_page(
     thumbnails = Thumbnails(open_image)
     parts = {
         name: Part(
-            name, CAPTIONS[name], comparison.answers[name].sql,
-            grid(comparison.rows(name), columns, titles), is_long=name in ("classes", "flips"),
+            name, CAPTIONS[name], pair.answers[name].sql,
+            grid(pair.rows(name), columns, titles), is_long=name in ("classes", "flips"),
         )
         for name, columns in COLUMNS.items()
-        if comparison.rows(name)
+        if pair.rows(name)
     }  # fmt: skip
     flips: dict[str, list[Thumbnail]] = {}
-    for row in comparison.rows("flips"):
+    for row in pair.rows("flips"):
         names = {"class_name": row["label"], "predicted_class_name": row["second"]}
         small = thumbnails.of({**row, **names, "is_correct": row["is_second_right"]})
         if small:
@@ -130,9 +130,9 @@ def comparison_page(
         environment()
         .get_template("compare.html.j2")
         .render(
-            first=comparison.first,
-            second=comparison.second,
-            method_title=titles[comparison.method],
+            first=pair.first,
+            second=pair.second,
+            method_title=titles[pair.method],
             parts=parts,
             flips=flips,
             p_values=p_values,

@@ -53,7 +53,7 @@ def compared(runs: Runs) -> Compared:
 
 
 def test_settings_that_differ_and_no_others(compared: Compared) -> None:
-    found = {row["setting"] for row in compared.comparison.rows("settings")}
+    found = {row["setting"] for row in compared.pair.rows("settings")}
     assert found == {"alpha", "text_scale", "crops table", "descriptions table"}
 
 
@@ -67,8 +67,8 @@ def test_flips_are_those_of_the_predictions(compared: Compared, runs: Runs) -> N
         called = [dict(snapshot.execute(query, [r.run_id]).fetchall()) for r in runs]
     changed = {name for name in called[0] if called[0][name] != called[1][name]}
     assert changed
-    assert {row["image_name"] for row in compared.comparison.rows("flips")} == changed
-    (counts,) = compared.comparison.rows("counts")
+    assert {row["image_name"] for row in compared.pair.rows("flips")} == changed
+    (counts,) = compared.pair.rows("counts")
     assert counts["image_count"] == len(called[0])
     assert counts["changed_count"] == len(changed)
     # with two classes every change is won or lost
@@ -90,15 +90,15 @@ def test_the_page_says_what_its_queries_say(compared: Compared, runs: Runs) -> N
             ]
             shown = [html.unescape(v) for v in re.findall(r'data-value="(.*?)"', body)]
             assert shown == truth, name
-    flipped = compared.comparison.rows("flips")
+    flipped = compared.pair.rows("flips")
     assert page.count("<img ") == len(flipped)
 
 
 def test_a_run_does_not_differ_from_itself(runs: Runs) -> None:
     run = runs[0].run_id
     same = compare_runs(Path(runs[0].store_root), run, run, "cupl")
-    assert same.comparison.rows("settings") == []
-    assert same.comparison.rows("flips") == []
+    assert same.pair.rows("settings") == []
+    assert same.pair.rows("flips") == []
     assert same.test == (1, 1)
 
 
