@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from tasks.store.clock import now
 from tasks.store.digest import digest_of
@@ -54,13 +54,18 @@ class RunManifest(BaseModel):
     versions: dict[str, str] = {}
     command: str = ""
     indexed: dict[str, JsonValue] = {}
-    finished_at: str = ""
-    duration_sec: float = 0.0
+    # records of earlier versions have them without `first_`
+    first_finished_at: str = Field(
+        "", validation_alias=AliasChoices("first_finished_at", "finished_at")
+    )
+    first_duration_sec: float = Field(
+        0.0, validation_alias=AliasChoices("first_duration_sec", "duration_sec")
+    )
 
     @property
     def run_id(self) -> str:
         """Digest of everything that decides the run's numbers: not of when, where or how fast."""
-        other = {"versions", "command", "indexed", "finished_at", "duration_sec"}
+        other = {"versions", "command", "indexed", "first_finished_at", "first_duration_sec"}
         facts = self.model_dump(mode="json", exclude=other)
         return digest_of(["run", facts])[:NAME_DIGITS]
 
@@ -103,8 +108,8 @@ def record_run(
         stamped = manifest.model_copy(
             update={
                 "versions": library_versions(),
-                "finished_at": finished_at,
-                "duration_sec": sum(stage.duration_sec for stage in stages),
+                "first_finished_at": finished_at,
+                "first_duration_sec": sum(stage.duration_sec for stage in stages),
             }
         )
         _write_json(path, stamped)
@@ -162,7 +167,7 @@ def read_runs(
 
 def last_finished(manifest: RunManifest, executions: Sequence[Execution]) -> str:
     """When a run was last executed (ISO 8601, UTC)."""
-    return max([manifest.finished_at, *(execution.finished_at for execution in executions)])
+    return max([manifest.first_finished_at, *(execution.finished_at for execution in executions)])
 
 
 def named_tables(store: Store) -> set[TableRef]:

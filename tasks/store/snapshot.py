@@ -213,9 +213,9 @@ def _run_row(manifest: RunManifest, executions: list[Execution]) -> dict[str, ob
         "encoder": json.dumps(manifest.encoder, ensure_ascii=False),
         "versions": json.dumps(manifest.versions),
         "command": manifest.command,
-        "first_finished_at": manifest.finished_at,
+        "first_finished_at": manifest.first_finished_at,
         "last_finished_at": last_finished(manifest, executions),
-        "first_duration_sec": manifest.duration_sec,
+        "first_duration_sec": manifest.first_duration_sec,
     }
 
 

@@ -180,6 +180,14 @@ def test_a_record_that_is_none_stops_no_run_but_what_deletes(store: Store, conte
     assert tables(store) == "abcd"
 
 
+def test_a_record_of_an_earlier_version_is_the_same_run(store: Store) -> None:
+    before = read_runs(store)
+    for path in (store.root / "runs").glob("*/run.json"):
+        path.write_text(path.read_text().replace('"first_', '"'))
+    assert read_runs(store) == before
+    assert all(run.first_finished_at for run, _ in before)
+
+
 def test_the_newest_run_is_the_one_that_was_executed_last(store: Store) -> None:
     first = read_runs(store)[0][0]
     time.sleep(0.002)
