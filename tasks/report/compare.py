@@ -6,10 +6,10 @@ from typing import NamedTuple
 import duckdb
 from PIL import Image
 
-from tasks.report.cells import Column, grid
+from tasks.report.cells import Column
 from tasks.report.page import Thumbnail, Thumbnails, environment
 from tasks.report.queries import PREFERRED, Answered, Row, ask, query_text
-from tasks.report.sections import Part
+from tasks.report.sections import Section, part
 from tasks.store.errors import InputError
 from tasks.store.runs import RunManifest, find_run
 from tasks.store.snapshot import open_snapshot, snapshot_path
@@ -17,49 +17,59 @@ from tasks.store.tables import Store
 
 # The flows whose runs have accuracy or classes to compare.
 COMPARED = ("benchmark", "classify")
-COLUMNS: dict[str, tuple[Column, ...]] = {
-    "settings": (
-        Column("setting", "setting"),
-        Column("first", "first run"),
-        Column("second", "second run"),
+SECTIONS: dict[str, Section] = {
+    "settings": Section(
+        "What differs",
+        (
+            Column("setting", "setting"),
+            Column("first", "first run"),
+            Column("second", "second run"),
+        ),
     ),
-    "accuracy": (
-        Column("method", "method", "method"),
-        Column("first", "first, top-1 %", "percent"),
-        Column("first_low", "first, low", "percent"),
-        Column("first_high", "first, high", "percent"),
-        Column("second", "second, top-1 %", "percent"),
-        Column("second_low", "second, low", "percent"),
-        Column("second_high", "second, high", "percent"),
-        Column("difference", "difference, points", "points"),
+    "accuracy": Section(
+        "Accuracy",
+        (
+            Column("method", "method", "method"),
+            Column("first", "first, top-1 %", "percent"),
+            Column("first_low", "first, low", "percent"),
+            Column("first_high", "first, high", "percent"),
+            Column("second", "second, top-1 %", "percent"),
+            Column("second_low", "second, low", "percent"),
+            Column("second_high", "second, high", "percent"),
+            Column("difference", "difference, points", "points"),
+        ),
     ),
-    "counts": (
-        Column("image_count", "images in both", "count"),
-        Column("changed_count", "called otherwise", "count"),
-        Column("won_count", "only the second right", "count"),
-        Column("lost_count", "only the first right", "count"),
+    "counts": Section(
+        "Images",
+        (
+            Column("image_count", "images in both", "count"),
+            Column("changed_count", "called otherwise", "count"),
+            Column("won_count", "only the second right", "count"),
+            Column("lost_count", "only the first right", "count"),
+        ),
     ),
-    "classes": (
-        Column("class_name", "class"),
-        Column("first_images", "first, images", "count"),
-        Column("second_images", "second, images", "count"),
-        Column("first", "first, %", "percent"),
-        Column("second", "second, %", "percent"),
-        Column("difference", "difference, points", "points"),
+    "classes": Section(
+        "Classes that changed, most first",
+        (
+            Column("class_name", "class"),
+            Column("first_images", "first, images", "count"),
+            Column("second_images", "second, images", "count"),
+            Column("first", "first, %", "percent"),
+            Column("second", "second, %", "percent"),
+            Column("difference", "difference, points", "points"),
+        ),
+        is_long=True,
     ),
-    "flips": (
-        Column("image_name", "image"),
-        Column("label", "labelled"),
-        Column("first", "first run"),
-        Column("second", "second run"),
+    "flips": Section(
+        "Images that are called otherwise",
+        (
+            Column("image_name", "image"),
+            Column("label", "labelled"),
+            Column("first", "first run"),
+            Column("second", "second run"),
+        ),
+        is_long=True,
     ),
-}
-CAPTIONS = {
-    "settings": "What differs",
-    "accuracy": "Accuracy",
-    "counts": "Images",
-    "classes": "Classes that changed, most first",
-    "flips": "Images that are called otherwise",
 }
 
 
@@ -72,7 +82,7 @@ class RunPair(NamedTuple):
     answers: dict[str, Answered]
 
     def rows(self, name: str) -> list[Row]:
-        """The rows of one of `COLUMNS`."""
+        """The rows of one of `SECTIONS`."""
         return self.answers[name].rows
 
 
@@ -99,7 +109,7 @@ def read_pair(
         votes = query_text("compare/votes", literals)
         answers = {
             name: ask(connection, f"compare/{name}", {**literals, "votes": votes})
-            for name in COLUMNS
+            for name in SECTIONS
         }
     return RunPair(*runs, chosen, answers)
 
@@ -113,13 +123,10 @@ def pair_page(
     """The page; p_values: McNemar's exact and mid-p for the two runs' right images."""
     thumbnails = Thumbnails(open_image)
     parts = {
-        name: Part(
-            name, CAPTIONS[name], pair.answers[name].sql,
-            grid(pair.rows(name), columns, titles), is_long=name in ("classes", "flips"),
-        )
-        for name, columns in COLUMNS.items()
+        name: part(name, section, pair.answers[name], titles)
+        for name, section in SECTIONS.items()
         if pair.rows(name)
-    }  # fmt: skip
+    }
     flips: dict[str, list[Thumbnail]] = {}
     for row in pair.rows("flips"):
         names = {"class_name": row["label"], "predicted_class_name": row["second"]}

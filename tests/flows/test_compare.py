@@ -1,8 +1,6 @@
 """Two runs compared: what differs, what flipped, and pictures of it."""
 
-import html
 import json
-import re
 from pathlib import Path
 
 import duckdb
@@ -12,9 +10,10 @@ from flows.benchmark import benchmark
 from flows.compare import Compared, compare_runs
 from flows.config import BenchmarkConfig
 from flows.summary import RunSummary
-from tasks.report.compare import COLUMNS
+from tasks.report.compare import SECTIONS
 from tasks.store.errors import InputError
 from tests.flows.conftest import Command
+from tests.pages import check
 
 Runs = tuple[RunSummary, RunSummary]
 
@@ -77,19 +76,7 @@ def test_flips_are_those_of_the_predictions(compared: Compared, runs: Runs) -> N
 
 def test_the_page_says_what_its_queries_say(compared: Compared, runs: Runs) -> None:
     page = compared.page.read_text(encoding="utf-8")
-    pattern = r'<div class="part" id="part-(\w+)">(.*?)<code>(.*?)</code>'
-    found = re.findall(pattern, page, re.DOTALL)
-    assert len(found) >= 4
-    with duckdb.connect(str(runs[0].snapshot), read_only=True) as snapshot:
-        for name, body, sql in found:
-            rows = snapshot.sql(html.unescape(sql)).to_arrow_table().to_pylist()
-            truth = [
-                "" if row[c.name] is None else str(row[c.name])
-                for row in rows
-                for c in COLUMNS[name]
-            ]
-            shown = [html.unescape(v) for v in re.findall(r'data-value="(.*?)"', body)]
-            assert shown == truth, name
+    assert len(check(page, Path(str(runs[0].snapshot)), SECTIONS)) >= 4
     flipped = compared.pair.rows("flips")
     assert page.count("<img ") == len(flipped)
 
