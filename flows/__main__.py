@@ -25,7 +25,7 @@ from rich.console import Console
 
 from flows.cli import app
 from tasks.datasets.files import is_text
-from tasks.store.errors import BudgetReached, GivenUp, InputError, first_fault
+from tasks.store.errors import BudgetReached, GivenUp, InputError, first_fault, one_line
 from tasks.store.heap import one_heap
 from tasks.store.stopping import STOP, Stopped
 
@@ -90,7 +90,7 @@ def _said(error: BaseException) -> tuple[str, int]:
         return str(error), OVER_BUDGET if isinstance(error, BudgetReached) else FAILED_RUN
     # the last place where an error can still be put in a sentence
     return (
-        f"the run failed: {type(error).__name__}: {_one_line(error)}\n"
+        f"the run failed: {type(error).__name__}: {one_line(error, None)}\n"
         "What was finished is kept: start the same command again to go on from here.",
         FAILED_RUN,
     )
@@ -100,14 +100,9 @@ def _what_is_wrong(error: CycloptsError | ValidationError) -> str:
     """One sentence about an option; cyclopts passes on what pydantic says of it."""
     fault = error if isinstance(error, ValidationError) else error.__cause__
     if not isinstance(fault, ValidationError):
-        return _one_line(error)
+        return one_line(error, None)
     field, message = first_fault(fault)
     return f"--{field.replace('_', '-')}: {message}." if field else f"{message}."
-
-
-def _one_line(error: BaseException) -> str:
-    """An error's message without line breaks."""
-    return " ".join(str(error).split())
 
 
 if __name__ == "__main__":

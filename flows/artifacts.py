@@ -22,7 +22,7 @@ ROWS_SHOWN = 200  # the whole table is in the store; a page of thousands of rows
 def publish_run(summary: RunSummary) -> None:
     """The accuracy table, the comparison of methods, the rejected images, the report's address."""
     name, titles = summary.dataset_name, method_titles()
-    store = Store.at(summary.store_root)
+    store = Store(summary.store_root)
     publish_table("accuracy", name, accuracy_rows(store, summary.refs("accuracy")[0], titles))
     for ref in summary.refs("comparisons"):
         create_table_artifact(

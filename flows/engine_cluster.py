@@ -8,7 +8,7 @@ from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 
 from flows.engine_settings import EngineSettings, knock
-from tasks.store.errors import InputError
+from tasks.store.errors import InputError, one_line
 
 # Starts a task with its parameters elsewhere.
 Start = Callable[[Task[..., Any], dict[str, Any]], PrefectFuture[Any]]
@@ -25,6 +25,6 @@ def connected(connect: Callable[[], object], settings: EngineSettings) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"No {settings.engine} cluster {where} could be reached: start it, or leave out "
-            f"--engine-address ({' '.join(str(error).split())[:200]})."
+            f"--engine-address ({one_line(error)})."
         ) from error
     get_run_logger().info("Shards go to %s %s.", settings.engine, where)

@@ -11,7 +11,7 @@ from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.describe.imports import import_texts
 from tasks.store.errors import InputError
-from tasks.store.place import atomic_path
+from tasks.store.place import write_text
 
 
 def take_over(
@@ -34,9 +34,7 @@ def take_over(
     aliases = other_names(source.data, source.data_root)
     imported = import_texts(raw, names, aliases, str(file), published_as)
     target = to or text_file(source.data, published_as, resolve_root(source.data_root))
-    with atomic_path(target) as partial:
-        text = json.dumps(imported.texts, indent=1, ensure_ascii=False)
-        partial.write_text(f"{text}\n", encoding="utf-8")
+    write_text(target, json.dumps(imported.texts, indent=1, ensure_ascii=False) + "\n")
     count = sum(map(len, imported.texts.values()))
     lines = [f"{count:,} texts of {len(names)} classes, written to {target}"]
     lines += [f"  {key} -> {name}" for key, name in imported.respelled]

@@ -17,7 +17,7 @@ from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.embed.identity import Resampling
 from tasks.embed.sources import resampling_for, resolve_encoder
-from tasks.report.published import Measured, compare, csv_rows, grid, notes, published_table
+from tasks.report.published import Measured, csv_rows, judge, layout, notes, published_table
 from tasks.score.methods import METHODS, choose_methods, method_titles
 from tasks.store.errors import InputError
 from tasks.store.place import PlaceField, atomic_path
@@ -51,16 +51,18 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
         with one_encoder():
             for dataset in datasets:
                 cells += _cells(config, encoder, dataset, rows)
-    compared = [compare(table, cell) for cell in cells]
+    judged = [judge(table, cell) for cell in cells]
     path = Store(config.store).root / "reproduced" / f"{config.table}.csv"
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        written = csv_rows(compared)
+        written = csv_rows(judged)
         writer = csv.DictWriter(file, list(written[0]))
         writer.writeheader()
         writer.writerows(written)
     for encoder in encoders:
-        lines = grid(table, encoder, datasets, compared, method_titles())
-        publish_table(config.table, encoder, lines, "\n".join(f"* {n}" for n in notes(compared)))
+        lines = layout(table, encoder, datasets, judged, method_titles())
+        publish_table(
+            config.table, encoder, lines, "\n".join(f"* {n}" for n in notes(table, judged))
+        )
     return Reproduction(
         table=config.table,
         datasets=tuple(datasets),
@@ -101,7 +103,7 @@ def _cells(
 
 def _scores(summary: RunSummary, resampling: Resampling) -> dict[str, dict[str, object]]:
     """Method to its cell, in percent."""
-    rows = Store.at(summary.store_root).read(summary.refs("accuracy")[0]).to_pylist()
+    rows = Store(summary.store_root).read(summary.refs("accuracy")[0]).to_pylist()
     return {
         row["method"]: {
             "top1": 100 * row["top1"],

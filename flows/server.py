@@ -25,7 +25,7 @@ from prefect.workers.process import ProcessWorker
 from flows.children import Child
 from flows.limits import ensure_limits
 from flows.temporary_server import HOST
-from tasks.store.errors import GivenUp, InputError
+from tasks.store.errors import GivenUp, InputError, one_line
 
 ROOT = Path(__file__).resolve().parents[1]
 POOL = "local"  # as in prefect.yaml
@@ -97,7 +97,7 @@ def prepare(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
         check=False,
     )
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())[-600:]
+        said = one_line(done.stderr or done.stdout, None)[-600:]
         raise GivenUp(f"prefect.yaml could not be deployed: {said}")
 
 

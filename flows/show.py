@@ -28,7 +28,7 @@ console = Console(
 
 def benchmark(summary: RunSummary) -> None:
     """The results table of a benchmark, and where everything is."""
-    rows = accuracy_rows(Store.at(summary.store_root), summary.refs("accuracy")[0], method_titles())
+    rows = accuracy_rows(Store(summary.store_root), summary.refs("accuracy")[0], method_titles())
     console.print(
         text_table(rows, f"{summary.dataset_name}: {_inputs(summary)}\n{_encoder(summary)}")
     )
@@ -41,7 +41,7 @@ def benchmark(summary: RunSummary) -> None:
 
 def classify(summary: RunSummary) -> None:
     """The best classes of each picture."""
-    with open_snapshot(summary.snapshot) as connection:
+    with open_snapshot(summary.snapshot, summary.run_id) as connection:
         cursor = connection.execute(
             "SELECT image_name, method, rank, predicted_class_name, score FROM image_predictions "
             "WHERE run_id = ? AND run_index = 0 ORDER BY image_id, method, rank",
@@ -86,7 +86,7 @@ def _encoder(summary: RunSummary) -> str:
 def _precision(summary: RunSummary) -> None:
     """How exact the embeddings are, where they are not the reference themselves."""
     for ref in summary.refs("precision_checks"):
-        for check in Store.at(summary.store_root).read(ref).to_pylist():
+        for check in Store(summary.store_root).read(ref).to_pylist():
             if check["view_count"]:
                 console.print(
                     f"Embeddings are within {check['max_cosine_error']:.1e} of float32 and Pillow "
@@ -97,7 +97,7 @@ def _precision(summary: RunSummary) -> None:
 def _rejected(summary: RunSummary) -> None:
     if not summary.rejected_count:
         return
-    store = Store.at(summary.store_root)
+    store = Store(summary.store_root)
     rows = rejected_rows(store.read(summary.refs("rejected")[0]))
     console.print(text_table(rows[:20], f"{summary.rejected_count} images rejected"))
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from flows.show import console
 from tasks.report.cells import grid
-from tasks.report.compare import CAPTIONS, COLUMNS
+from tasks.report.compare import SECTIONS
 from tasks.report.table import text_table
 from tasks.score.methods import method_titles
 
@@ -18,21 +18,21 @@ MOST_ROWS = 12
 
 def compared(result: "Compared") -> None:
     """What differs, and where the page is."""
-    comparison = result.comparison
+    pair = result.pair
     titles = method_titles()
-    for name in COLUMNS:
-        rows = comparison.rows(name)
+    for name, section in SECTIONS.items():
+        rows = pair.rows(name)
         if not rows:
             continue
-        table = grid(rows[:MOST_ROWS], COLUMNS[name], titles)
+        table = grid(rows[:MOST_ROWS], section.columns, titles)
         names = [column.title for column in table.columns]
         cells = [dict(zip(names, (c.text for c in row), strict=True)) for row in table.rows]
         more = f", {MOST_ROWS} of {len(rows)}" if len(rows) > MOST_ROWS else ""
-        console.print(text_table(cells, f"{CAPTIONS[name]}{more}"))
-    if not comparison.rows("settings"):
+        console.print(text_table(cells, f"{section.caption}{more}"))
+    if not pair.rows("settings"):
         console.print("Nothing that decides numbers differs.")
     exact, mid = result.test
-    title = titles[comparison.method]
+    title = titles[pair.method]
     console.print(f"{title}, McNemar's test of the two: p = {exact:.4g} exact, {mid:.4g} mid-p.")
     console.print(f"Page     {result.page}", soft_wrap=True)
 

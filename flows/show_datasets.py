@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from flows.show import console
-from tasks.report.published import compare, grid, notes, published_table
+from tasks.report.published import LIBRARY_POINTS, SIGMAS, judge, layout, notes, published_table
 from tasks.report.table import text_table
 from tasks.score.methods import method_titles
 
@@ -24,19 +24,20 @@ def datasets(rows: list[dict[str, str]]) -> None:
 def reproduction(result: "Reproduction") -> None:
     """The published layout, one table per encoder, and what to know before the numbers."""
     table = published_table(result.table)
-    cells = [compare(table, cell) for cell in result.cells]
+    cells = [judge(table, cell) for cell in result.cells]
     console.print(f"{table.title}: ours / published")
     for encoder in result.encoders:
         label = table.label(encoder)
         what = f"({label})" if label else f"- not published; beside it {table.first_label}"
-        rows = grid(table, encoder, result.datasets, cells, method_titles())
+        rows = layout(table, encoder, result.datasets, cells, method_titles())
         console.print(f"{encoder} {what}", soft_wrap=True)
         console.print(text_table(rows, ""))
     console.print(
-        "Second line: the difference; s+ within two standard deviations over runs, s- not; "
-        "n+ the published value is within our 95 % interval over images, n- not."
+        "Second line: the difference in points. It agrees within what libraries and draws change: "
+        f"{LIBRARY_POINTS:g}, one image, or {SIGMAS:g} times both deviations over runs together, "
+        "whichever is most."
     )
-    for line in notes(cells):
+    for line in notes(table, cells):
         console.print(f"* {line}")
     console.print(f"Published: {table.source}")
     console.print(f"Every cell as a row: {result.path}", soft_wrap=True)

@@ -10,13 +10,13 @@ from tasks.describe.plan import Tally
 from tasks.describe.texts import generated_texts
 from tasks.report.answers import answer_summary
 from tasks.report.table import text_table
-from tasks.store.place import atomic_path
+from tasks.store.place import write_text
 from tasks.store.tables import Store
 
 
 def describe(summary: DescribeSummary) -> None:
     """What became of the answers, and what this run's calls took."""
-    rows = answer_summary(Store.at(summary.store_root), summary.answers)
+    rows = answer_summary(Store(summary.store_root), summary.answers)
     console.print(text_table(rows, f"{summary.class_count} classes described by {summary.llm}"))
     tally = summary.tally
     if tally.call_count:
@@ -35,14 +35,11 @@ def estimate(tally: Tally, config: DescribeConfig) -> None:
 def texts(summary: DescribeSummary, output: Path) -> None:
     """Write the texts as JSON; one file for each kind where there are several."""
     by_kind = generated_texts(
-        Store.at(summary.store_root)
-        .read(summary.answers, ["class_name", "kind", "text"])
-        .to_pylist()
+        Store(summary.store_root).read(summary.answers, ["class_name", "kind", "text"]).to_pylist()
     )
     for kind, by_class in by_kind.items():
         path = output if len(by_kind) == 1 else output.with_suffix(f".{kind}s.json")
-        with atomic_path(path) as partial:
-            partial.write_text(json.dumps(by_class, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_text(path, json.dumps(by_class, indent=1, ensure_ascii=False) + "\n")
         console.print(f"{kind.capitalize()}s {path}", soft_wrap=True)
 
 

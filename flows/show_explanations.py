@@ -9,7 +9,7 @@ from tasks.store.tables import Store
 
 def explanations(summary: RunSummary) -> None:
     """A few sentences for each explained picture, and the picture that shows them."""
-    store = Store.at(summary.store_root)
+    store = Store(summary.store_root)
     found = read_explanations(store, summary.run_id, method_titles(), _nothing)
     for explained, picture in zip(found, summary.pictures, strict=True):
         console.print(f"\n{explained.image_name}: {explained.predicted}")

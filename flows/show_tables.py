@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from flows.show import console
-from tasks.store.errors import InputError
+from tasks.store.errors import InputError, one_line
 from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
@@ -36,8 +36,7 @@ def query(root: str | Path, text: str, style: Literal["table", "csv", "json"]) -
             if isinstance(error, duckdb.IOException)
             else ""
         )
-        reason = " ".join(str(error).split())
-        raise InputError(f"The query failed: {reason}{advice}") from error
+        raise InputError(f"The query failed: {one_line(error, None)}{advice}") from error
 
 
 def _print_csv(relation: duckdb.DuckDBPyRelation) -> None:

@@ -13,7 +13,7 @@ from tasks.datasets.files import read_json
 from tasks.embed.crops import Strategy
 from tasks.store.digest import digest_of
 from tasks.store.errors import InputError
-from tasks.store.place import atomic_path
+from tasks.store.place import write_text
 from tasks.store.tables import NAME_DIGITS, Store
 
 OFF = "off"
@@ -135,10 +135,8 @@ def _fewer_texts(config: BenchmarkConfig, count: str, dataset: Dataset) -> str:
     if path is None or int(count) < 1:
         raise InputError(f"{TEXTS} takes whole numbers from 1, and needs --descriptions FILE.")
     by_class = {name: texts[: int(count)] for name, texts in read_json(path).items()}
-    text = json.dumps(by_class, ensure_ascii=False)
     root = Store(config.store).root
     folder = root if isinstance(root, Path) else user_cache_path("wca")
     target = folder / "sweeps" / f"texts-{digest_of(by_class)[:NAME_DIGITS]}.json"
-    with atomic_path(target) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(target, json.dumps(by_class, ensure_ascii=False))
     return str(target)

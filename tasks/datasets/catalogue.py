@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.datasets.cards import NamedCard, data_root, find_card, named_cards
-from tasks.store.errors import InputError
+from tasks.store.errors import InputError, one_line
 
 
 def overview(root: Path | None) -> list[dict[str, str]]:
@@ -76,7 +76,7 @@ def download(name: str, root: Path | None) -> Path:
                 str(base / source.below), download=True, **source.options
             )
     except Exception as error:  # networks and archives fail in many ways
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error, None)
         raise InputError(f"{card.title} could not be downloaded: {reason}.") from error
     place = card.locate(base)
     if place is None:

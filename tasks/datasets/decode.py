@@ -5,6 +5,8 @@ import io
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tasks.store.errors import one_line
+
 # Raster formats that Pillow decodes itself. EPS is left out on purpose: it would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 EXTENSIONS = frozenset(
@@ -46,8 +48,7 @@ def decode_image(data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         raise RejectedImage("The file is not an image of a supported format.") from None
     except Exception as error:  # decoders of hostile bytes raise many types, struct.error included
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise RejectedImage(f"The image is damaged: {reason.rstrip('.')}.") from error
+        raise RejectedImage(f"The image is damaged: {one_line(error).rstrip('.')}.") from error
 
 
 def _check_size(width: int, height: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.files import read_file
 from tasks.datasets.labels import LabelSet, chosen_split
-from tasks.store.errors import InputError
+from tasks.store.errors import InputError, one_line
 
 HUB = "hf:"
 # The split that is meant when none is named, if there is one.
@@ -73,7 +73,7 @@ def _load(spec: str) -> dict[str, Any]:
             name, _, configuration = spec.partition(":")
             loaded = datasets.load_dataset(name, configuration or None)
     except Exception as error:  # the library raises many types, those of its own readers included
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise InputError(f"Hugging Face datasets cannot open {spec}: {reason}.") from error
     splits = loaded if isinstance(loaded, dict) else {str(loaded.split or "all"): loaded}
     undecoded = datasets.Image(decode=False)

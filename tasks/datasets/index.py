@@ -68,7 +68,11 @@ def image_places(
 ) -> dict[str, str]:
     """Image digest, some or all of them, to the name of one image that has those bytes."""
     wanted = pc.field("image_digest")
-    where = wanted.is_valid() if digests is None else wanted.isin(digests)  # null: unreadable
+    where = (
+        wanted.is_valid()  # null: unreadable
+        if digests is None
+        else wanted.isin(pa.array(digests, pa.string()))
+    )
     table = store.read(dataset.images, ["image_digest", "image_name"], where)
     return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
 

@@ -10,37 +10,28 @@ from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.sources import open_source
 from tasks.store.inbox import done_images
 from tasks.store.tables import Store
-from tasks.store.task import HOUR, worth_retrying
+from tasks.store.task import HOUR, UNCACHED_TASK
 
 
 @task(
     name="index-images",
     task_run_name="index images",
-    # never cached: reading every file's digest is how a change is noticed
-    persist_result=False,
-    result_serializer="json",  # of failures, which are written all the same
-    retries=2,  # network file systems
-    retry_delay_seconds=[1, 10],
+    **UNCACHED_TASK,  # reading every file's digest is how a change is noticed
     timeout_seconds=12 * HOUR,  # a terabyte over a slow network; a mount that hangs ends here
-    retry_condition_fn=worth_retrying,
 )
 def index_images(store_root: str, source: DataSource | FileSource) -> IndexedDataset:
     """Write the `images` and `classes` tables of a data set, which is opened here once more."""
-    return index_dataset(Store.at(store_root), open_source(source))
+    return index_dataset(Store(store_root), open_source(source))
 
 
 @task(
     name="find-arrivals",
     task_run_name="look into {folder}",
-    persist_result=False,  # never cached: another look finds other files
-    result_serializer="json",
-    retries=2,  # network file systems
-    retry_delay_seconds=[1, 10],
-    retry_condition_fn=worth_retrying,
+    **UNCACHED_TASK,  # another look finds other files
     timeout_seconds=2 * HOUR,  # only new files are read
 )
 def find_arrivals(store_root: str, inbox_name: str, folder: str, settle_sec: float) -> Arrivals:
     """Find the images of an inbox that no `inbox` table has yet."""
-    done = done_images(Store.at(store_root), inbox_name)
+    done = done_images(Store(store_root), inbox_name)
     known = {Stamp(name=n, size_bytes=size, modified_ns=ns) for n, size, ns in done.files}
     return look_into(Path(folder), known, done.digests, settle_sec)

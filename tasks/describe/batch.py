@@ -15,10 +15,11 @@ from tasks.describe.plan import Tally
 from tasks.describe.prices import Price
 from tasks.describe.replies import Call, Replies
 from tasks.describe.settings import ModelSettings
-from tasks.describe.wire import now, read_reply, request_body
+from tasks.describe.wire import read_reply, request_body
+from tasks.store.clock import now
 from tasks.store.digest import digest_of
 from tasks.store.errors import BudgetReached, GivenUp
-from tasks.store.place import Place, atomic_path, files
+from tasks.store.place import Place, files, write_text
 from tasks.store.stopping import pause
 from tasks.store.tables import NAME_DIGITS
 
@@ -253,8 +254,7 @@ class BatchAsking:
                     yield _Line.model_validate_json(text)
 
     def _save(self, batch: PendingBatch) -> None:
-        with atomic_path(self._path(batch)) as partial:
-            partial.write_text(batch.model_dump_json() + "\n", encoding="utf-8")
+        write_text(self._path(batch), batch.model_dump_json() + "\n")
 
     def _path(self, batch: PendingBatch) -> Place:
         return self._replies.folder / FOLDER / f"{batch.digest}.json"

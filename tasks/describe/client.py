@@ -13,7 +13,8 @@ from tasks.describe.pace import LONGEST_WAIT_SEC, Pace, retry_after_sec
 from tasks.describe.prices import Price
 from tasks.describe.replies import Call, Reply
 from tasks.describe.settings import ModelSettings
-from tasks.describe.wire import estimate_tokens, now, read_reply, request_body
+from tasks.describe.wire import estimate_tokens, read_reply, request_body
+from tasks.store.clock import now
 from tasks.store.errors import GivenUp
 
 # The only retries of a call: 0.5 s, doubling to 8 s, or as long as Retry-After says; half a minute

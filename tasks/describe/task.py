@@ -99,7 +99,7 @@ def ask_language_model(
     store_root: str, questioning: Questioning, settings: LanguageModelSettings
 ) -> Asked:
     """Bring in every answer that is not in the store yet."""
-    store = Store.at(store_root)
+    store = Store(store_root)
     replies = Replies(store)
     names = store.read(questioning.classes)["class_name"].to_pylist()
     tally = Tally()
@@ -120,7 +120,7 @@ def ask_language_model(
 @task(name="clean-answers", **TABLE_TASK, timeout_seconds=30 * MINUTE)  # text, without network
 def clean_answers(store_root: str, recipe: AnswersRecipe) -> TableRef:
     """Write the `answers` table: every answer, and what cleaning made of it."""
-    store = Store.at(store_root)
+    store = Store(store_root)
     questioning = recipe.questioning
     names = store.read(questioning.classes)["class_name"].to_pylist()
     wanted = questioning.prompts(names)
@@ -131,7 +131,7 @@ def clean_answers(store_root: str, recipe: AnswersRecipe) -> TableRef:
 @task(name="describe-classes", **TABLE_TASK, timeout_seconds=30 * MINUTE)  # likewise
 def describe_classes(store_root: str, recipe: DescribeRecipe) -> TableRef:
     """Write the `descriptions` table: every text of every class."""
-    store = Store.at(store_root)
+    store = Store(store_root)
     names = store.read(recipe.classes)["class_name"].to_pylist()
     texts = {}
     for kind, file in (("description", recipe.descriptions), ("descriptor", recipe.descriptors)):

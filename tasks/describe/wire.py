@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from tasks.describe.access import Access
@@ -11,6 +10,7 @@ from tasks.describe.prices import Price
 from tasks.describe.questions import Prompt
 from tasks.describe.replies import Call, Reply
 from tasks.describe.settings import ModelSettings
+from tasks.store.clock import now
 
 # About: four letters to a token of English, thirty tokens to a sentence.
 CHARS_PER_TOKEN = 4
@@ -102,11 +102,6 @@ def read_reply(
         asked_at=asked_at,
         received_at=now(),
     )
-
-
-def now() -> str:
-    """The time in UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _content(message: Mapping[str, Any]) -> str:

@@ -96,11 +96,11 @@ def gains(rows: Sequence[Row]) -> Spec:
 
 
 def similarities(rows: Sequence[Row], whole: float, weighted: float) -> Spec:
-    """The paper's figure 5: each description under WCA beside CLIP-D, with the averages.
+    """The paper's figure 5: each description under WCA beside CuPL, with the averages.
 
-    rows: of `explained_texts`, one class. whole, weighted: the averages under CLIP-D and WCA.
+    rows: of `explained_texts`, one class. whole, weighted: the averages under CuPL and WCA.
     """
-    views = ("WCA, weighted crops", "CLIP-D, whole image")
+    views = ("WCA, weighted crops", "CuPL, whole image")
     values = [
         {"text": _label(r["text"], i), "view": view, "cosine": r[name], "full": r["text"][:200]}
         for i, r in enumerate(rows)

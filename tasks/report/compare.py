@@ -6,10 +6,10 @@ from typing import NamedTuple
 import duckdb
 from PIL import Image
 
-from tasks.report.cells import Column, grid
+from tasks.report.cells import Column
 from tasks.report.page import Thumbnail, Thumbnails, environment
 from tasks.report.queries import PREFERRED, Answered, Row, ask, query_text
-from tasks.report.sections import Part
+from tasks.report.sections import Section, part
 from tasks.store.errors import InputError
 from tasks.store.runs import RunManifest, find_run
 from tasks.store.snapshot import open_snapshot, snapshot_path
@@ -17,53 +17,63 @@ from tasks.store.tables import Store
 
 # The flows whose runs have accuracy or classes to compare.
 COMPARED = ("benchmark", "classify")
-COLUMNS: dict[str, tuple[Column, ...]] = {
-    "settings": (
-        Column("setting", "setting"),
-        Column("first", "first run"),
-        Column("second", "second run"),
+SECTIONS: dict[str, Section] = {
+    "settings": Section(
+        "What differs",
+        (
+            Column("setting", "setting"),
+            Column("first", "first run"),
+            Column("second", "second run"),
+        ),
     ),
-    "accuracy": (
-        Column("method", "method", "method"),
-        Column("first", "first, top-1 %", "percent"),
-        Column("first_low", "first, low", "percent"),
-        Column("first_high", "first, high", "percent"),
-        Column("second", "second, top-1 %", "percent"),
-        Column("second_low", "second, low", "percent"),
-        Column("second_high", "second, high", "percent"),
-        Column("difference", "difference, points", "points"),
+    "accuracy": Section(
+        "Accuracy",
+        (
+            Column("method", "method", "method"),
+            Column("first", "first, top-1 %", "percent"),
+            Column("first_low", "first, low", "percent"),
+            Column("first_high", "first, high", "percent"),
+            Column("second", "second, top-1 %", "percent"),
+            Column("second_low", "second, low", "percent"),
+            Column("second_high", "second, high", "percent"),
+            Column("difference", "difference, points", "points"),
+        ),
     ),
-    "counts": (
-        Column("image_count", "images in both", "count"),
-        Column("changed_count", "called otherwise", "count"),
-        Column("won_count", "only the second right", "count"),
-        Column("lost_count", "only the first right", "count"),
+    "counts": Section(
+        "Images",
+        (
+            Column("image_count", "images in both", "count"),
+            Column("changed_count", "called otherwise", "count"),
+            Column("won_count", "only the second right", "count"),
+            Column("lost_count", "only the first right", "count"),
+        ),
     ),
-    "classes": (
-        Column("class_name", "class"),
-        Column("first_images", "first, images", "count"),
-        Column("second_images", "second, images", "count"),
-        Column("first", "first, %", "percent"),
-        Column("second", "second, %", "percent"),
-        Column("difference", "difference, points", "points"),
+    "classes": Section(
+        "Classes that changed, most first",
+        (
+            Column("class_name", "class"),
+            Column("first_images", "first, images", "count"),
+            Column("second_images", "second, images", "count"),
+            Column("first", "first, %", "percent"),
+            Column("second", "second, %", "percent"),
+            Column("difference", "difference, points", "points"),
+        ),
+        is_long=True,
     ),
-    "flips": (
-        Column("image_name", "image"),
-        Column("label", "labelled"),
-        Column("first", "first run"),
-        Column("second", "second run"),
+    "flips": Section(
+        "Images that are called otherwise",
+        (
+            Column("image_name", "image"),
+            Column("label", "labelled"),
+            Column("first", "first run"),
+            Column("second", "second run"),
+        ),
+        is_long=True,
     ),
-}
-CAPTIONS = {
-    "settings": "What differs",
-    "accuracy": "Accuracy",
-    "counts": "Images",
-    "classes": "Classes that changed, most first",
-    "flips": "Images that are called otherwise",
 }
 
 
-class Comparison(NamedTuple):
+class RunPair(NamedTuple):
     """Two runs, the method that is looked at closely, and the answers to each query."""
 
     first: RunManifest
@@ -72,20 +82,20 @@ class Comparison(NamedTuple):
     answers: dict[str, Answered]
 
     def rows(self, name: str) -> list[Row]:
-        """The rows of one of `COLUMNS`."""
+        """The rows of one of `SECTIONS`."""
         return self.answers[name].rows
 
 
-def compare(
+def read_pair(
     store: Store, first: str, second: str, method: str | None, methods: Sequence[str]
-) -> Comparison:
+) -> RunPair:
     """Compare two runs, named by the beginning of their names; InputError for unknown ones.
 
     method: whose classes and images are compared. methods: all, in the order of the rows.
     """
     runs = find_run(store, first, COMPARED), find_run(store, second, COMPARED)
     ids = [run.run_id for run in runs]
-    with open_snapshot(snapshot_path(store)) as connection:
+    with open_snapshot(snapshot_path(store), *ids) as connection:
         shared = _shared_methods(connection, ids)
         chosen = method or next((name for name in PREFERRED if name in shared), None)
         if chosen not in shared:
@@ -99,13 +109,13 @@ def compare(
         votes = query_text("compare/votes", literals)
         answers = {
             name: ask(connection, f"compare/{name}", {**literals, "votes": votes})
-            for name in COLUMNS
+            for name in SECTIONS
         }
-    return Comparison(*runs, chosen, answers)
+    return RunPair(*runs, chosen, answers)
 
 
-def comparison_page(
-    comparison: Comparison,
+def pair_page(
+    pair: RunPair,
     titles: Mapping[str, str],
     open_image: Callable[[str, str], Image.Image | None],
     p_values: Sequence[float],
@@ -113,15 +123,12 @@ def comparison_page(
     """The page; p_values: McNemar's exact and mid-p for the two runs' right images."""
     thumbnails = Thumbnails(open_image)
     parts = {
-        name: Part(
-            name, CAPTIONS[name], comparison.answers[name].sql,
-            grid(comparison.rows(name), columns, titles), is_long=name in ("classes", "flips"),
-        )
-        for name, columns in COLUMNS.items()
-        if comparison.rows(name)
-    }  # fmt: skip
+        name: part(name, section, pair.answers[name], titles)
+        for name, section in SECTIONS.items()
+        if pair.rows(name)
+    }
     flips: dict[str, list[Thumbnail]] = {}
-    for row in comparison.rows("flips"):
+    for row in pair.rows("flips"):
         names = {"class_name": row["label"], "predicted_class_name": row["second"]}
         small = thumbnails.of({**row, **names, "is_correct": row["is_second_right"]})
         if small:
@@ -130,9 +137,9 @@ def comparison_page(
         environment()
         .get_template("compare.html.j2")
         .render(
-            first=comparison.first,
-            second=comparison.second,
-            method_title=titles[comparison.method],
+            first=pair.first,
+            second=pair.second,
+            method_title=titles[pair.method],
             parts=parts,
             flips=flips,
             p_values=p_values,

@@ -71,7 +71,7 @@ def render(snapshot: Place, run_id: str, titles: Mapping[str, str], open_image: 
     titles: method to the name people know it by, in the order of the rows. open_image: from an
     image's name and digest to the picture, None where it is not there any more.
     """
-    with open_snapshot(snapshot) as connection:
+    with open_snapshot(snapshot, run_id) as connection:
         queries = Queries(connection, run_id, list(titles))
         thumbnails = Thumbnails(open_image)
         (run,) = queries.ask("configuration").rows
@@ -102,7 +102,7 @@ def read_explanations(
     store: Store, run_id: str, titles: Mapping[str, str], open_image: Open
 ) -> list[ExplainedImage]:
     """The explanations of a run, without a page around them."""
-    with open_snapshot(snapshot_path(store)) as connection:
+    with open_snapshot(snapshot_path(store), run_id) as connection:
         return list(explained_images(Queries(connection, run_id, list(titles)), open_image))
 
 

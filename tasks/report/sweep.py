@@ -4,54 +4,58 @@ from collections.abc import Mapping
 from itertools import groupby
 
 from tasks.report import charts
-from tasks.report.cells import Column, grid
+from tasks.report.cells import Column
 from tasks.report.page import environment
 from tasks.report.queries import ask
-from tasks.report.sections import Part
+from tasks.report.sections import Section, part
 from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
-COLUMNS: dict[str, tuple[Column, ...]] = {
-    "sweeps": (
-        Column("parameter", "parameter", "method"),
-        Column("value", "value", "value"),
-        Column("is_base", "base", "value"),
-        Column("method", "method", "method"),
-        Column("top1", "top-1 %", "percent"),
-        Column("top1_sigma", "sigma, runs", "percent"),
-        Column("top1_low", "low", "percent"),
-        Column("top1_high", "high", "percent"),
-        Column("image_count", "images", "count"),
+SECTIONS: dict[str, Section] = {
+    "sweeps": Section(
+        "Every point",
+        (
+            Column("parameter", "parameter", "method"),
+            Column("value", "value", "value"),
+            Column("is_base", "base", "value"),
+            Column("method", "method", "method"),
+            Column("top1", "top-1 %", "percent"),
+            Column("top1_sigma", "sigma, runs", "percent"),
+            Column("top1_low", "low", "percent"),
+            Column("top1_high", "high", "percent"),
+            Column("image_count", "images", "count"),
+        ),
+        is_long=True,
     ),
-    "selected": (
-        Column("parameter", "parameter", "method"),
-        Column("method", "method", "method"),
-        Column("value", "picked", "value"),
-        Column("selection_top1", "where it was picked, %", "percent"),
-        Column("evaluation_top1", "on the other half, %", "percent"),
-        Column("evaluation_low", "low", "percent"),
-        Column("evaluation_high", "high", "percent"),
-        Column("base_value", "base", "value"),
-        Column("base_top1", "base on the other half, %", "percent"),
-        Column("image_count", "images there", "count"),
+    "selected": Section(
+        "Picked on one half, judged on the other",
+        (
+            Column("parameter", "parameter", "method"),
+            Column("method", "method", "method"),
+            Column("value", "picked", "value"),
+            Column("selection_top1", "where it was picked, %", "percent"),
+            Column("evaluation_top1", "on the other half, %", "percent"),
+            Column("evaluation_low", "low", "percent"),
+            Column("evaluation_high", "high", "percent"),
+            Column("base_value", "base", "value"),
+            Column("base_top1", "base on the other half, %", "percent"),
+            Column("image_count", "images there", "count"),
+        ),
+        is_long=True,
     ),
 }
-CAPTIONS = {"sweeps": "Every point", "selected": "Picked on one half, judged on the other"}
 
 
 def sweep_page(store: Store, run_id: str, titles: Mapping[str, str]) -> str:
     """The page of a sweep as HTML; the same rows make the same bytes."""
     literals = {"run_id": f"'{run_id}'", "methods": f"{list(titles)}"}
-    with open_snapshot(snapshot_path(store)) as connection:
+    with open_snapshot(snapshot_path(store), run_id) as connection:
         (run,) = ask(connection, "sweep/configuration", literals).rows
-        answers = {name: ask(connection, f"sweep/{name}", literals) for name in COLUMNS}
+        answers = {name: ask(connection, f"sweep/{name}", literals) for name in SECTIONS}
     rows = answers["sweeps"].rows
     panels = {
         parameter: charts.sweep(list(group), titles)
         for parameter, group in groupby(rows, lambda row: row["parameter"])
     }
-    parts = {}
-    for name, columns in COLUMNS.items():
-        table = grid(answers[name].rows, columns, titles)
-        parts[name] = Part(name, CAPTIONS[name], answers[name].sql, table, is_long=True)
+    parts = {name: part(name, s, answers[name], titles) for name, s in SECTIONS.items()}
     return environment().get_template("sweep.html.j2").render(run=run, parts=parts, panels=panels)

@@ -1,28 +1,20 @@
 """The Prefect tasks that write pages and pictures of a run."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from prefect import task
 
 from tasks.datasets.index import IndexedDataset
-from tasks.store.place import Place, atomic_path
+from tasks.store.place import Place, atomic_path, write_text
 from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
-from tasks.store.task import HOUR, worth_retrying
+from tasks.store.task import HOUR, UNCACHED_TASK
 
-# Never cached: a page takes seconds, and is made of tables that may have been made again.
-PAGE_TASK: dict[str, Any] = {
-    "persist_result": False,
-    "result_serializer": "json",
-    "retries": 2,
-    "retry_delay_seconds": [1, 10],
-    "retry_condition_fn": worth_retrying,
-    "timeout_seconds": HOUR,  # a page takes seconds, of a million images perhaps minutes
-}
+# A page takes seconds, of a million images perhaps minutes.
+PAGE_TIMEOUT_SEC = HOUR
 
 
-@task(name="write-report", **PAGE_TASK)
+@task(name="write-report", **UNCACHED_TASK, timeout_seconds=PAGE_TIMEOUT_SEC)
 def write_report(
     store_root: str, run_id: str, dataset: IndexedDataset, titles: Mapping[str, str]
 ) -> Place:
@@ -30,15 +22,14 @@ def write_report(
     from tasks.report.images import image_opener
     from tasks.report.page import render
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     page = render(snapshot_path(store), run_id, titles, image_opener(dataset))
     target = store.root / "runs" / run_id / "report.html"
-    with atomic_path(target) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_text(target, page)
     return target
 
 
-@task(name="draw-explanations", **PAGE_TASK)
+@task(name="draw-explanations", **UNCACHED_TASK, timeout_seconds=PAGE_TIMEOUT_SEC)
 def draw_explanations(
     store_root: str, run_id: str, dataset: IndexedDataset, titles: Mapping[str, str]
 ) -> list[Place]:
@@ -47,7 +38,7 @@ def draw_explanations(
     from tasks.report.images import image_opener
     from tasks.report.page import read_explanations
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     opener = image_opener(dataset)
     paths: list[Place] = []
     for i, explained in enumerate(read_explanations(store, run_id, titles, opener), start=1):
@@ -57,13 +48,12 @@ def draw_explanations(
     return paths
 
 
-@task(name="write-sweep", **PAGE_TASK)
+@task(name="write-sweep", **UNCACHED_TASK, timeout_seconds=PAGE_TIMEOUT_SEC)
 def write_sweep(store_root: str, run_id: str, titles: Mapping[str, str]) -> Place:
     """Write the page of a sweep, `<store>/runs/<run_id>/report.html`."""
     from tasks.report.sweep import sweep_page
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     target = store.root / "runs" / run_id / "report.html"
-    with atomic_path(target) as partial:
-        partial.write_text(sweep_page(store, run_id, titles), encoding="utf-8")
+    write_text(target, sweep_page(store, run_id, titles))
     return target

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.score.bootstrap import Floats, resample, spread
-from tasks.score.summarise import SQL, register
+from tasks.score.queries import ask, open_tables
 from tasks.store.digest import uniforms
 from tasks.store.embeddings import embedding_matrix
 from tasks.store.schemas import schema
@@ -60,9 +59,8 @@ def alignment_summary(
 
     inputs: the stored `alignments`. Intervals are over images: the pairs of an image are alike.
     """
-    with duckdb.connect() as connection:
-        register(connection, store, "alignments", inputs["alignments"])
-        table = connection.sql((SQL / "image_alignments.sql").read_text("utf-8")).to_arrow_table()
+    with open_tables(store, inputs) as connection:
+        table = ask(connection, "image_alignments")
     columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
     groups = [name for name in ("own", "other") if name in columns["pairs"]]
     if not groups:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
 from tasks.score.explain import ClassTexts, Explanation, Floats, Views, explain
-from tasks.score.summarise import SQL, register
+from tasks.score.queries import ask, open_tables
 from tasks.score.weights import softmax_weights
 from tasks.store.embeddings import embedding_matrix
 from tasks.store.schemas import schema
@@ -24,8 +23,8 @@ def explanation_tables(
     store: Store,
     inputs: dict[str, list[TableRef]],
     count: int,
-    image_exponent: float | None,
-    text_exponent: float | None,
+    image_scale: float | None,
+    text_scale: float | None,
 ) -> dict[str, pa.Table]:
     """The tables of `EXPLANATION_TABLES` for `count` images, by name.
 
@@ -35,11 +34,11 @@ def explanation_tables(
     labels = _chosen(store, inputs, count)
     vectors = store.read(inputs["class_vectors"][0]).filter(pc.field("method") == METHOD)
     classes = embedding_matrix(vectors["embedding"]).astype(np.float64)
-    texts = _class_texts(store, inputs, text_exponent)
+    texts = _class_texts(store, inputs, text_scale)
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in EXPLANATION_TABLES}
     by_digest = {
         views.image_digest: views
-        for views in _views(store, inputs["crops"], list(labels), image_exponent)
+        for views in _views(store, inputs["crops"], list(labels), image_scale)
     }
     for digest, label in labels.items():  # in the order in which they were chosen
         made = explain(by_digest[digest], classes, texts, label)
@@ -50,18 +49,17 @@ def explanation_tables(
 
 def _chosen(store: Store, inputs: dict[str, list[TableRef]], count: int) -> dict[str, int | None]:
     """Image digest to label, in the order in which the images are shown."""
-    with duckdb.connect() as connection:
-        for name in ("images", "predictions"):
-            register(connection, store, name, inputs[name])
-        query = (SQL / "explained_images.sql").read_text(encoding="utf-8")
-        return dict(connection.sql(query, params={"count": count}).fetchall())
+    needed = {name: inputs[name] for name in ("images", "predictions")}
+    with open_tables(store, needed) as connection:
+        chosen = ask(connection, "explained_images", count=count)
+    return dict(zip(*(column.to_pylist() for column in chosen.columns), strict=True))
 
 
 def _class_texts(
-    store: Store, inputs: dict[str, list[TableRef]], exponent: float | None
+    store: Store, inputs: dict[str, list[TableRef]], text_scale: float | None
 ) -> dict[int, ClassTexts]:
     """Each class's descriptions with their weights."""
-    embedded = pa.concat_tables([store.read(ref) for ref in inputs["text_embeddings"]])
+    embedded = store.read_all(inputs["text_embeddings"])
     matrix = embedding_matrix(embedded["embedding"]).astype(np.float64)
     row_of = {text: i for i, text in enumerate(embedded["text"].to_pylist())}
     labels: dict[int, Floats] = {}
@@ -75,13 +73,13 @@ def _class_texts(
     texts = {}
     for class_id, places in found.items():
         embeddings = matrix[[i for _, i in places]]
-        weights = _softmax(embeddings @ labels[class_id], exponent)
+        weights = _softmax(embeddings @ labels[class_id], text_scale)
         texts[class_id] = ClassTexts(class_id, [p for p, _ in places], embeddings, weights)
     return texts
 
 
 def _views(
-    store: Store, shards: list[TableRef], digests: list[str], exponent: float | None
+    store: Store, shards: list[TableRef], digests: list[str], image_scale: float | None
 ) -> Iterator[Views]:
     """The whole and the weighted crops of some images."""
     rows = store.dataset(shards).to_table(
@@ -96,10 +94,10 @@ def _views(
     for digest in dict.fromkeys(found.tolist()):
         whole, *crops = matrix[found == digest]
         stacked = np.stack(crops)
-        yield Views(digest, whole, stacked, _softmax(stacked @ whole, exponent))
+        yield Views(digest, whole, stacked, _softmax(stacked @ whole, image_scale))
 
 
-def _softmax(similarity: Floats, exponent: float | None) -> Floats:
+def _softmax(similarity: Floats, scale: float | None) -> Floats:
     """The weights that scores are made with."""
-    weights: Floats = softmax_weights(torch.from_numpy(similarity), exponent).numpy()
+    weights: Floats = softmax_weights(torch.from_numpy(similarity), scale).numpy()
     return weights

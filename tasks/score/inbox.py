@@ -1,10 +1,11 @@
 """The rows of the `inbox` table: a batch of images, each with its best classes or a reason."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from tasks.store.clock import now
 
 
 def inbox_rows(
@@ -37,13 +38,13 @@ def inbox_rows(
         for row in images.to_pylist()
         if row["image_id"] in reasons
     }
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    classified_at = now()
     return [
         {
             **facts,
             **file,
             "image_digest": digest,
-            "classified_at": now,
+            "classified_at": classified_at,
             "class_name": best[digest][0][0] if digest in best else None,
             "score": best[digest][0][1] if digest in best else None,
             "class_names": [name for name, _ in best.get(digest, [])],

@@ -26,7 +26,7 @@ def class_vector_rows(
     descriptions: pa.Table,
     text_embeddings: pa.Table,
     methods: Sequence[str],
-    text_exponent: float | None,
+    text_scale: float | None,
 ) -> pa.RecordBatch:
     """The `class_vectors` rows of all methods and classes.
 
@@ -46,7 +46,7 @@ def class_vector_rows(
         used = text_kinds([name])
         # gathered by NumPy: torch would wake every core for each of these small steps
         texts = {kind: torch.from_numpy(matrix[kinds[kind]]) for kind in used}
-        return class_vector(METHODS[name], texts, text_exponent)
+        return class_vector(METHODS[name], texts, text_scale)
 
     vectors = [vector(name, kinds) for name in methods for kinds in rows.values()]
     stacked = torch.stack(vectors).float()
@@ -60,7 +60,7 @@ def class_vector_rows(
     )
 
 
-class Comparison(NamedTuple):
+class MethodGroup(NamedTuple):
     """Methods that compare classes with the same image vectors: one matrix product for all.
 
     classes: float32 `(methods x classes, dim)`, method by method; repeats: those of its rows.
@@ -88,7 +88,7 @@ class Comparison(NamedTuple):
         return dict(zip(self.methods, tops, strict=True))
 
 
-def comparisons(class_vectors: pa.Table) -> list[Comparison]:
+def method_groups(class_vectors: pa.Table) -> list[MethodGroup]:
     """The methods of `class_vectors`, those together that use the same image vectors."""
     groups: dict[tuple[bool, bool], list[str]] = {}
     for name in class_vectors["method"].unique().to_pylist():
@@ -99,7 +99,7 @@ def comparisons(class_vectors: pa.Table) -> list[Comparison]:
         tables = [class_vectors.filter(pc.field("method") == name) for name in names]
         classes = _tensor(pa.concat_tables(tables)["embedding"])
         repeats = find_repeats(classes)
-        made.append(Comparison(names, is_weighted, is_normalised, classes, repeats))
+        made.append(MethodGroup(names, is_weighted, is_normalised, classes, repeats))
     return made
 
 
@@ -107,7 +107,7 @@ def predict(
     blocks: Iterable[pa.RecordBatch],
     class_vectors: pa.Table,
     counts: torch.Tensor,
-    image_exponent: float | None,
+    image_scale: float | None,
 ) -> Iterator[pa.RecordBatch]:
     """The `predictions` rows of `crops`, by image, method, run and rank, a batch for each block.
 
@@ -117,7 +117,7 @@ def predict(
     so that no other image decides how a score is rounded.
     """
     views = counts.shape[1] + 1
-    compared = comparisons(class_vectors)
+    groups = method_groups(class_vectors)
 
     def rows(block: pa.RecordBatch) -> pa.RecordBatch:
         digests = block["image_digest"].take(pa.array(range(0, block.num_rows, views)))
@@ -125,12 +125,14 @@ def predict(
         if short := -len(digests) % IMAGE_BLOCK:
             embeddings = pad(embeddings, (0, 0, 0, 0, 0, short))
         wholes = embeddings[:, :1]  # one run, in which nothing is drawn
-        if any(c.is_weighted for c in compared):
-            weighted = image_vectors(embeddings, counts, image_exponent)
+        if any(group.is_weighted for group in groups):
+            weighted = image_vectors(embeddings, counts, image_scale)
         best = {
             name: top
-            for c in compared
-            for name, top in c.best(weighted if c.is_weighted else wholes, len(digests)).items()
+            for group in groups
+            for name, top in group.best(
+                weighted if group.is_weighted else wholes, len(digests)
+            ).items()
         }
         return _prediction_rows(digests, {name: best[name] for name in METHODS if name in best})
 

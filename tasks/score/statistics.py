@@ -3,14 +3,13 @@
 from itertools import combinations
 from typing import NamedTuple
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from tasks.score.bootstrap import Floats, resample, spread
 from tasks.score.methods import METHODS
+from tasks.score.queries import ask, open_tables
 from tasks.score.significance import holm, mcnemar
-from tasks.score.summarise import SQL, Z_95, register
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -46,16 +45,14 @@ def statistics_tables(
 
     inputs: the stored `images` and `predictions` of a run.
     """
-    with duckdb.connect() as connection:
-        for name, refs in inputs.items():
-            register(connection, store, name, refs)
-        by_image = _ask(connection, "image_hits")
+    with open_tables(store, inputs) as connection:
+        by_image = ask(connection, "image_hits")
         if not by_image.num_rows:
             return {name: schema(name).empty_table() for name in STATISTICS_TABLES}
         hits = _image_hits(by_image)
-        sigmas = run_sigmas(_ask(connection, "run_hits"))
+        sigmas = run_sigmas(ask(connection, "run_hits"))
         bins = max(1, min(10, hits.image_count // LEAST_IN_A_BIN))
-        calibration = _ask(connection, "calibration", {"bins": bins, "z": Z_95})
+        calibration = ask(connection, "calibration", bins=bins)
     drawn = resample(lambda counts: figures(hits, counts), hits.image_count, seed, resamples)
     drawn = drawn.reshape(len(MEASURES), len(hits.methods), -1)
     observed = figures(hits, np.ones((1, hits.image_count))).reshape(drawn.shape[:2])
@@ -128,14 +125,19 @@ def _interval_rows(
 
 
 def _comparison_rows(hits: Hits, top1: Floats, drawn: Floats) -> list[dict[str, object]]:
-    """Every pair of methods, the one that comes first in the results table as the baseline."""
+    """Every pair of methods, the one that comes first in the results table as the baseline.
+
+    Right is an image in more than half of a method's runs, wrong in less than half. In exactly half
+    it is neither: only methods with draws have such images, and none of the counts takes them.
+    """
     rows: list[dict[str, object]] = []
     is_right = 2 * hits.first > hits.runs[:, None]
+    is_wrong = 2 * hits.first < hits.runs[:, None]
     for j, baseline in enumerate(hits.methods):
         others = [k for i, k in combinations(range(len(hits.methods)), 2) if i == j]
         tests = []
         for k in others:
-            only, baseline_only = is_right[k] & ~is_right[j], is_right[j] & ~is_right[k]
+            only, baseline_only = is_right[k] & is_wrong[j], is_right[j] & is_wrong[k]
             ends = spread(drawn[k] - drawn[j])
             test = mcnemar(int(only.sum()), int(baseline_only.sum()))
             tests.append(test.mid)
@@ -150,7 +152,7 @@ def _comparison_rows(hits: Hits, top1: Floats, drawn: Floats) -> list[dict[str, 
                     "both_count": int((is_right[j] & is_right[k]).sum()),
                     "method_only_count": int(only.sum()),
                     "baseline_only_count": int(baseline_only.sum()),
-                    "neither_count": int((~is_right[j] & ~is_right[k]).sum()),
+                    "neither_count": int((is_wrong[j] & is_wrong[k]).sum()),
                     "p_exact": test.exact,
                     "p_mid": test.mid,
                 }
@@ -172,10 +174,3 @@ def _image_hits(table: pa.Table) -> Hits:
     classes = columns["class_id"][rows[0]]
     starts = np.flatnonzero(np.r_[True, classes[1:] != classes[:-1]])
     return Hits(methods, first, five, runs[:, 0], starts.tolist())
-
-
-def _ask(
-    connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, object] | None = None
-) -> pa.Table:
-    query = (SQL / f"{name}.sql").read_text(encoding="utf-8")
-    return connection.sql(query, params=parameters).to_arrow_table()

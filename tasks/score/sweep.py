@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from tasks.score.methods import METHODS
-from tasks.score.summarise import SQL, Z_95, register
+from tasks.score.queries import ask, open_tables
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -42,11 +41,9 @@ def sweep_table(store: Store, images: TableRef, points: tuple[SweepPoint, ...]) 
 
 
 def _point_rows(store: Store, images: TableRef, point: SweepPoint) -> list[Row]:
-    with duckdb.connect() as connection:
-        register(connection, store, "images", [images])
-        register(connection, store, "predictions", list(point.predictions))
-        query = (SQL / "sweep.sql").read_text(encoding="utf-8")
-        rows = connection.sql(query, params={"z": Z_95}).to_arrow_table().to_pylist()
+    inputs = {"images": [images], "predictions": list(point.predictions)}
+    with open_tables(store, inputs) as connection:
+        rows = ask(connection, "sweep").to_pylist()
     order = list(METHODS)
     rows.sort(key=lambda row: order.index(row["method"]))
     return [{**point.model_dump(exclude={"predictions"}), **row} for row in rows]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.datasets.inbox import NewImage
 from tasks.score.inbox import inbox_rows
-from tasks.score.summarise import RESULT_TABLES, coverage, summarise
+from tasks.score.summarise import coverage, summarise
 from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
@@ -40,12 +40,16 @@ class Predictions(Recipe):
 
 
 class Statistics(Recipe):
-    """What decides the statistics of a run's results."""
+    """What decides the statistics of a run's results.
+
+    revision: raised when code makes other rows of the same ingredients.
+    """
 
     images: TableRef
     predictions: tuple[TableRef, ...]
     seed: int
     resamples: int = RESAMPLES
+    revision: int = 2
 
 
 class Alignments(Recipe):
@@ -94,7 +98,6 @@ class RunResults(BaseModel):
 
     tables: tuple[TableRef, ...]
     image_count: int
-    scored_count: int
     rejected_count: int
 
 
@@ -129,8 +132,8 @@ def class_vectors(store_root: str, recipe: ClassVectors) -> TableRef:
     """Write the `class_vectors` table."""
     from tasks.score.predict import class_vector_rows
 
-    store = Store.at(store_root)
-    texts = pa.concat_tables([store.read(ref) for ref in recipe.text_embeddings])
+    store = Store(store_root)
+    texts = store.read_all(recipe.text_embeddings)
     batch = class_vector_rows(
         store.read(recipe.descriptions), texts, recipe.methods, recipe.text_scale
     )
@@ -144,7 +147,7 @@ def score_shard(store_root: str, recipe: Predictions) -> TableRef:
     from tasks.score.predict import IMAGE_BLOCK, predict
     from tasks.score.weights import draw_counts
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     batches = predict(
         store.blocks(recipe.crops, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + recipe.pool)),
         store.read(recipe.class_vectors),
@@ -157,7 +160,7 @@ def score_shard(store_root: str, recipe: Predictions) -> TableRef:
 @task(name="summarise", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def summarise_run(store_root: str, recipe: Results) -> RunResults:
     """Write the result tables, having accounted for every image."""
-    store = Store.at(store_root)
+    store = Store(store_root)
     inputs = {
         "images": [recipe.images],
         "classes": [recipe.classes],
@@ -166,21 +169,21 @@ def summarise_run(store_root: str, recipe: Results) -> RunResults:
     }
     tables = summarise(store, inputs)
     covered = coverage(store, inputs, tables["rejected"])
-    refs = tuple(
-        store.write(name, recipe.digest, schema(name), tables[name].to_batches())
-        for name in RESULT_TABLES
+    return RunResults(
+        tables=tuple(_write(store, recipe, name, table) for name, table in tables.items()),
+        image_count=covered.image_count,
+        rejected_count=covered.rejected_count,
     )
-    return RunResults(tables=refs, **covered._asdict())
 
 
 @task(name="record-batch", **TABLE_TASK, timeout_seconds=10 * MINUTE)  # a few thousand rows
 def record_batch(store_root: str, recipe: InboxBatch) -> TableRef:
     """Write a batch's `inbox` table: from then on its images are done."""
-    store = Store.at(store_root)
+    store = Store(store_root)
     rows = inbox_rows(
         store.read(recipe.images),
         store.read(recipe.classes),
-        pa.concat_tables([store.read(ref) for ref in recipe.predictions]),
+        store.read_all(recipe.predictions),
         store.read(recipe.rejected),
         {
             image.digest: {
@@ -200,13 +203,10 @@ def compare_methods(store_root: str, recipe: Statistics) -> tuple[TableRef, ...]
     """Write the tables of spreads, paired tests and calibration."""
     from tasks.score.statistics import statistics_tables
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     inputs = {"images": [recipe.images], "predictions": list(recipe.predictions)}
     tables = statistics_tables(store, inputs, recipe.seed, recipe.resamples)
-    return tuple(
-        store.write(name, recipe.digest, schema(name), table.to_batches())
-        for name, table in tables.items()
-    )
+    return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
 @task(name="align-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
@@ -214,7 +214,7 @@ def align_shard(store_root: str, recipe: Alignments) -> TableRef:
     """Write a shard's `alignments` table."""
     from tasks.score.align import alignment_rows
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     images = store.read(recipe.images, ["image_digest", "class_id"]).to_pylist()
     described = store.read(recipe.descriptions)
     batches = alignment_rows(
@@ -222,7 +222,7 @@ def align_shard(store_root: str, recipe: Alignments) -> TableRef:
         # of an image that is listed twice the first label counts
         {r["image_digest"]: r["class_id"] for r in reversed(images) if r["class_id"] is not None},
         described.filter(pc.field("kind") == "description"),
-        pa.concat_tables([store.read(ref) for ref in recipe.text_embeddings]),
+        store.read_all(recipe.text_embeddings),
         recipe.seed,
     )
     return store.write("alignments", recipe.digest, schema("alignments"), batches)
@@ -233,11 +233,10 @@ def summarise_alignments(store_root: str, recipe: AlignmentSummary) -> TableRef:
     """Write the `alignment_summary` table."""
     from tasks.score.align import alignment_summary
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     inputs = {"alignments": list(recipe.alignments)}
     table = alignment_summary(store, inputs, recipe.seed, recipe.resamples)
-    name = "alignment_summary"
-    return store.write(name, recipe.digest, schema(name), table.to_batches())
+    return _write(store, recipe, "alignment_summary", table)
 
 
 @task(name="explain-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
@@ -245,7 +244,7 @@ def explain_images(store_root: str, recipe: Explanations) -> tuple[TableRef, ...
     """Write the tables that explain some images."""
     from tasks.score.explained import explanation_tables
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     inputs = {
         "images": [recipe.images],
         "predictions": list(recipe.predictions),
@@ -255,15 +254,16 @@ def explain_images(store_root: str, recipe: Explanations) -> tuple[TableRef, ...
         "text_embeddings": list(recipe.text_embeddings),
     }
     tables = explanation_tables(store, inputs, recipe.count, recipe.image_scale, recipe.text_scale)
-    return tuple(
-        store.write(name, recipe.digest, schema(name), table.to_batches())
-        for name, table in tables.items()
-    )
+    return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
 @task(name="summarise-sweep", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def summarise_sweep(store_root: str, recipe: Sweep) -> TableRef:
     """Write the `sweeps` table."""
-    store = Store.at(store_root)
+    store = Store(store_root)
     table = sweep_table(store, recipe.images, recipe.points)
-    return store.write("sweeps", recipe.digest, schema("sweeps"), table.to_batches())
+    return _write(store, recipe, "sweeps", table)
+
+
+def _write(store: Store, recipe: Recipe, name: str, table: pa.Table) -> TableRef:
+    return store.write(name, recipe.digest, schema(name), table.to_batches())

@@ -11,7 +11,7 @@ from tasks.score.weights import refined, text_vector
 
 
 def class_vector(
-    method: Method, texts: Mapping[str, torch.Tensor], exponent: float | None
+    method: Method, texts: Mapping[str, torch.Tensor], text_scale: float | None
 ) -> torch.Tensor:
     """The vector that stands for one class under a method: float64 `(dim,)`.
 
@@ -23,7 +23,7 @@ def class_vector(
     label = texts["label"][0]
     if method.is_refined:
         rows = rows[refined(rows, label)]
-    total = text_vector(rows, label, exponent)
+    total = text_vector(rows, label, text_scale)
     return normalize(total, dim=0) if method.is_normalised else total
 
 

@@ -27,21 +27,22 @@ def draw_counts(pool: int, crops: int, runs: int, seed: int) -> torch.Tensor:
 
 
 def softmax_weights(
-    similarity: torch.Tensor, exponent: float | None, counts: torch.Tensor | None = None
+    similarity: torch.Tensor, scale: float | None, counts: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """softmax(e^exponent * similarity) over the last dimension, each entry `counts` times over.
+    """softmax(e^scale * similarity) over the last dimension, each entry `counts` times over.
 
-    similarity: `(..., n)` cosines. counts: broadcastable to it, how often an entry takes part; the
-    result is then the summed weight of its copies. `exponent` None: uniform weights.
+    similarity: `(..., n)` cosines. scale: the paper's image_scale or text_scale; None: uniform
+    weights. counts: broadcastable to it, how often an entry takes part; the result is then the
+    summed weight of its copies.
     """
-    logits = similarity * (0.0 if exponent is None else math.exp(exponent))
+    logits = similarity * (0.0 if scale is None else math.exp(scale))
     if counts is not None:
         logits = logits + counts.log()  # log 0 = -inf: an entry that was not drawn weighs nothing
     return torch.softmax(logits, dim=-1)
 
 
 def image_vectors(
-    embeddings: torch.Tensor, counts: torch.Tensor, exponent: float | None
+    embeddings: torch.Tensor, counts: torch.Tensor, image_scale: float | None
 ) -> torch.Tensor:
     """The left sum of each image and run, sum_i w_i p_i: `(images, runs, dim)`.
 
@@ -52,17 +53,17 @@ def image_vectors(
     whole, crops = embeddings[:, :1], embeddings[:, 1:]
     # bmm and not @, which would copy the crops first
     similarity = torch.bmm(crops, whole.transpose(1, 2)).squeeze(2).double()
-    weights = softmax_weights(similarity[:, None, :], exponent, counts)  # (images, runs, pool)
+    weights = softmax_weights(similarity[:, None, :], image_scale, counts)  # (images, runs, pool)
     return torch.bmm(weights.to(crops.dtype), crops)
 
 
-def text_vector(texts: torch.Tensor, label: torch.Tensor, exponent: float | None) -> torch.Tensor:
+def text_vector(texts: torch.Tensor, label: torch.Tensor, text_scale: float | None) -> torch.Tensor:
     """The right sum of one class, sum_j v_j t_j: float64 `(dim,)`.
 
     texts: `(descriptions, dim)`; label: `(dim,)`, the embedding of "a photo of a {class}.".
     """
     exact = texts.double()
-    return softmax_weights(exact @ label.double(), exponent) @ exact
+    return softmax_weights(exact @ label.double(), text_scale) @ exact
 
 
 def refined(texts: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

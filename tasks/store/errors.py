@@ -25,6 +25,17 @@ class BudgetReached(GivenUp):
     """The run stopped because going on would cost more than allowed; exit status 3."""
 
 
+def one_line(said: object, most: int | None = 200) -> str:
+    """Words, or an error's message, in one line of at most so many characters; None: all of it.
+
+    An error without a message is called by its type.
+    """
+    line = " ".join(str(said).split())
+    if not line and isinstance(said, BaseException):
+        line = type(said).__name__
+    return line[:most]
+
+
 def first_fault(error: "ValidationError") -> tuple[str, str]:
     """Where pydantic first found something wrong, as field.index.field or empty, and what."""
     fault = error.errors(include_url=False)[0]

@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from tasks.store.place import File, files, modified
+from tasks.store.place import modified
 from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
 
@@ -18,10 +17,14 @@ class Done(NamedTuple):
 
 
 def done_images(store: Store, inbox_name: str) -> Done:
-    """What the store's own tables say is done; a table that is there is there whole."""
-    columns = ["inbox_name", "image_digest", "image_name", "size_bytes", "modified_ns"]
-    tables = [_read(store, file, columns).to_pylist() for file in _batches(store)]
-    rows = [row for table in tables for row in table if row["inbox_name"] == inbox_name]
+    """What the store's own tables say is done; a table that is there is there whole.
+
+    Raises InputError where one is damaged.
+    """
+    columns = ["image_digest", "image_name", "size_bytes", "modified_ns"]
+    mine = pc.field("inbox_name") == inbox_name
+    tables = [store.read(file.place, columns, mine) for file in store.finished("inbox")]
+    rows = [row for table in tables for row in table.to_pylist()]
     return Done(
         digests=frozenset(row["image_digest"] for row in rows),
         files=frozenset((r["image_name"], r["size_bytes"], r["modified_ns"]) for r in rows),
@@ -31,8 +34,9 @@ def done_images(store: Store, inbox_name: str) -> Done:
 def latest_rows(store: Store, inbox_name: str, most: int) -> list[dict[str, object]]:
     """The rows of an inbox that came last, newest first."""
     rows: list[dict[str, object]] = []
-    for file in sorted(_batches(store), key=lambda file: file.modified, reverse=True):
-        rows += [row for row in _read(store, file).to_pylist() if row["inbox_name"] == inbox_name]
+    mine = pc.field("inbox_name") == inbox_name
+    for file in sorted(store.finished("inbox"), key=lambda file: file.modified, reverse=True):
+        rows += store.read(file.place, where=mine).to_pylist()
         if len(rows) >= most:
             break
     return rows[:most]
@@ -45,14 +49,4 @@ def is_snapshot_behind(store: Store) -> bool:
     except FileNotFoundError:
         made = 0.0
     # not only later: a bucket's clock shows whole seconds
-    return any(file.modified >= made for file in _batches(store))
-
-
-def _batches(store: Store) -> list[File]:
-    return files(store.root, "inbox/[!.]*.parquet")
-
-
-def _read(store: Store, file: File, columns: list[str] | None = None) -> pa.Table:
-    return pq.read_table(
-        str(file.place), columns=columns, partitioning=None, filesystem=store.filesystem
-    )
+    return any(file.modified >= made for file in store.finished("inbox"))

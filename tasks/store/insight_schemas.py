@@ -53,7 +53,9 @@ INSIGHTS: dict[str, Table] = {
         ),
     ),
     "comparisons": Table(
-        "One row per pair of methods on the same images; right means right in most of the runs.",
+        "One row per pair of methods on the same images. Right is an image in more than half of a "
+        "method's runs, wrong in less than half; one that is right in exactly half is in none of "
+        "the four counts, nor in McNemar's test.",
         (
             Column("baseline_method", STRING, "The method compared with."),
             METHOD,
@@ -62,9 +64,17 @@ INSIGHTS: dict[str, Table] = {
             Column("difference_low", DOUBLE, "Lower end of its paired-bootstrap 95 % interval."),
             Column("difference_high", DOUBLE, "Upper end of it."),
             Column("both_count", INT, "Images that both get right."),
-            Column("method_only_count", INT, "Images that only the method gets right."),
-            Column("baseline_only_count", INT, "Images that only the baseline gets right."),
-            Column("neither_count", INT, "Images that neither gets right."),
+            Column(
+                "method_only_count",
+                INT,
+                "Images that the method gets right and the baseline wrong.",
+            ),
+            Column(
+                "baseline_only_count",
+                INT,
+                "Images that the baseline gets right and the method wrong.",
+            ),
+            Column("neither_count", INT, "Images that both get wrong."),
             Column("p_exact", DOUBLE, "McNemar's exact test, two-sided."),
             Column("p_mid", DOUBLE, "The same with mid-p, less cautious; 1 if they never differ."),
             Column("p_holm", DOUBLE, "p_mid after Holm's correction over the baseline's rows."),
@@ -136,7 +146,7 @@ INSIGHTS: dict[str, Table] = {
             Column("class_id", SMALL, "The class described."),
             Column("position", SMALL, "The description's position among the class's."),
             Column("text_weight", DOUBLE, "Its weight in the class."),
-            Column("whole_similarity", DOUBLE, "Cosine with the whole image, as CLIP-D sees it."),
+            Column("whole_similarity", DOUBLE, "Cosine with the whole image: CuPL."),
             Column("weighted_similarity", DOUBLE, "Cosine with the weighted sum of crops: WCA."),
             Column("best_similarity", DOUBLE, "Greatest cosine with a crop."),
             Column("best_crop_index", SMALL, "That crop."),

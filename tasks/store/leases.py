@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tasks.store.errors import GivenUp
-from tasks.store.place import Place, Remote, atomic_path, files, modified
+from tasks.store.place import Place, Remote, files, modified, write_text
 
 # A mark that was not renewed for so long is a crashed holder's.
 LEASE_SEC = 120.0
@@ -36,8 +36,7 @@ class Lease:
     def renew(self) -> None:
         """Write the mark anew."""
         started = time.time()
-        with atomic_path(self.place) as partial:
-            partial.write_text("held\n", encoding="utf-8")
+        write_text(self.place, "held\n")
         self.renewed_at = started
 
     def sees(self, folder: Remote) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import fsspec
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from tasks.store.errors import GivenUp, InputError
+from tasks.store.errors import GivenUp, InputError, one_line
 
 # The extra that brings a protocol's file system.
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs"}
@@ -55,16 +55,6 @@ class Remote:
     def name(self) -> str:
         """The last part."""
         return self.url.rpartition("/")[2]
-
-    @property
-    def stem(self) -> str:
-        """The last part without its suffix."""
-        return Path(self.name).stem
-
-    @property
-    def suffix(self) -> str:
-        """The last part's suffix, with its dot."""
-        return Path(self.name).suffix
 
     @property
     def parent(self) -> "Remote":
@@ -246,6 +236,12 @@ def atomic_path(target: Place, is_to_stay: Callable[[], bool] | None = None) -> 
         partial.unlink(missing_ok=True)
 
 
+def write_text(target: Place, text: str) -> None:
+    """Write a file of UTF-8 text in one step."""
+    with atomic_path(target) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def _upload(source: Path, target: Remote, is_to_stay: Callable[[], bool] | None) -> None:
     """Put a file, conditionally where it must not replace what another has put there."""
     put = target.filesystem.put_file
@@ -295,7 +291,7 @@ def _said(place: Remote, is_writing: bool = False) -> Iterator[None]:
 
 
 def _first(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".")
+    return one_line(error).rstrip(".")
 
 
 def _modified(info: dict[str, Any]) -> float:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from tasks.store.errors import InputError
+from tasks.store.errors import InputError, one_line
 from tasks.store.leases import LOOK_EVERY_SEC, lease
 from tasks.store.place import File, Place, Remote, files
 from tasks.store.runs import RunManifest, named_tables, read_runs, remove_run
@@ -168,7 +168,7 @@ def _newest(runs: Sequence[RunManifest], keep: int) -> list[RunManifest]:
 
 def _tables(store: Store) -> list[File]:
     """Every finished table file, in the order of names."""
-    found = [file for name in TABLES for file in files(store.root / name, "[!.]*.parquet")]
+    found = [file for name in TABLES for file in store.finished(name)]
     return sorted(found, key=lambda file: file.place)
 
 
@@ -191,7 +191,7 @@ def _fault(store: Store, path: Place, row_count: int | None) -> str | None:
                 return "holds another table than its name says"
             rows = sum(batch.num_rows for batch in file.iter_batches())
     except (OSError, pa.ArrowException) as error:
-        return f"is damaged: {' '.join(str(error).split())[:200]}"
+        return f"is damaged: {one_line(error)}"
     if row_count is not None and rows != row_count:
         return f"has {rows} rows in place of {row_count}"
     return None

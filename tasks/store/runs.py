@@ -5,15 +5,15 @@ import logging
 import shutil
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from importlib import metadata
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from tasks.store.clock import now
 from tasks.store.digest import digest_of
 from tasks.store.errors import InputError, not_valid
-from tasks.store.place import Place, Remote, atomic_path, delete_folder, files
+from tasks.store.place import Place, Remote, delete_folder, files, write_text
 from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
 # A bucket answers in tens of milliseconds, whatever else it is asked meanwhile.
@@ -54,13 +54,18 @@ class RunManifest(BaseModel):
     versions: dict[str, str] = {}
     command: str = ""
     indexed: dict[str, JsonValue] = {}
-    finished_at: str = ""
-    duration_sec: float = 0.0
+    # records of earlier versions have them without `first_`
+    first_finished_at: str = Field(
+        "", validation_alias=AliasChoices("first_finished_at", "finished_at")
+    )
+    first_duration_sec: float = Field(
+        0.0, validation_alias=AliasChoices("first_duration_sec", "duration_sec")
+    )
 
     @property
     def run_id(self) -> str:
         """Digest of everything that decides the run's numbers: not of when, where or how fast."""
-        other = {"versions", "command", "indexed", "finished_at", "duration_sec"}
+        other = {"versions", "command", "indexed", "first_finished_at", "first_duration_sec"}
         facts = self.model_dump(mode="json", exclude=other)
         return digest_of(["run", facts])[:NAME_DIGITS]
 
@@ -96,20 +101,20 @@ def record_run(
     store: Store, manifest: RunManifest, flow_run_id: str, stages: Sequence[StageTiming]
 ) -> str:
     """Write a run's manifest, unless it is there already, and this execution of it."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    finished_at = now()
     run_id = manifest.run_id
     path = _folder(store) / run_id / "run.json"
     if not path.is_file():
         stamped = manifest.model_copy(
             update={
                 "versions": library_versions(),
-                "finished_at": now,
-                "duration_sec": sum(stage.duration_sec for stage in stages),
+                "first_finished_at": finished_at,
+                "first_duration_sec": sum(stage.duration_sec for stage in stages),
             }
         )
         _write_json(path, stamped)
     execution = Execution(
-        run_id=run_id, flow_run_id=flow_run_id, finished_at=now, stages=tuple(stages)
+        run_id=run_id, flow_run_id=flow_run_id, finished_at=finished_at, stages=tuple(stages)
     )
     _write_json(path.parent / f"execution-{flow_run_id}.json", execution)
     return run_id
@@ -162,7 +167,7 @@ def read_runs(
 
 def last_finished(manifest: RunManifest, executions: Sequence[Execution]) -> str:
     """When a run was last executed (ISO 8601, UTC)."""
-    return max([manifest.finished_at, *(execution.finished_at for execution in executions)])
+    return max([manifest.first_finished_at, *(execution.finished_at for execution in executions)])
 
 
 def named_tables(store: Store) -> set[TableRef]:
@@ -233,6 +238,4 @@ def _folder(store: Store) -> Place:
 
 
 def _write_json(path: Place, model: BaseModel) -> None:
-    text = json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(path, json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")

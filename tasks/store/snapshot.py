@@ -1,6 +1,7 @@
 """The DuckDB file that people query: rebuilt from the runs and put in place in one step."""
 
 import json
+import logging
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ import pyarrow as pa
 from filelock import FileLock
 
 from tasks.store.errors import InputError
-from tasks.store.place import Place, Remote, atomic_path, files, local_copy, without_pattern
+from tasks.store.intervals import create_intervals
+from tasks.store.place import Place, Remote, atomic_path, local_copy, without_pattern
 from tasks.store.runs import Execution, RunManifest, last_finished, read_runs, run_files
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
 from tasks.store.tables import Store
 
+_log = logging.getLogger(__name__)
 SNAPSHOT = "wca.duckdb"
 # Small tables are copied into the snapshot; large ones are views of the Parquet files.
 COPIED = (
@@ -55,23 +58,37 @@ def snapshot_path(store: Store) -> Place:
 
 
 @contextmanager
-def open_snapshot(path: Place) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """The snapshot that lies at `path` now, read-only.
 
     That of a bucket is copied here; its views read the bucket through fsspec, without extensions.
     Within a process DuckDB opens a path once and gives every connection that file, even when
     another has taken its place meanwhile. A name of its own makes this connection see the new one.
-    Raises InputError where there is none.
+    Raises InputError where there is none, or where one of `run_ids` is not in it.
     """
     if not path.is_file():
         raise InputError(
             f"There are no results in {path.parent} yet: run `wca demo` first; where only the "
             "snapshot is lost, `wca report` makes it again."
         )
-    if isinstance(path, Remote):
-        with local_copy(path) as own, duckdb.connect(str(own), read_only=True) as connection:
+    with _own_file(path) as own, duckdb.connect(str(own), read_only=True) as connection:
+        if isinstance(path, Remote):
             connection.register_filesystem(path.filesystem)
-            yield connection
+        there = {name for (name,) in connection.execute("SELECT run_id FROM runs").fetchall()}
+        if missing := sorted(set(run_ids) - there):
+            raise InputError(
+                f"Run {missing[0][:12]} is not in {path}: `wca report` makes that again; if `wca "
+                "store verify` lists one of its tables, delete that file and start the run again."
+            )
+        yield connection
+
+
+@contextmanager
+def _own_file(path: Place) -> Iterator[Path]:
+    """The snapshot under a name, or in a file, of this connection's own."""
+    if isinstance(path, Remote):
+        with local_copy(path) as own:
+            yield own
         return
     own = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.tmp")
     with TemporaryDirectory() as elsewhere:
@@ -81,8 +98,7 @@ def open_snapshot(path: Place) -> Iterator[duckdb.DuckDBPyConnection]:
             own = Path(elsewhere) / path.name
             shutil.copyfile(path, own)
         try:
-            with duckdb.connect(str(own), read_only=True) as connection:
-                yield connection
+            yield own
         finally:
             own.unlink(missing_ok=True)
 
@@ -111,25 +127,25 @@ def publish(store: Store) -> Place:
 
 def _sources(store: Store) -> tuple[list[Place], bool]:
     """What decides a snapshot: the records of runs, and whether anything came into an inbox."""
-    return run_files(store), bool(files(store.root / "inbox", "[!.]*.parquet"))
+    return run_files(store), bool(store.finished("inbox"))
 
 
 def _build(store: Store, target: Place, listed: list[Place]) -> None:
     """Make a snapshot and put it in place."""
     with atomic_path(target) as partial, _without_log(partial):
-        runs = read_runs(store, listed)
+        runs, copied = _readable(store, read_runs(store, listed))
         with duckdb.connect(str(partial), config=_FORMAT) as connection:
             if isinstance(target, Remote):
                 connection.register_filesystem(target.filesystem)
             for name, rows in _own_tables(store, runs).items():
                 _create_table(connection, name, rows)
-            for name in COPIED:
-                tables = _with_run_id(store, runs, name) or [_empty(name)]
-                _create_table(connection, name, pa.concat_tables(tables))
+            for name, tables in copied.items():
+                _create_table(connection, name, pa.concat_tables(tables or [_empty(name)]))
             for name in VIEWED:
                 _create_view(connection, store, runs, name)
             _create_inbox(connection, store)
-            connection.execute(_SQL.read_text(encoding="utf-8"))
+            connection.execute(_VIEWS.read_text(encoding="utf-8"))
+            create_intervals(connection)
             connection.execute("CHECKPOINT")  # on a full disk; closing would say nothing
 
 
@@ -147,7 +163,7 @@ _Runs = list[tuple[RunManifest, list[Execution]]]
 _FORMAT: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.0.0"
 }
-_SQL = Path(__file__).parent / "views.sql"
+_VIEWS = Path(__file__).parent / "views.sql"
 
 
 def _own_tables(store: Store, runs: _Runs) -> dict[str, pa.Table]:
@@ -197,21 +213,35 @@ def _run_row(manifest: RunManifest, executions: list[Execution]) -> dict[str, ob
         "encoder": json.dumps(manifest.encoder, ensure_ascii=False),
         "versions": json.dumps(manifest.versions),
         "command": manifest.command,
-        "first_finished_at": manifest.finished_at,
+        "first_finished_at": manifest.first_finished_at,
         "last_finished_at": last_finished(manifest, executions),
-        "first_duration_sec": manifest.duration_sec,
+        "first_duration_sec": manifest.first_duration_sec,
     }
 
 
-def _with_run_id(store: Store, runs: _Runs, name: str) -> list[pa.Table]:
-    return [
-        (table := store.read(ref)).add_column(
-            0, "run_id", pa.array([m.run_id] * table.num_rows, pa.string())
-        )
-        for m, _ in runs
-        for ref in m.tables
-        if ref.table == name
-    ]
+def _readable(store: Store, runs: _Runs) -> tuple[_Runs, dict[str, list[pa.Table]]]:
+    """The runs whose small tables are whole to the last page, and those tables with `run_id`.
+
+    A run of which one is damaged is left out with a warning: it costs no other run its place.
+    """
+    kept: _Runs = []
+    copied: dict[str, list[pa.Table]] = {name: [] for name in COPIED}
+    for run, executions in runs:
+        try:
+            tables = [(ref, store.read(ref)) for ref in run.tables if ref.table in copied]
+        except InputError as error:
+            _log.warning(
+                "Run %s (%s) is left out of the results: %s",
+                run.run_id[:12],
+                run.dataset_name,
+                error,
+            )
+            continue
+        kept.append((run, executions))
+        for ref, table in tables:
+            run_ids = pa.array([run.run_id] * table.num_rows, pa.string())
+            copied[ref.table].append(table.add_column(0, "run_id", run_ids))
+    return kept, copied
 
 
 def _empty(name: str) -> pa.Table:
@@ -248,17 +278,23 @@ def _create_inbox(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
 
     Two runs on two machines, whose locks do not reach one another, may both have had an image.
     """
-    folder = store.root / "inbox"
-    if not files(folder, "[!.]*.parquet"):
-        columns = [(c.name, c.type) for c in TABLES["inbox"].columns if c.type is not None]
-        _create_table(connection, "inbox", pa.schema(columns).empty_table())
-        return
-    connection.execute(
-        f"CREATE VIEW inbox AS FROM read_parquet('{_literal(str(folder))}/*.parquet', "
-        "hive_partitioning = false) "
-        "QUALIFY 1 = row_number() OVER "
-        "(PARTITION BY inbox_name, image_digest ORDER BY classified_at, run_id)"
-    )
+    try:
+        if store.finished("inbox"):
+            connection.execute(
+                "CREATE VIEW inbox AS FROM "
+                f"read_parquet('{_literal(str(store.root / 'inbox'))}/*.parquet', "
+                "hive_partitioning = false) "
+                "QUALIFY 1 = row_number() OVER "
+                "(PARTITION BY inbox_name, image_digest ORDER BY classified_at, run_id)"
+            )
+            return
+    except duckdb.InvalidInputException as error:  # damaged, which costs no run its place
+        _log.warning(
+            "No inbox's images are in the results: %s; `wca store verify` lists all damaged files.",
+            str(error).partition("\n")[0],
+        )
+    columns = [(c.name, c.type) for c in TABLES["inbox"].columns if c.type is not None]
+    _create_table(connection, "inbox", pa.schema(columns).empty_table())
 
 
 def _literal(path: str) -> str:

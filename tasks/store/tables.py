@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.store.digest import digest_of
 from tasks.store.errors import InputError
-from tasks.store.place import Place, Remote, atomic_path, files, located
+from tasks.store.place import File, Place, Remote, atomic_path, files, located
 
 # Part of every recipe: raise it when code changes what the same ingredients make.
 FORMAT = 3
@@ -66,11 +66,6 @@ class Store:
     def __init__(self, root: str | Place) -> None:
         self.root = located(root)
 
-    @classmethod
-    def at(cls, root: str) -> Self:
-        """The store at a path or URL, as tasks are given it."""
-        return cls(root)
-
     @property
     def filesystem(self) -> Any:
         """What pyarrow reads the tables through; None: they are local files."""
@@ -79,6 +74,10 @@ class Store:
     def path(self, ref: TableRef) -> Place:
         """Where a table lies."""
         return self.root / ref.uri
+
+    def finished(self, table: str) -> list[File]:
+        """The files of every table of a kind, but those being written, in the order of names."""
+        return files(self.root / table, "[!.]*.parquet")
 
     def find(self, table: str, digest: str) -> TableRef | None:
         """The table if it is there and whole, else None.
@@ -134,7 +133,7 @@ class Store:
     def marked(self, table: str, key: bytes, value: bytes) -> list[TableRef]:
         """Every whole table of a kind whose footer holds `value` under `key`, in order of names."""
         found = []
-        for file in files(self.root / table, "[!.]*.parquet"):
+        for file in self.finished(table):
             try:
                 footer = _footer(file.place)[0].metadata or {}
             except (OSError, pa.ArrowInvalid):
@@ -154,15 +153,16 @@ class Store:
 
     def read(
         self,
-        ref: TableRef,
+        table: TableRef | Place,
         columns: list[str] | None = None,
         where: pc.Expression | None = None,
     ) -> pa.Table:
         """A table's rows in the order they were written, or those `where` something holds.
 
-        Raises OSError where the table is missing, InputError where its pages are damaged.
+        table: its reference, or where it lies. Raises OSError where it is missing, InputError where
+        its pages are damaged.
         """
-        path = self.path(ref)
+        path = self.path(table) if isinstance(table, TableRef) else table
         with _undamaged(path):
             return pq.read_table(
                 str(path),
@@ -172,6 +172,10 @@ class Store:
                 filesystem=self.filesystem,
                 page_checksum_verification=True,
             )
+
+    def read_all(self, refs: Iterable[TableRef]) -> pa.Table:
+        """The rows of tables of one kind, one table after the other; raises as `read` does."""
+        return pa.concat_tables([self.read(ref) for ref in refs])
 
     def dataset(self, refs: Iterable[TableRef]) -> Dataset:
         """Tables of one kind as one data set that is read as far as it is needed."""
@@ -200,7 +204,7 @@ def _undamaged(path: Place) -> Iterator[None]:
     """Say which file is damaged: what Arrow raises names neither it nor what to do."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, pa.ArrowTypeError):  # the second is a caller's mistake
         raise
     except (OSError, pa.ArrowException) as error:
         # the operating system's own errors have a number, and a network's are not the file's

@@ -72,14 +72,15 @@ def worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> boo
 
 # JSON, because Prefect's default result format is pickle, which runs code when it is read.
 # Every task adds a timeout: far beyond what its work can take, so that only what hangs meets it.
-TABLE_TASK: dict[str, Any] = {
-    "cache_policy": ByRecipe(),
-    "persist_result": True,
-    "result_serializer": "json",
+_RETRIED: dict[str, Any] = {
+    "result_serializer": "json",  # failures are written all the same
     "retries": 2,  # a full disk or a busy file system; the store makes a repeat cheap
     "retry_delay_seconds": [1, 10],
     "retry_condition_fn": worth_retrying,
 }
+TABLE_TASK: dict[str, Any] = {**_RETRIED, "cache_policy": ByRecipe(), "persist_result": True}
+# What looks at files, or is made in seconds of what may have changed, is done every time.
+UNCACHED_TASK: dict[str, Any] = {**_RETRIED, "persist_result": False}
 
 
 @contextmanager
@@ -155,7 +156,7 @@ def submit(
     missing or damaged, the remembered result is passed over and written anew. elsewhere: starts
     what there is work to do for in another place than the flow's own task runner.
     """
-    is_stored = all(Store.at(store_root).find(table, recipe.digest) for table in tables)
+    is_stored = all(Store(store_root).find(table, recipe.digest) for table in tables)
     options = task.with_options(refresh_cache=not is_stored, task_run_name=run_name)
     future: PrefectFuture[Any]
     if is_stored or elsewhere is None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flows import show
@@ -136,9 +138,9 @@ def test_weights_in_sql_are_those_of_the_scores(config: BenchmarkConfig) -> None
                    list(weight ORDER BY crop_index) FROM crop_weights GROUP BY image_digest"""
         crops = snapshot.execute(query).fetchall()
     assert (len(rows), len(crops)) == (2, 12)
-    for exponent, pairs in ((2.0, rows), (4.0, crops)):
+    for scale, pairs in ((2.0, rows), (4.0, crops)):
         for similarity, weights in pairs:
-            expected = softmax_weights(torch.tensor(similarity, dtype=torch.float64), exponent)
+            expected = softmax_weights(torch.tensor(similarity, dtype=torch.float64), scale)
             np.testing.assert_allclose(weights, expected, rtol=1e-5)
 
 
@@ -180,7 +182,7 @@ def test_a_table_that_was_lost_is_made_again(
 ) -> None:
     first = benchmark(config)
     before = contents(first)
-    path = Store.at(first.store_root).path(first.refs(table)[0])
+    path = Store(first.store_root).path(first.refs(table)[0])
     if damage == "delete":
         path.unlink()
     else:
@@ -229,6 +231,35 @@ def test_one_photograph_more_redoes_one_shard(
     assert reused == total - 1
 
 
+def test_images_that_some_run_embedded_are_copied(
+    config: BenchmarkConfig, photos: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    first = benchmark(config)
+    mine = tmp_path / "mine"
+    shutil.copytree(photos, mine)
+    data = (mine / "drink" / "1.jpg").read_bytes()
+    (mine / "drink" / "new.jpg").write_bytes(data + b"\0")
+    changes = {"data": f"folder:{mine}", "shard_size": 1000}  # one shard, which nobody has made
+    more = benchmark(config.model_copy(update=changes))
+    alone = benchmark(config.model_copy(update={**changes, "store": tmp_path / "alone"}))
+    copied, embedded = (Store(s.store_root).read_all(s.refs("crops")) for s in (more, alone))
+    assert copied == embedded
+    before = Store(first.store_root).read_all(first.refs("crops"))
+    assert copied.num_rows == before.num_rows + 1 + config.pool
+    # a mark in a table of the first run turns up in what the next run copies from it
+    place = Store(first.store_root).path(first.refs("crops")[0])
+    rows = pq.read_table(place)
+    field = rows.schema.field("image_width_px")
+    mark = pa.array([-1] * rows.num_rows, field.type)
+    pq.write_table(rows.set_column(rows.schema.get_field_index(field.name), field, mark), place)
+    Store(more.store_root).path(more.refs("crops")[0]).unlink()
+    again = benchmark(config.model_copy(update=changes))
+    widths = Store(again.store_root).read_all(again.refs("crops"))["image_width_px"].to_pylist()
+    assert widths.count(-1) == rows.num_rows
+
+
 def test_bad_input_fails_at_once_and_says_why(config: BenchmarkConfig, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps({"drink": ["Hot."], "unicorn": ["White."]}))
@@ -245,7 +276,7 @@ def test_a_reader_keeps_what_it_reads_while_a_snapshot_is_published(
     with duckdb.connect(summary.snapshot, read_only=True) as reader:
         before = reader.execute("SELECT * FROM accuracy ORDER BY ALL").fetchall()
         benchmark(config.model_copy(update={"runs": 2}))
-        publish(Store.at(summary.store_root))
+        publish(Store(summary.store_root))
         assert reader.execute("SELECT * FROM accuracy ORDER BY ALL").fetchall() == before
     with duckdb.connect(summary.snapshot, read_only=True) as reader:
         assert reader.execute("SELECT count(*) FROM runs").fetchall() == [(2,)]

@@ -57,7 +57,7 @@ def test_a_bucket_holds_the_tables_that_a_folder_holds(
     assert there.store_root == URL
     assert there.tables == here.tables
     assert there.run_id == here.run_id
-    local, remote = Store.at(here.store_root), Store.at(there.store_root)
+    local, remote = Store(here.store_root), Store(there.store_root)
     for ref in here.tables:
         assert remote.read(ref) == local.read(ref), ref.table
     assert list(verify(remote)) == []

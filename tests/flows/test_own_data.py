@@ -42,7 +42,7 @@ def sources(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 def accuracy(summary: RunSummary) -> pa.Table:
-    return Store.at(summary.store_root).read(summary.refs("accuracy")[0])
+    return Store(summary.store_root).read(summary.refs("accuracy")[0])
 
 
 def test_every_source_gives_the_same_numbers(

@@ -11,7 +11,7 @@ from flows.reproduce import Reproduction, reproduce
 from flows.reproduce_config import ReproduceConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.report.published import compare, notes, published_table
+from tasks.report.published import judge, notes, published_table
 from tasks.store.errors import InputError
 from tests.conftest import write_tiny_model
 from tests.datasets.trees import TREES
@@ -114,7 +114,8 @@ def test_an_image_that_cannot_be_decoded_is_rejected_and_not_scored(
     )
     (cell,) = result.cells
     assert (cell.image_count, cell.rejected_count) == (2, 1)
-    count, how = notes([compare(published_table("table1"), cell)])
+    table = published_table("table1")
+    count, how = notes(table, [judge(table, cell)])
     assert "2 of 5,794 images were scored, 1 rejected;" in count
     assert how.endswith(": images embedded in fp32, crops resized by Pillow.")
 

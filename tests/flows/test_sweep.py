@@ -1,6 +1,5 @@
 """The sweep flow: what is embedded, what is only scored again, and the page."""
 
-import html
 import json
 import re
 from pathlib import Path
@@ -16,9 +15,10 @@ from flows.sweep_config import SweepConfig
 from flows.sweep_points import sweep_points
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.report.sweep import COLUMNS
+from tasks.report.sweep import SECTIONS
 from tasks.store.errors import InputError
 from tests.flows.conftest import Command
+from tests.pages import check
 
 
 @pytest.fixture(scope="module")
@@ -81,18 +81,7 @@ def test_the_page_says_what_its_queries_say(swept: SweepSummary) -> None:
     page = swept.report.read_text(encoding="utf-8")
     assert "has used labels" in page
     assert len(re.findall(r'<script type="application/json">', page)) == 6
-    pattern = r'<div class="part" id="part-(\w+)">(.*?)<code>(.*?)</code>'
-    found = re.findall(pattern, page, re.DOTALL)
-    assert {name for name, _, _ in found} >= {"sweeps"}
-    with duckdb.connect(str(swept.snapshot), read_only=True) as snapshot:
-        for name, body, sql in found:
-            rows = snapshot.sql(html.unescape(sql)).to_arrow_table().to_pylist()
-            truth = [
-                "" if row[c.name] is None else str(row[c.name])
-                for row in rows
-                for c in COLUMNS[name]
-            ]
-            assert [html.unescape(v) for v in re.findall(r'data-value="(.*?)"', body)] == truth
+    assert "sweeps" in check(page, Path(str(swept.snapshot)), SECTIONS)
 
 
 def test_a_second_sweep_computes_nothing(swept: SweepSummary, config: SweepConfig) -> None:

@@ -3,17 +3,18 @@
 import html
 import json
 import re
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from flows.benchmark_config import BenchmarkConfig
 from flows.summary import RunSummary
-from tasks.report.cells import shown
 from tasks.report.images import image_opener
 from tasks.report.page import render
-from tasks.report.sections import COLUMNS
+from tasks.report.sections import SECTIONS
 from tasks.score.methods import method_titles
+from tests.pages import check, tables
 from tests.report.conftest import BREAKOUT, CLASSES, LONG, RIGHT_TO_LEFT, SCRIPT
 
 
@@ -23,36 +24,9 @@ def page(hostile: RunSummary) -> str:
     return hostile.report.read_text(encoding="utf-8")
 
 
-def parts(page: str) -> dict[str, tuple[str, list[list[tuple[str, str]]]]]:
-    """Each table of the page: its query, and of each cell the value and what is shown."""
-    found = {}
-    pattern = r'<div class="part" id="part-(\w+)">(.*?)<code>(.*?)</code>'
-    for name, body, sql in re.findall(pattern, page, re.DOTALL):
-        rows = re.findall(r"<tr>(<td.*?)</tr>", body, re.DOTALL)
-        cell = re.compile(
-            r'<td class="\w+" data-value="(.*?)".*?>(?:<div>)?(.*?)(?:</div>)?</td>', re.S
-        )
-        found[name] = (
-            html.unescape(sql),
-            [[(html.unescape(a), html.unescape(b)) for a, b in cell.findall(row)] for row in rows],
-        )
-    return found
-
-
 def test_every_number_is_what_the_query_beside_it_says(page: str, hostile: RunSummary) -> None:
-    found = parts(page)
-    expected = set(COLUMNS) - {"answers", "top_classes"}
-    assert expected <= set(found)
-    titles = method_titles()
-    with duckdb.connect(str(hostile.snapshot), read_only=True) as snapshot:
-        for name, (sql, rows) in found.items():
-            answer = snapshot.sql(sql).to_arrow_table().to_pylist()
-            assert len(rows) == len(answer) > 0, name
-            for cells, row in zip(rows, answer, strict=True):
-                for column, (value, text) in zip(COLUMNS[name], cells, strict=True):
-                    truth = row[column.name]
-                    assert value == ("" if truth is None else str(truth)), (name, column.name)
-                    assert text == ("" if truth is None else shown(truth, column.style, titles))
+    of_other_runs = {"answers", "top_classes"}
+    assert check(page, Path(str(hostile.snapshot)), SECTIONS) == set(SECTIONS) - of_other_runs
 
 
 def test_every_query_of_the_page_can_be_asked(page: str, hostile: RunSummary) -> None:
@@ -69,7 +43,7 @@ def test_hostile_texts_are_texts(page: str) -> None:
     assert "<img src=x" not in page
     for text in (SCRIPT, BREAKOUT, RIGHT_TO_LEFT, LONG):
         assert str(html.escape(text, quote=False)).replace('"', "&#34;") in page
-    assert len(parts(page)["classes"][1]) == 6
+    assert len(tables(page)["classes"].rows) == 6
     specs = re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
     assert len(specs) > 20
     for spec in specs:
@@ -101,7 +75,7 @@ def test_a_picture_that_is_gone_leaves_the_rest(hostile: RunSummary) -> None:
 
     page = render(hostile.snapshot, hostile.run_id, method_titles(), gone)
     assert "The picture is not where it was." in page
-    assert parts(page).keys() >= {"accuracy", "confusion"}
+    assert tables(page).keys() >= {"accuracy", "confusion"}
 
 
 def test_the_command_on_the_page_repeats_the_run(

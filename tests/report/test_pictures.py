@@ -28,11 +28,12 @@ def test_noise_takes_no_more_room_than_it_may() -> None:
 def test_any_shape_becomes_a_thumbnail(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, "red")
     assert square(image, 72).size == (72, 72)
-    assert max(scaled(image, 330).size) <= 330
+    small = scaled(image, 330).size
+    assert max(small) <= 330
     side = min(size)
     assert crop(image, Mark(0, 0, side, "1"), 72).size == (72, 72)
-    assert marked(image, [Mark(0, 0, side, "1"), Mark(0, 0, side, "a", True)], 330).size
-    assert heat_map(image, [(0, 0, side)], [1.0], 330).size == scaled(image, 330).size
+    assert marked(image, [Mark(0, 0, side, "1"), Mark(0, 0, side, "a", True)], 330).size == small
+    assert heat_map(image, [(0, 0, side)], [1.0], 330).size == small
 
 
 def test_the_heat_map_is_lightest_where_weights_are_high() -> None:

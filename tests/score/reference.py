@@ -26,10 +26,10 @@ def softmax(values: Sequence[float]) -> list[float]:
     return [m / math.fsum(masses) for m in masses]
 
 
-def weights(rows: Sequence[Vector], anchor: Vector, exponent: float | None) -> list[float]:
-    if exponent is None:
+def weights(rows: Sequence[Vector], anchor: Vector, scale: float | None) -> list[float]:
+    if scale is None:
         return [1 / len(rows)] * len(rows)
-    return softmax([math.exp(exponent) * dot(row, anchor) for row in rows])
+    return softmax([math.exp(scale) * dot(row, anchor) for row in rows])
 
 
 def wca(
@@ -37,13 +37,13 @@ def wca(
     crops: Sequence[Vector],
     label: Vector,
     texts: Sequence[Vector],
-    image_exponent: float | None,
-    text_exponent: float | None,
+    image_scale: float | None,
+    text_scale: float | None,
     normalised: bool,
 ) -> float:
     """sum_ij w_i v_j <p_i, t_j>, crop by crop and description by description."""
-    w = weights(crops, whole, image_exponent)
-    v = weights(texts, label, text_exponent)
+    w = weights(crops, whole, image_scale)
+    v = weights(texts, label, text_scale)
     total = math.fsum(
         w[i] * v[j] * dot(crops[i], texts[j]) for i in range(len(crops)) for j in range(len(texts))
     )

@@ -23,8 +23,7 @@ from tasks.store.schemas import schema
 from tasks.store.tables import Store
 from tests.score import reference
 
-SQL = Path(__file__).parents[2] / "tasks" / "score" / "sql"
-exponents = st.one_of(st.none(), st.floats(-1, 5))
+scales = st.one_of(st.none(), st.floats(-1, 5))
 
 
 def unit_rows(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -109,8 +108,8 @@ class Case:
     classes=st.integers(1, 5),
     dim=st.integers(2, 9),
     runs=st.integers(0, 3),
-    image=exponents,
-    text=exponents,
+    image=scales,
+    text=scales,
     method=st.sampled_from(sorted(METHODS)),
 )
 def test_scores_equal_nested_loops(seed, images, pool, classes, dim, runs, image, text, method):

@@ -1,7 +1,5 @@
 """Spreads, paired tests and calibration against scipy, scikit-learn and cases worked by hand."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,29 +12,13 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, top_k_accur
 from tasks.score.significance import holm, mcnemar
 from tasks.score.statistics import STATISTICS_TABLES, statistics_tables
 from tasks.store.tables import TableRef
-from tests.score.test_summarise import CLASSES, IMAGES, RUNS, World
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+from tests.score.conftest import CLASSES, IMAGES, RUNS, World
 
 
 def tables(world: World, **changes: list[TableRef]) -> dict[str, list[dict[str, object]]]:
     inputs = {name: world.inputs[name] for name in ("images", "predictions")} | changes
     made = statistics_tables(world.store, inputs, seed=0, resamples=1000)
     return {name: table.to_pylist() for name, table in made.items()}
-
-
-def renamed(world: World, method: str, runs: int, digest: str) -> TableRef:
-    """The world's predictions of the first `runs` runs once more, as another method's."""
-    rows = [
-        {**row, "method": method}
-        for ref in world.inputs["predictions"]
-        for row in world.store.read(ref).to_pylist()
-        if row["run_index"] < runs
-    ]
-    return world.write("predictions", rows, digest)
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
@@ -92,7 +74,7 @@ def test_values_and_run_sigmas_equal_scikit_learn(world: World) -> None:
 
 
 def test_the_bootstrap_of_top1_agrees_with_theory(world: World) -> None:
-    one = renamed(world, "wca", 1, "c")
+    one = world.renamed("wca", 1, "c")
     row = next(r for r in tables(world, predictions=[one])["intervals"] if r["measure"] == "top1")
     share = float(row["value"])
     assert row["image_sigma"] == pytest.approx(np.sqrt(share * (1 - share) / IMAGES), rel=0.1)
@@ -116,7 +98,7 @@ def test_the_macro_bootstrap_equals_a_plain_one(world: World) -> None:
 
 
 def test_two_methods_are_compared_image_by_image(world: World) -> None:
-    clip = renamed(world, "clip", 1, "d")
+    clip = world.renamed("clip", 1, "d")
     (row,) = tables(world, predictions=[*world.inputs["predictions"], clip])["comparisons"]
     hits = world.scores.argmax(2) == world.labels
     w, c = hits.mean(0) > 0.5, hits[0]
@@ -131,8 +113,23 @@ def test_two_methods_are_compared_image_by_image(world: World) -> None:
     assert row["difference_low"] < row["difference"] < row["difference_high"]
 
 
+def test_an_image_right_in_exactly_half_of_the_runs_is_neither_won_nor_lost(world: World) -> None:
+    wca, clip = world.renamed("wca", 2, "c"), world.renamed("clip", 1, "d")
+    (row,) = tables(world, predictions=[wca, clip])["comparisons"]
+    hits = (world.scores.argmax(2) == world.labels)[:2]
+    share, c = hits.mean(0), hits[0]
+    assert (share == 0.5).sum() > 0
+    counts = [row[f"{w}_count"] for w in ("both", "method_only", "baseline_only", "neither")]
+    assert counts == [
+        sum((share > 0.5) & c), sum((share > 0.5) & ~c), sum((share < 0.5) & c),
+        sum((share < 0.5) & ~c),
+    ]  # fmt: skip
+    assert sum(map(int, counts)) == IMAGES - (share == 0.5).sum()
+    assert row["p_mid"] == mcnemar(counts[1], counts[2]).mid
+
+
 def test_methods_that_never_differ(world: World) -> None:
-    twins = [renamed(world, "clip", 1, "e"), renamed(world, "cupl", 1, "f")]
+    twins = [world.renamed("clip", 1, "e"), world.renamed("cupl", 1, "f")]
     (row,) = tables(world, predictions=twins)["comparisons"]
     assert (row["method_only_count"], row["baseline_only_count"]) == (0, 0)
     assert (row["p_exact"], row["p_mid"], row["p_holm"]) == (1, 1, 1)
@@ -142,7 +139,7 @@ def test_methods_that_never_differ(world: World) -> None:
 def test_calibration_equals_scikit_learn(world: World) -> None:
     rows = [
         {**row, "score": row["score"] / 100}  # so that confidence is not always 1
-        for row in world.store.read(renamed(world, "wca", 1, "c")).to_pylist()
+        for row in world.store.read(world.renamed("wca", 1, "c")).to_pylist()
     ]
     rows = tables(world, predictions=[world.write("predictions", rows, "d")])["calibration"]
     best = -np.sort(-world.scores[0], axis=1)[:, :5]

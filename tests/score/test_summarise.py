@@ -1,65 +1,12 @@
 """Accuracy in SQL against scipy and scikit-learn."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_k_accuracy_score
 
 from tasks.score.summarise import coverage, summarise
-from tasks.store.schemas import schema
-from tasks.store.tables import Store, TableRef
-
-CLASSES, IMAGES, RUNS = 6, 40, 3
-
-
-class World:
-    """Random labels and scores, as stored tables."""
-
-    def __init__(self, root: Path, rejected: int = 2) -> None:
-        rng = np.random.default_rng(0)
-        self.labels = rng.integers(0, CLASSES, IMAGES)
-        self.scores = rng.normal(size=(RUNS, IMAGES, CLASSES))
-        self.scores[:, np.arange(IMAGES), self.labels] += 1
-        self.store = Store(root)
-        images = [
-            {"image_id": i, "image_name": f"{i}.jpg", "image_digest": f"d{i}",
-             "class_id": int(label), "read_error": None}
-            for i, label in enumerate([*self.labels, *[0] * rejected])
-        ]  # fmt: skip
-        images.append({"image_id": 99, "image_name": "gone.jpg", "image_digest": None,
-                       "class_id": 1, "read_error": "No such file."})  # fmt: skip
-        bad = [
-            {"image_digest": f"d{IMAGES + i}", "reason": "The file is empty."}
-            for i in range(rejected)
-        ]
-        predictions = [
-            {"image_digest": f"d{i}", "method": "wca", "run_index": run, "rank": rank + 1,
-             "class_id": int(c), "score": float(self.scores[run, i, c])}
-            for run in range(RUNS)
-            for i in range(IMAGES)
-            for rank, c in enumerate(np.argsort(-self.scores[run, i])[:5])
-        ]  # fmt: skip
-        names = [{"class_id": c, "class_name": f"class {c}"} for c in range(CLASSES)]
-        self.inputs = {
-            "images": [self.write("images", images)],
-            "classes": [self.write("classes", names)],
-            # two shards, to be read as one
-            "predictions": [
-                self.write("predictions", predictions[:100], "a"),
-                self.write("predictions", predictions[100:], "b"),
-            ],
-            "undecodable": [self.write("undecodable", bad)],
-        }
-
-    def write(self, name: str, rows: list[dict[str, object]], digest: str = "a") -> TableRef:
-        return self.store.write_rows(name, digest * 64, schema(name), rows)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+from tests.score.conftest import CLASSES, IMAGES, RUNS, World
 
 
 def test_accuracy_equals_scikit_learn(world: World) -> None:
@@ -75,21 +22,11 @@ def test_accuracy_equals_scikit_learn(world: World) -> None:
 
 
 def test_intervals_equal_scipy(world: World) -> None:
-    one = world.inputs | {"predictions": [single_run(world)]}
+    one = world.inputs | {"predictions": [world.renamed("wca", 1, "c")]}
     (row,) = summarise(world.store, one)["accuracy"].to_pylist()
     right = int((world.scores[0].argmax(1) == world.labels).sum())
     interval = binomtest(right, IMAGES).proportion_ci(0.95, "wilson")
     assert (row["top1_low"], row["top1_high"]) == pytest.approx((interval.low, interval.high))
-
-
-def single_run(world: World) -> TableRef:
-    rows = [
-        row
-        for ref in world.inputs["predictions"]
-        for row in world.store.read(ref).to_pylist()
-        if row["run_index"] == 0
-    ]
-    return world.write("predictions", rows, "c")
 
 
 def test_per_class_accuracy_and_confusion_equal_scikit_learn(world: World) -> None:

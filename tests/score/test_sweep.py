@@ -1,7 +1,5 @@
 """Accuracy by halves against scikit-learn, and which value is picked."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -9,14 +7,9 @@ from sklearn.metrics import accuracy_score
 
 from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.tables import TableRef
-from tests.score.test_summarise import World
+from tests.score.conftest import World
 
 HALVES = ("selection", "evaluation")
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
 
 
 def rows(world: World, *predictions: tuple[TableRef, ...]) -> list[dict[str, object]]:
@@ -41,13 +34,7 @@ def test_each_split_equals_scikit_learn(world: World) -> None:
 
 
 def test_intervals_equal_scipy(world: World) -> None:
-    first = [
-        row
-        for ref in world.inputs["predictions"]
-        for row in world.store.read(ref).to_pylist()
-        if row["run_index"] == 0
-    ]
-    one = world.write("predictions", first, "c")
+    one = world.renamed("wca", 1, "c")
     for row in rows(world, (one,)):
         count = row["image_count"]
         interval = binomtest(round(row["top1"] * count), count).proportion_ci(0.95, "wilson")

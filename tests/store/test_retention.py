@@ -167,6 +167,14 @@ def test_a_record_that_is_none_stops_no_run_but_what_deletes(store: Store, conte
     assert tables(store) == "abcd"
 
 
+def test_a_record_of_an_earlier_version_is_the_same_run(store: Store) -> None:
+    before = read_runs(store)
+    for path in (store.root / "runs").glob("*/run.json"):
+        path.write_text(path.read_text().replace('"first_', '"'))
+    assert read_runs(store) == before
+    assert all(run.first_finished_at for run, _ in before)
+
+
 def test_the_newest_run_is_the_one_that_was_executed_last(store: Store) -> None:
     first = read_runs(store)[0][0]
     time.sleep(0.002)
@@ -215,6 +223,48 @@ def test_a_full_disk_leaves_the_snapshot_that_was_there(store: Store) -> None:
     assert done.returncode == 1, done.stderr
     assert snapshot_path(store).read_bytes() == before
     assert not list(store.root.glob(".wca-*"))
+
+
+def test_a_run_with_a_damaged_table_is_left_out_of_the_results_and_no_other(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"image_id": 0, "image_name": "a.jpg", "reason": "It is empty."}]
+    good, bad = (
+        store.write_rows("rejected", digit * 64, schema("rejected"), rows) for digit in "ef"
+    )
+    whole, damaged = run(store, 4, good), run(store, 5, bad)
+    path = store.root / bad.uri
+    chunk = pq.read_metadata(path).row_group(0).column(1)
+    data = bytearray(path.read_bytes())
+    data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
+    path.write_bytes(data)
+    publish(store)
+    (record,) = caplog.records
+    assert f"Run {damaged[:12]} (some) is left out" in record.message
+    assert f"{path} is damaged: delete it" in record.message
+    with open_snapshot(snapshot_path(store), whole) as snapshot:
+        seeds = snapshot.execute("SELECT seed FROM runs ORDER BY seed").fetchall()
+        assert seeds == [(1,), (2,), (3,), (4,)]
+        assert snapshot.execute("SELECT run_id FROM rejected").fetchall() == [(whole,)]
+        assert snapshot.execute("SELECT count(*) FROM run_tables").fetchall() == [(6,)]
+    with (
+        pytest.raises(InputError, match=f"Run {damaged[:12]} is not in .*delete that file"),
+        open_snapshot(snapshot_path(store), whole, damaged),
+    ):
+        pass
+
+
+def test_a_damaged_inbox_table_stops_no_runs_results(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = store.root / store.write_rows("inbox", "e" * 64, schema("inbox"), []).uri
+    path.write_bytes(path.read_bytes()[:-9])
+    publish(store)
+    (record,) = caplog.records
+    assert path.name in record.message
+    with open_snapshot(snapshot_path(store)) as snapshot:
+        assert snapshot.execute("SELECT count(*) FROM runs").fetchall() == [(3,)]
+        assert snapshot.execute("SELECT image_name FROM inbox").fetchall() == []
 
 
 def test_a_store_that_may_only_be_read_is_queried(

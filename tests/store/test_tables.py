@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.score.summarise import register
 from tasks.store.digest import digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.errors import InputError
@@ -158,28 +157,6 @@ def test_embeddings_are_halved_for_encoders_that_are_not_exact(
         )
         assert sums[0][0] == 600
         assert sums[0][1] == pytest.approx(exact, rel=1e-5)
-
-
-def test_a_flipped_bit_of_an_embedding_is_noticed(store: Store) -> None:
-    path = store.path(store.write("crops", DIGEST, schema("crops", 64, "bf16"), [crops(300, 64)]))
-    data = bytearray(path.read_bytes())
-    place = len(data) // 2
-    data[place] ^= 1
-    path.write_bytes(data)
-    with (
-        pq.ParquetFile(path, page_checksum_verification=True) as file,
-        pytest.raises(OSError, match="CRC"),
-    ):
-        file.read()
-
-
-def test_tables_in_a_folder_of_any_name_are_found_by_queries(tmp_path: Path) -> None:
-    store = Store(tmp_path / "rank=[1]*?")
-    ref = store.write_rows("undecodable", DIGEST, REJECTED, ROWS)
-    with duckdb.connect() as connection:
-        register(connection, store, "undecodable", [ref])
-        rows = connection.sql("FROM undecodable").to_arrow_table()
-    assert rows.to_pylist() == ROWS
 
 
 def test_a_table_with_damaged_pages_is_never_read_as_if_it_were_whole(store: Store) -> None:

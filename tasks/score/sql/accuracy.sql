@@ -1,4 +1,4 @@
--- One row per method. Reads predictions, images. Parameter: z, the normal quantile of the interval.
+-- One row per method. Reads predictions, images.
 WITH hits AS (
   SELECT p.method,
          p.run_index,
@@ -22,21 +22,15 @@ means AS (  -- over whole numbers, whose sums are exact in any order: threads ch
            / (n * run_count) AS top5_sigma
   FROM hits
   GROUP BY method
-),
-wilson AS (  -- E. B. Wilson 1927: the score interval of a proportion
-  SELECT *,
-         (top1 + $z * $z / (2 * n)) / (1 + $z * $z / n) AS centre,
-         $z / (1 + $z * $z / n) * sqrt(top1 * (1 - top1) / n + $z * $z / (4 * n * n)) AS half
-  FROM means
 )
 SELECT method,
        n AS image_count,
        run_count::INTEGER AS run_count,
        top1,
        top1_sigma,
-       greatest(0, centre - half) AS top1_low,
-       least(1, centre + half) AS top1_high,
+       wilson_low(top1, n) AS top1_low,
+       wilson_high(top1, n) AS top1_high,
        top5,
        top5_sigma
-FROM wilson
+FROM means
 ORDER BY method

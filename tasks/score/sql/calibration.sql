@@ -1,6 +1,6 @@
 -- Whether confident predictions are right more often: one row per method and bin of predictions.
 -- Confidence is the softmax of 100 x score (CLIP's own scale) over the five best classes; bins hold
--- as many predictions each. Reads predictions, images. Parameters: bins, z.
+-- as many predictions each. Reads predictions, images. Parameter: bins.
 WITH scored AS (  -- the five scores side by side, so that nothing is joined with itself
   SELECT p.method, i.image_id, p.run_index,
          max(p.score) FILTER (p.rank = 1)::DOUBLE AS s1,
@@ -36,9 +36,6 @@ grouped AS (
   GROUP BY method, bin
 )
 SELECT method, bin::INTEGER AS bin, prediction_count, confidence_low, confidence_high, confidence, top1,
-       greatest(0, (top1 + $z * $z / (2 * n)
-         - $z * sqrt(top1 * (1 - top1) / n + $z * $z / (4 * n * n))) / (1 + $z * $z / n)) AS top1_low,
-       least(1, (top1 + $z * $z / (2 * n)
-         + $z * sqrt(top1 * (1 - top1) / n + $z * $z / (4 * n * n))) / (1 + $z * $z / n)) AS top1_high
+       wilson_low(top1, n) AS top1_low, wilson_high(top1, n) AS top1_high
 FROM grouped
 ORDER BY method, bin

@@ -1,5 +1,5 @@
 -- Accuracy by method over all images and over two halves: the last digit of an image's digest, which
--- knows nothing of its label, decides its half. Reads predictions, images. Parameter: z.
+-- knows nothing of its label, decides its half. Reads predictions, images.
 WITH placed AS (
   SELECT p.method, p.run_index,
          unnest(['all', CASE WHEN right(i.image_digest, 1) < '8' THEN 'selection'
@@ -23,16 +23,9 @@ means AS (  -- over whole numbers, whose sums are exact in any order
            / (max(n) * count(*)) AS top1_sigma
   FROM hits
   GROUP BY method, split
-),
-wilson AS (
-  SELECT *,
-         (top1 + $z * $z / (2 * image_count)) / (1 + $z * $z / image_count) AS centre,
-         $z / (1 + $z * $z / image_count) * sqrt(
-           top1 * (1 - top1) / image_count + $z * $z / (4 * image_count * image_count)) AS half
-  FROM means
 )
 SELECT method, split, image_count, run_count, top1, top1_sigma,
-       greatest(0, centre - half) AS top1_low,
-       least(1, centre + half) AS top1_high
-FROM wilson
+       wilson_low(top1, image_count) AS top1_low,
+       wilson_high(top1, image_count) AS top1_high
+FROM means
 ORDER BY method, split

@@ -1,5 +1,5 @@
 -- the first images of each pair, in the first run
-SELECT i.class_id, p.class_id AS predicted_class_id, i.image_name, i.image_digest, p.score
+SELECT i.class_id, p.class_id AS predicted_class_id, i.image_name, i.image_digest
 FROM predictions AS p
 JOIN images AS i USING (run_id, image_digest)
 WHERE p.run_id = $run_id AND p.method = $method AND p.run_index = 0 AND p.rank = 1

@@ -1,3 +1,3 @@
-SELECT run_id, dataset_name, encoder_name, precision, parameters, first_finished_at
+SELECT run_id, dataset_name, encoder_name, precision, first_finished_at
 FROM runs
 WHERE run_id = $run_id

@@ -1,0 +1,43 @@
+"""Questions to stored tables, in DuckDB: `sql/` has them, `open_tables` what they read."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from tasks.store.intervals import create_intervals
+from tasks.store.place import without_pattern
+from tasks.store.schemas import schema
+from tasks.store.tables import Store, TableRef
+
+_FOLDER = Path(__file__).parent / "sql"
+
+
+@contextmanager
+def open_tables(
+    store: Store, inputs: Mapping[str, Sequence[TableRef]]
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that reads the stored tables of each kind as one view; none are an empty view.
+
+    DuckDB's own reader takes a third of the time and holds a few row groups, where pyarrow's reads
+    hundreds of megabytes ahead. In a bucket it is pyarrow's, which makes fewer requests.
+    """
+    with duckdb.connect() as connection:
+        create_intervals(connection)
+        for name, refs in inputs.items():
+            if not refs:
+                connection.register(name, schema(name).empty_table())
+            elif store.filesystem is None:
+                paths = [without_pattern(str(store.path(ref))) for ref in refs]
+                connection.read_parquet(paths, hive_partitioning=False).create_view(name)
+            else:
+                connection.register(name, store.dataset(refs))
+        yield connection
+
+
+def ask(connection: duckdb.DuckDBPyConnection, name: str, **parameters: int) -> pa.Table:
+    """The answer to `sql/<name>.sql`."""
+    query = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+    return connection.sql(query, params=parameters or None).to_arrow_table()
