@@ -3,8 +3,6 @@
 import math
 from typing import Annotated, Literal, NamedTuple, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.store.digest import uniforms
@@ -73,29 +71,24 @@ def _refined(
     """
     indices = range(1, CANDIDATES_PER_CROP * parameters.pool + 1)
     boxes = [_box(parameters, image_digest, index, width_px, height_px) for index in indices]
-    candidates = np.array(boxes)
-    kept = [0]
-    for place in range(1, len(boxes)):
+    kept: list[Box] = []
+    for box in boxes:
         if len(kept) == parameters.pool:
             break
-        if (_overlaps(candidates[place], candidates[kept]) <= MOST_OVERLAP).all():
-            kept.append(place)
+        if all(_overlap(box, other) <= MOST_OVERLAP for other in kept):
+            kept.append(box)
     key = f"crop/{parameters.seed}/{image_digest}/again"
-    again = [kept[int(u * len(kept))] for u in uniforms(key, parameters.pool - len(kept))]
-    return [boxes[place] for place in [*kept, *again]]
+    return kept + [kept[int(u * len(kept))] for u in uniforms(key, parameters.pool - len(kept))]
 
 
-def _overlaps(box: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Intersection over union with each of some squares, from 0 to 1: `(others,)`.
-
-    box: left, top and side, `(3,)`; others: `(others, 3)`.
-    """
-    sides = others[:, 2:]
-    ends = np.minimum(box[:2] + box[2], others[:, :2] + sides)
-    shared = (ends - np.maximum(box[:2], others[:, :2])).clip(min=0).prod(axis=1)
-    union = box[2] ** 2 + others[:, 2] ** 2 - shared
-    overlaps: NDArray[np.float64] = shared / union
-    return overlaps
+def _overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two squares, from 0 to 1."""
+    across, down = (
+        min(one[side] + one.side_px, other[side] + other.side_px) - max(one[side], other[side])
+        for side in (0, 1)
+    )
+    shared = max(0, across) * max(0, down)
+    return shared / (one.side_px**2 + other.side_px**2 - shared)
 
 
 def _box(

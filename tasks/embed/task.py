@@ -3,7 +3,8 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from prefect import task
@@ -22,6 +23,9 @@ from tasks.store.stopping import go_on
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.store.task import HOUR, TABLE_TASK, gpu_slot, shown_progress
 from tasks.store.threads import cores
+
+if TYPE_CHECKING:
+    from tasks.embed.images import Images  # with torch, seconds to import
 
 
 class ImageShard(Recipe):
@@ -74,25 +78,31 @@ def embed_image_shard(
     batch_size: int | None,
     progress: Progress,
 ) -> EmbeddedImages:
-    """Write a shard's `crops` and `undecodable` tables, unless both are there."""
-    from tasks.embed.encoder import load_encoder
-    from tasks.embed.images import Images, embed_images, embed_images_together
+    """Write a shard's `crops` and `undecodable` tables, unless both are there.
 
-    store = Store.at(store_root)
+    Only images that no table of crops made alike holds are embedded; the rows are the same.
+    """
+    from tasks.embed.images import Images
+    from tasks.embed.known import crops_schema, known_images, with_known
+
+    store = Store(store_root)
     crops = store.find("crops", recipe.digest)
     undecodable = store.find("undecodable", recipe.digest)
     if crops and undecodable:
         return EmbeddedImages(crops=crops, undecodable=undecodable)
     keep_heap()
-    places = image_places(store, dataset, recipe.image_digests)
+    mark = recipe.model_copy(update={"image_digests": ()}).digest
+    known = known_images(store, mark, recipe.image_digests)
+    missing = sorted(set(recipe.image_digests).difference(*known.values()))
     rejected: list[dict[str, object]] = []
+    started = time.perf_counter()
     with (
-        gpu_slot(encoder.device),
+        gpu_slot(encoder.device) if missing else nullcontext(),
         _memory_to_spare(),
         shown_progress("embedding images", " images", progress) as count,
     ):
-        model = load_encoder(encoder)
-        started = time.perf_counter()
+        count.update(len(recipe.image_digests) - len(missing))
+        places = image_places(store, dataset, missing)
 
         def read(digest: str) -> bytes:
             go_on()
@@ -100,25 +110,35 @@ def embed_image_shard(
             count.update()
             return data
 
-        size = batch_size or model.batch_size
-        images = Images(recipe.image_digests, read, recipe.crops, rejected, cores())
-        batches = (
-            embed_images_together(images, model, size, recipe.resampling)
-            if needs_gpu(encoder.device) or recipe.resampling == "device"
-            else embed_images(images, model, size)
-        )
-        columns = schema("crops", recipe.encoder.dimension, recipe.encoder.precision)
-        crops = store.write("crops", recipe.digest, columns, batches)
+        images = Images(missing, read, recipe.crops, rejected, cores())
+        fresh = _embedded(images, recipe, encoder, batch_size) if missing else iter(())
+        columns = crops_schema(recipe.encoder.dimension, recipe.encoder.precision, mark)
+        rows = with_known(store, known, 1 + recipe.crops.pool, fresh)
+        crops = store.write("crops", recipe.digest, columns, rows)
         release_heap()  # a run of many shards takes no more than one of a few
     undecodable = store.write_rows("undecodable", recipe.digest, schema("undecodable"), rejected)
-    rate = len(recipe.image_digests) / (time.perf_counter() - started)
     get_run_logger().info(
-        "Embedded %d images (%d rejected), %.1f images/s.",
-        len(recipe.image_digests),
+        "Embedded %d images (%d rejected), %.1f images/s; %d were known.",
+        len(missing),
         len(rejected),
-        rate,
+        len(missing) / (time.perf_counter() - started),
+        len(recipe.image_digests) - len(missing),
     )
     return EmbeddedImages(crops=crops, undecodable=undecodable)
+
+
+def _embedded(
+    images: "Images", recipe: ImageShard, encoder: EncoderSource, batch_size: int | None
+) -> Iterator[pa.RecordBatch]:
+    """The `crops` rows of images, by the encoder that is loaded for the first."""
+    from tasks.embed.encoder import load_encoder
+    from tasks.embed.images import embed_images, embed_images_together
+
+    model = load_encoder(encoder)
+    size = batch_size or model.batch_size
+    if needs_gpu(encoder.device) or recipe.resampling == "device":
+        return embed_images_together(images, model, size, recipe.resampling)
+    return embed_images(images, model, size)
 
 
 @task(name="check-precision", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
@@ -128,7 +148,7 @@ def check_precision(
     """Write a run's `precision_checks` table; where there is something to compare, load fp32."""
     from tasks.embed.precision import CosineErrors, checked_rows, cosine_errors
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     errors = CosineErrors(0, 0.0, 0.0)
     if recipe.embedded.row_count and not is_reference(recipe.encoder, recipe.resampling):
         from tasks.embed.encoder import Encoder
@@ -161,7 +181,7 @@ def embed_text_shard(
     """
     from tasks.embed.texts import embed_texts, in_order, known_texts, text_schema
 
-    store = Store.at(store_root)
+    store = Store(store_root)
     if stored := store.find("text_embeddings", recipe.digest):
         return stored
     known = known_texts(store, recipe.encoder, recipe.texts)

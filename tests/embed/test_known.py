@@ -1,0 +1,67 @@
+"""Views that a table holds already are copied, whichever run made them."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tasks.embed.crops import CropParameters
+from tasks.embed.encoder import Encoder, load_encoder
+from tasks.embed.images import Images, embed_images
+from tasks.embed.known import crops_schema, known_images, with_known
+from tasks.embed.sources import resolve_encoder
+from tasks.store.digest import bytes_digest, digest_of
+from tasks.store.tables import Store, TableRef
+
+VIEWS = 4
+CROPS = CropParameters(pool=VIEWS - 1)
+MARK = "how these crops were made"
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model: Path) -> Encoder:
+    return load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
+
+
+@pytest.fixture(scope="module")
+def files(photos: Path) -> dict[str, bytes]:
+    contents = [path.read_bytes() for path in photos.rglob("*.jpg")]
+    return {bytes_digest(data): data for data in contents}
+
+
+def embed(files: dict[str, bytes], encoder: Encoder, digests: list[str]) -> list[pa.RecordBatch]:
+    return list(embed_images(Images(digests, files.__getitem__, CROPS, [], 2), encoder, 8))
+
+
+def write(store: Store, batches: list[pa.RecordBatch], mark: str = MARK) -> TableRef:
+    digests = [batch["image_digest"][0].as_py() for batch in batches]
+    columns = crops_schema(batches[0]["embedding"].type.list_size, "fp32", mark)
+    return store.write("crops", digest_of([mark, digests]), columns, batches)
+
+
+def test_known_and_fresh_images_make_the_table_that_fresh_ones_alone_would(
+    encoder: Encoder, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    store, rows = Store(tmp_path), embed(files, encoder, sorted(files))
+    digests = [batch["image_digest"][0].as_py() for batch in rows]
+    first, second = write(store, rows[1:6:2]), write(store, rows[4:8])
+    write(store, rows, "otherwise")
+    known = known_images(store, MARK, digests[:7])
+    held = set().union(*known.values())
+    assert known.keys() == {first, second}
+    assert held == {*digests[1:6:2], *digests[4:7]}
+    assert sum(map(len, known.values())) == len(held)
+    missing = [digest for digest in digests[:7] if digest not in held]
+    made = with_known(store, known, VIEWS, embed(files, encoder, missing))
+    assert pa.Table.from_batches(made) == pa.Table.from_batches(rows[:7])
+
+
+def test_a_table_that_is_damaged_or_gone_holds_nothing(
+    encoder: Encoder, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    store, rows = Store(tmp_path), embed(files, encoder, sorted(files)[:4])
+    whole, damaged, gone = (write(store, rows[place : place + 1]) for place in range(3))
+    data = store.path(damaged).read_bytes()
+    store.path(damaged).write_bytes(data[: len(data) // 2])
+    (tmp_path / gone.uri).unlink()
+    assert known_images(store, MARK, files) == {whole: {rows[0]["image_digest"][0].as_py()}}
