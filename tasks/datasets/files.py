@@ -149,7 +149,8 @@ def files_below(root: Path, folder: str) -> list[str]:
 
     Raises InputError for a link that leads back to a folder above it, and so round for ever.
     """
-    base = len(str(root)) + 1
+    root = root.absolute()  # "." is no part of the paths below it
+    base = len(str(root / "_")) - 1
     names: list[str] = []
     above = {str(root / folder): {_identity(root / folder), _identity(root)}}
     for parent, folders, files in os.walk(root / folder, followlinks=True):

@@ -228,6 +228,29 @@ def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
         read_json(path)
 
 
+@pytest.mark.parametrize("root", [".", "./", "photos", "photos/", "../here/photos", ".."])
+def test_names_below_a_folder_are_whole_however_it_is_written(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    (here / "photos").mkdir(parents=True)
+    monkeypatch.chdir(here / "photos" if root in (".", "./", "..") else here)
+    (Path(root) / "some cats" / "old").mkdir(parents=True)
+    names = ["some cats/0.jpg", "some cats/old/1.jpg"]
+    for name in names:
+        (Path(root) / name).write_bytes(name.encode())
+    assert files_below(Path(root), "some cats") == names
+    dataset = open_dataset(f"folder:{root}")
+    assert [image.name for image in dataset.images] == names
+    assert [read_bytes(dataset.root, name) for name in names] == [n.encode() for n in names]
+
+
+def test_the_root_folder_has_whole_names_below_it(tmp_path: Path) -> None:
+    (tmp_path / "0.jpg").touch()
+    folder = tmp_path.relative_to("/").as_posix()
+    assert files_below(Path("/"), folder) == [f"{folder}/0.jpg"]
+
+
 def test_links_that_lead_round_are_named_and_others_followed(tmp_path: Path) -> None:
     for name in ("cat", "dog", "elsewhere"):
         (tmp_path / "photos" / name).mkdir(parents=True)
