@@ -67,8 +67,18 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_listed(path: Path) -> Any:
-    """What a .json file holds, else a text file's lines that are not blank."""
-    return read_json(path) if path.suffix.lower() == ".json" else read_lines(path)
+    """What a .json file holds, else a text file's lines, but for blank ones and `# comments`.
+
+    Raises InputError for a table, of which any column could be meant.
+    """
+    ending = path.suffix.lower()
+    if ending in (".csv", ".tsv"):
+        raise InputError(
+            f"{path} is a table: save the column that is meant as a text file (.txt), a line each."
+        )
+    if ending == ".json":
+        return read_json(path)
+    return [line for line in read_lines(path) if not line.startswith("# ")]
 
 
 def read_texts(path: Path) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ _OWN: dict[str, _Open] = {
     "wds": open_tar,
     "hf": open_hub,
 }
+KINDS = (*_OWN, "card")
 
 
 def open_dataset(data: str, classnames: Path | None = None) -> Dataset:
