@@ -27,6 +27,7 @@ class RunSummary(BaseModel):
     tables: tuple[TableRef, ...]
     stages: tuple[StageTiming, ...]
     indexed: IndexedDataset
+    remarks: tuple[str, ...] = ()
     report: PlaceField | None = None
     pictures: tuple[PlaceField, ...] = ()
 

@@ -154,6 +154,12 @@ def folders_below(root: Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
+def files_in(root: Path) -> list[str]:
+    """Names of the files that lie in a folder itself, but for hidden ones, sorted."""
+    with os.scandir(root) as entries:
+        return sorted(e.name for e in entries if not e.is_dir() and not e.name.startswith("."))
+
+
 def files_below(root: Path, folder: str) -> list[str]:
     """Every file below a folder but hidden ones, sorted, as `/`-separated names below `root`.
 

@@ -1,19 +1,23 @@
 """One folder per class: torchvision's ImageFolder layout."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.decode import EXTENSIONS
-from tasks.datasets.files import files_below, folders_below, read_json
-from tasks.datasets.labels import chosen_split
+from tasks.datasets.files import files_below, files_in, folders_below, read_json
+from tasks.datasets.labels import SHOWN, chosen_split
 from tasks.store.errors import InputError
+
+_BESIDE = "It lies beside the class folders and so is of no class: move it into one of them."
 
 
 def open_folder(root: Path, classnames: Path | None, split: str | None) -> Dataset:
     """A folder with one sub-folder per class, classes in sorted order.
 
-    With `split`, that sub-folder's sub-folders are the classes.
+    With `split`, that sub-folder's sub-folders are the classes. Pictures beside the class folders
+    are listed as rejected.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; expected {root}/<class>/<image>.jpg.")
@@ -26,9 +30,20 @@ def open_folder(root: Path, classnames: Path | None, split: str | None) -> Datas
     default = root / "classnames.json"
     names = _folder_names(folders, classnames or (default if default.is_file() else None))
     images = folder_images(root, folders)
-    if not any(Path(image.name).suffix.lower() in EXTENSIONS for image in images):
+    pictures = Counter(image.class_id for image in images if _is_picture(image.name))
+    if not pictures:
         raise InputError(f"{root} has no images; expected {root}/<class>/<image>.jpg.")
-    return Dataset(f"folder:{root.resolve().name}", str(root.resolve()), names, images)
+    empty = [folder for class_id, folder in enumerate(folders) if not pictures[class_id]]
+    return Dataset(
+        name=f"folder:{root.resolve().name}",
+        root=str(root.resolve()),
+        class_names=names,
+        images=[
+            *images,
+            *(ImageEntry(n, None, problem=_BESIDE) for n in files_in(root) if _is_picture(n)),
+        ],
+        remarks=tuple(_without_pictures(empty)),
+    )
 
 
 def folder_images(root: Path, folders: list[str]) -> list[ImageEntry]:
@@ -46,6 +61,19 @@ def list_folders(
     """A data set whose folders are its classes: class names and images."""
     folders = [folder for folder in folders_below(root) if folder not in without]
     return tuple(name_of(folder) for folder in folders), folder_images(root, folders)
+
+
+def _is_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in EXTENSIONS
+
+
+def _without_pictures(folders: list[str]) -> Iterator[str]:
+    if folders:
+        more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
+        yield (
+            "Class folders without a picture, which are classes to choose from all the same: "
+            f"{', '.join(folders[:SHOWN])}{more}."
+        )
 
 
 def _folder_names(folders: list[str], classnames: Path | None) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from tasks.datasets.folder import open_folder
 from tasks.datasets.hub import open_hub
 from tasks.datasets.parquet import open_parquet
 from tasks.datasets.settings import DataSource, FileSource
+from tasks.datasets.spelling import equal_names
 from tasks.datasets.table import open_csv
 from tasks.datasets.tar import open_tar
 from tasks.datasets.templates import read_templates
@@ -44,7 +45,12 @@ def open_source(source: DataSource | FileSource) -> Dataset:
         dataset = dataset._replace(templates=read_templates(source.templates))
     if odd := next((name for name in dataset.class_names if not is_text(name)), None):
         raise InputError(f"The class {odd!r} is not a name in UTF-8: rename it.")
-    return dataset._replace(images=select(dataset.images, source.limit, source.per_class))
+    # published data sets have equal names, ImageNet's two missiles; among one's own they are a slip
+    equal = () if source.data in card_names() else equal_names(dataset.class_names)
+    return dataset._replace(
+        images=select(dataset.images, source.limit, source.per_class),
+        remarks=(*equal, *dataset.remarks),
+    )
 
 
 def open_files(paths: list[Path], class_names: list[str]) -> Dataset:
@@ -56,6 +62,7 @@ def open_files(paths: list[Path], class_names: list[str]) -> Dataset:
         root="",
         class_names=tuple(class_names),
         images=[ImageEntry(str(path), None) for path in paths],
+        remarks=equal_names(class_names),
     )
 
 

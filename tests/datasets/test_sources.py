@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,45 @@ def test_hidden_files_are_left_out_and_nested_ones_found(tmp_path: Path) -> None
         (tmp_path / name).write_bytes(b"x")
     images = open_dataset(f"folder:{tmp_path}").images
     assert [i.name for i in images] == ["dog/a.jpg", "dog/more/b.jpg", "dog/notes.txt"]
+
+
+def test_pictures_beside_the_class_folders_are_listed_and_not_read(
+    photos: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(photos, root)
+    (root / "owl").mkdir()
+    (root / "owl" / "notes.txt").touch()
+    before = open_dataset(f"folder:{root}")
+    for name in ("a.JPG", "b.png", ".hidden.jpg", "notes.txt"):
+        (root / name).write_bytes(b"x")
+    dataset = open_dataset(f"folder:{root}")
+    assert dataset.images[: len(before.images)] == before.images
+    beside = dataset.images[len(before.images) :]
+    assert [(i.name, i.class_id) for i in beside] == [("a.JPG", None), ("b.png", None)]
+    store = Store(tmp_path / "store")
+    rows = store.read(index_dataset(store, dataset).images).to_pylist()[-2:]
+    assert [row["image_digest"] for row in rows] == [None, None]
+    assert all("beside the class folders" in row["read_error"] for row in rows)
+    # a part of the data is of the pictures that can be scored
+    part = open_source(DataSource(data=f"folder:{root}", limit=15))
+    assert list(part.images) == list(before.images)
+    assert dataset.remarks == (
+        "Class folders without a picture, which are classes to choose from all the same: owl.",
+    )
+
+
+def test_equal_names_among_ones_own_classes_are_remarked_upon(photos: Path, tmp_path: Path) -> None:
+    mapping = tmp_path / "names.json"
+    mapping.write_text('{"big_cat": "Cat", "drink": "cat"}')
+    (remark,) = open_dataset(f"folder:{photos}", mapping).remarks
+    assert remark.endswith("of which one alone is right: 'Cat' and 'cat'.")
+    assert open_dataset(f"folder:{photos}").remarks == ()
+    files = open_files([photos / "drink" / "0.jpg"], ["cat", "dog", "cat", "dog", "owl"])
+    assert files.remarks[0].endswith("'cat' and 'cat', 'dog' and 'dog'.")
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(44 * ["animal"]))
+    assert open_dataset("sixteen-photographs", names).remarks == ()
 
 
 def test_the_sixteen_photographs_are_the_files_the_card_names(tmp_path: Path) -> None:
