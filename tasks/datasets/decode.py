@@ -1,6 +1,7 @@
 """From a file's bytes to an upright RGB picture, or to a reason why not."""
 
 import io
+from pathlib import PurePath
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -24,6 +25,11 @@ MAX_ASPECT = 100
 
 class RejectedImage(ValueError):
     """The file is no picture that can be used; the message is the reason, for `rejected`."""
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file's name ends as pictures' names do."""
+    return PurePath(name).suffix.lower() in EXTENSIONS
 
 
 def decode_image(data: bytes) -> Image.Image:

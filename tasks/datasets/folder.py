@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.datasets.dataset import Dataset, ImageEntry
-from tasks.datasets.decode import EXTENSIONS
+from tasks.datasets.decode import is_picture
 from tasks.datasets.files import files_below, files_in, folders_below, read_json
 from tasks.datasets.labels import SHOWN, chosen_split
 from tasks.store.errors import InputError
@@ -30,7 +30,7 @@ def open_folder(root: Path, classnames: Path | None, split: str | None) -> Datas
     default = root / "classnames.json"
     names = _folder_names(folders, classnames or (default if default.is_file() else None))
     images = folder_images(root, folders)
-    pictures = Counter(image.class_id for image in images if _is_picture(image.name))
+    pictures = Counter(image.class_id for image in images if is_picture(image.name))
     if not pictures:
         raise InputError(f"{root} has no images; expected {root}/<class>/<image>.jpg.")
     empty = [folder for class_id, folder in enumerate(folders) if not pictures[class_id]]
@@ -40,7 +40,7 @@ def open_folder(root: Path, classnames: Path | None, split: str | None) -> Datas
         class_names=names,
         images=[
             *images,
-            *(ImageEntry(n, None, problem=_BESIDE) for n in files_in(root) if _is_picture(n)),
+            *(ImageEntry(n, None, problem=_BESIDE) for n in files_in(root) if is_picture(n)),
         ],
         remarks=tuple(_without_pictures(empty)),
     )
@@ -61,10 +61,6 @@ def list_folders(
     """A data set whose folders are its classes: class names and images."""
     folders = [folder for folder in folders_below(root) if folder not in without]
     return tuple(name_of(folder) for folder in folders), folder_images(root, folders)
-
-
-def _is_picture(name: str) -> bool:
-    return Path(name).suffix.lower() in EXTENSIONS
 
 
 def _without_pictures(folders: list[str]) -> Iterator[str]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tasks.datasets.cards import card_names, open_card, open_named
 from tasks.datasets.dataset import Dataset, ImageEntry, select
-from tasks.datasets.files import is_text, read_json, read_texts
+from tasks.datasets.decode import is_picture
+from tasks.datasets.files import files_below, is_text, read_json, read_texts
 from tasks.datasets.folder import open_folder
 from tasks.datasets.hub import open_hub
 from tasks.datasets.parquet import open_parquet
@@ -54,16 +55,26 @@ def open_source(source: DataSource | FileSource) -> Dataset:
 
 
 def open_files(paths: list[Path], class_names: list[str]) -> Dataset:
-    """Pictures without labels, to be sorted into the given classes."""
-    if missing := [str(path) for path in paths if not path.is_file()]:
+    """Pictures without labels, to be sorted into the given classes; of a folder all those below it.
+
+    Raises InputError where a file is missing, or where the folders hold no picture.
+    """
+    if missing := [str(path) for path in paths if not path.exists()]:
         raise InputError(f"No such file: {', '.join(missing[:5])}.")
+    found = [str(file) for path in paths for file in (_below(path) if path.is_dir() else [path])]
+    if not found:
+        raise InputError(f"There is no picture below {', '.join(map(str, paths[:5]))}.")
     return Dataset(
         name="files",
         root="",
         class_names=tuple(class_names),
-        images=[ImageEntry(str(path), None) for path in paths],
+        images=[ImageEntry(name, None) for name in found],
         remarks=equal_names(class_names),
     )
+
+
+def _below(folder: Path) -> list[Path]:
+    return [folder / name for name in files_below(folder, "") if is_picture(name)]
 
 
 def _open(source: DataSource) -> Dataset:

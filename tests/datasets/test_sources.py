@@ -154,6 +154,28 @@ def test_pictures_beside_the_class_folders_are_listed_and_not_read(
     )
 
 
+def test_loose_pictures_may_be_named_by_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("odd/b.jpg", "odd/old/a.PNG", "odd/notes.txt", "odd/.c.jpg", "d.jpg"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+    def found(*names: str) -> list[str]:
+        return [image.name for image in open_files([Path(n) for n in names], ["x", "y"]).images]
+
+    assert found("odd") == ["odd/b.jpg", "odd/old/a.PNG"]
+    assert found("d.jpg", "odd/old", "odd/notes.txt") == ["d.jpg", "odd/old/a.PNG", "odd/notes.txt"]
+    assert found(".") == ["d.jpg", "odd/b.jpg", "odd/old/a.PNG"]
+    Path("empty").mkdir()
+    assert found("d.jpg", "empty") == ["d.jpg"]
+    with pytest.raises(InputError, match="no picture below empty"):
+        found("empty")
+    with pytest.raises(InputError, match="No such file: gone"):
+        found("odd", "gone")
+
+
 def test_equal_names_among_ones_own_classes_are_remarked_upon(photos: Path, tmp_path: Path) -> None:
     mapping = tmp_path / "names.json"
     mapping.write_text('{"big_cat": "Cat", "drink": "cat"}')

@@ -107,7 +107,9 @@ def test_classify_sorts_pictures_into_classes(
     assert "of float32 and Pillow (1 - cosine, 4 views)" in best
     names = tmp_path / "names.txt"
     names.write_text("cat\ndog\n\ncup\n")
-    assert wca("classify", str(picture), "--classes", str(names), *common).count("CLIP") == 1
+    by_folder = wca("classify", str(tmp_path), "--classes", str(names), *common)
+    assert by_folder.count("CLIP") == 1
+    assert "1 images, 3 classes" in by_folder
 
 
 def test_store_commands_list_verify_and_prune(
