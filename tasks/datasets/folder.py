@@ -8,6 +8,7 @@ from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.decode import is_picture
 from tasks.datasets.files import files_below, files_in, folders_below, read_json
 from tasks.datasets.labels import SHOWN, chosen_split
+from tasks.datasets.spelling import with_nearest
 from tasks.store.errors import InputError
 
 _BESIDE = "It lies beside the class folders and so is of no class: move it into one of them."
@@ -28,7 +29,7 @@ def open_folder(root: Path, classnames: Path | None, split: str | None) -> Datas
     if not folders:
         raise InputError(f"{root} has no class folders; expected {root}/<class>/<image>.jpg.")
     default = root / "classnames.json"
-    names = _folder_names(folders, classnames or (default if default.is_file() else None))
+    names, others = _folder_names(folders, classnames or (default if default.is_file() else None))
     images = folder_images(root, folders)
     pictures = Counter(image.class_id for image in images if is_picture(image.name))
     if not pictures:
@@ -42,7 +43,7 @@ def open_folder(root: Path, classnames: Path | None, split: str | None) -> Datas
             *images,
             *(ImageEntry(n, None, problem=_BESIDE) for n in files_in(root) if is_picture(n)),
         ],
-        remarks=tuple(_without_pictures(empty)),
+        remarks=tuple(_remarks(empty, others)),
     )
 
 
@@ -63,26 +64,32 @@ def list_folders(
     return tuple(name_of(folder) for folder in folders), folder_images(root, folders)
 
 
-def _without_pictures(folders: list[str]) -> Iterator[str]:
-    if folders:
-        more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
+def _remarks(empty: list[str], others: list[str]) -> Iterator[str]:
+    if empty:
         yield (
             "Class folders without a picture, which are classes to choose from all the same: "
-            f"{', '.join(folders[:SHOWN])}{more}."
+            f"{_listed(empty)}."
         )
+    if others:
+        yield f"Class names that were left out, since there are no such folders: {_listed(others)}."
 
 
-def _folder_names(folders: list[str], classnames: Path | None) -> tuple[str, ...]:
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _folder_names(folders: list[str], classnames: Path | None) -> tuple[tuple[str, ...], list[str]]:
+    """The folders' class names, and names of the file that are of no folder."""
     if classnames is None:
-        return tuple(folder.replace("_", " ") for folder in folders)
+        return tuple(folder.replace("_", " ") for folder in folders), []
     mapping = read_json(classnames)
     if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
         raise InputError(f"{classnames} must be a JSON object from folder name to class name.")
-    missing = [folder for folder in folders if not mapping.get(folder, "").strip()]
-    unknown = sorted(set(mapping) - set(folders))
-    if missing or unknown:
+    others = sorted(set(mapping) - set(folders))
+    if missing := [folder for folder in folders if not mapping.get(folder, "").strip()]:
         raise InputError(
-            f"{classnames} does not fit the folders: "
-            f"without a name: {missing or 'none'}; without a folder: {unknown or 'none'}."
+            f"{classnames} has no name for {len(missing)} of {len(folders)} folders: "
+            f"{'; '.join(with_nearest(folder, others) for folder in missing[:SHOWN])}."
         )
-    return tuple(mapping[folder] for folder in folders)
+    return tuple(mapping[folder] for folder in folders), others

@@ -108,7 +108,7 @@ def _renamed(dataset: Dataset, classnames: Path) -> Dataset:
 
     def fitting(texts: Path | None) -> Path | None:
         found = read_json(texts) if texts else None
-        return texts if isinstance(found, dict) and set(found) == set(names) else None
+        return texts if isinstance(found, dict) and set(found) >= set(names) else None
 
     return dataset._replace(
         class_names=names,

@@ -29,10 +29,18 @@ def test_class_names_come_from_the_mapping(photos: Path, tmp_path: Path) -> None
     assert open_dataset(f"folder:{photos}", mapping).class_names == ("cat", "cup of coffee")
 
 
-def test_a_mapping_that_does_not_fit_is_one_error(photos: Path, tmp_path: Path) -> None:
+def test_a_mapping_may_name_more_folders_and_must_name_all(photos: Path, tmp_path: Path) -> None:
     mapping = tmp_path / "names.json"
-    mapping.write_text(json.dumps({"drink": "coffee", "dog": "dog"}))
-    with pytest.raises(InputError, match=r"without a name: \['big_cat'\].*folder: \['dog'\]"):
+    mapping.write_text(json.dumps({"drink": "coffee", "dog": "dog", "big_cat": "cat"}))
+    dataset = open_dataset(f"folder:{photos}", mapping)
+    assert dataset.class_names == ("cat", "coffee")
+    assert dataset.remarks == (
+        "Class names that were left out, since there are no such folders: dog.",
+    )
+    mapping.write_text(json.dumps({"drink": "coffee", "dog": "dog", "big cat": "cat"}))
+    with pytest.raises(
+        InputError, match=r"no name for 1 of 2 folders: big_cat \(perhaps 'big cat'\)\.$"
+    ):
         open_dataset(f"folder:{photos}", mapping)
 
 

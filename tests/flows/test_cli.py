@@ -96,7 +96,8 @@ def test_classify_sorts_pictures_into_classes(
     picture = tmp_path / "photo [1].png"
     photograph().save(picture)
     descriptions = tmp_path / "texts.json"
-    descriptions.write_text(json.dumps({"cat": ["Furry."], "dog": ["Barks."], "cup": ["Hot."]}))
+    texts = {"cat": ["Furry."], "dog": ["Barks."], "cup": ["Hot."], "emu": ["Not asked for."]}
+    descriptions.write_text(json.dumps(texts))
     common = ("--encoder", f"local-dir:{tiny_model}", "--pool", "3", "--store", str(wca.store))
     plain = wca("classify", str(picture), "--classes", "cat, dog,cup", *common)
     assert "CLIP" in plain
