@@ -287,6 +287,21 @@ def test_what_is_wrong_is_one_sentence_and_a_status(
     assert message in said
 
 
+@pytest.mark.parametrize("output", [(), ("--output", "texts.json")])
+def test_classes_without_a_text_are_said_with_and_without_a_file(
+    server: ModelServer,
+    here: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    output: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server.behaviour.answers = {"answer_1": "I'm sorry, I can't help with that."}
+    common = ("describe", "cat,owl", "--answers", "1", "--store", "store", *output)
+    assert "Cleaning left no text for cat, owl: ask for more" in here(*common, status=2)
+    assert not Path("texts.json").exists()
+
+
 def test_ctrl_c_ends_after_the_calls_under_way_and_keeps_them(
     wca: Command, server: ModelServer, tmp_path: Path
 ) -> None:
