@@ -1,7 +1,6 @@
 """From a file's bytes to an upright RGB picture, or to a reason why not."""
 
 import io
-from pathlib import PurePath
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -29,7 +28,8 @@ class RejectedImage(ValueError):
 
 def is_picture(name: str) -> bool:
     """Whether a file's name ends as pictures' names do."""
-    return PurePath(name).suffix.lower() in EXTENSIONS
+    _, dot, ending = name.rpartition(".")  # by text: 100,000 Path objects take a second
+    return dot + ending.lower() in EXTENSIONS
 
 
 def decode_image(data: bytes) -> Image.Image:
