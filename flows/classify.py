@@ -39,8 +39,8 @@ def _explained(
         raise InputError(
             "--explain needs the method wca and descriptions: name --descriptions FILE or --llm."
         )
-    count = min(len(config.images), MOST_EXPLAINED)
     dataset = open_source(source)
+    count = min(len(dataset.images), MOST_EXPLAINED)
     summary = run_stages("classify", settings, source, dataset, _command(config), count)
     place = (summary.store_root, summary.run_id, summary.indexed, method_titles())
     pictures = draw_explanations(*place)

@@ -25,5 +25,5 @@ class ClassifySettings(Settings):
 class ClassifyConfig(ClassifySettings):
     """Parameters of the classify flow."""
 
-    images: Annotated[tuple[Path, ...], Field(min_length=1, description="Image files.")]
+    images: Annotated[tuple[Path, ...], Field(min_length=1, description="Image files, or folders.")]
     classes: Annotated[tuple[str, ...], Field(min_length=2, description="Class names.")]

@@ -82,14 +82,14 @@ def classify(
 
     Example: wca classify cat.jpg --classes cat,dog,horse
 
-    Example: wca classify *.jpg --classes birds.txt --descriptions birds.json
+    Example: wca classify photos --classes birds.txt --descriptions birds.json
 
     Example: wca classify bird.jpg --classes birds.txt --descriptions birds.json --explain
 
     Parameters
     ----------
     images
-        Image files.
+        Image files; of a folder all pictures below it.
     classes
         Class names separated by commas, a text file with one class name a line, or a JSON file.
 

@@ -76,7 +76,7 @@ def import_(
     renames
         JSON {spelling in the file: class name}, for names that cannot be matched.
     classnames
-        As for `wca benchmark`.
+        As for `wca benchmark`; needs --to.
 
     """
     from flows.import_texts import take_over

@@ -60,5 +60,4 @@ def describe(
     from flows import show_descriptions as show
 
     show.describe(summary)
-    if output:
-        show.texts(summary, output)
+    show.texts(summary, output)

@@ -12,9 +12,9 @@ from flows.describe_config import DescribeConfig
 from flows.record import record
 from flows.runner import FLOW, StageRunner
 from flows.summary import FlowSummary
-from tasks.datasets.class_names import is_file, read_class_names
+from tasks.datasets.class_names import names_file, read_class_names
 from tasks.datasets.index import write_classes
-from tasks.datasets.sources import open_dataset
+from tasks.datasets.sources import KINDS, open_dataset
 from tasks.describe.plan import Questioning, Tally, estimate
 from tasks.describe.replies import Replies
 from tasks.describe.settings import LanguageModelSettings
@@ -118,7 +118,7 @@ def dry_run(config: DescribeConfig) -> Tally:
 
 def open_classes(given: str) -> tuple[str, tuple[str, ...]]:
     """A title and the class names of a list, a file, or a data set."""
-    if "," in given or is_file(given):
+    if given.partition(":")[0] not in KINDS and ("," in given or names_file(given)):
         names = read_class_names(given)
         return f"{len(names)} classes", names
     dataset = open_dataset(given)

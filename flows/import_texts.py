@@ -25,8 +25,10 @@ def take_over(
 
     They are written to `to`, or where `wca benchmark` looks for a named data set's.
     """
-    if to is None and source.data not in card_names():
-        raise InputError("Name the file to write with --to, then give it to --descriptions.")
+    # texts of classes by other names would be in the way of runs by the data set's own
+    if to is None and (source.data not in card_names() or source.classnames is not None):
+        option = {"cupl": "--descriptions", "clip-d": "--descriptors"}[published_as]
+        raise InputError(f"Name the file to write with --to, then give it to {option}.")
     raw = read_json(file)
     if renames is not None:
         raw = _renamed(raw, file, renames)

@@ -124,6 +124,7 @@ def run_stages(
         tables=manifest.tables,
         stages=tuple(runner.timings),
         indexed=indexed,
+        remarks=dataset.remarks,
     )
 
 

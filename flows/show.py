@@ -95,11 +95,13 @@ def _precision(summary: RunSummary) -> None:
 
 
 def _rejected(summary: RunSummary) -> None:
-    if not summary.rejected_count:
-        return
-    store = Store(summary.store_root)
-    rows = rejected_rows(store.read(summary.refs("rejected")[0]))
-    console.print(text_table(rows[:20], f"{summary.rejected_count} images rejected"))
+    """The files that were not used, and what else to know of the data."""
+    if summary.rejected_count:
+        store = Store(summary.store_root)
+        rows = rejected_rows(store.read(summary.refs("rejected")[0]))
+        console.print(text_table(rows[:20], f"{summary.rejected_count} images rejected"))
+    for remark in summary.remarks:
+        console.print(remark)
 
 
 def places(summary: FlowSummary, main_table: str = "accuracy") -> None:

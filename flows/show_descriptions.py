@@ -32,11 +32,16 @@ def estimate(tally: Tally, config: DescribeConfig) -> None:
     console.print("Nothing was sent. What is here already is not counted.")
 
 
-def texts(summary: DescribeSummary, output: Path) -> None:
-    """Write the texts as JSON; one file for each kind where there are several."""
+def texts(summary: DescribeSummary, output: Path | None) -> None:
+    """Write the texts as JSON, if so asked; one file for each kind where there are several.
+
+    Raises InputError where cleaning left a class without any.
+    """
     by_kind = generated_texts(
         Store(summary.store_root).read(summary.answers, ["class_name", "kind", "text"]).to_pylist()
     )
+    if output is None:
+        return
     for kind, by_class in by_kind.items():
         path = output if len(by_kind) == 1 else output.with_suffix(f".{kind}s.json")
         write_text(path, json.dumps(by_class, indent=1, ensure_ascii=False) + "\n")

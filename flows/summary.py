@@ -33,6 +33,7 @@ class RunSummary(FlowSummary):
     texts: tuple[str, ...]
     tables: tuple[TableRef, ...]
     indexed: IndexedDataset
+    remarks: tuple[str, ...] = ()
     pictures: tuple[PlaceField, ...] = ()
 
     def refs(self, table: str) -> list[TableRef]:

@@ -8,7 +8,7 @@ from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.datasets.dataset import DEFAULT_TEMPLATE, Dataset, ImageEntry
-from tasks.datasets.files import CARDS, DATA_FOLDER, folders_below, is_inside, read_json
+from tasks.datasets.files import CARDS, DATA_FOLDER, files_in, folders_below, is_inside, read_json
 from tasks.datasets.imagenet import openai_templates
 from tasks.datasets.listing import Listing, list_images
 from tasks.datasets.readers import PACKAGE
@@ -229,7 +229,6 @@ def _contents(place: Path) -> str:
     if not place.is_dir():
         return "  no such folder"
     folders = [f"{name}/" for name in folders_below(place)]
-    files = sorted(p.name for p in place.iterdir() if p.is_file() and not p.name.startswith("."))
-    names = [*folders, *files]
+    names = [*folders, *files_in(place)]
     shown = [f"  {name}" for name in names[:8]] or ["  nothing"]
     return "\n".join([*shown, f"  and {len(names) - 8} more"] if len(names) > 8 else shown)

@@ -14,17 +14,22 @@ NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 class ImageEntry(NamedTuple):
-    """One image: its name below the root, its label, the digest that a card promises."""
+    """One image: its name below the root, its label, the digest that a card promises.
+
+    problem: why it is listed, but not read.
+    """
 
     name: str
     class_id: int | None
     sha256: str | None = None
+    problem: str | None = None
 
 
 class Dataset(NamedTuple):
     """Images and classes; `root` and an image's name are what `readers.read_bytes` needs.
 
     preset: settings that the data set's published protocol prescribes, by their names.
+    remarks: sentences about what a user should know before believing a number.
     """
 
     name: str
@@ -35,24 +40,27 @@ class Dataset(NamedTuple):
     descriptions: Path | None = None
     descriptors: Path | None = None
     preset: Mapping[str, float] = NOTHING
+    remarks: tuple[str, ...] = ()
 
 
 def select(
     images: Sequence[ImageEntry], limit: int | None, per_class: int | None
 ) -> Sequence[ImageEntry]:
-    """At most `per_class` images of each class and `limit` in all, in their order.
+    """At most `per_class` images of each class and `limit` in all, in their order; else every one.
 
     Which ones follows from the digests of the names: a fair sample of all classes, and the same one
     on every machine, however the images are ordered.
     """
-    chosen = range(len(images))
+    if limit is None and per_class is None:
+        return images
+    chosen = [i for i, image in enumerate(images) if image.problem is None]
     if per_class is not None:
         classes: dict[int | None, list[int]] = {}
         for i in chosen:
             classes.setdefault(images[i].class_id, []).append(i)
         kept = [i for members in classes.values() for i in _least(images, members, per_class)]
     else:
-        kept = list(chosen)
+        kept = chosen
     if limit is not None:
         kept = _least(images, kept, limit)
     return [images[i] for i in sorted(kept)]

@@ -28,6 +28,12 @@ class RejectedImage(ValueError):
     """The file is no picture that can be used; the message is the reason, for `rejected`."""
 
 
+def is_picture(name: str) -> bool:
+    """Whether a file's name ends as pictures' names do."""
+    _, dot, ending = name.rpartition(".")  # by text: 100,000 Path objects take a second
+    return dot + ending.lower() in EXTENSIONS
+
+
 def decode_image(data: bytes) -> Image.Image:
     """Decode a file's bytes to an RGB picture, turned upright as its EXIF tag says.
 

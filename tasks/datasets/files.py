@@ -67,8 +67,18 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_listed(path: Path) -> Any:
-    """What a .json file holds, else a text file's lines that are not blank."""
-    return read_json(path) if path.suffix.lower() == ".json" else read_lines(path)
+    """What a .json file holds, else a text file's lines, but for blank ones and `# comments`.
+
+    Raises InputError for a table, of which any column could be meant.
+    """
+    ending = path.suffix.lower()
+    if ending in (".csv", ".tsv"):
+        raise InputError(
+            f"{path} is a table: save the column that is meant as a text file (.txt), a line each."
+        )
+    if ending == ".json":
+        return read_json(path)
+    return [line for line in read_lines(path) if not line.startswith("# ")]
 
 
 def read_texts(path: Path) -> tuple[str, ...]:
@@ -144,12 +154,19 @@ def folders_below(root: Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
+def files_in(root: Path) -> list[str]:
+    """Names of the files that lie in a folder itself, but for hidden ones, sorted."""
+    with os.scandir(root) as entries:
+        return sorted(e.name for e in entries if not e.is_dir() and not e.name.startswith("."))
+
+
 def files_below(root: Path, folder: str) -> list[str]:
     """Every file below a folder but hidden ones, sorted, as `/`-separated names below `root`.
 
     Raises InputError for a link that leads back to a folder above it, and so round for ever.
     """
-    base = len(str(root)) + 1
+    root = root.absolute()  # "." is no part of the paths below it
+    base = len(str(root / "_")) - 1
     names: list[str] = []
     above = {str(root / folder): {_identity(root / folder), _identity(root)}}
     for parent, folders, files in os.walk(root / folder, followlinks=True):

@@ -1,19 +1,24 @@
 """One folder per class: torchvision's ImageFolder layout."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.datasets.dataset import Dataset, ImageEntry
-from tasks.datasets.decode import EXTENSIONS
-from tasks.datasets.files import files_below, folders_below, read_json
-from tasks.datasets.labels import chosen_split
+from tasks.datasets.decode import is_picture
+from tasks.datasets.files import files_below, files_in, folders_below, read_json
+from tasks.datasets.labels import SHOWN, chosen_split
+from tasks.datasets.spelling import with_nearest
 from tasks.store.errors import InputError
+
+_BESIDE = "It lies beside the class folders and so is of no class: move it into one of them."
 
 
 def open_folder(root: Path, classnames: Path | None, split: str | None) -> Dataset:
     """A folder with one sub-folder per class, classes in sorted order.
 
-    With `split`, that sub-folder's sub-folders are the classes.
+    With `split`, that sub-folder's sub-folders are the classes. Pictures beside the class folders
+    are listed as rejected.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; expected {root}/<class>/<image>.jpg.")
@@ -24,11 +29,22 @@ def open_folder(root: Path, classnames: Path | None, split: str | None) -> Datas
     if not folders:
         raise InputError(f"{root} has no class folders; expected {root}/<class>/<image>.jpg.")
     default = root / "classnames.json"
-    names = _folder_names(folders, classnames or (default if default.is_file() else None))
+    names, others = _folder_names(folders, classnames or (default if default.is_file() else None))
     images = folder_images(root, folders)
-    if not any(Path(image.name).suffix.lower() in EXTENSIONS for image in images):
+    pictures = Counter(image.class_id for image in images if is_picture(image.name))
+    if not pictures:
         raise InputError(f"{root} has no images; expected {root}/<class>/<image>.jpg.")
-    return Dataset(f"folder:{root.resolve().name}", str(root.resolve()), names, images)
+    empty = [folder for class_id, folder in enumerate(folders) if not pictures[class_id]]
+    return Dataset(
+        name=f"folder:{root.resolve().name}",
+        root=str(root.resolve()),
+        class_names=names,
+        images=[
+            *images,
+            *(ImageEntry(n, None, problem=_BESIDE) for n in files_in(root) if is_picture(n)),
+        ],
+        remarks=tuple(_remarks(empty, others)),
+    )
 
 
 def folder_images(root: Path, folders: list[str]) -> list[ImageEntry]:
@@ -48,17 +64,32 @@ def list_folders(
     return tuple(name_of(folder) for folder in folders), folder_images(root, folders)
 
 
-def _folder_names(folders: list[str], classnames: Path | None) -> tuple[str, ...]:
+def _remarks(empty: list[str], others: list[str]) -> Iterator[str]:
+    if empty:
+        yield (
+            "Class folders without a picture, which are classes to choose from all the same: "
+            f"{_listed(empty)}."
+        )
+    if others:
+        yield f"Class names that were left out, since there are no such folders: {_listed(others)}."
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _folder_names(folders: list[str], classnames: Path | None) -> tuple[tuple[str, ...], list[str]]:
+    """The folders' class names, and names of the file that are of no folder."""
     if classnames is None:
-        return tuple(folder.replace("_", " ") for folder in folders)
+        return tuple(folder.replace("_", " ") for folder in folders), []
     mapping = read_json(classnames)
     if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
         raise InputError(f"{classnames} must be a JSON object from folder name to class name.")
-    missing = [folder for folder in folders if not mapping.get(folder, "").strip()]
-    unknown = sorted(set(mapping) - set(folders))
-    if missing or unknown:
+    others = sorted(set(mapping) - set(folders))
+    if missing := [folder for folder in folders if not mapping.get(folder, "").strip()]:
         raise InputError(
-            f"{classnames} does not fit the folders: "
-            f"without a name: {missing or 'none'}; without a folder: {unknown or 'none'}."
+            f"{classnames} has no name for {len(missing)} of {len(folders)} folders: "
+            f"{'; '.join(with_nearest(folder, others) for folder in missing[:SHOWN])}."
         )
-    return tuple(mapping[folder] for folder in folders)
+    return tuple(mapping[folder] for folder in folders), others

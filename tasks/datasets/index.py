@@ -86,10 +86,10 @@ def read_image(dataset: IndexedDataset, name: str, digest: str) -> bytes:
 
 
 def _image_row(root: str, image_id: int, entry: ImageEntry) -> dict[str, object]:
-    name, digest, read_error = entry.name, None, None
+    name, digest, read_error = entry.name, None, entry.problem
     try:
         if is_text(name):
-            digest = bytes_digest(read_bytes(root, name))
+            digest = None if read_error else bytes_digest(read_bytes(root, name))
         else:  # what no table can name cannot be read again
             name = os.fsencode(name).decode("utf-8", "backslashreplace")
             read_error = "The file's name is not UTF-8: rename it."

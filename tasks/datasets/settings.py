@@ -13,8 +13,8 @@ class DataSettings(BaseModel):
         Path | None,
         Field(
             description="For a named data set its class names, in its order: a text file, a name "
-            "a line, or a JSON list. For a folder JSON {sub-folder: class name}; for tables and "
-            "shards JSON {label: class name}, or a list as above."
+            "a line, or a JSON list. For a folder JSON {sub-folder: class name}, by default its "
+            "classnames.json; for tables and shards JSON {label: class name}, or a list as above."
         ),
     ] = None
     templates: Annotated[

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from tasks.datasets.cards import card_names, open_card, open_named
 from tasks.datasets.dataset import Dataset, ImageEntry, select
-from tasks.datasets.files import is_text, read_json, read_texts
+from tasks.datasets.decode import is_picture
+from tasks.datasets.files import files_below, is_text, read_json, read_texts
 from tasks.datasets.folder import open_folder
 from tasks.datasets.hub import open_hub
 from tasks.datasets.parquet import open_parquet
 from tasks.datasets.settings import DataSource, FileSource
+from tasks.datasets.spelling import equal_names
 from tasks.datasets.table import open_csv
 from tasks.datasets.tar import open_tar
 from tasks.datasets.templates import read_templates
@@ -23,6 +25,7 @@ _OWN: dict[str, _Open] = {
     "wds": open_tar,
     "hf": open_hub,
 }
+KINDS = (*_OWN, "card")
 
 
 def open_dataset(data: str, classnames: Path | None = None) -> Dataset:
@@ -43,19 +46,35 @@ def open_source(source: DataSource | FileSource) -> Dataset:
         dataset = dataset._replace(templates=read_templates(source.templates))
     if odd := next((name for name in dataset.class_names if not is_text(name)), None):
         raise InputError(f"The class {odd!r} is not a name in UTF-8: rename it.")
-    return dataset._replace(images=select(dataset.images, source.limit, source.per_class))
+    # published data sets have equal names, ImageNet's two missiles; among one's own they are a slip
+    equal = () if source.data in card_names() else equal_names(dataset.class_names)
+    return dataset._replace(
+        images=select(dataset.images, source.limit, source.per_class),
+        remarks=(*equal, *dataset.remarks),
+    )
 
 
 def open_files(paths: list[Path], class_names: list[str]) -> Dataset:
-    """Pictures without labels, to be sorted into the given classes."""
-    if missing := [str(path) for path in paths if not path.is_file()]:
+    """Pictures without labels, to be sorted into the given classes; of a folder all those below it.
+
+    Raises InputError where a file is missing, or where the folders hold no picture.
+    """
+    if missing := [str(path) for path in paths if not path.exists()]:
         raise InputError(f"No such file: {', '.join(missing[:5])}.")
+    found = [str(file) for path in paths for file in (_below(path) if path.is_dir() else [path])]
+    if not found:
+        raise InputError(f"There is no picture below {', '.join(map(str, paths[:5]))}.")
     return Dataset(
         name="files",
         root="",
         class_names=tuple(class_names),
-        images=[ImageEntry(str(path), None) for path in paths],
+        images=[ImageEntry(name, None) for name in found],
+        remarks=equal_names(class_names),
     )
+
+
+def _below(folder: Path) -> list[Path]:
+    return [folder / name for name in files_below(folder, "") if is_picture(name)]
 
 
 def _open(source: DataSource) -> Dataset:
@@ -89,7 +108,7 @@ def _renamed(dataset: Dataset, classnames: Path) -> Dataset:
 
     def fitting(texts: Path | None) -> Path | None:
         found = read_json(texts) if texts else None
-        return texts if isinstance(found, dict) and set(found) == set(names) else None
+        return texts if isinstance(found, dict) and set(found) >= set(names) else None
 
     return dataset._replace(
         class_names=names,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from prefect import task
+from prefect.logging import get_run_logger
 
 from tasks.datasets.inbox import Arrivals, Stamp, look_into
 from tasks.datasets.index import IndexedDataset, index_dataset
@@ -21,7 +22,10 @@ from tasks.store.task import HOUR, UNCACHED_TASK
 )
 def index_images(store_root: str, source: DataSource | FileSource) -> IndexedDataset:
     """Write the `images` and `classes` tables of a data set, which is opened here once more."""
-    return index_dataset(Store(store_root), open_source(source))
+    dataset = open_source(source)
+    for remark in dataset.remarks:
+        get_run_logger().warning("%s", remark)
+    return index_dataset(Store(store_root), dataset)
 
 
 @task(

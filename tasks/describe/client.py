@@ -114,8 +114,9 @@ def explain(error: openai.OpenAIError, llm: str, access: Access) -> Exception:
     """An error of the client as one sentence without the key: for this call, or for all."""
     if isinstance(error, openai.APIConnectionError):
         is_late = isinstance(error, openai.APITimeoutError)
+        place = access.redact(error.request.url.netloc.decode())  # host and port, without userinfo
         return CallFailed(
-            f"the server {'did not answer in time' if is_late else 'cannot be reached'}"
+            f"the server at {place} {'did not answer in time' if is_late else 'cannot be reached'}"
         )
     if not isinstance(error, openai.APIStatusError):
         return GivenUp(f"The language model cannot be asked: {_said(error, access)}.")

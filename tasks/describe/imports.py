@@ -1,11 +1,10 @@
 """Description files as CuPL, CLIP-D and WCA publish them, joined to classes by name."""
 
-import difflib
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from tasks.datasets.spelling import fold, with_nearest
 from tasks.describe.texts import checked_texts
 from tasks.store.errors import InputError
 
@@ -54,17 +53,11 @@ def import_texts(
     if missing := [name for name in found if not found[name]]:
         raise InputError(
             f"{source} has no texts for {len(missing)} of {len(found)} classes: "
-            f"{'; '.join(_with_nearest(name, unused) for name in missing[:10])}. "
+            f"{'; '.join(with_nearest(name, unused) for name in missing[:10])}. "
             "Name the file's spelling with --renames: JSON {spelling: class name}."
         )
     respelled = [(key, name) for key, name in places.items() if key != name]
     return ImportedTexts(found, respelled, unused, empty)
-
-
-def fold(name: str) -> str:
-    """A name's spelling without regard to case, accents, underscores and punctuation."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return " ".join(re.sub(r"[^a-z0-9]+", " ", plain.replace("'", "").casefold()).split())
 
 
 def _places(
@@ -100,9 +93,3 @@ def _unique(spell: Callable[[str], str], spellings: dict[str, list[str]]) -> dic
         for text in texts:
             fitting.setdefault(spell(text), set()).add(name)
     return {text: names.copy().pop() for text, names in fitting.items() if len(names) == 1}
-
-
-def _with_nearest(name: str, keys: list[str]) -> str:
-    near = difflib.get_close_matches(fold(name), [fold(key) for key in keys], n=1)
-    key = next((key for key in keys if near and fold(key) == near[0]), None)
-    return name if key is None else f"{name} (perhaps {key!r})"

@@ -138,7 +138,10 @@ def describe_classes(store_root: str, recipe: DescribeRecipe) -> TableRef:
         if file is not None:
             if file_digest(Path(file.path)) != file.sha256:
                 raise InputError(f"{file.path} changed while the run went on: start it again.")
-            texts[kind] = join_by_name(read_json(Path(file.path)), names, file.path)
+            raw = read_json(Path(file.path))
+            texts[kind] = join_by_name(raw, names, file.path)
+            if more := len(set(raw) - set(names)):
+                get_run_logger().info("%s: texts of %d other classes left out.", file.path, more)
     if recipe.generated is not None:
         columns = ["class_name", "kind", "text"]
         texts |= generated_texts(store.read(recipe.generated, columns).to_pylist())

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from tasks.datasets.spelling import with_nearest
 from tasks.describe.waffle import waffle_descriptors
 from tasks.store.errors import InputError
 
 LABEL_TEMPLATE = "a photo of a {}."
+_SHOWN = 10  # of what is missing
 
 
 class ClassText(NamedTuple):
@@ -82,22 +84,20 @@ def checked_texts(raw: object, source: str) -> dict[str, list[str]]:
 def join_by_name(
     raw: object, class_names: Sequence[str], source: str
 ) -> dict[str, tuple[str, ...]]:
-    """Check a parsed `{class name: [sentence, ...]}` file against the classes, by name.
+    """The texts of the classes in a parsed `{class name: [sentence, ...]}` file, by name.
 
-    Raises InputError that lists missing, empty and unknown classes together.
+    Texts of other classes are left out. Raises InputError that lists the classes without texts,
+    each with the name of the file that is most like it.
     """
-    texts = {name: tuple(of_class) for name, of_class in checked_texts(raw, source).items()}
-    problems = {
-        "missing": sorted(set(class_names) - set(texts)),
-        "empty": sorted(name for name in set(class_names) & set(texts) if not texts[name]),
-        "unknown": sorted(set(texts) - set(class_names)),
-    }
-    if any(problems.values()):
-        found = "; ".join(
-            f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names
+    texts = checked_texts(raw, source)
+    wanted = dict.fromkeys(class_names)
+    others = sorted(set(texts) - set(wanted))
+    if missing := [name for name in wanted if not texts.get(name)]:
+        raise InputError(
+            f"{source} has no texts for {len(missing)} of {len(wanted)} classes: "
+            f"{'; '.join(with_nearest(name, others) for name in missing[:_SHOWN])}."
         )
-        raise InputError(f"{source} does not fit the {len(class_names)} classes. {found}.")
-    return texts
+    return {name: tuple(texts[name]) for name in wanted}
 
 
 def generated_texts(

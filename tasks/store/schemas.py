@@ -23,9 +23,9 @@ TABLES: dict[str, Table] = {
         (
             Column("image_id", INT, "Position in the data set, from 0."),
             Column("image_name", STRING, "Path below the data set's root, with `/`."),
-            Column("image_digest", STRING, "SHA-256 of the file's bytes; null if unreadable."),
+            Column("image_digest", STRING, "SHA-256 of the file's bytes; null if not read."),
             Column("class_id", SMALL, "The labelled class; null where there is no label."),
-            Column("read_error", STRING, "Why the bytes could not be read; null if they could."),
+            Column("read_error", STRING, "Why the file was not read; null if it was."),
         ),
     ),
     "classes": Table(

@@ -1,9 +1,10 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from tasks.datasets.class_names import read_class_names
+from tasks.datasets.class_names import names_file, read_class_names
 from tasks.store.errors import InputError
 
 
@@ -24,7 +25,58 @@ def test_files_of_names(tmp_path: Path) -> None:
             assert read_class_names(str(listed)) == ("cat", "dog")
 
 
-@pytest.mark.parametrize("content", ["[1, 2]", "3", "[]", "not json"])
+def test_an_object_is_labels_and_names_where_it_holds_texts(tmp_path: Path) -> None:
+    listed = tmp_path / "names.json"
+    for content, names in (
+        ('{"0": "chair", "1": " dolphin "}', ("chair", "dolphin")),
+        ('{"chair": 0, "dolphin": 1}', ("chair", "dolphin")),
+    ):
+        listed.write_text(content)
+        assert read_class_names(str(listed)) == names
+
+
+def test_lines_that_are_comments_are_no_names(tmp_path: Path) -> None:
+    text = tmp_path / "names.txt"
+    text.write_text("# of the zoo\ncat\n  # and more\n#1 fan\n#\n")
+    assert read_class_names(str(text)) == ("cat", "#1 fan", "#")
+
+
+@pytest.mark.parametrize("name", ["birds.txt", "lists/birds.JSON", "~/birds.Csv", "birds.tsv"])
+def test_a_file_that_is_missing_is_no_class(name: str) -> None:
+    assert names_file(name)
+    for given in (name, f"cat, {name}", f"{name},dog"):
+        with pytest.raises(InputError, match=rf"There is no file {re.escape(name)}: "):
+            read_class_names(given)
+
+
+def test_a_file_among_names_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "names.txt"
+    text.write_text("cat\ndog\n")
+    with pytest.raises(InputError, match="names.txt is a file: name it alone"):
+        read_class_names(f"{text},owl")
+
+
+def test_a_file_in_the_way_makes_no_class_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cat").touch()
+    assert read_class_names("cat,dog") == ("cat", "dog")
+
+
+def test_a_name_given_twice_is_a_slip() -> None:
+    with pytest.raises(InputError, match="class 'cat' is in the list twice"):
+        read_class_names("cat,dog, cat")
+
+
+def test_a_table_of_classes_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "names.CSV"
+    table.write_text("id,name\n0,chair\n1,dolphin\n")
+    with pytest.raises(InputError, match="is a table: save the column that is meant"):
+        read_class_names(str(table))
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "3", "[]", "not json", '{"cat": "a", "dog": []}'])
 def test_json_of_another_shape_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "names.json"
     path.write_text(content)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,18 @@ def test_class_names_come_from_the_mapping(photos: Path, tmp_path: Path) -> None
     assert open_dataset(f"folder:{photos}", mapping).class_names == ("cat", "cup of coffee")
 
 
-def test_a_mapping_that_does_not_fit_is_one_error(photos: Path, tmp_path: Path) -> None:
+def test_a_mapping_may_name_more_folders_and_must_name_all(photos: Path, tmp_path: Path) -> None:
     mapping = tmp_path / "names.json"
-    mapping.write_text(json.dumps({"drink": "coffee", "dog": "dog"}))
-    with pytest.raises(InputError, match=r"without a name: \['big_cat'\].*folder: \['dog'\]"):
+    mapping.write_text(json.dumps({"drink": "coffee", "dog": "dog", "big_cat": "cat"}))
+    dataset = open_dataset(f"folder:{photos}", mapping)
+    assert dataset.class_names == ("cat", "coffee")
+    assert dataset.remarks == (
+        "Class names that were left out, since there are no such folders: dog.",
+    )
+    mapping.write_text(json.dumps({"drink": "coffee", "dog": "dog", "big cat": "cat"}))
+    with pytest.raises(
+        InputError, match=r"no name for 1 of 2 folders: big_cat \(perhaps 'big cat'\)\.$"
+    ):
         open_dataset(f"folder:{photos}", mapping)
 
 
@@ -125,6 +134,67 @@ def test_hidden_files_are_left_out_and_nested_ones_found(tmp_path: Path) -> None
         (tmp_path / name).write_bytes(b"x")
     images = open_dataset(f"folder:{tmp_path}").images
     assert [i.name for i in images] == ["dog/a.jpg", "dog/more/b.jpg", "dog/notes.txt"]
+
+
+def test_pictures_beside_the_class_folders_are_listed_and_not_read(
+    photos: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(photos, root)
+    (root / "owl").mkdir()
+    (root / "owl" / "notes.txt").touch()
+    before = open_dataset(f"folder:{root}")
+    for name in ("a.JPG", "b.png", ".hidden.jpg", "notes.txt"):
+        (root / name).write_bytes(b"x")
+    dataset = open_dataset(f"folder:{root}")
+    assert dataset.images[: len(before.images)] == before.images
+    beside = dataset.images[len(before.images) :]
+    assert [(i.name, i.class_id) for i in beside] == [("a.JPG", None), ("b.png", None)]
+    store = Store(tmp_path / "store")
+    rows = store.read(index_dataset(store, dataset).images).to_pylist()[-2:]
+    assert [row["image_digest"] for row in rows] == [None, None]
+    assert all("beside the class folders" in row["read_error"] for row in rows)
+    # a part of the data is of the pictures that can be scored
+    part = open_source(DataSource(data=f"folder:{root}", limit=15))
+    assert list(part.images) == list(before.images)
+    assert dataset.remarks == (
+        "Class folders without a picture, which are classes to choose from all the same: owl.",
+    )
+
+
+def test_loose_pictures_may_be_named_by_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("odd/b.jpg", "odd/old/a.PNG", "odd/notes.txt", "odd/.c.jpg", "d.jpg"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+    def found(*names: str) -> list[str]:
+        return [image.name for image in open_files([Path(n) for n in names], ["x", "y"]).images]
+
+    assert found("odd") == ["odd/b.jpg", "odd/old/a.PNG"]
+    assert found("d.jpg", "odd/old", "odd/notes.txt") == ["d.jpg", "odd/old/a.PNG", "odd/notes.txt"]
+    assert found(".") == ["d.jpg", "odd/b.jpg", "odd/old/a.PNG"]
+    Path("empty").mkdir()
+    assert found("d.jpg", "empty") == ["d.jpg"]
+    with pytest.raises(InputError, match="no picture below empty"):
+        found("empty")
+    with pytest.raises(InputError, match="No such file: gone"):
+        found("odd", "gone")
+
+
+def test_equal_names_among_ones_own_classes_are_remarked_upon(photos: Path, tmp_path: Path) -> None:
+    mapping = tmp_path / "names.json"
+    mapping.write_text('{"big_cat": "Cat", "drink": "cat"}')
+    (remark,) = open_dataset(f"folder:{photos}", mapping).remarks
+    assert remark.endswith("of which one alone is right: 'Cat' and 'cat'.")
+    assert open_dataset(f"folder:{photos}").remarks == ()
+    files = open_files([photos / "drink" / "0.jpg"], ["cat", "dog", "cat", "dog", "owl"])
+    assert files.remarks[0].endswith("'cat' and 'cat', 'dog' and 'dog'.")
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(44 * ["animal"]))
+    assert open_dataset("sixteen-photographs", names).remarks == ()
 
 
 def test_the_sixteen_photographs_are_the_files_the_card_names(tmp_path: Path) -> None:
@@ -226,6 +296,29 @@ def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
     path.write_text('{"cat": ["Furry."], "dog": [], "cat": ["A banana."]}')
     with pytest.raises(InputError, match="the key 'cat' stands in it twice"):
         read_json(path)
+
+
+@pytest.mark.parametrize("root", [".", "./", "photos", "photos/", "../here/photos", ".."])
+def test_names_below_a_folder_are_whole_however_it_is_written(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    (here / "photos").mkdir(parents=True)
+    monkeypatch.chdir(here / "photos" if root in (".", "./", "..") else here)
+    (Path(root) / "some cats" / "old").mkdir(parents=True)
+    names = ["some cats/0.jpg", "some cats/old/1.jpg"]
+    for name in names:
+        (Path(root) / name).write_bytes(name.encode())
+    assert files_below(Path(root), "some cats") == names
+    dataset = open_dataset(f"folder:{root}")
+    assert [image.name for image in dataset.images] == names
+    assert [read_bytes(dataset.root, name) for name in names] == [n.encode() for n in names]
+
+
+def test_the_root_folder_has_whole_names_below_it(tmp_path: Path) -> None:
+    (tmp_path / "0.jpg").touch()
+    folder = tmp_path.relative_to("/").as_posix()
+    assert files_below(Path("/"), folder) == [f"{folder}/0.jpg"]
 
 
 def test_links_that_lead_round_are_named_and_others_followed(tmp_path: Path) -> None:

@@ -279,9 +279,13 @@ def test_a_server_that_is_down_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("tasks.describe.client.TRANSPORT_RETRIES", 1)  # the wait is not the point
     model = ModelServer()
     with model.running():
-        pass
-    with pytest.raises(GivenUp, match="No call succeeds .the server cannot be reached.*run again"):
+        place = model.address.removeprefix("http://").removesuffix("/v1")
+    model.address = f"http://someone:{KEY}@{place}/v1"
+    said = rf"No call succeeds .the server at {place} cannot be reached.*run again"
+    with pytest.raises(GivenUp, match=said) as caught:
         Describing(model, tmp_path).ask()
+    assert "someone" not in str(caught.value)
+    assert KEY not in str(caught.value)
 
 
 def test_answers_that_never_come_are_missing(server: ModelServer, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@ import pytest
 
 from tasks.datasets.aliases import other_names
 from tasks.datasets.imagenet import synset_names
-from tasks.describe.imports import fold, import_texts
+from tasks.datasets.spelling import fold
+from tasks.describe.imports import import_texts
 from tasks.store.errors import InputError
 
 BIRDS = ("Black footed Albatross", "Brewer Blackbird", "Chuck will Widow", "Café Finch")

@@ -98,10 +98,16 @@ def test_texts_join_by_name_not_by_position() -> None:
     }
 
 
-def test_everything_wrong_is_listed_at_once() -> None:
-    raw = {"cat": ["It purrs."], "dog": ["  "], "unicorn": ["It shines."]}
+def test_texts_of_other_classes_are_left_out() -> None:
+    raw = {"cat": ["It purrs."], "anchor": ["Heavy."], "emu": []}
+    assert join_by_name(raw, ["cat", "cat"], "f.json") == {"cat": ("It purrs.",)}
+
+
+def test_every_class_without_texts_is_named_with_the_name_most_like_it() -> None:
+    raw = {"cat": ["It purrs."], "dog": ["  "], "Birds": ["They fly."]}
     with pytest.raises(
-        InputError, match="f.json.*missing: bird, emu; empty: dog; unknown: unicorn"
+        InputError,
+        match=r"f.json has no texts for 3 of 4 classes: dog; emu; bird \(perhaps 'Birds'\)",
     ):
         join_by_name(raw, ["cat", "dog", "emu", "bird"], "f.json")
 

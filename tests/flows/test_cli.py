@@ -96,7 +96,8 @@ def test_classify_sorts_pictures_into_classes(
     picture = tmp_path / "photo [1].png"
     photograph().save(picture)
     descriptions = tmp_path / "texts.json"
-    descriptions.write_text(json.dumps({"cat": ["Furry."], "dog": ["Barks."], "cup": ["Hot."]}))
+    texts = {"cat": ["Furry."], "dog": ["Barks."], "cup": ["Hot."], "emu": ["Not asked for."]}
+    descriptions.write_text(json.dumps(texts))
     common = ("--encoder", f"local-dir:{tiny_model}", "--pool", "3", "--store", str(wca.store))
     plain = wca("classify", str(picture), "--classes", "cat, dog,cup", *common)
     assert "CLIP" in plain
@@ -107,7 +108,9 @@ def test_classify_sorts_pictures_into_classes(
     assert "of float32 and Pillow (1 - cosine, 4 views)" in best
     names = tmp_path / "names.txt"
     names.write_text("cat\ndog\n\ncup\n")
-    assert wca("classify", str(picture), "--classes", str(names), *common).count("CLIP") == 1
+    by_folder = wca("classify", str(tmp_path), "--classes", str(names), *common)
+    assert by_folder.count("CLIP") == 1
+    assert "1 images, 3 classes" in by_folder
 
 
 def test_store_commands_list_verify_and_prune(
@@ -163,6 +166,9 @@ def test_doctor_says_what_is_there_and_what_to_do(wca: Command, scored: str) -> 
         (("benchmark", "folder:/no/:cat:/place"), "/no/:cat:/place is not a folder"),
         (("classify", "--classes", "a,b"), "Name at least one image"),
         (("classify", "x.jpg", "--classes", "a"), "Name at least two classes"),
+        (("classify", "x.jpg", "--classes", "no.txt"), "There is no file no.txt"),
+        (("describe", "no.txt"), "There is no file no.txt"),
+        (("describe", "csv:no.csv"), "Cannot read no.csv"),
         (("classify", "/no/such.jpg", "--classes", "a,b"), "No such file: /no/such.jpg"),
         (("sql", "SELECT 1", "--store", "no-such-store"), "no results in"),
     ],

@@ -116,6 +116,10 @@ def test_reproduce_prints_ours_beside_theirs(
         (("reproduce", "table7"), "Unknown table 'table7': choose from table1, table2"),
         (("reproduce", "table1", "--encoder", "photo-lite"), "belongs to one benchmark"),
         (("import", "x.json", "--data", "folder:x"), "Name the file to write with --to"),
+        (
+            ("import", "x.json", "--data", "cub", "--classnames", "names.txt", "--kind", "clip-d"),
+            "Name the file to write with --to, then give it to --descriptors",
+        ),
         (("benchmark", "csv:/no/such.csv"), "Cannot read /no/such.csv: No such file"),
         (("benchmark", "sixteen-photographs", "--split", "test"), "has no splits"),
         (("benchmark", "folder:x", "--limit", "0"), "limit: Input should be greater"),

@@ -1,6 +1,7 @@
 """The describe flow and the flows that have their texts written, on a real Prefect server."""
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -66,6 +67,24 @@ def test_a_run_leaves_its_answers_and_says_what_became_of_them(
     every = json.loads(str(shown.data))[-1]
     assert (every["question"], every["wanted"], every["used"]) == ("all", "20", "18")
     assert every["dropped"] == "refusal 2"
+
+
+def test_documented_questions_count_what_two_runs_share_once(
+    server: ModelServer, config: DescribeConfig
+) -> None:
+    server.behaviour.answers = {"answer_2": "I'm sorry, I can't help with that."}
+    first = describe(config)
+    second = describe(config.model_copy(update={"classes": "cat, owl, emu"}))
+    page = (Path(__file__).parents[2] / "docs" / "descriptions.md").read_text("utf-8")
+    queries = re.findall(r'^wca sql "(.*?)"$', page, re.M | re.S)
+    with duckdb.connect(second.snapshot, read_only=True) as snapshot:
+        fates, by_model, by_class, texts = (snapshot.execute(q).fetchall() for q in queries)
+    assert [(fate, count) for _, fate, count in fates] == [("refusal", 3), (None, 27)]
+    cost = (first.tally.cost_usd or 0) + (second.tally.cost_usd or 0)
+    assert by_model == [("gpt-4o-mini", pytest.approx(cost))]
+    assert {name for name, _ in by_class} == {"cat", "owl", "emu"}
+    assert sum(of_class for _, of_class in by_class) == pytest.approx(cost)
+    assert len(texts) == 9
 
 
 def test_runs_have_short_names_in_the_ui(server: ModelServer, config: DescribeConfig) -> None:
@@ -263,6 +282,21 @@ def test_what_is_wrong_is_one_sentence_and_a_status(
 ) -> None:
     said = here("describe", "cat,owl", *arguments, "--store", str(tmp_path), status=status)
     assert message in said
+
+
+@pytest.mark.parametrize("output", [(), ("--output", "texts.json")])
+def test_classes_without_a_text_are_said_with_and_without_a_file(
+    server: ModelServer,
+    here: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    output: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server.behaviour.answers = {"answer_1": "I'm sorry, I can't help with that."}
+    common = ("describe", "cat,owl", "--answers", "1", "--store", "store", *output)
+    assert "Cleaning left no text for cat, owl: ask for more" in here(*common, status=2)
+    assert not Path("texts.json").exists()
 
 
 def test_ctrl_c_ends_after_the_calls_under_way_and_keeps_them(
