@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ class Store:
         found = []
         for file in self.finished(table):
             try:
-                footer = _footer(file.place)[0].metadata or {}
+                footer = _footer_marks(file.place)
             except (OSError, pa.ArrowInvalid):
                 continue
             if footer.get(key) == value:
@@ -222,6 +223,12 @@ def _footer(path: Place) -> tuple[pq.FileMetaData, int]:
         return pq.read_metadata(path), path.stat().st_size
     with path.filesystem.open(path.url) as file:
         return pq.read_metadata(file), file.size
+
+
+@lru_cache(maxsize=65_536)  # a shard after another looks through the same finished files
+def _footer_marks(path: Place) -> dict[bytes, bytes]:
+    """What a footer holds under keys; what else is in the file may be damaged since."""
+    return dict(_footer(path)[0].metadata or {})
 
 
 def _is_embedding(field: pa.Field) -> bool:
