@@ -36,7 +36,7 @@ def benchmark(summary: RunSummary) -> None:
         console.print("Few images: the intervals are wide, and differences mean little.")
     _precision(summary)
     _rejected(summary)
-    places(summary)
+    places(summary, "method, top1, top1_low, top1_high FROM accuracy")
 
 
 def classify(summary: RunSummary) -> None:
@@ -60,7 +60,7 @@ def classify(summary: RunSummary) -> None:
     console.print(text_table(rows, f"{_inputs(summary)}\n{_encoder(summary)}"))
     _precision(summary)
     _rejected(summary)
-    places(summary, "image_predictions")
+    places(summary, "image_name, predicted_class_name, rank, score FROM image_predictions")
 
 
 def checks(results: list["Check"]) -> None:
@@ -104,8 +104,8 @@ def _rejected(summary: RunSummary) -> None:
         console.print(remark)
 
 
-def places(summary: FlowSummary, main_table: str = "accuracy") -> None:
-    """Time, what was cached, and the paths of what was written."""
+def places(summary: FlowSummary, asked: str) -> None:
+    """Time, what was cached, the paths of what was written, and a query for what was `asked`."""
     for stage in summary.stages:
         state = f"{stage.reused_count} of {stage.table_count} Cached" if stage.reused_count else ""
         console.print(f"  {stage.stage:<18}{stage.duration_sec:8.1f} s  {state}")
@@ -116,4 +116,5 @@ def places(summary: FlowSummary, main_table: str = "accuracy") -> None:
         console.print(f"Report   {summary.report}", soft_wrap=True)
     is_default = summary.store_root == str(Store(DEFAULT_STORE).root)
     where = "" if is_default else f" --store {shlex.quote(summary.store_root)}"
-    console.print(f'Ask it: wca sql "FROM {main_table}"{where}', soft_wrap=True)
+    query = f"SELECT {asked} WHERE run_id LIKE '{summary.run_id[:8]}%'"
+    console.print(f'Ask it: wca sql "{query}"{where}', soft_wrap=True)
