@@ -70,6 +70,7 @@ def benchmark(
     from flows import show
 
     show.benchmark(summary)
+    show.demand_use(summary)
 
 
 @app.command
@@ -114,6 +115,7 @@ def classify(
         from flows import show_explanations  # charts, which few need
 
         show_explanations.explanations(summary)
+    show.demand_use(summary)
 
 
 app.command(datasets)

@@ -21,7 +21,8 @@ def sql(
     query
         One DuckDB SQL statement; the snapshot is opened read-only.
     format
-        How to print the rows.
+        How to print the rows: a table, or where that is wider than the terminal a block of lines
+        a row; csv; json: JSON Lines, an object a row.
 
     """
     from flows import show_tables as show

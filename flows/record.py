@@ -10,6 +10,7 @@ from flows.config import Settings
 from tasks.datasets.index import IndexedDataset
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resampling_for
+from tasks.store.digest import file_digest
 from tasks.store.place import Place
 from tasks.store.runs import RunManifest, StageTiming, record_run
 from tasks.store.snapshot import publish
@@ -60,6 +61,7 @@ def _deciding(settings: Settings, encoder: EncoderSource) -> dict[str, object]:
     selection = ("split", "limit", "per_class") if isinstance(settings, BenchmarkSettings) else ()
     return {
         **{name: getattr(settings, name) for name in selection},
+        **_files(settings),
         "alpha": settings.alpha,
         "beta": settings.beta,
         "pool": settings.pool,
@@ -71,3 +73,12 @@ def _deciding(settings: Settings, encoder: EncoderSource) -> dict[str, object]:
         "image_scale": settings.used_image_scale,
         "text_scale": settings.used_text_scale,
     }
+
+
+def _files(settings: Settings) -> dict[str, object]:
+    """Which names and templates were given, by what the files hold; those not given are left out.
+
+    So the names of runs without stay what they were, and a file that is moved changes no name.
+    """
+    given = {name: getattr(settings, name, None) for name in ("classnames", "templates")}
+    return {name: file_digest(path)[:12] for name, path in given.items() if path}

@@ -11,6 +11,7 @@ from flows.store_setting import DEFAULT_STORE
 from flows.summary import FlowSummary, RunSummary
 from tasks.report.table import accuracy_rows, rejected_rows, text_table
 from tasks.score.methods import METHODS, method_titles
+from tasks.store.errors import InputError
 from tasks.store.snapshot import open_snapshot
 from tasks.store.tables import Store
 
@@ -29,14 +30,10 @@ console = Console(
 def benchmark(summary: RunSummary) -> None:
     """The results table of a benchmark, and where everything is."""
     rows = accuracy_rows(Store(summary.store_root), summary.refs("accuracy")[0], method_titles())
-    console.print(
-        text_table(rows, f"{summary.dataset_name}: {_inputs(summary)}\n{_encoder(summary)}")
-    )
-    if summary.image_count - summary.rejected_count < 100:
+    _results(rows, f"{summary.dataset_name}: {_inputs(summary)}\n{_encoder(summary)}")
+    if 0 < summary.used_count < 100:
         console.print("Few images: the intervals are wide, and differences mean little.")
-    _precision(summary)
-    _rejected(summary)
-    places(summary)
+    _after(summary, "method, top1, top1_low, top1_high FROM accuracy")
 
 
 def classify(summary: RunSummary) -> None:
@@ -57,10 +54,14 @@ def classify(summary: RunSummary) -> None:
             }
             for name, method, rank, class_name, score in cursor.fetchall()
         ]
-    console.print(text_table(rows, f"{_inputs(summary)}\n{_encoder(summary)}"))
-    _precision(summary)
-    _rejected(summary)
-    places(summary, "image_predictions")
+    _results(rows, f"{_inputs(summary)}\n{_encoder(summary)}")
+    _after(summary, "image_name, predicted_class_name, rank, score FROM image_predictions")
+
+
+def demand_use(summary: RunSummary) -> None:
+    """Raise InputError for a run that could use no image, once everything of it is printed."""
+    if not summary.used_count:
+        raise InputError("No image could be used: see `rejected`.")
 
 
 def checks(results: list["Check"]) -> None:
@@ -70,6 +71,18 @@ def checks(results: list["Check"]) -> None:
         for c in results
     ]
     console.print(text_table(rows, "wca doctor"))
+
+
+def _results(rows: list[dict[str, str]], title: str) -> None:
+    """A run's table; of a run that could use no image what the table would be called."""
+    console.print(text_table(rows, title) if rows else title)
+
+
+def _after(summary: RunSummary, asked: str) -> None:
+    """What stands below a run's table; `asked` as for `places`, where there is anything to ask."""
+    _precision(summary)
+    _rejected(summary)
+    places(summary, asked if summary.used_count else "image_name, reason FROM rejected")
 
 
 def _inputs(summary: RunSummary) -> str:
@@ -104,8 +117,8 @@ def _rejected(summary: RunSummary) -> None:
         console.print(remark)
 
 
-def places(summary: FlowSummary, main_table: str = "accuracy") -> None:
-    """Time, what was cached, and the paths of what was written."""
+def places(summary: FlowSummary, asked: str) -> None:
+    """Time, what was cached, the paths of what was written, and a query for what was `asked`."""
     for stage in summary.stages:
         state = f"{stage.reused_count} of {stage.table_count} Cached" if stage.reused_count else ""
         console.print(f"  {stage.stage:<18}{stage.duration_sec:8.1f} s  {state}")
@@ -116,4 +129,5 @@ def places(summary: FlowSummary, main_table: str = "accuracy") -> None:
         console.print(f"Report   {summary.report}", soft_wrap=True)
     is_default = summary.store_root == str(Store(DEFAULT_STORE).root)
     where = "" if is_default else f" --store {shlex.quote(summary.store_root)}"
-    console.print(f'Ask it: wca sql "FROM {main_table}"{where}', soft_wrap=True)
+    query = f"SELECT {asked} WHERE run_id LIKE '{summary.run_id[:8]}%'"
+    console.print(f'Ask it: wca sql "{query}"{where}', soft_wrap=True)

@@ -23,7 +23,7 @@ def describe(summary: DescribeSummary) -> None:
         console.print(f"This run: {_took(tally)}")
     else:
         console.print("Every answer was here already: nothing was asked.")
-    places(summary, "answers")
+    places(summary, "class_name, question, text FROM answers")
 
 
 def estimate(tally: Tally, config: DescribeConfig) -> None:

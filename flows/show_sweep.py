@@ -38,4 +38,4 @@ def sweep(summary: SweepSummary) -> None:
     title = f"{summary.dataset_name}: {summary.point_count} points"
     console.print(text_table(lines, title))
     console.print("A value picked by these numbers is picked with labels: no zero-shot result.")
-    places(summary, "sweeps")
+    places(summary, "parameter, value, method, split, top1 FROM sweeps")

@@ -36,6 +36,11 @@ class RunSummary(FlowSummary):
     remarks: tuple[str, ...] = ()
     pictures: tuple[PlaceField, ...] = ()
 
+    @property
+    def used_count(self) -> int:
+        """Images that were classified."""
+        return self.image_count - self.rejected_count
+
     def refs(self, table: str) -> list[TableRef]:
         """The run's tables of one kind."""
         return [ref for ref in self.tables if ref.table == table]

@@ -1,6 +1,8 @@
 """The GPUs of this machine: which there are, and one user at a time for each."""
 
+import ctypes
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,9 +24,22 @@ def visible_gpus() -> list[str]:
     """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
     if named := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return named.split(",")
-    import torch  # noqa: PLC0415 - seconds, and most machines are told
+    if not _has_driver():
+        return []
+    import torch  # noqa: PLC0415 - seconds, which machines without a GPU are spared
 
     return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _has_driver() -> bool:
+    """Whether there may be a GPU: on Linux CUDA's library comes with the driver, not with torch."""
+    if sys.platform != "linux" or Path("/dev/kfd").exists():  # AMD's driver, which torch takes too
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def gpu_of(device: str) -> str:

@@ -191,12 +191,20 @@ def find_run(store: Store, given: str, flow_names: Collection[str]) -> RunManife
 
     Raises InputError that names runs where none fits, or several do.
     """
-    runs = [run for run, _ in read_runs(store) if run.flow_name in flow_names]
-    if not runs:
+    every = [run for run, _ in read_runs(store)]
+    if not every:
         raise InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
-    if given == LAST:
+    runs = [run for run in every if run.flow_name in flow_names]
+    if given == LAST and runs:
         return runs[-1]
     found = [run for run in runs if run.run_id.startswith(given)]
+    others = [run for run in every if not runs or run.run_id.startswith(given)]
+    if others and not found:
+        other = others[-1]
+        raise InputError(
+            f"Run {other.run_id[:8]} is one of {other.flow_name}: "
+            f"this takes runs of {', '.join(flow_names)}."
+        )
     if len(found) != 1:
         last = ", ".join(
             f"{run.run_id[:8]} ({run.dataset_name})" for run in runs[: -SHOWN - 1 : -1]

@@ -1,10 +1,9 @@
-"""Data of one's own: tables, shards, Hugging Face data sets; how many of them, and how fast."""
+"""Data of one's own: tables, shards, Hugging Face data sets."""
 
 import io
 import json
 import os
 import tarfile
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.store.errors import InputError
 from tasks.store.tables import Store
-from tests.datasets.many import write_many
 from tests.datasets.trees import jpeg
 
 
@@ -317,78 +315,6 @@ def test_hugging_face_saved_and_image_folder(
         opened(f"hf:{tmp_path / 'saved'}", split="val")
     with pytest.raises(InputError, match="Hugging Face datasets cannot open"):
         opened("hf:nobody/nothing-at-all")
-
-
-def classes_of(dataset: Dataset) -> dict[int | None, int]:
-    counts: dict[int | None, int] = {}
-    for image in dataset.images:
-        counts[image.class_id] = counts.get(image.class_id, 0) + 1
-    return counts
-
-
-def test_limit_and_per_class_choose_the_same_images_each_time(photos: Path) -> None:
-    whole = opened(f"folder:{photos}")
-    two = opened(f"folder:{photos}", per_class=2)
-    assert classes_of(two) == {0: 2, 1: 2}
-    assert two == opened(f"folder:{photos}", per_class=2)
-    names = [i.name for i in two.images]
-    assert names == sorted(names)
-    few = opened(f"folder:{photos}", limit=5)
-    assert {i.name for i in few.images} <= {i.name for i in whole.images}
-    assert len(few.images) == 5
-    # a larger sample contains the smaller one
-    assert set(few.images) <= set(opened(f"folder:{photos}", limit=9).images)
-    assert opened(f"folder:{photos}", limit=99).images == whole.images
-
-
-def test_splits_of_a_folder_are_its_sub_folders(photos: Path) -> None:
-    dataset = opened(f"folder:{photos.parent}", split=photos.name)
-    assert dataset.images == opened(f"folder:{photos}").images
-    with pytest.raises(InputError, match="has no split 'val'"):
-        opened(f"folder:{photos}", split="val")
-
-
-@pytest.mark.skipif(os.name == "nt", reason="names there are text")
-def test_a_file_whose_name_is_no_text_is_in_the_index_with_the_reason(tmp_path: Path) -> None:
-    dog = tmp_path / "set" / "dog"
-    dog.mkdir(parents=True)
-    jpeg(dog / "a.jpg", 0)
-    jpeg(dog / os.fsdecode(b"caf\xe9.jpg"), 1)
-    jpeg(dog / "caf\u00e9.jpg", 2)
-    store = Store(tmp_path / "store")
-    indexed = index_dataset(store, opened(f"folder:{tmp_path / 'set'}"))
-    rows = {row["image_name"]: row for row in store.read(indexed.images).to_pylist()}
-    assert rows.keys() == {"dog/a.jpg", "dog/caf\\xe9.jpg", "dog/caf\u00e9.jpg"}
-    odd = rows.pop("dog/caf\\xe9.jpg")
-    assert (odd["image_digest"], odd["class_id"]) == (None, 0)
-    assert odd["read_error"] == "The file's name is not UTF-8: rename it."
-    assert all(row["read_error"] is None for row in rows.values())
-    (tmp_path / "set" / os.fsdecode(b"\xff")).mkdir()
-    with pytest.raises(InputError, match="class .* is not a name in UTF-8: rename it"):
-        opened(f"folder:{tmp_path / 'set'}")
-
-
-MANY = 100_000
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A hundred thousand files in a hundred classes, and two tables of them."""
-    root = tmp_path_factory.mktemp("many") / "set"
-    write_many(root, MANY)
-    return root
-
-
-@pytest.mark.parametrize("kind", ["folder", "csv", "parquet"])
-def test_a_hundred_thousand_paths_take_little_memory(kind: str, many: Path) -> None:
-    spec = f"{kind}:{many}" if kind == "folder" else f"{kind}:{many / 't'}.{kind}"
-    tracemalloc.start()
-    dataset = opened(spec)
-    kept, peak = (size / 2**20 for size in tracemalloc.get_traced_memory())
-    tracemalloc.stop()
-    assert len(dataset.images) == MANY
-    assert kept < 40
-    assert peak < 120
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The `wca` command as people run it: in a process of its own, judged by output and status."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,49 @@ def test_sql_prints_rows_in_every_format(
     assert "clip" in wca(*ask)
     assert here(*ask, "--format", "csv").split() == ["method,image_count", "clip,12"]
     assert json.loads(here(*ask, "--format", "json")) == {"method": "clip", "image_count": 12}
+
+
+def headings(line: str) -> list[str]:
+    """The names in the second line of a box."""
+    return [word for word in line.split() if word != "\u2502"]
+
+
+def test_the_query_that_a_run_recommends_shows_its_accuracy(wca: Command, scored: str) -> None:
+    (line,) = (line for line in scored.splitlines() if line.startswith("Ask it: wca "))
+    narrow = wca.with_environment({"COLUMNS": "80"})
+    said = narrow(*shlex.split(line.removeprefix("Ask it: wca "))).splitlines()
+    assert headings(said[1]) == ["method", "top1", "top1_low", "top1_high"]
+    assert [row.split()[1] for row in said[4:7]] == ["clip", "clip_e", "waffle"]
+
+
+def test_no_column_is_left_out_of_a_table(wca: Command, scored: str) -> None:
+    ask = ("sql", "FROM accuracy WHERE method = 'clip'", "--store", str(wca.store))
+    columns = [
+        *("run_id", "method", "image_count", "run_count", "top1", "top1_sigma"),
+        *("top1_low", "top1_high", "top5", "top5_sigma"),
+    ]
+    assert headings(wca(*ask).splitlines()[1]) == columns
+    lines = wca.with_environment({"COLUMNS": "80"})(*ask).splitlines()
+    assert [line.split(":")[0].strip() for line in lines if line] == columns
+    assert len(lines[0].split(": ")[1]) == 32
+
+
+def test_of_many_rows_it_is_said_that_they_are_not_all(wca: Command, scored: str) -> None:
+    query = "SELECT range, repeat('x', 300) AS long FROM range(1001)"
+    said = wca.with_environment({"COLUMNS": "80"})("sql", query, "--store", str(wca.store))
+    assert said.count("range: ") == 1000
+    assert "long: " + 300 * "x" + "\n" in said
+    assert said.endswith("These are the first 1000 rows: --format csv has all.\n")
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [("", "The query is empty"), ("/* */ ;", "is empty"), ("SELECT 1; SELECT 2", "2 statements")],
+)
+def test_a_query_is_one_statement(
+    here: Callable[..., str], wca: Command, scored: str, query: str, message: str
+) -> None:
+    assert message in here("sql", query, "--store", str(wca.store), status=2)
 
 
 def test_csv_is_added_to_what_a_file_holds(wca: Command, scored: str, tmp_path: Path) -> None:

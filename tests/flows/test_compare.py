@@ -12,6 +12,7 @@ from flows.benchmark_config import BenchmarkConfig
 from flows.compare import Compared, compare_runs
 from flows.summary import RunSummary
 from tasks.report.compare import SECTIONS
+from tasks.store.digest import file_digest
 from tasks.store.errors import InputError
 from tests.flows.conftest import Command
 from tests.pages import check
@@ -50,6 +51,26 @@ def compared(runs: Runs) -> Compared:
 def test_settings_that_differ_and_no_others(compared: Compared) -> None:
     found = {row["setting"] for row in compared.pair.rows("settings")}
     assert found == {"alpha", "text_scale", "crops table", "descriptions table"}
+
+
+def test_names_and_templates_that_were_given_are_settings(
+    runs: Runs, small: dict[str, Any], photos: Path, tmp_path: Path
+) -> None:
+    store = Path(runs[0].store_root)
+    names, templates = tmp_path / "names.json", tmp_path / "templates.txt"
+    names.write_text(json.dumps({"big_cat": "big cat", "drink": "drink"}))
+    templates.write_text("a drawing of a {}.\n")
+    plain = BenchmarkConfig(
+        **small, data=f"folder:{photos}", descriptions=store.parent / "texts.json", store=store
+    )
+    given = benchmark(plain.model_copy(update={"classnames": names, "templates": templates}))
+    pair = compare_runs(store, runs[0].run_id, given.run_id, None).pair
+    found = {row["setting"]: (row["first"], row["second"]) for row in pair.rows("settings")}
+    assert found.keys() == {"classnames", "templates", "descriptions table"}
+    assert found["templates"] == ("none", f'"{file_digest(templates)[:12]}"')
+    moved = templates.rename(tmp_path / "moved.txt")
+    again = plain.model_copy(update={"classnames": names, "templates": moved})
+    assert benchmark(again).run_id == given.run_id
 
 
 def test_flips_are_those_of_the_predictions(compared: Compared, runs: Runs) -> None:

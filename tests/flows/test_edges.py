@@ -1,6 +1,7 @@
 """Runs with next to nothing in them end with a page all the same."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,21 @@ def test_a_run_of_few_images_or_classes_is_whole(
         assert all(low <= value <= high for low, value, high in rows)
         pairs = snapshot.execute("SELECT pairs FROM alignment_summary").fetchall()
         assert len(pairs) == (0 if not pictures else 1 if len(folders) == 1 else 3)
+
+
+@pytest.mark.parametrize("command", ["benchmark", "classify"])
+def test_a_run_that_can_use_no_image_is_written_and_is_bad_input(
+    here: Callable[..., str], tmp_path: Path, tiny_model: Path, command: str
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "broken.jpg").write_bytes(name.encode())
+    images = str(tmp_path / "images")
+    data = [f"folder:{images}"] if command == "benchmark" else [images, "--classes", "cat,dog"]
+    store = ("--store", str(tmp_path / "store"))
+    encoder = ("--encoder", f"local-dir:{tiny_model}", "--pool", "2", "--methods", "clip")
+    said = here(command, *data, *encoder, *store, status=2)
+    assert said == "wca: No image could be used: see `rejected`."
+    query = "SELECT image_name FROM rejected JOIN runs USING (run_id) ORDER BY image_id"
+    rows = here("sql", query, "--format", "csv", *store).split()[1:]
+    assert [Path(row).parts[-2:] for row in rows] == [("cat", "broken.jpg"), ("dog", "broken.jpg")]

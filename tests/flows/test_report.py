@@ -11,6 +11,8 @@ from flows.benchmark_config import BenchmarkConfig
 from flows.report import ReportConfig, report
 from flows.summary import RunSummary
 from tasks.store.errors import InputError
+from tasks.store.runs import RunManifest, record_run, remove_run
+from tasks.store.tables import Store
 from tests.flows.conftest import Command
 
 
@@ -45,6 +47,20 @@ def test_a_deleted_page_is_written_again_and_the_last_run_is_the_default(
     assert last.run_id in (Path(last.store_root) / "runs" / last.run_id / "report.html").read_text(
         encoding="utf-8"
     )
+
+
+def test_a_run_without_a_page_is_told_from_no_run_at_all(
+    runs: list[RunSummary], tmp_path: Path
+) -> None:
+    manifest = RunManifest(flow_name="describe", dataset_name="x", parameters={}, tables=())
+    wanted = f"Run {manifest.run_id[:8]} is one of describe: this takes runs of benchmark, "
+    for root in (runs[0].store_root, tmp_path):
+        record_run(Store(root), manifest, "flow", [])
+        with pytest.raises(InputError, match=wanted):
+            report(ReportConfig(run=manifest.run_id[:6], store=root))
+    with pytest.raises(InputError, match=wanted):
+        report(ReportConfig(store=tmp_path))
+    remove_run(Store(runs[0].store_root), manifest.run_id)
 
 
 def test_an_unknown_run_is_told_which_there_are(runs: list[RunSummary], tmp_path: Path) -> None:

@@ -164,5 +164,6 @@ def test_the_command_prints_points_and_the_warning(
         assert text in said
     assert f"Snapshot {swept.snapshot}\n" in said
     assert re.search(r"^Report   .*report\.html$", said, re.MULTILINE)
-    assert said.endswith(f'Ask it: wca sql "FROM sweeps" --store {swept.store_root}\n')
+    assert " FROM sweeps WHERE run_id LIKE '" in said
+    assert said.endswith(f"%'\" --store {swept.store_root}\n")
     assert not re.search(r"\b0 of \d+ Cached", said)

@@ -1,5 +1,6 @@
 """GPUs by name, and one user at a time for each; the lock needs no GPU."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -38,6 +39,19 @@ def test_a_device_is_the_gpu_that_the_process_sees_there() -> None:
     assert [needs_gpu(name) for name in ("cuda", "cuda:1", "cpu", "mps")] == [
         *(True, True, False, False)
     ]
+
+
+def test_torch_is_not_imported_to_count_the_gpus_of_a_machine_without_a_driver() -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+    code = (
+        "import sys; from tasks.store.gpus import visible_gpus; gpus = visible_gpus(); "
+        "counted = 'torch' in sys.modules; import torch; "
+        "print(len(gpus) == torch.cuda.device_count(), counted)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", str(gpus._has_driver())]
 
 
 def test_a_gpu_that_somebody_is_on_is_waited_for_and_another_is_not() -> None:
