@@ -1,6 +1,7 @@
 """Two runs compared: what differs, what flipped, and pictures of it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,41 @@ def test_the_page_says_what_its_queries_say(compared: Compared, runs: Runs) -> N
     assert len(check(page, Path(str(runs[0].snapshot)), SECTIONS)) >= 4
     flipped = compared.pair.rows("flips")
     assert page.count("<img ") == len(flipped)
+
+
+@pytest.fixture(scope="module")
+def alike(
+    prefect_server: None,
+    small: dict[str, Any],
+    photos: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> BenchmarkConfig:
+    """Two folders whose classes have one name: of equal scores the first class is the answer."""
+    folder = tmp_path_factory.mktemp("alike")
+    for name in ("big_cat", "drink"):
+        shutil.copytree(photos / name, folder / "photos" / name)
+    names = {"big_cat": "thing", "drink": "thing", "z_cat": "thing"}
+    (folder / "names.json").write_text(json.dumps(names))
+    return BenchmarkConfig(
+        **small,
+        data=f"folder:{folder / 'photos'}",
+        classnames=folder / "names.json",
+        methods=("clip",),
+        store=folder / "store",
+    )
+
+
+def test_classes_of_one_name_are_as_right_as_accuracy_says(alike: BenchmarkConfig) -> None:
+    first = benchmark(alike)
+    photographs = Path(alike.data.removeprefix("folder:"))
+    (photographs / "big_cat").rename(photographs / "z_cat")  # which makes it the second class
+    second = benchmark(alike)
+    pair = compare_runs(alike.store, first.run_id, second.run_id, None).pair
+    (counts,) = pair.rows("counts")
+    (accuracy,) = pair.rows("accuracy")
+    assert (accuracy["first"], accuracy["second"]) == (0.5, 0.5)
+    assert (counts["lost_count"], counts["won_count"]) == (6, 6)
+    assert counts["changed_count"] == 0
 
 
 def test_a_run_does_not_differ_from_itself(runs: Runs) -> None:
