@@ -1,5 +1,12 @@
 -- Views that answer common questions; created in every snapshot.
 
+-- The last run of each data set: questions about its pictures asked of every run count them anew.
+CREATE VIEW latest_runs AS
+FROM runs
+WHERE flow_name IN ('benchmark', 'classify')
+QUALIFY row_number() OVER (PARTITION BY dataset_name, root, parameters ->> 'split'
+                           ORDER BY last_finished_at DESC, run_id) = 1;
+
 -- Every prediction with names in place of digests and numbers.
 CREATE VIEW image_predictions AS
 SELECT p.run_id,
