@@ -113,6 +113,31 @@ def test_classes_of_one_name_are_as_right_as_accuracy_says(alike: BenchmarkConfi
     assert counts["changed_count"] == 0
 
 
+def test_images_of_one_run_only_are_said_and_none_in_both_are_not_tested(
+    alike: BenchmarkConfig, wca: Command, tmp_path: Path
+) -> None:
+    given = Path(alike.data.removeprefix("folder:"))
+    summaries = []
+    for name, kept in (("few", ("1.jpg", "2.jpg")), ("other", ("3.jpg",))):
+        for file in kept:
+            folder = tmp_path / name / "drink"
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(given / "drink" / file, folder)
+        summaries.append(benchmark(alike.model_copy(update={"data": f"folder:{tmp_path / name}"})))
+    whole = benchmark(alike)
+    few, other = summaries
+    result = compare_runs(alike.store, whole.run_id, few.run_id, None)
+    said = "Images in the first run only: 10, in the second only: 0, and accuracy is over each"
+    assert result.pair.unshared.startswith(said)
+    assert result.test
+    result = compare_runs(alike.store, few.run_id, other.run_id, None)
+    assert result.test is None
+    assert "McNemar" not in result.page.read_text(encoding="utf-8")
+    printed = wca("compare", few.run_id, other.run_id, "--store", str(alike.store))
+    assert "Images in the first run only: 2, in the second only: 1" in printed
+    assert "McNemar" not in printed
+
+
 def test_a_run_does_not_differ_from_itself(runs: Runs) -> None:
     run = runs[0].run_id
     same = compare_runs(Path(runs[0].store_root), run, run, "cupl")
