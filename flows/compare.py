@@ -13,10 +13,10 @@ from tasks.store.tables import Store
 
 
 class Compared(NamedTuple):
-    """A comparison, its test, and the page that shows it."""
+    """A comparison, its test (None of runs that share no image), and the page that shows it."""
 
     pair: RunPair
-    test: McNemar
+    test: McNemar | None
     page: Place
 
 
@@ -25,7 +25,7 @@ def compare_runs(root: str | Path, first: str, second: str, method: str | None) 
     store = Store(root)
     pair = read_pair(store, first, second, method, list(method_titles()))
     (counts,) = pair.rows("counts")
-    test = mcnemar(counts["won_count"], counts["lost_count"])
+    test = mcnemar(counts["won_count"], counts["lost_count"]) if counts["image_count"] else None
     first_id, second_id = pair.first.run_id, pair.second.run_id
     opener = image_opener(IndexedDataset.model_validate(pair.first.indexed))
     page = store.root / "runs" / first_id / f"compare-{second_id}.html"

@@ -31,9 +31,14 @@ def compared(result: "Compared") -> None:
         console.print(text_table(cells, f"{section.caption}{more}"))
     if not pair.rows("settings"):
         console.print("Nothing that decides numbers differs.")
-    exact, mid = result.test
-    title = titles[pair.method]
-    console.print(f"{title}, McNemar's test of the two: p = {exact:.4g} exact, {mid:.4g} mid-p.")
+    if pair.unshared:
+        console.print(pair.unshared)
+    if result.test:
+        exact, mid = result.test
+        title = titles[pair.method]
+        console.print(
+            f"{title}, McNemar's test of the two: p = {exact:.4g} exact, {mid:.4g} mid-p."
+        )
     console.print(f"Page     {result.page}", soft_wrap=True)
 
 

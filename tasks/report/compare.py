@@ -85,6 +85,16 @@ class RunPair(NamedTuple):
         """The rows of one of `SECTIONS`."""
         return self.answers[name].rows
 
+    @property
+    def unshared(self) -> str:
+        """A sentence on the images that only one of the runs has; empty where both have all."""
+        (counts,) = self.rows("counts")
+        first, second = counts["first_only_count"], counts["second_only_count"]
+        if not first and not second:
+            return ""
+        accuracy = ", and accuracy is over each run's own" if self.rows("accuracy") else ""
+        return f"Images in the first run only: {first}, in the second only: {second}{accuracy}."
+
 
 def read_pair(
     store: Store, first: str, second: str, method: str | None, methods: Sequence[str]
@@ -118,9 +128,9 @@ def pair_page(
     pair: RunPair,
     titles: Mapping[str, str],
     open_image: Callable[[str, str], Image.Image | None],
-    p_values: Sequence[float],
+    p_values: Sequence[float] | None,
 ) -> str:
-    """The page; p_values: McNemar's exact and mid-p for the two runs' right images."""
+    """The page; p_values: McNemar's exact and mid-p, None of runs that share no image."""
     thumbnails = Thumbnails(open_image)
     parts = {
         name: part(name, section, pair.answers[name], titles)
@@ -143,6 +153,7 @@ def pair_page(
             parts=parts,
             flips=flips,
             p_values=p_values,
+            unshared=pair.unshared,
         )
     )
 

@@ -130,7 +130,9 @@ INSIGHTS: dict[str, Table] = {
         ),
     ),
     "explanations": Table(
-        "The classes between which `wca` decided on an image, over the whole pool without draws.",
+        "The classes between which `wca` decided on an image, over the whole pool without draws: "
+        "of 12 images of a benchmark, in turns those that only `wca` gets right, only `clip`, "
+        "neither and both, and of up to 50 of `wca classify --explain`.",
         (
             DIGEST,
             Column("role", STRING, "`predicted`, `runner_up`, or `labelled` where it is neither."),

@@ -200,6 +200,11 @@ SNAPSHOT_TABLES: dict[str, Table] = {
                 "`benchmark`, `classify`, `classify-inbox`, `describe` or `sweep`.",
             ),
             Column("dataset_name", STRING, "The data set as given."),
+            Column(
+                "root",
+                STRING,
+                "Where its files lie; empty for files named one by one, null in old records.",
+            ),
             Column("encoder_name", STRING, "The encoder as given."),
             Column("weights_digest", STRING, "SHA-256 of the encoder's weights."),
             Column("precision", STRING, "Number format the encoder ran in."),
@@ -277,9 +282,12 @@ snapshot is replaced in one step when a run ends, so it can be read at any time.
 `duckdb.connect(path, read_only=True)`. The snapshot of a store in a bucket has views of
 `s3://...`: `wca sql` reads them as they are, DuckDB itself with its extension `httpfs`.
 
-Beside the tables below the snapshot has three views: `image_predictions` (predictions with names
-and `is_correct`), `description_weights` and `crop_weights` (how much each text and crop counts),
-and the functions `wilson_low(share, n)` and `wilson_high(share, n)`, ends of a 95 % interval.
+Beside the tables below the snapshot has four views: `latest_runs` (of `runs`, the last `benchmark`
+or `classify` of each data set, told apart by name, root and split), `image_predictions`
+(predictions with the names of image and classes, `is_correct`, and `confidence`: the class's share
+of a softmax of 100 x score over the five best), `description_weights` and `crop_weights` (how much
+each text and crop counts), and the functions `wilson_low(share, n)` and `wilson_high(share, n)`,
+ends of a 95 % interval.
 
 This page is made from `tasks/store/schemas.py` by `make docs`."""
 

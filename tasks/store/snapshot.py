@@ -203,6 +203,7 @@ def _run_row(manifest: RunManifest, executions: list[Execution]) -> dict[str, ob
         "run_id": manifest.run_id,
         "flow_name": manifest.flow_name,
         "dataset_name": manifest.dataset_name,
+        "root": manifest.indexed.get("root"),
         "encoder_name": manifest.encoder_name,
         "weights_digest": manifest.encoder.get("weights_digest"),
         "precision": manifest.encoder.get("precision"),

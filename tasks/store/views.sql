@@ -1,17 +1,29 @@
 -- Views that answer common questions; created in every snapshot.
 
--- Every prediction with names in place of digests and numbers.
+-- The last run of each data set: questions about its pictures asked of every run count them anew.
+CREATE VIEW latest_runs AS
+FROM runs
+WHERE flow_name IN ('benchmark', 'classify')
+QUALIFY row_number() OVER (PARTITION BY dataset_name, root, parameters ->> 'split'
+                           ORDER BY last_finished_at DESC, run_id) = 1;
+
+-- Every prediction with names, and its confidence as `calibration` has it: CLIP's own scale of 100.
 CREATE VIEW image_predictions AS
 SELECT p.run_id,
-       i.image_id,
        i.image_name,
        true_class.class_name,
        p.method,
        p.run_index,
        p.rank,
        predicted.class_name AS predicted_class_name,
+       p.class_id = i.class_id AS is_correct,
        p.score,
-       p.class_id = i.class_id AS is_correct
+       exp(100 * p.score::DOUBLE) / sum(exp(100 * p.score::DOUBLE))
+         OVER (PARTITION BY p.run_id, i.image_id, p.method, p.run_index) AS confidence,
+       i.image_id,
+       i.image_digest,
+       i.class_id,
+       p.class_id AS predicted_class_id
 FROM predictions AS p
 JOIN images AS i USING (run_id, image_digest)
 JOIN classes AS predicted ON predicted.run_id = p.run_id AND predicted.class_id = p.class_id

@@ -1,6 +1,7 @@
 """Two runs compared: what differs, what flipped, and pictures of it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,66 @@ def test_the_page_says_what_its_queries_say(compared: Compared, runs: Runs) -> N
     assert len(check(page, Path(str(runs[0].snapshot)), SECTIONS)) >= 4
     flipped = compared.pair.rows("flips")
     assert page.count("<img ") == len(flipped)
+
+
+@pytest.fixture(scope="module")
+def alike(
+    prefect_server: None,
+    small: dict[str, Any],
+    photos: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> BenchmarkConfig:
+    """Two folders whose classes have one name: of equal scores the first class is the answer."""
+    folder = tmp_path_factory.mktemp("alike")
+    for name in ("big_cat", "drink"):
+        shutil.copytree(photos / name, folder / "photos" / name)
+    names = {"big_cat": "thing", "drink": "thing", "z_cat": "thing"}
+    (folder / "names.json").write_text(json.dumps(names))
+    return BenchmarkConfig(
+        **small,
+        data=f"folder:{folder / 'photos'}",
+        classnames=folder / "names.json",
+        methods=("clip",),
+        store=folder / "store",
+    )
+
+
+def test_classes_of_one_name_are_as_right_as_accuracy_says(alike: BenchmarkConfig) -> None:
+    first = benchmark(alike)
+    photographs = Path(alike.data.removeprefix("folder:"))
+    (photographs / "big_cat").rename(photographs / "z_cat")  # which makes it the second class
+    second = benchmark(alike)
+    pair = compare_runs(alike.store, first.run_id, second.run_id, None).pair
+    (counts,) = pair.rows("counts")
+    (accuracy,) = pair.rows("accuracy")
+    assert (accuracy["first"], accuracy["second"]) == (0.5, 0.5)
+    assert (counts["lost_count"], counts["won_count"]) == (6, 6)
+    assert counts["changed_count"] == 0
+
+
+def test_images_of_one_run_only_are_said_and_none_in_both_are_not_tested(
+    alike: BenchmarkConfig, wca: Command, tmp_path: Path
+) -> None:
+    given = Path(alike.data.removeprefix("folder:"))
+    summaries = []
+    for name, kept in (("few", ("1.jpg", "2.jpg")), ("other", ("3.jpg",))):
+        for file in kept:
+            folder = tmp_path / name / "drink"
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(given / "drink" / file, folder)
+        summaries.append(benchmark(alike.model_copy(update={"data": f"folder:{tmp_path / name}"})))
+    whole = benchmark(alike)
+    few, other = summaries
+    result = compare_runs(alike.store, whole.run_id, few.run_id, None)
+    said = "Images in the first run only: 10, in the second only: 0, and accuracy is over each"
+    assert result.pair.unshared.startswith(said)
+    assert result.test
+    result = compare_runs(alike.store, few.run_id, other.run_id, None)
+    assert result.test is None
+    assert "McNemar" not in result.page.read_text(encoding="utf-8")
+    printed = wca("compare", few.run_id, other.run_id, "--store", str(alike.store))
+    assert "Images in the first run only: 2, in the second only: 1" in printed
+    assert "McNemar" not in printed
 
 
 def test_a_run_does_not_differ_from_itself(runs: Runs) -> None:

@@ -26,7 +26,10 @@ def snapshot(
     tiny_model: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Two runs on a folder that changed in between, texts by a language model, a picture twice."""
+    """Three runs on a folder that changed in between, texts by a language model, a picture twice.
+
+    And, last, one on another folder of the same name.
+    """
     folder = tmp_path_factory.mktemp("changing") / "photos"
     shutil.copytree(photos, folder)
     store = tmp_path_factory.mktemp("store")
@@ -47,8 +50,13 @@ def snapshot(
         )
         benchmark(config)
         shutil.copy(folder / "drink" / "1.jpg", folder / "big_cat" / "a drink.jpg")
+        (folder / "drink" / "2.jpg").rename(folder / "drink" / "renamed.jpg")
         benchmark(config)
         benchmark(config.model_copy(update={"seed": 3}))
+        other = tmp_path_factory.mktemp("elsewhere") / "photos"
+        shutil.copytree(photos, other)
+        changes = {"data": f"folder:{other}", "limit": 4, "llm": None, "methods": ("clip",)}
+        benchmark(config.model_copy(update=changes))
         summary = describe(DescribeConfig(classes="cat,owl", answers=2, store=store))
     with duckdb.connect(summary.snapshot, read_only=True) as connection:
         yield connection
@@ -83,7 +91,12 @@ def test_some_answers_are_known(snapshot: duckdb.DuckDBPyConnection) -> None:
     assert (llm, answers) == ("gpt-4o-mini", 4 * 5 * 2)
     assert cost > 0
     files = ask("Which files could not be used?")
-    assert sum(int(str(row[2])) for row in files) == 3 * 2
+    assert sum(int(str(row[2])) for row in files) == 2  # once, however many runs met them
+    scores = ask("What does WCA give every class of one image?")
+    assert sorted(str(row[2]) for row in scores) == ["big cat", "drink"]
+    assert len(ask("Where does an image's weight lie?")) == 13 + 4  # images of the two folders
+    useless = [row[:3] for row in ask("Which descriptions never help?")]
+    assert len(useless) == len(set(useless))
     (truncated, *_) = ask("Which texts does the encoder not read to the end?")
     assert str(truncated[2]).startswith("A round thing.")
     query = QUESTIONS["Which classes got worse since the run before?"]

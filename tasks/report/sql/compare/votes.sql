@@ -2,6 +2,7 @@
 votes AS (
   SELECT p.run_id, p.image_digest, p.class_id, c.class_name, count(*) AS vote_count,
          any_value(i.image_name ORDER BY i.image_id) AS image_name,
+         any_value(i.class_id ORDER BY i.image_id) AS label_id,
          any_value(l.class_name ORDER BY i.image_id) AS label
   FROM predictions AS p
   JOIN images AS i USING (run_id, image_digest)
@@ -14,9 +15,9 @@ called AS (  -- ties go to the lower class_id
   FROM votes
   QUALIFY row_number() OVER (PARTITION BY run_id, image_digest ORDER BY vote_count DESC, class_id) = 1
 ),
-pairs AS (
+pairs AS (  -- classes of one name differ in what is right, as in `accuracy`, not in what is said
   SELECT f.image_digest, f.image_name, f.label, f.class_name AS first, s.class_name AS second,
-         f.class_name = f.label AS is_first_right, s.class_name = s.label AS is_second_right
+         f.class_id = f.label_id AS is_first_right, s.class_id = s.label_id AS is_second_right
   FROM (FROM called WHERE run_id = $first) AS f
   JOIN (FROM called WHERE run_id = $second) AS s USING (image_digest)
 )
