@@ -284,10 +284,9 @@ snapshot is replaced in one step when a run ends, so it can be read at any time.
 
 Beside the tables below the snapshot has four views: `latest_runs` (of `runs`, the last `benchmark`
 or `classify` of each data set, told apart by name, root and split), `image_predictions`
-(predictions with the names of image and classes, `is_correct`, and `confidence`: the class's share
-of a softmax of 100 x score over the five best), `description_weights` and `crop_weights` (how much
-each text and crop counts), and the functions `wilson_low(share, n)` and `wilson_high(share, n)`,
-ends of a 95 % interval.
+(predictions with the names of image and classes, and `is_correct`), `description_weights` and
+`crop_weights` (how much each text and crop counts), and the functions `wilson_low(share, n)` and
+`wilson_high(share, n)`, ends of a 95 % interval.
 
 This page is made from `tasks/store/schemas.py` by `make docs`."""
 

@@ -7,7 +7,7 @@ WHERE flow_name IN ('benchmark', 'classify')
 QUALIFY row_number() OVER (PARTITION BY dataset_name, root, parameters ->> 'split'
                            ORDER BY last_finished_at DESC, run_id) = 1;
 
--- Every prediction with names, and its confidence as `calibration` has it: CLIP's own scale of 100.
+-- Every prediction with names; a filter on any column reaches the files.
 CREATE VIEW image_predictions AS
 SELECT p.run_id,
        i.image_name,
@@ -18,8 +18,6 @@ SELECT p.run_id,
        predicted.class_name AS predicted_class_name,
        p.class_id = i.class_id AS is_correct,
        p.score,
-       exp(100 * p.score::DOUBLE) / sum(exp(100 * p.score::DOUBLE))
-         OVER (PARTITION BY p.run_id, i.image_id, p.method, p.run_index) AS confidence,
        i.image_id,
        i.image_digest,
        i.class_id,

@@ -95,6 +95,13 @@ def test_some_answers_are_known(snapshot: duckdb.DuckDBPyConnection) -> None:
     scores = ask("What does WCA give every class of one image?")
     assert sorted(str(row[2]) for row in scores) == ["big cat", "drink"]
     assert len(ask("Where does an image's weight lie?")) == 13 + 4  # images of the two folders
+    sure = ask("How sure is WCA of each image, and is it right?")
+    recorded = snapshot.execute("""
+        SELECT sum(confidence * prediction_count) / sum(prediction_count)
+        FROM calibration JOIN latest_runs USING (run_id) WHERE method = 'wca'
+    """).fetchall()
+    mean = sum(float(str(row[2])) for row in sure) / len(sure)
+    assert mean == pytest.approx(float(str(recorded[0][0])))
     useless = [row[:3] for row in ask("Which descriptions never help?")]
     assert len(useless) == len(set(useless))
     (truncated, *_) = ask("Which texts does the encoder not read to the end?")
