@@ -69,12 +69,11 @@ def _refined(
 
     Where too few differ, kept ones are drawn again to fill the pool, as the released program does.
     """
-    indices = range(1, CANDIDATES_PER_CROP * parameters.pool + 1)
-    boxes = [_box(parameters, image_digest, index, width_px, height_px) for index in indices]
     kept: list[Box] = []
-    for box in boxes:
+    for index in range(1, CANDIDATES_PER_CROP * parameters.pool + 1):
         if len(kept) == parameters.pool:
             break
+        box = _box(parameters, image_digest, index, width_px, height_px)
         if all(_overlap(box, other) <= MOST_OVERLAP for other in kept):
             kept.append(box)
     key = f"crop/{parameters.seed}/{image_digest}/again"
