@@ -1,4 +1,4 @@
-"""Images whose views some table holds already: their rows are copied, not computed again."""
+"""What some table holds already: its rows are copied, not computed again."""
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -20,27 +20,32 @@ def crops_schema(dimension: int, precision: str, mark: str) -> pa.Schema:
     return schema("crops", dimension, precision).with_metadata({EMBEDDING_KEY: mark.encode()})
 
 
-def known_images(store: Store, mark: str, digests: Iterable[str]) -> dict[TableRef, set[str]]:
-    """Which tables of crops with this mark hold which of some images, each image once.
+def holders(
+    store: Store, table: str, key: bytes, mark: bytes, column: str, values: Iterable[str]
+) -> Iterator[tuple[TableRef, set[str]]]:
+    """Tables of a kind with this mark, and which of some values of a column each holds, each once.
 
-    One listing, and of each table the digests between the first and the last; a table that goes
+    One listing, and of each table the values between the first and the last; a table that goes
     away or turns out to be damaged meanwhile holds nothing.
     """
-    wanted = set(digests)
-    known: dict[TableRef, set[str]] = {}
+    wanted = set(values)
     if not wanted:
-        return known
-    digest = pc.field("image_digest")
-    where = (digest >= min(wanted)) & (digest <= max(wanted))  # other shards' are not even read
-    for ref in store.marked("crops", EMBEDDING_KEY, mark.encode()):
+        return
+    field = pc.field(column)
+    where = (field >= min(wanted)) & (field <= max(wanted))  # other shards' are not even read
+    for ref in store.marked(table, key, mark):
         try:
-            column = store.read(ref, ["image_digest"], where)["image_digest"]
+            held = store.read(ref, [column], where)[column]
         except (OSError, InputError):
             continue
-        if found := wanted.intersection(column.unique().to_pylist()):
-            known[ref] = found
+        if found := wanted.intersection(held.unique().to_pylist()):
+            yield ref, found
             wanted -= found
-    return known
+
+
+def known_images(store: Store, mark: str, digests: Iterable[str]) -> dict[TableRef, set[str]]:
+    """Which tables of crops with this mark hold which of some images, each image once."""
+    return dict(holders(store, "crops", EMBEDDING_KEY, mark.encode(), "image_digest", digests))
 
 
 def with_known(

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.embed.identity import EncoderIdentity
+from tasks.embed.known import holders
 from tasks.store.digest import digest_of, even_chunks
 from tasks.store.embeddings import embedding_array
 from tasks.store.errors import InputError
@@ -54,27 +55,18 @@ def text_schema(encoder: EncoderIdentity) -> pa.Schema:
 
 
 def known_texts(store: Store, encoder: EncoderIdentity, texts: Sequence[str]) -> pa.Table:
-    """The rows of those texts that any table of this encoder holds, each once.
-
-    One listing, and of each table the column of texts; a table that goes away or turns out to be
-    damaged meanwhile holds nothing.
-    """
+    """The rows of those texts that any table of this encoder holds, each once."""
     columns = text_schema(encoder)
-    known = columns.empty_table()
-    wanted = pa.array(texts, pa.string())
-    for ref in store.marked("text_embeddings", ENCODER_KEY, columns.metadata[ENCODER_KEY]):
+    known = [columns.empty_table()]
+    mark = columns.metadata[ENCODER_KEY]
+    for ref, found in holders(store, "text_embeddings", ENCODER_KEY, mark, "text", texts):
         try:
-            held = store.read(ref, ["text"])["text"]
-            if not pc.any(pc.is_in(held, wanted)).as_py():
-                continue
-            table = store.read(ref)
+            table = store.read(ref, where=pc.field("text").isin(found))
         except (OSError, InputError):
             continue
         if table.schema.equals(columns):
-            found = table.filter(pc.is_in(table["text"], wanted))
-            known = pa.concat_tables([known, found.replace_schema_metadata(columns.metadata)])
-            wanted = wanted.filter(pc.invert(pc.is_in(wanted, found["text"].combine_chunks())))
-    return known
+            known.append(table.replace_schema_metadata(columns.metadata))
+    return pa.concat_tables(known)
 
 
 def in_order(rows: pa.Table, texts: Sequence[str]) -> pa.Table:
