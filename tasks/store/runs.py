@@ -16,8 +16,6 @@ from tasks.store.errors import InputError, not_valid
 from tasks.store.place import Place, Remote, delete_folder, files, write_text
 from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
-# A bucket answers in tens of milliseconds, whatever else it is asked meanwhile.
-BUCKET_READS = 16
 LAST = "last"  # in place of a run's name: those are hexadecimal
 SHOWN = 5  # runs that an error names
 LIBRARIES = (
@@ -143,7 +141,7 @@ def read_runs(
     A record that is damaged, or another version's, is passed over with a warning. listed: the
     `run_files`, by default those that there are now.
     """
-    with _readers(store) as pool:
+    with store.readers() as pool:
         texts = _records(pool, run_files(store) if listed is None else listed)
         manifests = {
             path.parent: manifest
@@ -176,7 +174,7 @@ def named_tables(store: Store) -> set[TableRef]:
     Raises InputError for a record that cannot be read: it may name any.
     """
     found: set[TableRef] = set()
-    with _readers(store) as pool:
+    with store.readers() as pool:
         texts = _records(pool, [path for path in run_files(store) if path.name == "run.json"])
     for path, text in texts.items():
         try:
@@ -212,10 +210,6 @@ def find_run(store: Store, given: str, flow_names: Collection[str]) -> RunManife
         what = "Several runs' names begin" if found else "No run's name begins"
         raise InputError(f"{what} with {given!r}; the last runs are {last}.")
     return found[0]
-
-
-def _readers(store: Store) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(BUCKET_READS if isinstance(store.root, Remote) else 1)
 
 
 def _records(pool: ThreadPoolExecutor, listed: list[Place]) -> dict[Place, bytes]:

@@ -1,6 +1,7 @@
 """Parquet tables named by what decided their rows, written atomically, never changed."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,8 @@ NAME_DIGITS = 32
 ROW_GROUP_ROWS = 8192
 # Batches of a few rows that wait at most, before they are made one: few enough to do no harm.
 BATCHES_TOGETHER = 16
+# A bucket answers in tens of milliseconds, whatever else it is asked meanwhile.
+BUCKET_READS = 16
 # Under this key the footer repeats the digest, so that a renamed or foreign file is noticed.
 DIGEST_KEY = b"wca.digest"
 
@@ -75,6 +78,10 @@ class Store:
     def path(self, ref: TableRef) -> Place:
         """Where a table lies."""
         return self.root / ref.uri
+
+    def readers(self) -> ThreadPoolExecutor:
+        """Threads for many small reads, which in a bucket are asked for at once."""
+        return ThreadPoolExecutor(BUCKET_READS if isinstance(self.root, Remote) else 1)
 
     def finished(self, table: str) -> list[File]:
         """The files of every table of a kind, but those being written, in the order of names."""
@@ -133,17 +140,19 @@ class Store:
 
     def marked(self, table: str, key: bytes, value: bytes) -> list[TableRef]:
         """Every whole table of a kind whose footer holds `value` under `key`, in order of names."""
-        found = []
-        for file in self.finished(table):
+
+        def found(file: File) -> TableRef | None:
             try:
                 footer = _footer_marks(file.place)
             except (OSError, pa.ArrowInvalid):
-                continue
-            if footer.get(key) == value:
-                ref = self.find(table, footer.get(DIGEST_KEY, b"").decode("ascii", "replace"))
-                if ref and self.path(ref) == file.place:
-                    found.append(ref)
-        return found
+                return None
+            if footer.get(key) != value:
+                return None
+            ref = self.find(table, footer.get(DIGEST_KEY, b"").decode("ascii", "replace"))
+            return ref if ref and self.path(ref) == file.place else None
+
+        with self.readers() as pool:
+            return [ref for ref in pool.map(found, self.finished(table)) if ref]
 
     def write_rows(
         self, table: str, digest: str, schema: pa.Schema, rows: list[dict[str, object]]
