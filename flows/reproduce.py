@@ -15,8 +15,6 @@ from flows.summary import RunSummary
 from tasks.datasets.cards import find_card
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.embed.identity import Resampling
-from tasks.embed.sources import resampling_for, resolve_encoder
 from tasks.report.published import Measured, csv_rows, judge, layout, notes, published_table
 from tasks.score.methods import METHODS, choose_methods, method_titles
 from tasks.store.errors import InputError
@@ -82,11 +80,9 @@ def _cells(
     try:
         source = DataSource(data=dataset, data_root=config.data_root)
         available = available_methods(config, open_source(source), methods)
-        resolved = resolve_encoder(encoder, config.precision, config.device)
         changes = {"data": dataset, "encoder": encoder, "methods": available}
         benchmark_config = BenchmarkConfig.model_validate({**given, **changes})
-        resampling = resampling_for(resolved, config.exact)
-        scored = _scores(benchmark(benchmark_config), resampling) if available else {}
+        scored = _scores(benchmark(benchmark_config)) if available else {}
     except InputError as error:
         reason, more, _ = str(error).partition("\n")
         reason += f" See `wca datasets {dataset}`." if more else ""
@@ -101,7 +97,7 @@ def _cells(
     ]
 
 
-def _scores(summary: RunSummary, resampling: Resampling) -> dict[str, dict[str, object]]:
+def _scores(summary: RunSummary) -> dict[str, dict[str, object]]:
     """Method to its cell, in percent."""
     rows = Store(summary.store_root).read(summary.refs("accuracy")[0]).to_pylist()
     return {
@@ -113,7 +109,7 @@ def _scores(summary: RunSummary, resampling: Resampling) -> dict[str, dict[str, 
             "image_count": row["image_count"],
             "rejected_count": summary.rejected_count,
             "precision": summary.encoder.precision,
-            "resampling": resampling,
+            "resampling": summary.resampling,
         }
         for row in rows
     }

@@ -14,7 +14,7 @@ from flows.summary import RunSummary
 from flows.texts import text_sources
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.settings import DataSource, FileSource
-from tasks.embed.sources import resolve_encoder
+from tasks.embed.sources import resampling_for, resolve_encoder
 from tasks.embed.task import give_encoder_back
 from tasks.score.methods import METHODS, choose_methods, text_kinds
 from tasks.score.task import Results
@@ -118,6 +118,7 @@ def run_stages(
         rejected_count=results.rejected_count,
         encoder_name=settings.encoder,
         encoder=encoder.identity,
+        resampling=resampling_for(encoder, settings.exact),
         texts=sources.named,
         store_root=str(store.root),
         snapshot=recorded.snapshot,

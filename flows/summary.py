@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from tasks.datasets.index import IndexedDataset
-from tasks.embed.identity import EncoderIdentity
+from tasks.embed.identity import EncoderIdentity, Resampling
 from tasks.store.place import PlaceField
 from tasks.store.runs import StageTiming
 from tasks.store.tables import TableRef
@@ -30,6 +30,7 @@ class RunSummary(FlowSummary):
     rejected_count: int
     encoder_name: str
     encoder: EncoderIdentity
+    resampling: Resampling
     texts: tuple[str, ...]
     tables: tuple[TableRef, ...]
     indexed: IndexedDataset
