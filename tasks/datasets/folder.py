@@ -7,8 +7,8 @@ from pathlib import Path
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.decode import is_picture
 from tasks.datasets.files import files_below, files_in, folders_below, read_json
-from tasks.datasets.labels import SHOWN, chosen_split
-from tasks.datasets.spelling import with_nearest
+from tasks.datasets.labels import chosen_split
+from tasks.datasets.spelling import SHOWN, listed, with_nearest
 from tasks.store.errors import InputError
 
 _BESIDE = "It lies beside the class folders and so is of no class: move it into one of them."
@@ -68,15 +68,10 @@ def _remarks(empty: list[str], others: list[str]) -> Iterator[str]:
     if empty:
         yield (
             "Class folders without a picture, which are classes to choose from all the same: "
-            f"{_listed(empty)}."
+            f"{listed(empty)}."
         )
     if others:
-        yield f"Class names that were left out, since there are no such folders: {_listed(others)}."
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+        yield f"Class names that were left out, since there are no such folders: {listed(others)}."
 
 
 def _folder_names(folders: list[str], classnames: Path | None) -> tuple[tuple[str, ...], list[str]]:

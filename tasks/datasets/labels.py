@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 from tasks.datasets.dataset import class_index
 from tasks.datasets.files import read_listed
+from tasks.datasets.spelling import SHOWN, listed
 from tasks.store.errors import InputError
-
-# More would bury the reader; the count says how many there are.
-SHOWN = 10
 
 
 class LabelSet(NamedTuple):
@@ -67,8 +65,7 @@ class LabelSet(NamedTuple):
         """The class_id of each label found; InputError that lists those of no class."""
         index = self.index_of(found)
         if unknown := sorted(set(found) - set(index)):
-            listed = ", ".join(unknown[:SHOWN])
-            raise InputError(f"{where} has labels that {self.what} lacks: {listed}.")
+            raise InputError(f"{where} has labels that {self.what} lacks: {listed(unknown)}.")
         return [index[label] for label in found]
 
 

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-_SHOWN = 5
+SHOWN = 10  # more would bury the reader; their count is said
 
 
 def fold(name: str) -> str:
@@ -29,8 +29,13 @@ def equal_names(names: Iterable[str]) -> tuple[str, ...]:
     equal = [" and ".join(map(repr, same)) for same in spelled.values() if len(same) > 1]
     if not equal:
         return ()
-    more = f", and {len(equal) - _SHOWN} more" if len(equal) > _SHOWN else ""
     return (
         "Classes of equal names stay separate classes, of which one alone is right: "
-        f"{', '.join(equal[:_SHOWN])}{more}.",
+        f"{listed(equal)}.",
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names in a row, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
