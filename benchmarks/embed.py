@@ -12,9 +12,10 @@ and of the ratios to the first. Each variant has a process of its own, in which 
 measured. Predictions are WCA's in 20 runs over a thousand made-up classes, from JPEG files to the
 tables of a store, or to an array. The limit of the encoder is what the machine's matrix product
 would allow: its operations for a view, divided by the rate of a product of matrices as large as a
-transformer's. The limit of crops is Pillow's resizing alone, on every core. On a GPU crops are made
-there, and the straightforward way makes them on the CPU, as it would. With `--modules` the encoder
-is timed as open_clip's own module too, as it is and compiled, in the same number format.
+transformer's, by the faster of torch's two libraries for it. The limit of crops is Pillow's
+resizing alone, on every core. On a GPU crops are made there, and the straightforward way makes them
+on the CPU, as it would. With `--modules` the encoder is timed as open_clip's own module too, as it
+is and compiled, in the same number format.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
@@ -53,6 +55,7 @@ from tasks.embed.images import (
     frame_views,
 )
 from tasks.embed.sources import native_precision, resolve_encoder
+from tasks.embed.tower import Layer, packs
 from tasks.score.predict import IMAGE_BLOCK, predict
 from tasks.score.weights import draw_counts
 from tasks.store.digest import bytes_digest, digest_of
@@ -235,19 +238,29 @@ def encoder_limit(work: Work) -> float:
     torch.backends.mha.set_fastpath_enabled(False)  # whose products the counter does not see
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.encode_image(torch.zeros(1, 3, *_size(work), device=work.device))
+    return product_rate(work) / counter.get_total_flops()
+
+
+def product_rate(work: Work) -> float:
+    """Operations per second of the faster of the products that torch has for a device."""
     dtype = DTYPES[work.precision]
     rows = 1600 if work.device == "cpu" else 25_600  # so many tokens as a batch has
     a = torch.rand(rows, 768, device=work.device).to(dtype)
-    b = torch.rand(768, 3072, device=work.device).to(dtype)
+    b = torch.rand(3072, 768, device=work.device).to(dtype)
+    products: list[Callable[[], Any]] = [lambda: a @ b.T]
+    if work.device == "cpu" and packs(dtype):
+        products.append(partial(Layer.of(b, torch.zeros(3072), dtype), a))
 
-    def product() -> None:
-        a @ b
-        if needs_gpu(work.device):
-            torch.cuda.synchronize()
+    def timed_once(product: Callable[[], Any]) -> float:
+        def finished() -> None:
+            product()
+            if needs_gpu(work.device):
+                torch.cuda.synchronize()
 
-    seconds = [timed(product)[0] for _ in range(50)]
-    rate = 2 * rows * 768 * 3072 / statistics.median(seconds)
-    return rate / counter.get_total_flops()
+        return timed(finished)[0]
+
+    seconds = [statistics.median(timed_once(p) for _ in range(50)) for p in products]
+    return 2 * rows * 768 * 3072 / min(seconds)
 
 
 def serve(pipe: Connection, make: Callable[..., dict[str, Callable[[], Any]]], *given: Any) -> None:
