@@ -158,12 +158,12 @@ def tower_for(visual: nn.Module, mean: Tensor, std: Tensor, dtype: torch.dtype) 
 
     mean, std: of the normalisation, `(3,)`, of values from 0 to 1.
     """
-    if not (_packs(dtype) and is_clips_own(visual)):
+    if not (packs(dtype) and is_clips_own(visual)):
         return None
     return Tower(visual, mean, std, dtype)
 
 
-def _packs(dtype: torch.dtype) -> bool:
+def packs(dtype: torch.dtype) -> bool:
     """Whether oneDNN packs weights of a number format here, as torch's compiler has it do."""
     operations = ("_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")
     is_built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
