@@ -104,7 +104,8 @@ def reproduce(
     Parameters
     ----------
     table
-        table1 (six data sets, three encoders) or table2 (ImageNet and its shifts).
+        table1 (six data sets, three encoders), table2 (ImageNet and its shifts) or bifta (BiFTA's
+        refined crops and texts).
 
     """
     given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)

@@ -1,9 +1,10 @@
 """The reproduce flow: a published table as a grid of benchmarks, ours beside theirs."""
 
 import csv
+from collections.abc import Mapping
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from flows.artifacts import publish_table
 from flows.benchmark import benchmark
@@ -48,7 +49,7 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
     for encoder in encoders:
         with one_encoder():
             for dataset in datasets:
-                cells += _cells(config, encoder, dataset, rows)
+                cells += _cells(config, table.settings, encoder, dataset, rows)
     judged = [judge(table, cell) for cell in cells]
     path = Store(config.store).root / "reproduced" / f"{config.table}.csv"
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
@@ -71,12 +72,20 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
 
 
 def _cells(
-    config: ReproduceConfig, encoder: str, dataset: str, methods: tuple[str, ...]
+    config: ReproduceConfig,
+    settings: Mapping[str, JsonValue],
+    encoder: str,
+    dataset: str,
+    methods: tuple[str, ...],
 ) -> list[Measured]:
-    """A data set's cells under one encoder: scores, or why there are none."""
+    """A data set's cells under one encoder: scores, or why there are none.
+
+    settings: the table's own, which what a person says goes before.
+    """
     expected = find_card(dataset).image_count
     empty = Measured(dataset=dataset, encoder=encoder, method="", expected_count=expected)
-    given = config.model_dump(exclude_unset=True, exclude={"table", "datasets", "encoders"})
+    of_grid = {"table", "datasets", "encoders"}
+    given = {**settings, **config.model_dump(exclude_unset=True, exclude=of_grid)}
     try:
         source = DataSource(data=dataset, data_root=config.data_root)
         available = available_methods(config, open_source(source), methods)

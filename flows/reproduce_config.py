@@ -31,6 +31,6 @@ class ReproduceSettings(BenchmarkSettings):
 class ReproduceConfig(ReproduceSettings):
     """Parameters of the reproduce flow."""
 
-    table: Annotated[str, Field(description="A table of data/published: table1 or table2.")] = (
-        "table1"
-    )
+    table: Annotated[
+        str, Field(description="A table of data/published: table1, table2 or bifta.")
+    ] = "table1"

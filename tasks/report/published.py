@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from tasks.datasets.files import DATA_FOLDER, read_json
 from tasks.store.errors import InputError, not_valid
@@ -27,7 +27,10 @@ _Values = dict[str, dict[str, float]]  # data set, encoder's label: percent
 
 
 class PublishedTable(BaseModel):
-    """A published table: top-1 in percent by method, data set and encoder."""
+    """A published table: top-1 in percent by method, data set and encoder.
+
+    settings: of a benchmark, where all rows were measured otherwise than the data sets' cards say.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +38,7 @@ class PublishedTable(BaseModel):
     source: str
     encoders: dict[str, str]
     datasets: tuple[str, ...]
+    settings: dict[str, JsonValue] = {}
     top1: dict[str, _Values]
     sigma_of: str
     sigma: _Values

@@ -102,6 +102,18 @@ def test_presets_hold_unless_something_else_was_said(config: ReproduceConfig) ->
     ]
 
 
+def test_a_table_brings_the_settings_its_rows_were_measured_with(config: ReproduceConfig) -> None:
+    from tasks.store.runs import read_runs
+    from tasks.store.tables import Store
+
+    small = {"table": "bifta", "datasets": ("cub",), "methods": ("wca_refined",)}
+    bifta = ReproduceConfig(**{**config.model_dump(exclude_unset=True), **small})
+    assert cells(reproduce(bifta)) == {("cub", "wca_refined"): "3"}
+    reproduce(ReproduceConfig(**{**bifta.model_dump(exclude_unset=True), "crop_strategy": "even"}))
+    used = [run.parameters["crop_strategy"] for run, _ in read_runs(Store(config.store))]
+    assert used == ["refined", "even"]
+
+
 def test_an_image_that_cannot_be_decoded_is_rejected_and_not_scored(
     config: ReproduceConfig, data_root: Path, tmp_path: Path
 ) -> None:

@@ -40,7 +40,7 @@ def test_the_published_tables_are_whole() -> None:
     for method, values in two.top1.items():
         mean = sum(v["B/16"] for v in values.values()) / len(two.datasets)
         assert mean == pytest.approx(two.mean[method]["B/16"], abs=0.011), method
-    with pytest.raises(InputError, match="choose from table1, table2"):
+    with pytest.raises(InputError, match="choose from bifta, table1, table2"):
         published_table("table3")
 
 
