@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tasks.datasets import index
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.index import index_dataset
 from tasks.datasets.settings import DataSource
@@ -68,6 +69,24 @@ def test_a_file_whose_name_is_no_text_is_in_the_index_with_the_reason(tmp_path: 
     (tmp_path / "set" / os.fsdecode(b"\xff")).mkdir()
     with pytest.raises(InputError, match="class .* is not a name in UTF-8: rename it"):
         opened(f"folder:{tmp_path / 'set'}")
+
+
+def test_rows_are_numbered_through_and_each_decides_the_name_of_the_table(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "ROWS_AT_ONCE", 5)  # where three come together at the end
+    store, dataset = Store(tmp_path), opened(f"folder:{photos}")
+    images = index_dataset(store, dataset).images
+    rows = store.read(images).to_pylist()
+    assert [row["image_id"] for row in rows] == list(range(14))
+    assert [row["image_name"] for row in rows] == [image.name for image in dataset.images]
+    names = {images.digest}
+    for place in (0, 7, 13):
+        for change in ({"class_id": None}, {"problem": "It is odd."}):
+            changed = list(dataset.images)
+            changed[place] = changed[place]._replace(**change)
+            names.add(index_dataset(store, dataset._replace(images=changed)).images.digest)
+    assert len(names) == 7
 
 
 MANY = 100_000
