@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.datasets.cards import NamedCard, card_names, named_cards
+from tasks.datasets.cards import NamedCard, Preset, card_names, named_cards
 from tasks.datasets.catalogue import download
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.decode import decode_image
@@ -37,6 +37,32 @@ def test_every_named_data_set_has_a_tree_and_a_truth() -> None:
     names = {card.name for card in named_cards()}
     assert names == set(trees.TREES) == set(trees.TRUTH)
     assert names | {"sixteen-photographs"} == set(card_names())
+
+
+# Li et al. 2024, section 5 and its tables; counts of the data sets' own papers; a prompt of CLIP's
+PUBLISHED = {
+    "imagenet": (50_000, 1000, 60, 0.5, "a bad photo of a {}."),
+    "cub": (5_794, 200, 100, 0.5, "a photo of a {}, a type of bird."),
+    "pets": (3_669, 37, 100, 0.5, "a photo of a {}, a type of pet."),
+    "dtd": (1_880, 47, 100, 0.5, "a photo of a {} texture."),
+    "food101": (25_250, 101, 100, 0.5, "a photo of {}, a type of food."),
+    "places365": (36_500, 365, 100, 0.7, "a photo of a {}."),
+    "imagenet-v2": (10_000, 1000, 60, 0.5, "a bad photo of a {}."),
+    "imagenet-r": (30_000, 200, 60, 0.5, "a bad photo of a {}."),
+    "imagenet-sketch": (50_889, 1000, 60, 0.5, "a bad photo of a {}."),
+    "imagenet-a": (7_500, 200, 60, 0.5, "a bad photo of a {}."),
+}
+
+
+def test_published_data_sets_are_scored_by_the_published_protocol() -> None:
+    cards = {card.name: card for card in named_cards() if card.group != "extra"}
+    assert cards.keys() == PUBLISHED.keys()
+    for name, (images, classes, pool, alpha, prompt) in PUBLISHED.items():
+        card = cards[name]
+        assert (card.image_count, card.class_count) == (images, classes), name
+        preset = Preset(alpha=alpha, beta=0.9, pool=pool, crops=60, runs=20)
+        assert (card.preset, card.prompts()[0]) == (preset, prompt), name
+        assert len(card.prompts()) == 80 or "imagenet" not in name
 
 
 @pytest.mark.parametrize("name", trees.TREES)
@@ -145,6 +171,7 @@ def test_birds_have_the_names_that_published_texts_have(tmp_path: Path) -> None:
     trees.text(tmp_path / "CUB_200_2011" / "classes.txt", listed)
     dataset = opened("cub", tmp_path)
     assert dataset.class_names == tuple(names.values())
+    assert pairs(dataset) == trees.TRUTH["cub"]  # 200 comes after 22
     as_before = {name[4:].replace("_", " "): ["A bird."] for name in names}
     assert list(import_texts(as_before, dataset.class_names, {}, "x").texts) == [*names.values()]
 

@@ -69,6 +69,8 @@ def test_a_table_with_bom_quotes_spaces_and_every_kind_of_path(three: Path) -> N
         (outside, "big cat"),
         ("a.jpg", "x"),
     ]
+    assert dataset.class_names == ("big cat", "drink, hot", "x")
+    assert opened(table(three, "path,label\na.jpg,z\na.jpg,a\n", "z.csv")).class_names == ("a", "z")
     assert [len(read_bytes(dataset.root, i.name)) > 100 for i in dataset.images] == [True] * 4
     assert [n for n, _ in pairs(opened(spec, split="train"))] == ["my photos/b, c.jpg"]
 
