@@ -12,7 +12,7 @@ from tasks.store.runs import RunManifest, StageTiming, record_run
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
 
-METHODS = {"clip": 1, "cupl": 1, "wca": 3}  # and their runs
+METHODS = {"clip": 1, "cupl": 1, "wca": 3, "wca_paper": 3}  # and their runs
 CLASSES, IMAGES, TEXTS, CROPS = 3, 30, 4, 2
 Rows = list[dict[str, Any]]
 NOTHING: Mapping[str, Rows] = MappingProxyType({})
@@ -41,7 +41,7 @@ class Run:
             ],
             "predictions": [
                 {"image_digest": f"d{i:02}", "method": method, "run_index": run, "rank": rank,
-                 "class_id": int(c), "score": float(rng.random())}
+                 "class_id": int(c), "score": 0.03 * (1 - rank) + 0.03 * float(rng.random())}
                 for i in range(IMAGES) for method, runs in METHODS.items() for run in range(runs)
                 for rank, c in enumerate(rng.permutation(CLASSES), start=1)
             ],
@@ -51,14 +51,16 @@ class Run:
             ],
             "crops": [
                 {"image_digest": f"d{i:02}", "crop_index": n, "left_px": n, "top_px": n,
-                 "side_px": 9, "whole_similarity": rng.random(), "embedding": [1.0, 0.0]}
+                 "side_px": 9, "whole_similarity": rng.random(),
+                 "embedding": rng.normal(size=2).tolist()}
                 for i in range(IMAGES) for n in range(CROPS + 1)
             ],
             "rejected": [{"image_id": 0, "image_name": "bad.jpg", "reason": f"Run {seed}."}],
             "answers": [
                 {"class_name": self.names[0], "llm": f"model {n % 2}", "answer": "x",
+                 "prompt_digest": f"{n // 4}", "answer_index": n % 4, "received_at": "2024",
                  "text": "x" if rng.random() < 0.5 else None, "prompt_tokens": rng.random(),
-                 "completion_tokens": rng.random(), "cost_usd": rng.random()}
+                 "completion_tokens": rng.random(), "cost_usd": 0.125 * n}
                 for n in range(8)
             ],
             "accuracy": [self.numbers("accuracy", method=m) for m in METHODS],
