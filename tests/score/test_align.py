@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from tasks.score.align import alignment_rows, alignment_summary
+from tasks.score.align import alignment_rows, alignment_summary, first_labels
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
@@ -68,6 +68,11 @@ def test_images_without_a_label_take_no_part_and_one_class_has_no_control() -> N
     rows = world.rows(dict.fromkeys(world.labels, 0)).to_pylist()
     assert all(row["is_own"] for row in rows)
     assert len(rows) == IMAGES * TEXTS
+
+
+def test_of_an_image_that_is_listed_twice_the_first_label_counts() -> None:
+    images = pa.table({"image_digest": ["a", "b", "a", "c"], "class_id": [2, 0, 1, None]})
+    assert first_labels(images) == {"a": 2, "b": 0}
 
 
 def test_the_control_depends_on_image_and_seed_alone() -> None:
