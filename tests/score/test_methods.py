@@ -201,6 +201,7 @@ def test_equal_classes_tie_and_the_lower_index_wins() -> None:
     repeats = find_repeats(classes)
     assert repeats.later.tolist() == list(range(40, 80))
     assert torch.equal(classes[repeats.later], classes[repeats.first])
+    assert find_repeats(torch.tensor([[0.0, 1.0], [-0.0, 1.0]])).later.tolist() == [1]
     score = scores(images, classes, repeats)
     assert torch.equal(score, score.flip(1))
     values, best = top_classes(score, 4)
