@@ -235,6 +235,33 @@ def test_refinement_keeps_one_of_texts_that_are_alike() -> None:
     assert torch.equal(refined(many, many[0]), order[:50])
 
 
+def test_a_description_that_is_there_twice_counts_twice_unless_it_is_refined() -> None:
+    case = Case(seed=5, images=1, pool=1, classes=1, dim=6)
+    rows = case.descriptions()
+    (first,) = [
+        i for i, text in enumerate(rows["text"].to_pylist()) if text == "description 0 of 0"
+    ]
+    twice = pa.concat_tables([rows, rows.slice(first, 1)])
+    embedded = case.text_embeddings({"label", "description"})
+
+    def vectors(descriptions: pa.Table) -> list[list[float]]:
+        methods = ["cupl", "wca_paper", "wca_refined"]
+        made = class_vector_rows(descriptions, embedded, methods, 2.0)
+        found: list[list[float]] = made["embedding"].to_pylist()
+        return found
+
+    texts, label = case.texts[0, "description"].tolist(), case.texts[0, "label"][0].tolist()
+    texts.append(texts[0])
+    weights = reference.weights(texts, label, 2.0)
+    total = [
+        math.fsum(v * x for v, x in zip(weights, c, strict=True)) for c in zip(*texts, strict=True)
+    ]
+    mean, weighted, refined_sum = vectors(twice)
+    assert mean == pytest.approx(reference.mean_direction(texts), abs=1e-6)
+    assert weighted == pytest.approx(total, abs=1e-6)
+    assert refined_sum == vectors(rows)[2]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_other_images_do_not_decide_how_a_score_is_rounded(tmp_path: Path, precision: str) -> None:
     case = Case(seed=2, images=67, pool=7, classes=30, dim=512)
