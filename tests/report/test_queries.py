@@ -257,6 +257,7 @@ def test_two_runs_are_compared_image_by_image_and_class_by_class(
         "won_count": sum(right[1][d] and not right[0][d] for d in called[0]),
         "lost_count": sum(right[0][d] and not right[1][d] for d in called[0]),
     }
+    assert len(pair.rows("flips")) == counts["changed_count"] > 0
     for row in pair.rows("flips"):
         digest = row["image_digest"]
         assert row["first"] == run.names[called[0][digest]]
@@ -266,6 +267,7 @@ def test_two_runs_are_compared_image_by_image_and_class_by_class(
             right[0][digest],
             right[1][digest],
         )
+    assert [row["method"] for row in pair.rows("accuracy")] == list(METHODS)
     for row in pair.rows("accuracy"):
         first, second = (r.of("accuracy", method=row["method"])[0]["top1"] for r in (run, third))
         assert (row["first"], row["second"]) == (first, second)

@@ -196,7 +196,9 @@ def test_what_wca_gives_every_class_of_one_image(ask: Ask, runs: tuple[Run, Run]
 
 
 def test_what_language_models_have_cost(ask: Ask, runs: tuple[Run, Run]) -> None:
-    for row in ask("What have the language models cost so far?"):
+    rows = ask("What have the language models cost so far?")
+    assert {row["llm"] for row in rows} == {"model 0", "model 1"}
+    for row in rows:
         mine = {
             (answer["prompt_digest"], answer["answer_index"]): answer["cost_usd"]
             for run in runs
