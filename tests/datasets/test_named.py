@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.datasets.cards import NamedCard, Preset, card_names, named_cards
+from tasks.datasets.cards import (
+    ROOT_VARIABLE,
+    NamedCard,
+    Preset,
+    card_names,
+    data_root,
+    named_cards,
+)
 from tasks.datasets.catalogue import download
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.decode import decode_image
@@ -85,6 +92,25 @@ def test_images_are_read_again_by_the_names_in_the_index(name: str, tmp_path: Pa
     assert len(places) == len(trees.TRUTH[name])
     for digest, place in places.items():
         read_image(indexed, place, digest)
+
+
+def test_the_folder_of_data_sets_is_the_option_else_the_variable_else_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path / "variable"))
+    assert data_root(tmp_path / "option") == tmp_path / "option"
+    assert data_root(None) == tmp_path / "variable"
+    monkeypatch.delenv(ROOT_VARIABLE)
+    assert data_root(None).parts[-2:] == ("wca-flows", "datasets")
+
+
+def test_texts_beside_the_data_sets_are_found(tmp_path: Path) -> None:
+    trees.cub(tmp_path)
+    assert opened("cub", tmp_path).descriptions is None
+    own = tmp_path / "descriptions" / "cub.cupl.json"
+    trees.text(own, "{}")
+    dataset = opened("cub", tmp_path)
+    assert (dataset.descriptions, dataset.descriptors) == (own, None)
 
 
 @pytest.mark.parametrize("name", trees.TREES)

@@ -271,6 +271,18 @@ def test_a_shard_that_is_no_tar_file_and_one_that_runs_commands(tmp_path: Path) 
         opened(f"wds:{tmp_path / 'empty'}")
 
 
+def test_names_that_hugging_face_wrote_into_a_table_keep_their_order(
+    pictures: list[bytes], tmp_path: Path
+) -> None:
+    facts = {"info": {"features": {"label": {"names": ["zebra", "big_cat", "owl"]}}}}
+    table = pa.table({"image": pictures[:3], "label": [1, 0, 2]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps(facts)})
+    pq.write_table(table, tmp_path / "t.parquet")
+    dataset = opened(f"parquet:{tmp_path / 't.parquet'}")
+    assert dataset.class_names == ("zebra", "big cat", "owl")
+    assert [name for _, name in pairs(dataset)] == ["big cat", "zebra", "owl"]
+
+
 def test_hugging_face_saved_and_image_folder(
     pictures: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
