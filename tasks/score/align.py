@@ -17,6 +17,12 @@ from tasks.store.tables import Store, TableRef
 SHARES = ("better", "gain", "crop_better")
 
 
+def first_labels(images: pa.Table) -> dict[str, int]:
+    """Image digest to class of the labelled `images`; of one that is listed twice the first."""
+    rows = reversed(images.to_pylist())
+    return {row["image_digest"]: row["class_id"] for row in rows if row["class_id"] is not None}
+
+
 def alignment_rows(
     crops: pa.Table,
     labels: Mapping[str, int],

@@ -212,15 +212,13 @@ def compare_methods(store_root: str, recipe: Statistics) -> tuple[TableRef, ...]
 @task(name="align-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def align_shard(store_root: str, recipe: Alignments) -> TableRef:
     """Write a shard's `alignments` table."""
-    from tasks.score.align import alignment_rows
+    from tasks.score.align import alignment_rows, first_labels
 
     store = Store(store_root)
-    images = store.read(recipe.images, ["image_digest", "class_id"]).to_pylist()
     described = store.read(recipe.descriptions)
     batches = alignment_rows(
         store.read(recipe.crops, ["image_digest", "embedding"]),
-        # of an image that is listed twice the first label counts
-        {r["image_digest"]: r["class_id"] for r in reversed(images) if r["class_id"] is not None},
+        first_labels(store.read(recipe.images, ["image_digest", "class_id"])),
         described.filter(pc.field("kind") == "description"),
         store.read_all(recipe.text_embeddings),
         recipe.seed,

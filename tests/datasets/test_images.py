@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.datasets.dataset import Dataset
+from tasks.datasets import index
+from tasks.datasets.dataset import Dataset, ImageEntry, select
 from tasks.datasets.index import index_dataset
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
@@ -43,6 +44,19 @@ def test_limit_and_per_class_choose_the_same_images_each_time(photos: Path) -> N
     assert opened(f"folder:{photos}", limit=99).images == whole.images
 
 
+def test_a_sample_depends_on_no_order_and_takes_nothing_that_was_not_read() -> None:
+    images = [ImageEntry(f"{i:03}.jpg", i // 100) for i in range(200)]
+    odd = [ImageEntry(f"odd {i}.jpg", None, problem="It is odd.") for i in range(50)]
+    few = select([*odd, *images], 40, None)
+    assert {i.name for i in select([*images[::-1], *odd], 40, None)} == {i.name for i in few}
+    assert len(few) == 40
+    assert all(image.problem is None for image in few)
+    assert 8 <= sum(image.class_id == 0 for image in few) <= 32  # of both classes
+    of_each = select(images[::-1], None, 7)
+    assert {i.name for i in select(images, None, 7)} == {i.name for i in of_each}
+    assert of_each == sorted(of_each, key=images[::-1].index)
+
+
 def test_splits_of_a_folder_are_its_sub_folders(photos: Path) -> None:
     dataset = opened(f"folder:{photos.parent}", split=photos.name)
     assert dataset.images == opened(f"folder:{photos}").images
@@ -68,6 +82,24 @@ def test_a_file_whose_name_is_no_text_is_in_the_index_with_the_reason(tmp_path: 
     (tmp_path / "set" / os.fsdecode(b"\xff")).mkdir()
     with pytest.raises(InputError, match="class .* is not a name in UTF-8: rename it"):
         opened(f"folder:{tmp_path / 'set'}")
+
+
+def test_rows_are_numbered_through_and_each_decides_the_name_of_the_table(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "ROWS_AT_ONCE", 5)  # where three come together at the end
+    store, dataset = Store(tmp_path), opened(f"folder:{photos}")
+    images = index_dataset(store, dataset).images
+    rows = store.read(images).to_pylist()
+    assert [row["image_id"] for row in rows] == list(range(14))
+    assert [row["image_name"] for row in rows] == [image.name for image in dataset.images]
+    names = {images.digest}
+    for place in (0, 7, 13):
+        for change in ({"class_id": None}, {"problem": "It is odd."}):
+            changed = list(dataset.images)
+            changed[place] = changed[place]._replace(**change)
+            names.add(index_dataset(store, dataset._replace(images=changed)).images.digest)
+    assert len(names) == 7
 
 
 MANY = 100_000

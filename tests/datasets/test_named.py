@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.datasets.cards import NamedCard, card_names, named_cards
+from tasks.datasets.cards import (
+    ROOT_VARIABLE,
+    NamedCard,
+    Preset,
+    card_names,
+    data_root,
+    named_cards,
+)
 from tasks.datasets.catalogue import download
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.decode import decode_image
@@ -39,6 +46,32 @@ def test_every_named_data_set_has_a_tree_and_a_truth() -> None:
     assert names | {"sixteen-photographs"} == set(card_names())
 
 
+# Li et al. 2024, section 5 and its tables; counts of the data sets' own papers; a prompt of CLIP's
+PUBLISHED = {
+    "imagenet": (50_000, 1000, 60, 0.5, "a bad photo of a {}."),
+    "cub": (5_794, 200, 100, 0.5, "a photo of a {}, a type of bird."),
+    "pets": (3_669, 37, 100, 0.5, "a photo of a {}, a type of pet."),
+    "dtd": (1_880, 47, 100, 0.5, "a photo of a {} texture."),
+    "food101": (25_250, 101, 100, 0.5, "a photo of {}, a type of food."),
+    "places365": (36_500, 365, 100, 0.7, "a photo of a {}."),
+    "imagenet-v2": (10_000, 1000, 60, 0.5, "a bad photo of a {}."),
+    "imagenet-r": (30_000, 200, 60, 0.5, "a bad photo of a {}."),
+    "imagenet-sketch": (50_889, 1000, 60, 0.5, "a bad photo of a {}."),
+    "imagenet-a": (7_500, 200, 60, 0.5, "a bad photo of a {}."),
+}
+
+
+def test_published_data_sets_are_scored_by_the_published_protocol() -> None:
+    cards = {card.name: card for card in named_cards() if card.group != "extra"}
+    assert cards.keys() == PUBLISHED.keys()
+    for name, (images, classes, pool, alpha, prompt) in PUBLISHED.items():
+        card = cards[name]
+        assert (card.image_count, card.class_count) == (images, classes), name
+        preset = Preset(alpha=alpha, beta=0.9, pool=pool, crops=60, runs=20)
+        assert (card.preset, card.prompts()[0]) == (preset, prompt), name
+        assert len(card.prompts()) == 80 or "imagenet" not in name
+
+
 @pytest.mark.parametrize("name", trees.TREES)
 def test_images_and_class_names_are_the_truth(name: str, tmp_path: Path) -> None:
     trees.TREES[name](tmp_path)
@@ -59,6 +92,25 @@ def test_images_are_read_again_by_the_names_in_the_index(name: str, tmp_path: Pa
     assert len(places) == len(trees.TRUTH[name])
     for digest, place in places.items():
         read_image(indexed, place, digest)
+
+
+def test_the_folder_of_data_sets_is_the_option_else_the_variable_else_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path / "variable"))
+    assert data_root(tmp_path / "option") == tmp_path / "option"
+    assert data_root(None) == tmp_path / "variable"
+    monkeypatch.delenv(ROOT_VARIABLE)
+    assert data_root(None).parts[-2:] == ("wca-flows", "datasets")
+
+
+def test_texts_beside_the_data_sets_are_found(tmp_path: Path) -> None:
+    trees.cub(tmp_path)
+    assert opened("cub", tmp_path).descriptions is None
+    own = tmp_path / "descriptions" / "cub.cupl.json"
+    trees.text(own, "{}")
+    dataset = opened("cub", tmp_path)
+    assert (dataset.descriptions, dataset.descriptors) == (own, None)
 
 
 @pytest.mark.parametrize("name", trees.TREES)
@@ -145,6 +197,7 @@ def test_birds_have_the_names_that_published_texts_have(tmp_path: Path) -> None:
     trees.text(tmp_path / "CUB_200_2011" / "classes.txt", listed)
     dataset = opened("cub", tmp_path)
     assert dataset.class_names == tuple(names.values())
+    assert pairs(dataset) == trees.TRUTH["cub"]  # 200 comes after 22
     as_before = {name[4:].replace("_", " "): ["A bird."] for name in names}
     assert list(import_texts(as_before, dataset.class_names, {}, "x").texts) == [*names.values()]
 

@@ -69,6 +69,8 @@ def test_a_table_with_bom_quotes_spaces_and_every_kind_of_path(three: Path) -> N
         (outside, "big cat"),
         ("a.jpg", "x"),
     ]
+    assert dataset.class_names == ("big cat", "drink, hot", "x")
+    assert opened(table(three, "path,label\na.jpg,z\na.jpg,a\n", "z.csv")).class_names == ("a", "z")
     assert [len(read_bytes(dataset.root, i.name)) > 100 for i in dataset.images] == [True] * 4
     assert [n for n, _ in pairs(opened(spec, split="train"))] == ["my photos/b, c.jpg"]
 
@@ -267,6 +269,18 @@ def test_a_shard_that_is_no_tar_file_and_one_that_runs_commands(tmp_path: Path) 
         opened("wds:pipe:touch /tmp/never.tar")
     with pytest.raises(InputError, match="holds no .tar files"):
         opened(f"wds:{tmp_path / 'empty'}")
+
+
+def test_names_that_hugging_face_wrote_into_a_table_keep_their_order(
+    pictures: list[bytes], tmp_path: Path
+) -> None:
+    facts = {"info": {"features": {"label": {"names": ["zebra", "big_cat", "owl"]}}}}
+    table = pa.table({"image": pictures[:3], "label": [1, 0, 2]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps(facts)})
+    pq.write_table(table, tmp_path / "t.parquet")
+    dataset = opened(f"parquet:{tmp_path / 't.parquet'}")
+    assert dataset.class_names == ("zebra", "big cat", "owl")
+    assert [name for _, name in pairs(dataset)] == ["big cat", "zebra", "owl"]
 
 
 def test_hugging_face_saved_and_image_folder(

@@ -1,14 +1,16 @@
 import hashlib
 import math
 from fractions import Fraction
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import kstest
+from scipy.stats.qmc import Halton
 
-from tasks.embed.crops import Box, CropParameters, crop_boxes
+from tasks.embed.crops import Box, CropParameters, Strategy, crop_boxes
 
 sizes = st.integers(1, 5000)
 
@@ -34,17 +36,18 @@ def test_a_smaller_pool_is_the_beginning_of_a_larger_one() -> None:
     assert large[:60] == small
 
 
-def test_every_ingredient_decides_the_crops() -> None:
-    base = crop_boxes(CropParameters(), "digest", 300, 200)
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+def test_every_ingredient_decides_the_crops(strategy: Strategy) -> None:
+    base = CropParameters(strategy=strategy)
     others = [
-        crop_boxes(CropParameters(seed=1), "digest", 300, 200),
-        crop_boxes(CropParameters(alpha=0.6), "digest", 300, 200),
-        crop_boxes(CropParameters(strategy="even"), "digest", 300, 200),
-        crop_boxes(CropParameters(strategy="refined"), "digest", 300, 200),
-        crop_boxes(CropParameters(), "other", 300, 200),
-        crop_boxes(CropParameters(), "digest", 200, 300),
+        crop_boxes(base.model_copy(update={"seed": 1}), "digest", 300, 200),
+        crop_boxes(base.model_copy(update={"alpha": 0.6}), "digest", 300, 200),
+        crop_boxes(base.model_copy(update={"beta": 0.8}), "digest", 300, 200),
+        *(crop_boxes(CropParameters(strategy=s), "digest", 300, 200) for s in get_args(Strategy)),
+        crop_boxes(base, "other", 300, 200),
+        crop_boxes(base, "digest", 200, 300),
     ]
-    assert all(other != base for other in others)
+    assert others.count(crop_boxes(base, "digest", 300, 200)) == 1  # its own strategy's
 
 
 def test_crops_follow_from_sha256_alone() -> None:
@@ -57,6 +60,21 @@ def test_crops_follow_from_sha256_alone() -> None:
         side = math.floor((Fraction(1, 2) + Fraction(2, 5) * size) * 480)
         corner = math.floor(across * (641 - side)), math.floor(down * (481 - side))
         assert tuple(box) == (*corner, side)
+
+
+def test_even_crops_follow_from_sha256_and_the_halton_sequence() -> None:
+    hashed = hashlib.sha256(b"crop/5/ab/shift/0").digest()
+    shifts = [int.from_bytes(hashed[i : i + 8], "big") / 2**64 for i in (0, 8, 16)]
+    sequence = Halton(3, scramble=False).random(21)[1:]  # from the second on: the first is 0
+    boxes = crop_boxes(CropParameters(pool=20, strategy="even", seed=5), "ab", 640, 480)
+    for box, numbers in zip(boxes, sequence.tolist(), strict=True):
+        size, across, down = ((n + s) % 1 for n, s in zip(numbers, shifts, strict=True))
+        side = math.floor((0.5 + 0.4 * size) * 480)
+        assert tuple(box) == (
+            math.floor(across * (641 - side)),
+            math.floor(down * (481 - side)),
+            side,
+        )
 
 
 def test_sides_and_corners_are_uniform() -> None:
@@ -124,15 +142,7 @@ def test_a_photograph_has_enough_crops_that_differ() -> None:
     # squares of one size in a square have few places: kept ones are drawn again
     narrow = CropParameters(strategy="refined", alpha=0.9)
     boxes = crop_boxes(narrow, "image", 300, 300)
-    assert len(set(boxes)) < len(boxes) == 100
+    different = len(set(boxes))
+    assert different < len(boxes) == 100
+    assert len(set(boxes[different:])) > different / 2  # and not one of them alone
     assert crop_boxes(narrow, "image", 300, 300) == boxes
-
-
-def test_halton_digits_are_mirrored() -> None:
-    from scipy.stats.qmc import Halton
-
-    from tasks.embed.crops import HALTON_BASES, _reversed_digits
-
-    expected = Halton(3, scramble=False).random(50)
-    found = [[_reversed_digits(i, base) for base in HALTON_BASES] for i in range(50)]
-    assert found == pytest.approx(expected)

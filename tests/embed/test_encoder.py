@@ -47,8 +47,30 @@ def test_weights_precision_and_preprocessing_make_another_identity(
     options = {"model_cfg": TINY_CONFIG, "preprocess_cfg": {"interpolation": "bilinear"}}
     (copy / "open_clip_config.json").write_text(json.dumps(options))
     resampled = resolve_encoder(f"local-dir:{copy}", "fp32", "cpu").identity
-    identities = {i.model_dump_json() for i in (base, half, weights, resampled)}
-    assert len(identities) == 4
+    options = json.loads((tiny_model / "open_clip_config.json").read_text())
+    options["model_cfg"]["quick_gelu"] = True
+    (copy / "open_clip_config.json").write_text(json.dumps(options))
+    activated = resolve_encoder(f"local-dir:{copy}", "fp32", "cpu").identity
+    identities = {i.model_dump_json() for i in (base, half, weights, resampled, activated)}
+    assert len(identities) == 5
+
+
+def test_a_tokenizer_decides_by_its_files_wherever_they_lie(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+
+    def digest(folder: Path, content: str) -> str:
+        folder.mkdir(exist_ok=True)
+        (folder / "tokenizer.json").write_text(content)
+        options = {"model_cfg": {**TINY_CONFIG, "text_cfg": {"hf_model_name": str(folder)}}}
+        (model / "open_clip_config.json").write_text(json.dumps(options))
+        return resolve_encoder(f"local-dir:{model}", "fp32", "cpu").identity.config_digest
+
+    first = digest(tmp_path / "here", "{}")
+    assert digest(tmp_path / "there", "{}") == first
+    assert digest(tmp_path / "here", "{ }") != first
 
 
 def test_the_assumed_preprocessing_is_open_clips_own() -> None:

@@ -5,12 +5,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tasks.datasets.folder import open_folder
+from tasks.datasets.index import index_dataset
 from tasks.embed.crops import CropParameters
 from tasks.embed.encoder import Encoder, load_encoder
+from tasks.embed.identity import Precision
 from tasks.embed.images import Images, embed_images
 from tasks.embed.known import crops_schema, known_images, with_known
 from tasks.embed.sources import resolve_encoder
+from tasks.embed.task import ImageShard, embed_image_shard
 from tasks.store.digest import bytes_digest, digest_of
+from tasks.store.progress import Progress
 from tasks.store.tables import Store, TableRef
 
 VIEWS = 4
@@ -65,3 +70,30 @@ def test_a_table_that_is_damaged_or_gone_holds_nothing(
     store.path(damaged).write_bytes(data[: len(data) // 2])
     (tmp_path / gone.uri).unlink()
     assert known_images(store, MARK, files) == {whole: {rows[0]["image_digest"][0].as_py()}}
+
+
+def test_views_that_were_made_otherwise_are_not_copied(
+    tiny_model: Path, photos: Path, tmp_path: Path, prefect_server: None
+) -> None:
+    def run(folder: Path, precision: Precision = "fp32", **changes: object) -> pa.Table:
+        source = resolve_encoder(f"local-dir:{tiny_model}", precision, "cpu")
+        store = Store(folder)
+        dataset = index_dataset(store, open_folder(photos, None, None))
+        digests = store.read(dataset.images)["image_digest"].to_pylist()[:2]
+        given = {"crops": CROPS, "resampling": "pillow", **changes}
+        recipe = ImageShard(encoder=source.identity, image_digests=tuple(digests), **given)
+        progress = Progress(done=0, total=2)
+        made = embed_image_shard(str(folder), recipe, dataset, source, None, progress)
+        return store.read(made.crops)
+
+    first = run(tmp_path / "all")
+    for place, changes in enumerate(
+        (
+            {"crops": CROPS.model_copy(update={"seed": 1})},
+            {"resampling": "device"},
+            {"precision": "bf16"},
+        )
+    ):
+        later = run(tmp_path / "all", **changes)
+        assert later != first, changes
+        assert later == run(tmp_path / f"{place}", **changes), changes

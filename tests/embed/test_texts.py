@@ -38,11 +38,17 @@ def test_texts_of_any_whole_table_of_the_encoder_are_known(
     first, second = write(store, source, TEXTS[:10]), write(store, source, TEXTS[5:20])
     found = known_texts(store, source.identity, TEXTS[8:30])
     assert sorted(found["text"].to_pylist()) == sorted(TEXTS[8:20])
-    other = source.identity.model_copy(update={"weights_digest": "0"})
-    assert known_texts(store, other, TEXTS).num_rows == 0
+    for changed in ({"weights_digest": "0"}, {"config_digest": "0"}, {"architecture": "x"}):
+        other = source.identity.model_copy(update=changed)
+        assert known_texts(store, other, TEXTS).num_rows == 0
     data = store.path(second).read_bytes()
     store.path(second).write_bytes(data[: len(data) // 2])  # no longer whole
     assert known_texts(store, source.identity, TEXTS).num_rows == first.row_count
+
+
+def test_texts_that_are_cut_say_so(source: EncoderSource) -> None:
+    (rows,) = embed_texts(["a cat", "cat " * 100], load_encoder(source))
+    assert rows["is_truncated"].to_pylist() == [False, True]
 
 
 def test_known_and_new_texts_make_the_table_that_new_ones_alone_would(

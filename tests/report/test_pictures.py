@@ -47,6 +47,19 @@ def test_the_heat_map_is_lightest_where_weights_are_high() -> None:
     np.testing.assert_allclose(heat[200:, 200:, 0], grey[200:, 200:])
 
 
+def test_the_heat_map_lies_where_the_crops_do_and_is_a_mean() -> None:
+    black = Image.new("RGB", (600, 400))  # drawn at half of its size
+    boxes = [(100, 40, 200), (400, 200, 150)]
+    heat = np.asarray(heat_map(black, boxes, [0.2, 0.8], 300)).sum(axis=2)
+    expected = np.zeros((200, 300), dtype=bool)
+    expected[20:120, 50:150] = expected[100:175, 200:275] = True
+    np.testing.assert_array_equal(heat > 0, expected)
+    assert heat[100:175, 200:275].min() > heat[20:120, 50:150].max()
+    # a place that many crops cover is no lighter for that
+    often = np.asarray(heat_map(black, [*boxes, boxes[0], boxes[0]], [0.25] * 4, 300)).sum(axis=2)
+    assert len(set(often[expected].tolist())) == 1
+
+
 def test_crops_are_drawn_where_they_are() -> None:
     image = Image.new("RGB", (200, 100), "gray")
     drawn = np.asarray(marked(image, [Mark(100, 20, 60, "1")], 200)).astype(int)

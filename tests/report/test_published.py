@@ -44,6 +44,47 @@ def test_the_published_tables_are_whole() -> None:
         published_table("table3")
 
 
+# Li et al. 2024, table 1, typed a second time: B/32, B/16 and L/14 on each data set
+PRINTED = """
+clip 62.05 66.74 73.48  51.21 56.01 62.12  85.04 88.14 93.24
+  42.93 42.98 52.61  82.60 88.40 92.55  38.51 39.27 39.63
+clip_e 63.37 68.37 75.52  52.74 56.16 62.53  87.38 89.10 93.62
+  43.83 45.27 55.43  83.93 88.83 93.07  39.28 40.30 40.55
+clip_d 63.01 68.04 75.03  52.69 57.08 63.26  84.46 87.52 93.30
+  44.20 46.17 55.05  84.12 88.85 93.03  39.90 40.34 40.55
+waffle 63.30 68.12 75.31  52.04 56.89 62.27  85.50 86.51 91.55
+  42.98 44.68 54.31  83.98 89.06 93.33  39.47 40.76 40.89
+cupl 64.37 69.61 76.62  49.76 56.42 62.15  87.03 91.14 94.33
+  47.50 50.53 60.59  84.20 88.98 93.37  39.08 39.83 40.77
+wca 66.84 71.08 77.32  56.91 59.78 65.24  89.89 92.23 94.66
+  49.39 52.79 61.78  86.40 90.01 93.96  40.66 41.43 42.23
+sigma .07 .05 .03  .17 .15 .12  .09 .10 .09
+  .16 .17 .16  .05 .04 .04  .05 .05 .03
+"""
+# and table 2: ImageNet, V2, R, Sketch, A, mean
+PRINTED_SHIFTS = """
+clip 66.74 60.83 73.96 46.15 47.77 59.09
+clip_e 68.37 61.90 77.40 47.87 49.00 60.91
+cupl 69.61 63.27 77.10 48.80 50.77 61.91
+wca 71.08 64.71 78.06 50.18 56.13 64.03
+"""
+
+
+def test_the_published_tables_are_the_printed_ones() -> None:
+    one, two = published_table("table1"), published_table("table2")
+    words = PRINTED.split()
+    for start in range(0, len(words), 19):
+        method, *printed = words[start : start + 19]
+        values = one.sigma if method == "sigma" else one.top1[method]
+        found = [value for dataset in one.datasets for value in values[dataset].values()]
+        assert found == [float(value) for value in printed]
+    assert len(words) == 7 * 19
+    for line in PRINTED_SHIFTS.strip().splitlines():
+        method, *printed = line.split()
+        found = [two.top1[method][dataset]["B/16"] for dataset in two.datasets]
+        assert [*found, two.mean[method]["B/16"]] == [float(value) for value in printed]
+
+
 def test_weights_as_a_file_count_as_the_published_ones_and_others_do_not() -> None:
     table = published_table("table1")
     assert table.label("ViT-B-32-quickgelu:/weights/b32.safetensors") == "B/32"

@@ -2,8 +2,30 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 Vector = Sequence[float]
+
+
+class Row(NamedTuple):
+    """A row of the results table, as the paper has it."""
+
+    texts: str
+    is_weighted: bool = False
+    is_normalised: bool = True
+    is_refined: bool = False
+
+
+ROWS = {
+    "clip": Row("label"),
+    "clip_e": Row("template"),
+    "clip_d": Row("descriptor"),
+    "waffle": Row("waffle"),
+    "cupl": Row("description"),
+    "wca": Row("description", is_weighted=True),
+    "wca_refined": Row("description", is_weighted=True, is_refined=True),
+    "wca_paper": Row("description", is_weighted=True, is_normalised=False),
+}
 
 
 def dot(a: Vector, b: Vector) -> float:

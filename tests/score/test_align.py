@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from tasks.score.align import alignment_rows, alignment_summary
+from tasks.score.align import alignment_rows, alignment_summary, first_labels
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
@@ -40,9 +40,9 @@ class World:
             }
         )
 
-    def rows(self, labels: dict[str, int] | None = None) -> pa.Table:
+    def rows(self, labels: dict[str, int] | None = None, seed: int = 0) -> pa.Table:
         chosen = self.labels if labels is None else labels
-        batches = alignment_rows(self.crops, chosen, self.descriptions, self.embedded, seed=0)
+        batches = alignment_rows(self.crops, chosen, self.descriptions, self.embedded, seed)
         return pa.Table.from_batches(list(batches), schema("alignments"))
 
 
@@ -54,6 +54,7 @@ def test_every_pair_equals_a_plain_computation() -> None:
         views = world.views.reshape(IMAGES, POOL + 1, DIM)[int(row["image_digest"][1:])]
         similarity = views @ world.texts[row["class_id"] * TEXTS + row["position"]]
         assert row["whole_similarity"] == pytest.approx(similarity[0], abs=1e-6)
+        assert row["best_similarity"] == pytest.approx(similarity[1:].max(), abs=1e-6)
         assert row["gain"] == pytest.approx(similarity[1:].max() - similarity[0], abs=1e-6)
         assert row["best_crop_index"] == similarity[1:].argmax() + 1
         assert row["better_crop_share"] == pytest.approx((similarity[1:] > similarity[0]).mean())
@@ -69,11 +70,25 @@ def test_images_without_a_label_take_no_part_and_one_class_has_no_control() -> N
     assert len(rows) == IMAGES * TEXTS
 
 
+def test_of_an_image_that_is_listed_twice_the_first_label_counts() -> None:
+    images = pa.table({"image_digest": ["a", "b", "a", "c"], "class_id": [2, 0, 1, None]})
+    assert first_labels(images) == {"a": 2, "b": 0}
+
+
 def test_the_control_depends_on_image_and_seed_alone() -> None:
     world = World()
     one = world.rows({"d3": world.labels["d3"]})
     rows = [row for row in world.rows().to_pylist() if row["image_digest"] == "d3"]
     assert one.to_pylist() == rows
+    assert world.rows(seed=1) != world.rows()
+
+
+def test_every_description_of_another_class_may_be_a_control() -> None:
+    world = World()
+    found = {
+        (row["class_id"], row["position"]) for row in world.rows().to_pylist() if not row["is_own"]
+    }
+    assert len(found) == CLASSES * TEXTS
 
 
 def summary(world: World, tmp_path: Path, table: pa.Table) -> dict[str, dict[str, object]]:
@@ -93,6 +108,8 @@ def test_the_summary_is_the_mean_of_the_pairs_with_intervals_over_images(tmp_pat
     }
     assert found["own"]["gain_mean"] == pytest.approx(gains[1].mean())
     assert found["other"]["better_mean"] == pytest.approx((gains[0] > 0).mean())
+    shares = [r["better_crop_share"] for r in table.to_pylist() if r["is_own"]]
+    assert found["own"]["crop_better_mean"] == pytest.approx(np.mean(shares))
     assert found["difference"]["gain_mean"] == pytest.approx(gains[1].mean() - gains[0].mean())
     assert found["own"]["pair_count"] == IMAGES * TEXTS
     # pairs of an image are alike, so the interval is that of a mean of image means

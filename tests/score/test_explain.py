@@ -10,6 +10,7 @@ from tasks.score.explain import ClassTexts, Explanation, Views, explain
 from tasks.score.methods import METHODS
 from tasks.score.vectors import class_vector
 from tasks.score.weights import image_vectors, softmax_weights
+from tests.score import reference
 
 DIM, POOL, CLASSES, TEXTS = 16, 9, 4, 5
 
@@ -68,6 +69,8 @@ def test_the_classes_and_scores_are_those_of_the_benchmark(world: World) -> None
         ("labelled", order[3]),
     ]
     assert [r["score"] for r in rows] == pytest.approx(scores[order[[0, 1, 3]]])
+    whole = world.classes() @ world.views[0].double().numpy()
+    assert [r["whole_score"] for r in rows] == pytest.approx(whole[order[[0, 1, 3]]])
 
 
 def test_either_classs_supports_sum_to_the_margin(world: World) -> None:
@@ -91,26 +94,77 @@ def test_pairs_name_each_crop_and_description_once_strongest_first(world: World)
             assert r["similarity"] == pytest.approx(float(cosine), abs=1e-6)
 
 
+def without(world: World, removed: str, kept: list[int], first: int) -> NDArray[np.float64]:
+    """The scores of a new run with only some crops, or descriptions of the first class."""
+    if removed == "crop":
+        changed = World.__new__(World)
+        changed.labels, changed.texts = world.labels, world.texts
+        changed.views = world.views[[0, *kept]]
+        return changed.scores()
+    scores = world.scores()
+    counts = torch.ones(1, POOL, dtype=torch.float64)
+    image = normalize(image_vectors(world.views[None].double(), counts, 4.0)[0, 0], dim=0)
+    texts = {"label": world.labels[first][None], "description": world.texts[first][kept]}
+    scores[first] = float(class_vector(METHODS["wca"], texts, 2.0) @ image)
+    return scores
+
+
 def test_counterfactuals_are_what_a_new_run_would_say(world: World) -> None:
     made = world.explain()
     first, second = (row["class_id"] for row in made.explanations)
-    for row in made.counterfactuals:
-        changed = World.__new__(World)
-        changed.labels, changed.texts, changed.views = world.labels, world.texts, world.views
-        if row["removed"] == "crop":
-            kept = [i for i in range(POOL + 1) if i != row["index"]]
-            changed.views = world.views[kept]
-            scores = changed.scores()
-        else:
-            kept = [j for j in range(TEXTS) if j != row["index"]]
-            label, texts = world.labels[first][None], world.texts[first][kept]
-            scores = changed.scores()
-            counts = torch.ones(1, POOL, dtype=torch.float64)
-            image = normalize(image_vectors(world.views[None].double(), counts, 4.0)[0, 0], dim=0)
-            vector = class_vector(METHODS["wca"], {"label": label, "description": texts}, 2.0)
-            scores[first] = float(vector @ image)
-        assert row["class_id"] == scores.argmax()
-        assert row["margin"] == pytest.approx(scores[first] - scores[second])
+    for removed, every in (("crop", range(1, POOL + 1)), ("description", range(TEXTS))):
+        rows = [row for row in made.counterfactuals if row["removed"] == removed]
+        gone = []
+        for row in rows:
+            scores = without(world, removed, [i for i in every if i != row["index"]], first)
+            assert row["class_id"] == scores.argmax()
+            assert row["margin"] == pytest.approx(scores[first] - scores[second])
+            gone.append(row["index"])
+            if len(gone) < len(every):  # with nothing left there is no run
+                scores = without(world, removed, [i for i in every if i not in gone], first)
+                assert row["class_id_together"] == scores.argmax()
+                assert row["margin_together"] == pytest.approx(scores[first] - scores[second])
+
+
+def test_what_supports_most_is_removed_first(world: World) -> None:
+    made = world.explain()
+    first = made.explanations[0]["class_id"]
+    support = {r["position"]: r["support"] for r in made.explained_texts if r["class_id"] == first}
+    rows = [row for row in made.counterfactuals if row["removed"] == "description"]
+    assert [r["index"] for r in rows] == sorted(support, key=lambda j: -float(support[j]))
+
+
+def test_texts_and_pairs_are_as_nested_loops_say(world: World) -> None:
+    made = world.explain(label=2)
+    first, second = (row["class_id"] for row in made.explanations[:2])
+    whole, *crops = world.views.tolist()
+    w = reference.weights(crops, whole, 4.0)
+    left = [sum(w[i] * x for i, x in enumerate(column)) for column in zip(*crops, strict=True)]
+    v, right = {}, {}
+    for c, texts in enumerate(world.texts.tolist()):
+        v[c] = reference.weights(texts, world.labels[c].tolist(), 2.0)
+        columns = zip(*texts, strict=True)
+        right[c] = [sum(v[c][j] * x for j, x in enumerate(column)) for column in columns]
+    for row in made.explained_texts:
+        text = world.texts[row["class_id"], row["position"]].tolist()
+        cosines = [reference.dot(crop, text) for crop in crops]
+        assert row["text_weight"] == pytest.approx(v[row["class_id"]][row["position"]])
+        assert row["whole_similarity"] == pytest.approx(reference.dot(whole, text))
+        mean = reference.dot(reference.unit(left), text)
+        assert row["weighted_similarity"] == pytest.approx(mean)
+        assert row["best_similarity"] == pytest.approx(max(cosines))
+        assert row["best_crop_index"] == 1 + cosines.index(max(cosines))
+    for row in made.explained_pairs:
+        mine, other = (first, second) if row["class_id"] == first else (second, first)
+        sign = 1 if mine == first else -1
+        crop, text = crops[row["crop_index"] - 1], world.texts[mine, row["position"]].tolist()
+        weights = w[row["crop_index"] - 1], v[mine][row["position"]]
+        assert (row["crop_weight"], row["text_weight"]) == pytest.approx(weights)
+        length = reference.dot(right[mine], right[mine]) ** 0.5
+        gain = reference.dot(crop, text) / length
+        gain -= reference.dot(crop, reference.unit(right[other]))
+        size = reference.dot(left, left) ** 0.5
+        assert row["support"] == pytest.approx(sign * weights[0] * weights[1] * gain / size)
 
 
 def test_what_is_removed_step_by_step_ends_with_nothing(world: World) -> None:

@@ -1,5 +1,7 @@
 """Spreads, paired tests and calibration against scipy, scikit-learn and cases worked by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,15 +11,18 @@ from scipy.stats import binom, binomtest, false_discovery_control
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, top_k_accuracy_score
 
+from tasks.score.bootstrap import resample, spread
 from tasks.score.significance import holm, mcnemar
 from tasks.score.statistics import STATISTICS_TABLES, statistics_tables
 from tasks.store.tables import TableRef
-from tests.score.conftest import CLASSES, IMAGES, RUNS, World
+from tests.score.conftest import CLASSES, IMAGES, RUNS, World, wilson
 
 
-def tables(world: World, **changes: list[TableRef]) -> dict[str, list[dict[str, object]]]:
+def tables(
+    world: World, seed: int = 0, **changes: list[TableRef]
+) -> dict[str, list[dict[str, object]]]:
     inputs = {name: world.inputs[name] for name in ("images", "predictions")} | changes
-    made = statistics_tables(world.store, inputs, seed=0, resamples=1000)
+    made = statistics_tables(world.store, inputs, seed, resamples=1000)
     return {name: table.to_pylist() for name, table in made.items()}
 
 
@@ -58,6 +63,17 @@ def test_holm_lies_between_no_correction_and_bonferroni(p: list[float]) -> None:
     assert all(np.array(corrected) >= false_discovery_control(p) - 1e-12)
 
 
+def test_a_spread_is_the_middle_95_percent() -> None:
+    found = spread(np.arange(1001.0)[None])
+    assert (found.low, found.high) == (25, 975)
+    assert found.sigma == pytest.approx(np.arange(1001).std())
+
+
+def test_one_image_is_drawn_every_time() -> None:
+    drawn = resample(lambda counts: 3 * counts.T, image_count=1, seed=0, resamples=5)
+    assert drawn.tolist() == [[3.0] * 5]
+
+
 def test_values_and_run_sigmas_equal_scikit_learn(world: World) -> None:
     rows = {row["measure"]: row for row in tables(world)["intervals"]}
     predicted = world.scores.argmax(2)
@@ -95,6 +111,55 @@ def test_the_macro_bootstrap_equals_a_plain_one(world: World) -> None:
         drawn.append(np.mean([right[:, world.labels[taken] == c].mean() for c in present]))
     assert row["image_sigma"] == pytest.approx(np.std(drawn), rel=0.15)
     assert (row["low"], row["high"]) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.03)
+
+
+def test_a_draw_without_a_rare_class_leaves_it_out_of_the_macro_mean(world: World) -> None:
+    # one image of class 1, which every third draw misses; all of the others are of class 0
+    rows = [{"image_id": i, "image_name": "", "image_digest": f"d{i}", "class_id": int(i == 0)}
+            for i in range(IMAGES)]  # fmt: skip
+    wrong = [{"image_digest": f"d{i}", "method": "clip", "run_index": 0, "rank": 1,
+              "class_id": int(i % 2), "score": 0.0} for i in range(IMAGES)]  # fmt: skip
+    changed = {
+        "images": [world.write("images", rows, "c")],
+        "predictions": [world.write("predictions", wrong, "d")],
+    }
+    row = next(r for r in tables(world, **changed)["intervals"] if r["measure"] == "macro_top1")
+    # 19 of 39 right, 0 of 1: on average 0.244 with the class, twice that without it
+    assert row["value"] == pytest.approx(19 / 39 / 2)
+    assert float(str(row["high"])) > 0.5
+
+
+def test_methods_of_one_run_stand_beside_methods_of_several(world: World) -> None:
+    one = world.renamed("clip", 1, "d", first=2)
+    both = tables(world, predictions=[*world.inputs["predictions"], one])
+    predicted = world.scores.argmax(2)
+    rows = {(r["method"], r["measure"]): r for r in both["intervals"]}
+    macro = balanced_accuracy_score(world.labels, predicted[2])
+    assert rows["clip", "macro_top1"]["value"] == pytest.approx(macro)
+    assert rows["clip", "top1"]["run_count"] == 1
+    counts = [(r["method"], r["prediction_count"]) for r in both["calibration"]]
+    assert counts == [("clip", 10)] * 4 + [("wca", 10 * RUNS)] * 4
+
+
+def test_every_pair_is_tested_and_corrected_for_its_baselines_others(world: World) -> None:
+    refs = [
+        world.renamed(name, 1, digest, first)
+        for first, (name, digest) in enumerate((("clip_d", "d"), ("clip", "e"), ("clip_e", "f")))
+    ]
+    rows = tables(world, predictions=refs)["comparisons"]
+    # in the order of the results table
+    assert [(r["baseline_method"], r["method"]) for r in rows] == [
+        ("clip", "clip_e"),
+        ("clip", "clip_d"),
+        ("clip_e", "clip_d"),
+    ]
+    first, second, alone = (float(str(row["p_mid"])) for row in rows)
+    assert first != second
+    low, high = sorted((first, second))
+    corrected = {low: min(1, 2 * low), high: max(min(1, 2 * low), high)}
+    assert [row["p_holm"] for row in rows] == pytest.approx(
+        [corrected[first], corrected[second], alone]
+    )
 
 
 def test_two_methods_are_compared_image_by_image(world: World) -> None:
@@ -149,15 +214,51 @@ def test_calibration_equals_scikit_learn(world: World) -> None:
     assert [row["top1"] for row in rows] == pytest.approx(top1)
     assert [row["confidence"] for row in rows] == pytest.approx(means, abs=1e-6)
     assert [row["prediction_count"] for row in rows] == [10] * 4
+    edges = np.sort(confidence).reshape(4, 10)
+    assert [row["confidence_low"] for row in rows] == pytest.approx(edges[:, 0], abs=1e-6)
+    assert [row["confidence_high"] for row in rows] == pytest.approx(edges[:, -1], abs=1e-6)
     for row in rows:
         interval = binomtest(round(10 * row["top1"]), 10).proportion_ci(0.95, "wilson")
         assert (row["top1_low"], row["top1_high"]) == pytest.approx((interval.low, interval.high))
 
 
-def test_the_same_seed_makes_the_same_tables_and_labels_are_needed(world: World) -> None:
-    assert tables(world) == tables(world)
-    unlabelled = [
-        {**row, "class_id": None} for row in world.store.read(world.inputs["images"][0]).to_pylist()
+def test_the_calibration_of_several_runs_has_intervals_over_images(world: World) -> None:
+    rows = tables(world)["calibration"]
+    assert [row["prediction_count"] for row in rows] == [10 * RUNS] * 4
+    for row in rows:
+        assert (row["top1_low"], row["top1_high"]) == pytest.approx(wilson(row["top1"], 10))
+
+
+def test_the_calibration_of_many_images_has_ten_bins(tmp_path: Path) -> None:
+    rows = tables(World(tmp_path, image_count=150))["calibration"]
+    assert [row["bin"] for row in rows] == list(range(1, 11))
+    assert {row["prediction_count"] for row in rows} == {15 * RUNS}
+
+
+def test_two_classes_share_the_confidence(world: World) -> None:
+    rows = [
+        {**row, "score": row["score"] / 100}
+        for row in world.store.read(world.renamed("wca", 1, "c")).to_pylist()
+        if row["rank"] <= 2
     ]
-    nothing = tables(world, images=[world.write("images", unlabelled, "h")])
+    rows = tables(world, predictions=[world.write("predictions", rows, "d")])["calibration"]
+    best = -np.sort(-world.scores[0], axis=1)[:, :2]
+    expected = np.sort(softmax(best, axis=1)[:, 0]).reshape(4, 10).mean(axis=1)
+    assert [row["confidence"] for row in rows] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_seed_decides_the_intervals_and_nothing_else(world: World) -> None:
+    base, other = tables(world), tables(world, seed=1)
+    assert tables(world) == base
+    assert other["calibration"] == base["calibration"]
+    for one, row in zip(base["intervals"], other["intervals"], strict=True):
+        assert row["value"] == one["value"]
+        assert row["image_sigma"] != one["image_sigma"]
+
+
+def test_images_without_a_label_take_no_part(world: World) -> None:
+    some = tables(world, images=[world.unlabelled_from(25)])
+    assert {row["image_count"] for row in some["intervals"]} == {25}
+    assert sum(int(str(row["prediction_count"])) for row in some["calibration"]) == 25 * RUNS
+    nothing = tables(world, images=[world.unlabelled_from(0)])
     assert nothing == {name: [] for name in STATISTICS_TABLES}

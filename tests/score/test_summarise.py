@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_k_accuracy_score
 
 from tasks.score.summarise import coverage, summarise
-from tests.score.conftest import CLASSES, IMAGES, RUNS, World
+from tests.score.conftest import CLASSES, IMAGES, RUNS, World, wilson
 
 
 def test_accuracy_equals_scikit_learn(world: World) -> None:
@@ -29,6 +29,25 @@ def test_intervals_equal_scipy(world: World) -> None:
     assert (row["top1_low"], row["top1_high"]) == pytest.approx((interval.low, interval.high))
 
 
+def test_runs_repeat_images_and_make_no_interval_narrower(world: World) -> None:
+    (row,) = summarise(world.store, world.inputs)["accuracy"].to_pylist()
+    assert row["run_count"] == RUNS
+    assert (row["top1_low"], row["top1_high"]) == pytest.approx(wilson(row["top1"], IMAGES))
+
+
+def test_images_without_a_label_count_in_no_result(world: World) -> None:
+    some = world.inputs | {"images": [world.unlabelled_from(25)]}
+    tables = summarise(world.store, some)
+    (row,) = tables["accuracy"].to_pylist()
+    assert row["image_count"] == 25
+    right = world.scores.argmax(2)[:, :25] == world.labels[:25]
+    assert row["top1"] == pytest.approx(right.mean())
+    assert sum(r["image_count"] for r in tables["per_class_accuracy"].to_pylist()) == 25
+    assert sum(r["image_count"] for r in tables["confusion"].to_pylist()) == pytest.approx(25)
+    none = world.inputs | {"images": [world.unlabelled_from(0)]}
+    assert summarise(world.store, none)["accuracy"].num_rows == 0
+
+
 def test_per_class_accuracy_and_confusion_equal_scikit_learn(world: World) -> None:
     tables = summarise(world.store, world.inputs)
     predicted = world.scores.argmax(2)
@@ -45,6 +64,24 @@ def test_per_class_accuracy_and_confusion_equal_scikit_learn(world: World) -> No
         found[row["class_id"], row["predicted_class_id"]] = row["image_count"]
     expected = np.mean([confusion_matrix(world.labels, run) for run in predicted], axis=0)
     np.testing.assert_allclose(found, expected)
+
+
+def test_methods_of_one_run_stand_beside_methods_of_several(world: World) -> None:
+    clip = world.renamed("clip", 1, "c", first=2)
+    both = world.inputs | {"predictions": [*world.inputs["predictions"], clip]}
+    tables = summarise(world.store, both)
+    predicted = world.scores.argmax(2)
+    for method, runs in (("clip", predicted[2:]), ("wca", predicted)):
+        rows = [r for r in tables["per_class_accuracy"].to_pylist() if r["method"] == method]
+        assert sum(r["image_count"] for r in rows) == IMAGES
+        rows = [r for r in tables["confusion"].to_pylist() if r["method"] == method]
+        expected = np.mean([confusion_matrix(world.labels, run) for run in runs], axis=0)
+        assert len(rows) == (expected > 0).sum()
+        for row in rows:
+            true, predicted_id = row["class_id"], row["predicted_class_id"]
+            assert row["image_count"] == pytest.approx(expected[true, predicted_id])
+            names = row["class_name"], row["predicted_class_name"]
+            assert names == (f"class {true}", f"class {predicted_id}")
 
 
 def test_every_image_is_accounted_for(world: World) -> None:

@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score
 
 from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.tables import TableRef
-from tests.score.conftest import World
+from tests.score.conftest import World, wilson
 
 HALVES = ("selection", "evaluation")
 
@@ -30,7 +30,9 @@ def test_each_split_equals_scikit_learn(world: World) -> None:
         assert row["image_count"] == mask.sum()
         assert row["top1"] == pytest.approx(np.mean(runs))
         assert row["top1_sigma"] == pytest.approx(np.std(runs))
-        assert row["top1_low"] <= row["top1"] <= row["top1_high"]
+        # over images: runs repeat them
+        ends = wilson(row["top1"], row["image_count"])
+        assert (row["top1_low"], row["top1_high"]) == pytest.approx(ends)
 
 
 def test_intervals_equal_scipy(world: World) -> None:
@@ -54,3 +56,24 @@ def test_the_best_on_the_selection_half_is_picked_and_the_earlier_of_equals(worl
     assert picked == {"1"}
     assert {r["split"] for r in found if r["is_selected"]} == {"all", *HALVES}
     assert {r["value"] for r in found if r["is_base"]} == {"0"}
+
+
+def test_each_methods_value_is_picked_by_the_selection_half_alone(world: World) -> None:
+    def right_on(method: str, images: list[int], digest: str) -> TableRef:
+        rows = [
+            {"image_digest": f"d{i}", "method": method, "run_index": 0, "rank": 1, "score": 0.0,
+             "class_id": int(label if i in images else (label + 1) % 6)}
+            for i, label in enumerate(world.labels)
+        ]  # fmt: skip
+        return world.write("predictions", rows, digest)
+
+    selection = [i for i in range(40) if i % 10 < 8]
+    evaluation = [i for i in range(40) if i % 10 >= 8]
+    ahead, behind = selection[:20], [*selection[:19], *evaluation]  # which is better on the whole
+    found = rows(
+        world,
+        (right_on("wca", behind, "1"), right_on("clip", ahead, "2")),
+        (right_on("wca", ahead, "3"), right_on("clip", behind, "4")),
+    )
+    picked = {(row["method"], row["value"]) for row in found if row["is_selected"]}
+    assert picked == {("clip", "0"), ("wca", "1")}

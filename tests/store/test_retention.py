@@ -203,6 +203,25 @@ def test_folders_of_one_name_are_two_data_sets(tmp_path: Path) -> None:
     assert prune(store, 1, 1.0, is_dry=True).runs == ()
 
 
+def test_so_many_runs_are_kept_of_each_flow_and_encoder(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    table = classes(store, "a", "x")
+    for seed, (flow, encoder) in enumerate(
+        (("benchmark", "lite"), ("benchmark", "large"), ("sweep", "lite"), ("benchmark", "lite"))
+    ):
+        manifest = RunManifest(
+            flow_name=flow,
+            dataset_name="some",
+            encoder_name=encoder,
+            parameters={"seed": seed},
+            tables=(table,),
+        )
+        record_run(store, manifest, f"flow-{seed}", [])
+        time.sleep(0.002)
+    first = read_runs(store)[0][0]
+    assert prune(store, 1, 1.0, is_dry=True).runs == (first.run_id,)
+
+
 # With no room for a file of more than 100 kB, as on a full disk.
 FULL = """
 import resource, signal, sys

@@ -7,18 +7,46 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import Field
 
+from tasks.store import tables
 from tasks.store.digest import digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.errors import InputError
 from tasks.store.schemas import schema
-from tasks.store.tables import BATCHES_TOGETHER, Store, TableRef
+from tasks.store.tables import BATCHES_TOGETHER, Recipe, Store, TableRef
 
 DIGEST = digest_of("some ingredients")
 REJECTED = schema("undecodable")
 ROWS: list[dict[str, object]] = [
     {"image_digest": digest_of(i), "reason": f"reason {i}"} for i in range(200)
 ]
+
+
+class Soup(Recipe):
+    """A recipe with something that only helps to make it."""
+
+    water: int
+    pot: str = Field(default="", exclude=True)
+
+
+class Stew(Recipe):
+    """Another recipe with the same ingredient."""
+
+    water: int
+
+
+def test_a_recipes_digest_follows_from_its_kind_its_ingredients_and_the_format(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    soup = Soup(water=1)
+    assert Soup(water=1, pot="large").digest == soup.digest
+    assert len({soup.digest, Soup(water=2).digest, Stew(water=1).digest}) == 3
+    assert soup.located_digest("here") == Soup(water=1).located_digest("here")
+    assert len({soup.digest, soup.located_digest("here"), soup.located_digest("there")}) == 3
+    before = soup.digest
+    monkeypatch.setattr(tables, "FORMAT", tables.FORMAT + 1)
+    assert soup.digest != before
 
 
 @pytest.fixture

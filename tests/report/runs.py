@@ -1,0 +1,163 @@
+"""A recorded run with random results, for what reports make of them."""
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from tasks.store.runs import RunManifest, StageTiming, record_run
+from tasks.store.schemas import schema
+from tasks.store.tables import Store
+
+METHODS = {"clip": 1, "cupl": 1, "wca": 3, "wca_paper": 3}  # and their runs
+CLASSES, IMAGES, TEXTS, CROPS = 3, 30, 4, 2
+Rows = list[dict[str, Any]]
+NOTHING: Mapping[str, Rows] = MappingProxyType({})
+
+
+class Run:
+    """A recorded run; other seeds have other numbers under the same keys. changes: own rows."""
+
+    def __init__(self, store: Store, seed: int, changes: Mapping[str, Rows] = NOTHING) -> None:
+        rng = np.random.default_rng(seed)
+        self.rng = rng
+        self.names = [f"class {c}" if seed < 2 else f"kind {c}" for c in range(CLASSES)]
+        keys = list(itertools.product(range(CLASSES), range(TEXTS)))
+        self.rows: dict[str, Rows] = {
+            "classes": [{"class_id": c, "class_name": n} for c, n in enumerate(self.names)],
+            "images": [
+                {"image_id": i, "image_name": f"{i}.jpg", "image_digest": f"d{i:02}",
+                 "class_id": int(rng.integers(CLASSES))}
+                for i in range(IMAGES)
+            ],
+            "descriptions": [
+                {"class_id": c, "class_name": self.names[c], "kind": kind, "position": j,
+                 "text": f"{kind} {j} of {c}"}
+                for kind, count in (("label", 1), ("description", TEXTS))
+                for c in range(CLASSES) for j in range(count)
+            ],
+            "predictions": [
+                {"image_digest": f"d{i:02}", "method": method, "run_index": run, "rank": rank,
+                 "class_id": int(c), "score": 0.03 * (1 - rank) + 0.03 * float(rng.random())}
+                for i in range(IMAGES) for method, runs in METHODS.items() for run in range(runs)
+                for rank, c in enumerate(rng.permutation(CLASSES), start=1)
+            ],
+            "class_vectors": [
+                {"method": m, "class_id": c, "embedding": rng.random(2).tolist()}
+                for m in METHODS for c in range(CLASSES)
+            ],
+            "crops": [
+                {"image_digest": f"d{i:02}", "crop_index": n, "left_px": n, "top_px": n,
+                 "side_px": 9, "whole_similarity": rng.random(),
+                 "embedding": rng.normal(size=2).tolist()}
+                for i in range(IMAGES) for n in range(CROPS + 1)
+            ],
+            "rejected": [{"image_id": 0, "image_name": "bad.jpg", "reason": f"Run {seed}."}],
+            "answers": [
+                {"class_name": self.names[0], "llm": f"model {n % 2}", "answer": "x",
+                 "prompt_digest": f"{n // 4}", "answer_index": n % 4, "received_at": "2024",
+                 "text": "x" if rng.random() < 0.5 else None, "prompt_tokens": rng.random(),
+                 "completion_tokens": rng.random(), "cost_usd": 0.125 * n}
+                for n in range(8)
+            ],
+            "accuracy": [self.numbers("accuracy", method=m) for m in METHODS],
+            "intervals": [
+                self.numbers("intervals", method=m, measure=name)
+                for m in METHODS for name in ("top1", "top5", "macro_top1")
+            ],
+            "comparisons": [
+                self.numbers("comparisons", baseline_method=a, method=b)
+                for a, b in itertools.combinations(METHODS, 2)
+            ],
+            "calibration": [
+                self.numbers("calibration", method=m, bin=b) for m in METHODS for b in (1, 2, 3)
+            ],
+            "alignments": [
+                self.numbers("alignments", image_digest=f"d{i:02}", is_own=own, class_id=c,
+                             position=0, gain=float(rng.normal(0, 0.03)))
+                for i in range(IMAGES) for own, c in ((True, 0), (False, 1))
+            ],
+            "alignment_summary": [
+                self.numbers("alignment_summary", pairs=p) for p in ("own", "other", "difference")
+            ],
+            "explanations": [
+                self.numbers("explanations", image_digest=f"d{i:02}", role=role, class_id=c)
+                for i in (3, 1) for c, role in enumerate(rng.permuted(["predicted", "runner_up"]))
+            ],
+            "explained_texts": [
+                self.numbers("explained_texts", image_digest=f"d{i:02}", class_id=c, position=j)
+                for i in (3, 1) for c, j in keys
+            ],
+            "explained_pairs": [
+                self.numbers("explained_pairs", image_digest=f"d{i:02}", class_id=c, rank=j + 1,
+                             position=TEXTS - 1 - j, crop_index=1 + j % CROPS)
+                for i in (3, 1) for c, j in keys
+            ],
+            "counterfactuals": [
+                self.numbers("counterfactuals", image_digest=f"d{i:02}", removed=what, step=n,
+                             index=index, class_id=n % 2, class_id_together=(n + 1) % 2)
+                for i in (3, 1) for what in ("description", "crop")
+                for n, index in ((1, 2), (2, 1))
+            ],
+            "sweeps": [
+                self.numbers("sweeps", parameter="crops", value=str(v), value_index=v,
+                             is_base=v == 0, method=m, split=split,
+                             is_selected=v == 1 + (m > "clip"))
+                for v in range(3) for m in METHODS for split in ("all", "selection", "evaluation")
+            ],
+        }  # fmt: skip
+        counts = Counter(image["class_id"] for image in self.rows["images"])
+        self.rows["per_class_accuracy"] = [
+            {"method": m, "class_id": c, "class_name": self.names[c], "image_count": counts[c],
+             "top1": int(rng.integers(counts[c])) / counts[c]}
+            for m in METHODS for c in range(CLASSES)
+        ]  # fmt: skip
+        self.rows["confusion"] = [
+            self.numbers("confusion", method=m, class_id=a, class_name=self.names[a],
+                         predicted_class_id=b, predicted_class_name=self.names[b])
+            for m in METHODS for a in range(CLASSES) for b in range(CLASSES)
+        ]  # fmt: skip
+        embeddings = rng.normal(size=(len(self.rows["descriptions"]), 2))
+        self.rows["text_embeddings"] = [
+            {"text": d["text"], "is_truncated": False, "embedding": (e / np.hypot(*e)).tolist()}
+            for d, e in zip(self.rows["descriptions"], embeddings, strict=True)
+        ]
+        self.rows |= changes
+        manifest = RunManifest(
+            flow_name="benchmark",
+            dataset_name="some",
+            encoder_name="lite",
+            parameters={"seed": seed, "image_scale": 4.0, "text_scale": 2.0, "shared": 1},
+            image_count=IMAGES + seed,
+            rejected_count=seed,
+            tables=tuple(
+                store.write_rows(name, f"{seed}" * 64, schema(name, 2), rows)
+                for name, rows in self.rows.items()
+            ),
+        )
+        for again in range(2):
+            stage = StageTiming(
+                stage="embed images", duration_sec=seed + again, table_count=2, reused_count=again
+            )
+            self.run_id = record_run(store, manifest, f"flow-{again}-{seed}", [stage])
+
+    def numbers(self, table: str, **given: Any) -> dict[str, Any]:
+        """A row with these values and random numbers in its other columns."""
+        kinds = {field.name: str(field.type) for field in schema(table, 2)}
+        draw = {"int": lambda: int(self.rng.integers(1, 9)), "dou": self.rng.random}
+        free = {n: draw[k[:3]]() for n, k in kinds.items() if k[:3] in draw}
+        return {**free, **given}
+
+    def of(self, table: str, **wanted: Any) -> Rows:
+        """The rows of a table with these values."""
+        return [r for r in self.rows[table] if all(r[k] == v for k, v in wanted.items())]
+
+    def called(self, method: str) -> dict[str, int]:
+        """What each image is called in most runs; of equals the lower class."""
+        votes: dict[str, Counter[int]] = defaultdict(Counter)
+        for row in self.of("predictions", method=method, rank=1):
+            votes[row["image_digest"]][row["class_id"]] += 1
+        return {d: min(v, key=lambda c: (-v[c], c)) for d, v in votes.items()}
