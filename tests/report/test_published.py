@@ -44,7 +44,7 @@ def test_the_published_tables_are_whole() -> None:
         published_table("table3")
 
 
-# Li et al. 2024, table 1, typed a second time: B/32, B/16 and L/14 on each data set
+# Li et al. 2024, table 1, as printed: B/32, B/16 and L/14 on each data set
 PRINTED = """
 clip 62.05 66.74 73.48  51.21 56.01 62.12  85.04 88.14 93.24
   42.93 42.98 52.61  82.60 88.40 92.55  38.51 39.27 39.63
