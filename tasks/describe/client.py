@@ -3,10 +3,11 @@
 import asyncio
 from types import TracebackType
 from typing import Self
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 import openai
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import DEFAULT_CONNECTION_LIMITS, AsyncOpenAI, DefaultAsyncHttpxClient
 
 from tasks.describe.access import Access
 from tasks.describe.pace import LONGEST_WAIT_SEC, Pace, retry_after_sec
@@ -58,7 +59,7 @@ class LanguageModel:
             timeout=timeout_sec,
             max_retries=TRANSPORT_RETRIES,
             http_client=DefaultAsyncHttpxClient(
-                transport=_WholeReplies(timeout_sec),
+                transport=_WholeReplies(timeout_sec, _proxy(access.base_url)),
                 event_hooks={
                     "request": [pace.before_request],
                     "response": [pace.after_reply, _refuse_empty_account],
@@ -161,14 +162,25 @@ async def _refuse_empty_account(response: httpx2.Response) -> None:
         raise GivenUp("The language model's account has no money left (429): top it up.")
 
 
+def _proxy(base_url: str | None) -> str | None:
+    """The proxy that the environment names for an address: a transport of one's own has to ask."""
+    url = httpx2.URL(base_url or "https://api.openai.com")
+    if proxy_bypass(url.host):
+        return None
+    known = getproxies()
+    proxy = known.get(url.scheme) or known.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
 class _WholeReplies(httpx2.AsyncHTTPTransport):
     """Reads the body of a completion at once, in bounded time and memory.
 
     The client's own time-out starts anew with every byte, and a gateway can send one now and then.
     """
 
-    def __init__(self, timeout_sec: float) -> None:
-        super().__init__()
+    def __init__(self, timeout_sec: float, proxy: str | None) -> None:
+        # by default a hundred connections: further calls would wait for one as their time runs
+        super().__init__(limits=DEFAULT_CONNECTION_LIMITS, proxy=proxy)
         self._timeout_sec = timeout_sec
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -180,7 +192,7 @@ class _WholeReplies(httpx2.AsyncHTTPTransport):
             async with asyncio.timeout(self._timeout_sec):
                 response = await super().handle_async_request(request)
                 try:
-                    async for chunk in response.aiter_raw():
+                    async for chunk in response.aiter_bytes():  # a packed body can be vast
                         body += chunk
                         if len(body) > MAX_REPLY_BYTES:
                             body.clear()  # which is no completion
@@ -191,7 +203,11 @@ class _WholeReplies(httpx2.AsyncHTTPTransport):
             raise httpx2.ReadTimeout("the reply took too long", request=request) from None
         return httpx2.Response(
             response.status_code,
-            headers=response.headers,
+            headers=[
+                (name, value)
+                for name, value in response.headers.multi_items()
+                if name != "content-encoding"
+            ],
             stream=httpx2.ByteStream(bytes(body)),
             request=request,
             extensions=response.extensions,

@@ -9,6 +9,7 @@ answer's key alone, so that whatever happens on the way, the same answers arrive
 import argparse
 import asyncio
 import contextlib
+import gzip
 import hashlib
 import json
 import random
@@ -101,6 +102,7 @@ class ModelServer:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while line := await reader.readline():
                 method, path, _ = line.decode().split()
+                path = path.removeprefix("http://elsewhere.invalid")  # as a proxy is asked
                 headers = {}
                 while (line := await reader.readline()).strip():
                     name, _, value = line.decode().partition(":")
@@ -171,6 +173,11 @@ class ModelServer:
                 writer.write(head.encode() + text[: len(text) // 2])
                 await writer.drain()
                 writer.close()
+            case "packed":
+                vast = gzip.compress(bytes(300_000_000), 1)  # 1.3 MB
+                head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(vast)}"
+                writer.write(head.encode() + b"\r\n\r\n" + vast)
+                await writer.drain()
             case "trickle":
                 writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
                 for _ in range(100):
