@@ -14,7 +14,7 @@ from tasks.describe.pace import LONGEST_WAIT_SEC, Pace, retry_after_sec
 from tasks.describe.prices import Price
 from tasks.describe.replies import Call, Reply
 from tasks.describe.settings import ModelSettings
-from tasks.describe.wire import estimate_tokens, read_reply, request_body
+from tasks.describe.wire import error_said, estimate_tokens, read_reply, request_body
 from tasks.store.clock import now
 from tasks.store.errors import GivenUp
 
@@ -66,6 +66,7 @@ class LanguageModel:
                 },
             ),
         )
+        self.said_instead = ""  # the error in the last reply that was no completion
         self._takes_schema = True
 
     async def __aenter__(self) -> Self:
@@ -93,7 +94,10 @@ class LanguageModel:
         except openai.OpenAIError as error:
             failure = explain(error, self.settings.llm, self.access)
         else:
-            return read_reply(text, call, self.price, self.access, request_id, asked_at)
+            reply = read_reply(text, call, self.price, self.access, request_id, asked_at)
+            if reply is None:
+                self.said_instead = error_said(text, self.access)
+            return reply
         raise failure  # here, where it has no context, whose text may hold the key
 
     async def _send(self, call: Call) -> tuple[str, str]:

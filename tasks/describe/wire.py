@@ -8,7 +8,7 @@ from tasks.describe.access import Access
 from tasks.describe.parse import KEY, answer_schema, parse_answers
 from tasks.describe.prices import Price
 from tasks.describe.questions import Prompt
-from tasks.describe.replies import Call, Reply
+from tasks.describe.replies import Call, Reply, ends_early
 from tasks.describe.settings import ModelSettings
 from tasks.store.clock import now
 
@@ -85,7 +85,7 @@ def read_reply(
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
     finish_reason = _text(choice.get("finish_reason"))
-    answers = parse_answers(content, call.asked, finish_reason == "length")
+    answers = parse_answers(content, call.asked, ends_early(finish_reason))
     expected = estimate_tokens(call.prompt, call.asked)
     usage = body.get("usage")
     prompt_tokens = _count(usage, "prompt_tokens", expected.prompt)
@@ -102,6 +102,16 @@ def read_reply(
         asked_at=asked_at,
         received_at=now(),
     )
+
+
+def error_said(text: str, access: Access) -> str:
+    """What a body that is no completion gives as its error, after a colon; empty where nothing."""
+    try:
+        error = json.loads(text)["error"]
+        said = error if isinstance(error, str) else error["message"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return ""
+    return f": {access.redact(' '.join(str(said).split()))[:300].rstrip('.')}"
 
 
 def _content(message: Mapping[str, Any]) -> str:
@@ -121,8 +131,8 @@ def _text(value: object) -> str:
 
 
 def _count(usage: object, name: str, otherwise: int) -> int:
-    """A number of tokens, where the server gives one that can be true."""
+    """A number of tokens, where the server gives one that can be true: no reply takes none."""
     value = usage.get(name) if isinstance(usage, dict) else None
-    if isinstance(value, int | float) and 0 <= value <= MOST_TOKENS:
+    if isinstance(value, int | float) and 0 < value <= MOST_TOKENS:
         return int(value)
     return otherwise
