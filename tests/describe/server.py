@@ -48,6 +48,8 @@ class Behaviour:
     quota: int | None = None  # calls until the account is empty
     batch_fails: int = 0  # calls of the next batch that end with status 500
     batch_polls: int = 1  # looks at a batch until it has ended
+    batch_end: str = "completed"
+    has_batches: bool = True
     batch_refusal: str | None = None  # why batches are refused
     upload_hangs: bool = False  # files are taken and never acknowledged
     drops_acknowledgement: bool = False  # the first batch is taken, the connection cut
@@ -273,6 +275,8 @@ class ModelServer:
     def _batch(self, method: str, path: str, data: bytes) -> tuple[int, Any]:
         """Files and batches."""
         match (method, path.removeprefix("/v1/").partition("?")[0].split("/")):
+            case _ if not self.behaviour.has_batches:
+                pass
             case "POST", ["files"]:
                 name = f"file-{len(self.files)}"
                 body = data.split(b"\r\n\r\n")
@@ -281,7 +285,7 @@ class ModelServer:
                     "id": name, "object": "file", "bytes": 0, "created_at": 0,
                     "filename": "calls.jsonl", "purpose": "batch", "status": "processed",
                 }  # fmt: skip
-            case "GET", ["files", name, "content"]:
+            case "GET", ["files", name, "content"] if name in self.files:
                 return 200, self.files[name]
             case "POST", ["batches"]:
                 given = json.loads(data)
@@ -305,7 +309,7 @@ class ModelServer:
                     errors = {"object": "list", "data": [{"message": reason}]}
                     batch |= {"status": "failed", "errors": errors}
                 elif batch["polls"] > self.behaviour.batch_polls and "output_file_id" not in batch:
-                    batch["status"] = "completed"
+                    batch["status"] = self.behaviour.batch_end
                     batch["output_file_id"] = self._run_batch(batch)
                 return 200, batch
         return 404, _error(f"No such path: {path}")
