@@ -21,6 +21,12 @@ class Access(NamedTuple):
     key: SecretStr
     base_url: str | None
 
+    @property
+    def is_openai(self) -> bool:
+        """Whether OpenAI itself is asked, or its models at Azure, by whatever address."""
+        host = httpx2.URL(self.base_url or "https://api.openai.com").host
+        return host.endswith((".openai.com", ".openai.azure.com"))
+
     def redact(self, text: str) -> str:
         """A text from outside without the key, or what looks like one."""
         key = self.key.get_secret_value()

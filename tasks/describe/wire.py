@@ -63,7 +63,7 @@ def request_body(
         body["temperature"] = settings.temperature
     if settings.max_tokens is not None:
         # OpenAI's own reasoning models know only the new name, most other servers only the old
-        name = "max_completion_tokens" if access.base_url is None else "max_tokens"
+        name = "max_completion_tokens" if access.is_openai else "max_tokens"
         body[name] = settings.max_tokens
     if with_schema:
         schema = {"name": "answers", "strict": True, "schema": answer_schema(call.asked)}
