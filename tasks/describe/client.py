@@ -25,6 +25,7 @@ TRANSPORT_RETRIES = 7
 MAX_REPLY_BYTES = 10_000_000
 # What no other call can get over either: a refused key, an empty account, an unknown model.
 _FOR_ALL = (401, 402, 403, 404)
+_LATE = "did not answer in time: --reply-timeout-sec allows more, --concurrency asks for less"
 
 
 class CallFailed(Exception):
@@ -120,9 +121,7 @@ def explain(error: openai.OpenAIError, llm: str, access: Access) -> Exception:
     if isinstance(error, openai.APIConnectionError):
         is_late = isinstance(error, openai.APITimeoutError)
         place = access.redact(error.request.url.netloc.decode())  # host and port, without userinfo
-        return CallFailed(
-            f"the server at {place} {'did not answer in time' if is_late else 'cannot be reached'}"
-        )
+        return CallFailed(f"the server at {place} {_LATE if is_late else 'cannot be reached'}")
     if not isinstance(error, openai.APIStatusError):
         return GivenUp(f"The language model cannot be asked: {_said(error, access)}.")
     status = error.status_code
@@ -141,6 +140,8 @@ def explain(error: openai.OpenAIError, llm: str, access: Access) -> Exception:
         401: "The language model's server refused the key (401): set OPENAI_API_KEY to a valid one",
         404: f"The server does not know the model {llm!r} (404): {_said(error, access)}",
     }
+    if status == 404 and access.base_url and not access.base_url.rstrip("/").endswith("/v1"):
+        sentences[404] += "; or OPENAI_BASE_URL lacks the /v1 that most addresses end with"
     return GivenUp(f"{sentences.get(status, refused)}.")
 
 

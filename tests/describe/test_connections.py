@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from tasks.store.errors import GivenUp
+from tasks.store.stopping import STOP, Stopped
 from tests.describe.server import ModelServer
 from tests.describe.stage import ROOT, Describing
 
@@ -55,3 +59,33 @@ def test_a_packed_reply_is_unpacked_only_as_far_as_a_reply_can_be(
     answers, peak_mb = done.stdout.split()
     assert answers == "10"
     assert float(peak_mb) < 400
+
+
+def test_a_stop_ends_the_retries_of_calls_as_well(server: ModelServer, tmp_path: Path) -> None:
+    server.behaviour.faults, server.behaviour.faults_per_question = ("503",), 1000
+    timer = threading.Timer(0.3, STOP.set)
+    timer.start()
+    started = time.monotonic()
+    try:
+        with pytest.raises(Stopped):
+            Describing(server, tmp_path).ask()
+    finally:
+        timer.join()
+        STOP.clear()
+    assert time.monotonic() - started < 5  # where seven retries take half a minute
+
+
+def test_an_address_without_v1_is_named(server: ModelServer, tmp_path: Path) -> None:
+    server.address = server.address.removesuffix("/v1")
+    server.behaviour.has_batches = False
+    with pytest.raises(GivenUp, match=r"OPENAI_BASE_URL lacks the /v1"):
+        Describing(server, tmp_path).ask(["cat"])
+
+
+def test_a_server_that_is_slow_is_told_from_one_that_is_away(
+    server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.describe.client.TRANSPORT_RETRIES", 0)  # the wait is not the point
+    server.behaviour.delay_sec = 1.0
+    with pytest.raises(GivenUp, match="did not answer in time: --reply-timeout-sec allows more"):
+        Describing(server, tmp_path, reply_timeout_sec=0.2).ask(["cat"])
