@@ -89,7 +89,10 @@ def read_reply(
     expected = estimate_tokens(call.prompt, call.asked)
     usage = body.get("usage")
     prompt_tokens = _count(usage, "prompt_tokens", expected.prompt)
-    completion_tokens = _count(usage, "completion_tokens", len(content) // CHARS_PER_TOKEN)
+    completion_tokens = max(  # some servers count what was thought in the total only
+        _count(usage, "completion_tokens", len(content) // CHARS_PER_TOKEN),
+        _count(usage, "total_tokens", 0) - prompt_tokens,
+    )
     return Reply(
         prompt_digest=call.prompt_digest,
         answers={index: access.redact(answer) for index, answer in answers.items()},

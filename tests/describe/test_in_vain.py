@@ -65,6 +65,15 @@ def test_calls_go_alone_until_one_shows_what_it_costs(server: ModelServer, tmp_p
     assert server.most_in_flight == 1
 
 
+def test_tokens_that_only_the_total_counts_are_paid_for(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 1150}
+    server.behaviour.replaced = {"usage": usage}
+    tally = Describing(server, tmp_path).ask(["cat"])
+    assert (tally.prompt_tokens, tally.completion_tokens) == (500, 5250)
+
+
 def test_tokens_counted_as_none_are_estimated(server: ModelServer, tmp_path: Path) -> None:
     server.behaviour.replaced = {"usage": {"prompt_tokens": 0, "completion_tokens": 0}}
     tally = Describing(server, tmp_path).ask(["cat"])
