@@ -50,6 +50,7 @@ def test_keys_are_taken_out_of_texts() -> None:
     assert access.redact("provided: sk-proj-********************abcd.") == "provided: ***."
     assert access.redact("a sk-shaped thing") == "a sk-shaped thing"
     assert Access(SecretStr("none"), "http://x").redact("none of it") == "none of it"
+    assert access.redact("\x1b[2Jmy-own-\x00key-1234 is\nit") == "[2J*** is\nit"
 
 
 @pytest.mark.parametrize(
