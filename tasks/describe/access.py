@@ -7,6 +7,7 @@ from typing import NamedTuple
 import httpx2
 from pydantic import SecretStr
 
+from tasks.describe.parse import CONTROL
 from tasks.store.errors import InputError
 
 # Keys as OpenAI writes them, whole or with stars in the middle, as servers quote them in errors.
@@ -21,8 +22,15 @@ class Access(NamedTuple):
     key: SecretStr
     base_url: str | None
 
+    @property
+    def is_openai(self) -> bool:
+        """Whether OpenAI itself is asked, or its models at Azure, by whatever address."""
+        host = httpx2.URL(self.base_url or "https://api.openai.com").host
+        return host.endswith((".openai.com", ".openai.azure.com"))
+
     def redact(self, text: str) -> str:
-        """A text from outside without the key, or what looks like one."""
+        """A text from outside without the key, what looks like one, and what steers terminals."""
+        text = CONTROL.sub("", text)
         key = self.key.get_secret_value()
         if len(key) >= _SHORTEST_SECRET:
             text = text.replace(key, "***")

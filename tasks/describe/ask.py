@@ -13,7 +13,9 @@ from tasks.store.stopping import go_on
 
 # So many replies in a row without one usable answer, and the model is not going to give it.
 MOST_BARREN = 4
-# So many failed calls in a row, each retried by the client, are a server that is down.
+# So many failed calls in a row, each retried by the client, are a server that is down. So many
+# classes in a row without an answer are no matter of the class, such as a word that a filter
+# minds in all its questions: every further call would be paid for in vain.
 MOST_FAILURES = 5
 
 Progress = Callable[[Tally], None]
@@ -31,11 +33,12 @@ class Budget:
         self._spent_usd = 0.0
         self._reserved_usd = 0.0
         self._dearest_usd = 0.0  # estimates can be far too low: reasoning is paid for as well
+        self._is_any_known = False
 
     @property
     def is_blind(self) -> bool:
         """Whether nothing is known yet of what a call can cost."""
-        return self.limit_usd is not None and self._max_tokens is None and not self._dearest_usd
+        return self.limit_usd is not None and self._max_tokens is None and not self._is_any_known
 
     def reserve(self, call: Call) -> float:
         """Set aside what a call may cost; BudgetReached where that is more than is left.
@@ -58,6 +61,7 @@ class Budget:
         self._reserved_usd -= reserved_usd
         self._spent_usd += cost
         self._dearest_usd = max(self._dearest_usd, cost)
+        self._is_any_known = self._is_any_known or reply is not None
 
     def reached(self) -> BudgetReached:
         """The reason to stop, with what is spent by now."""
@@ -71,16 +75,23 @@ class Asking:
     """One run of calls: workers that share the calls, and the first reason to stop."""
 
     def __init__(
-        self, model: LanguageModel, replies: Replies, budget: Budget, progress: Progress
+        self,
+        model: LanguageModel,
+        replies: Replies,
+        budget: Budget,
+        progress: Progress,
+        accept_missing: bool,
     ) -> None:
         self.tally = Tally()
         self._model = model
         self._replies = replies
         self._budget = budget
         self._progress = progress
+        self._accept_missing = accept_missing
         self._stop: GivenUp | None = None
         self._failures: list[str] = []
         self._failures_in_a_row = 0
+        self._fruitless: set[str] = set()  # classes in a row without an answer
         self._under_way = 0
         self._settled = asyncio.Event()
 
@@ -89,8 +100,8 @@ class Asking:
 
         Raises GivenUp, BudgetReached included, once the calls under way have ended.
         """
-        if self._budget.is_blind and (first := next(calls, None)):
-            await self._try(first)  # alone, to see what a call costs
+        while self._budget.is_blind and self._stop is None and (first := next(calls, None)):
+            await self._try(first)  # alone, until one shows what a call costs
         async with asyncio.TaskGroup() as workers:
             for _ in range(concurrency):
                 workers.create_task(self._work(calls))
@@ -115,12 +126,10 @@ class Asking:
             go_on()
             await self._complete(call)
             self._failures_in_a_row = 0
+        except CallRefused as error:  # asking again would not help
+            self._note_fruitless(call, str(error))
         except CallFailed as error:
-            if isinstance(error, CallRefused):  # asking again would not help
-                self.tally.missing_count += len(call.asked)
-                self.tally.refusal = str(error)
-            else:
-                self._failures.append(str(error))
+            self._failures.append(str(error))
             self._failures_in_a_row += 1
             if self._failures_in_a_row >= MOST_FAILURES:
                 self._end(
@@ -133,6 +142,23 @@ class Asking:
         except Exception as error:  # one of ours: its text may hold anything, the key included
             self._end(GivenUp(f"A call failed in an unforeseen way: {type(error).__name__}."))
 
+    def _note_fruitless(self, call: Call, why: str) -> None:
+        """Count a call that brought nothing; stop where that is so of one class after another.
+
+        Not where answers may be missing: the open ones of a later run are those that never come.
+        """
+        self.tally.missing_count += len(call.asked)
+        self.tally.refusal = why
+        self._fruitless.add(call.prompt.class_name)
+        if len(self._fruitless) >= MOST_FAILURES and not self._accept_missing:
+            self._end(
+                GivenUp(
+                    f"{MOST_FAILURES} classes in a row get no answer ({why}): what was answered is "
+                    "kept; run again after that, or go on without such answers with "
+                    "--accept-missing."
+                )
+            )
+
     def _end(self, reason: GivenUp) -> None:
         self._stop = self._stop or reason
         if not isinstance(reason, BudgetReached):  # what is under way then is within the budget
@@ -140,7 +166,7 @@ class Asking:
 
     async def _complete(self, call: Call) -> None:
         """Ask until a call's answers are all here, or the model is not going to give them."""
-        barren = 0
+        barren, wanted, reply = 0, len(call.asked), None
         while barren < MOST_BARREN and self._stop is None:
             reply = await self._ask(call)
             barren = 0 if reply and reply.answers else barren + 1
@@ -150,9 +176,21 @@ class Asking:
             missing = without_answer(call.asked, [reply])
             call = call._replace(asked=missing)
             self._progress(self.tally)
+            if len(missing) < wanted:
+                self._fruitless.clear()
             if not missing:
                 return
-        self.tally.missing_count += len(call.asked)
+        if len(call.asked) < wanted or barren < MOST_BARREN:
+            self.tally.missing_count += len(call.asked)
+        else:
+            self._note_fruitless(call, self._why_barren(reply))
+
+    def _why_barren(self, last: Reply | None) -> str:
+        """What is wrong with replies that hold no answer, as far as the last one shows."""
+        if last is None:
+            return f"what comes back is no chat completion{self._model.said_instead}"
+        why = f"replies hold no usable answer; the last ended with {last.finish_reason!r}"
+        return f"{why}: --max-tokens sets how long they may be" if last.is_cut else why
 
     async def _ask(self, call: Call) -> Reply | None:
         reserved = await self._reserve(call)

@@ -120,6 +120,8 @@ class BatchAsking:
                 barren = self.tally.answer_count == before
             self.tally.missing_count = sum(len(call.asked) for call in open_calls())
             return self.tally
+        except openai.NotFoundError:
+            reason: Exception = GivenUp("The server has no Batch API (404): leave --batch out.")
         except openai.OpenAIError as error:
             reason = explain(error, self._model.settings.llm, self._model.access)
         if isinstance(reason, CallFailed):
@@ -161,9 +163,13 @@ class BatchAsking:
             )
             for call in batch.calls
         ]
-        file = await client.files.create(
-            file=("calls.jsonl", "\n".join(lines).encode()), purpose="batch"
-        )
+        try:
+            file = await client.files.create(
+                file=("calls.jsonl", "\n".join(lines).encode()), purpose="batch"
+            )
+        except openai.OpenAIError:  # nothing is under way: direct calls need not wait for it
+            self._path(batch).unlink(missing_ok=True)
+            raise
         # not retried: a batch whose acknowledgement is lost would be paid for twice
         try:
             submitted = await client.with_options(max_retries=0).batches.create(
@@ -172,9 +178,11 @@ class BatchAsking:
                 completion_window="24h",
                 metadata={METADATA_KEY: batch.digest},
             )
-        except openai.OpenAIError:
+        except openai.OpenAIError as error:
             found = await self._find(batch)
             if found is None:
+                if isinstance(error, openai.APIStatusError) and error.status_code < 500:
+                    self._path(batch).unlink(missing_ok=True)  # refused: nothing is under way
                 raise
             batch = found
         else:
@@ -187,8 +195,21 @@ class BatchAsking:
         for path, left in PendingBatch.left_in(self._replies):
             is_known = left.batch_id is not None
             batch = left if is_known else await self._find(left) or await self._submit(left)
-            await self._merge(batch, await self._wait(path, batch))
-            path.unlink()
+            try:
+                state = await self._wait(batch)
+                await self._merge(batch, state)
+            except openai.NotFoundError:
+                raise GivenUp(
+                    f"The server knows no batch {batch.batch_id}, or has its replies no more: go "
+                    f"back to the account that it was submitted with, or delete {path} to have its "
+                    "calls asked again."
+                ) from None
+            path.unlink(missing_ok=True)
+            if state.status == "cancelled":  # by somebody who wants no more of it
+                raise GivenUp(
+                    "The batch was cancelled at the server: what it brought is kept; run again for "
+                    "the rest."
+                )
 
     async def _find(self, batch: PendingBatch) -> PendingBatch | None:
         """A batch whose number was lost: submitted already if the server lists its digest."""
@@ -198,16 +219,10 @@ class BatchAsking:
                 return batch.model_copy(update={"batch_id": known.id})
         return None
 
-    async def _wait(self, path: Place, batch: PendingBatch) -> Batch:
+    async def _wait(self, batch: PendingBatch) -> Batch:
         """The batch at the server, once it has ended."""
         while True:
-            try:
-                state = await self._model.client.batches.retrieve(str(batch.batch_id))
-            except openai.NotFoundError:
-                raise GivenUp(
-                    f"The server knows no batch {batch.batch_id}: go back to the account that it "
-                    f"was submitted with, or delete {path} to have its calls asked again."
-                ) from None
+            state = await self._model.client.batches.retrieve(str(batch.batch_id))
             if state.status in _ENDED:
                 return state
             self._progress(self.tally)

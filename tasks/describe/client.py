@@ -3,17 +3,18 @@
 import asyncio
 from types import TracebackType
 from typing import Self
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 import openai
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import DEFAULT_CONNECTION_LIMITS, AsyncOpenAI, DefaultAsyncHttpxClient
 
 from tasks.describe.access import Access
 from tasks.describe.pace import LONGEST_WAIT_SEC, Pace, retry_after_sec
 from tasks.describe.prices import Price
 from tasks.describe.replies import Call, Reply
 from tasks.describe.settings import ModelSettings
-from tasks.describe.wire import estimate_tokens, read_reply, request_body
+from tasks.describe.wire import error_said, estimate_tokens, read_reply, request_body
 from tasks.store.clock import now
 from tasks.store.errors import GivenUp
 
@@ -24,6 +25,7 @@ TRANSPORT_RETRIES = 7
 MAX_REPLY_BYTES = 10_000_000
 # What no other call can get over either: a refused key, an empty account, an unknown model.
 _FOR_ALL = (401, 402, 403, 404)
+_LATE = "did not answer in time: --reply-timeout-sec allows more, --concurrency asks for less"
 
 
 class CallFailed(Exception):
@@ -58,13 +60,14 @@ class LanguageModel:
             timeout=timeout_sec,
             max_retries=TRANSPORT_RETRIES,
             http_client=DefaultAsyncHttpxClient(
-                transport=_WholeReplies(timeout_sec),
+                transport=_WholeReplies(timeout_sec, _proxy(access.base_url)),
                 event_hooks={
                     "request": [pace.before_request],
                     "response": [pace.after_reply, _refuse_empty_account],
                 },
             ),
         )
+        self.said_instead = ""  # the error in the last reply that was no completion
         self._takes_schema = True
 
     async def __aenter__(self) -> Self:
@@ -92,7 +95,10 @@ class LanguageModel:
         except openai.OpenAIError as error:
             failure = explain(error, self.settings.llm, self.access)
         else:
-            return read_reply(text, call, self.price, self.access, request_id, asked_at)
+            reply = read_reply(text, call, self.price, self.access, request_id, asked_at)
+            if reply is None:
+                self.said_instead = error_said(text, self.access)
+            return reply
         raise failure  # here, where it has no context, whose text may hold the key
 
     async def _send(self, call: Call) -> tuple[str, str]:
@@ -115,9 +121,7 @@ def explain(error: openai.OpenAIError, llm: str, access: Access) -> Exception:
     if isinstance(error, openai.APIConnectionError):
         is_late = isinstance(error, openai.APITimeoutError)
         place = access.redact(error.request.url.netloc.decode())  # host and port, without userinfo
-        return CallFailed(
-            f"the server at {place} {'did not answer in time' if is_late else 'cannot be reached'}"
-        )
+        return CallFailed(f"the server at {place} {_LATE if is_late else 'cannot be reached'}")
     if not isinstance(error, openai.APIStatusError):
         return GivenUp(f"The language model cannot be asked: {_said(error, access)}.")
     status = error.status_code
@@ -136,6 +140,8 @@ def explain(error: openai.OpenAIError, llm: str, access: Access) -> Exception:
         401: "The language model's server refused the key (401): set OPENAI_API_KEY to a valid one",
         404: f"The server does not know the model {llm!r} (404): {_said(error, access)}",
     }
+    if status == 404 and access.base_url and not access.base_url.rstrip("/").endswith("/v1"):
+        sentences[404] += "; or OPENAI_BASE_URL lacks the /v1 that most addresses end with"
     return GivenUp(f"{sentences.get(status, refused)}.")
 
 
@@ -161,14 +167,25 @@ async def _refuse_empty_account(response: httpx2.Response) -> None:
         raise GivenUp("The language model's account has no money left (429): top it up.")
 
 
+def _proxy(base_url: str | None) -> str | None:
+    """The proxy that the environment names for an address: a transport of one's own has to ask."""
+    url = httpx2.URL(base_url or "https://api.openai.com")
+    if proxy_bypass(url.host):
+        return None
+    known = getproxies()
+    proxy = known.get(url.scheme) or known.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
 class _WholeReplies(httpx2.AsyncHTTPTransport):
     """Reads the body of a completion at once, in bounded time and memory.
 
     The client's own time-out starts anew with every byte, and a gateway can send one now and then.
     """
 
-    def __init__(self, timeout_sec: float) -> None:
-        super().__init__()
+    def __init__(self, timeout_sec: float, proxy: str | None) -> None:
+        # by default a hundred connections: further calls would wait for one as their time runs
+        super().__init__(limits=DEFAULT_CONNECTION_LIMITS, proxy=proxy)
         self._timeout_sec = timeout_sec
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -180,7 +197,7 @@ class _WholeReplies(httpx2.AsyncHTTPTransport):
             async with asyncio.timeout(self._timeout_sec):
                 response = await super().handle_async_request(request)
                 try:
-                    async for chunk in response.aiter_raw():
+                    async for chunk in response.aiter_bytes():  # a packed body can be vast
                         body += chunk
                         if len(body) > MAX_REPLY_BYTES:
                             body.clear()  # which is no completion
@@ -191,7 +208,11 @@ class _WholeReplies(httpx2.AsyncHTTPTransport):
             raise httpx2.ReadTimeout("the reply took too long", request=request) from None
         return httpx2.Response(
             response.status_code,
-            headers=response.headers,
+            headers=[
+                (name, value)
+                for name, value in response.headers.multi_items()
+                if name != "content-encoding"
+            ],
             stream=httpx2.ByteStream(bytes(body)),
             request=request,
             extensions=response.extensions,

@@ -42,7 +42,8 @@ async def bring_answers(
             batches = BatchAsking(model, replies, budget, progress, settings.batch_poll_sec)
             return await batches.run(calls)
         _refuse_paying_twice(calls(), replies)
-        return await Asking(model, replies, budget, progress).run(calls(), settings.concurrency)
+        asking = Asking(model, replies, budget, progress, settings.accept_missing)
+        return await asking.run(calls(), settings.concurrency)
 
 
 def _refuse_paying_twice(calls: Iterator[Call], replies: Replies) -> None:

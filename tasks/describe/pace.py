@@ -10,7 +10,7 @@ import httpx2
 from aiolimiter import AsyncLimiter
 
 from tasks.store.errors import GivenUp
-from tasks.store.stopping import pause
+from tasks.store.stopping import go_on, pause
 
 # Headers of servers that count down to a limit name a time until all is free again: by then at the
 # latest, and mostly long before, a call goes through.
@@ -42,7 +42,8 @@ class Pace:
             await self._tokens.acquire(min(tokens, self._tokens.max_rate))
 
     async def before_request(self, _: httpx2.Request) -> None:
-        """Hook: wait until a request may be sent."""
+        """Hook: wait until a request may be sent; Stopped ends the retries of a call as well."""
+        go_on()
         while (wait := self._resume_at - time.monotonic()) > 0 and not self._stop:
             await pause(min(wait, 1.0))
         if self._stop:

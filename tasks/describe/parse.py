@@ -10,15 +10,19 @@ from pydantic_core import from_json
 # An answer is a sentence; whatever is as long as this is none.
 MAX_ANSWER_CHARS = 10_000
 MOST_OPENINGS = 20  # places where JSON is looked for: one is enough but for odd introductions
-_DECODER = json.JSONDecoder()
+_DECODER = json.JSONDecoder(strict=False)  # without a schema, models break lines in strings
 KEY = "answer_{}"
 # Where JSON can begin: at the start of a line, in a code fence or not, or with a key of ours.
 _OPENING = re.compile(r'^[ \t]*(?=[{\[])|(?=\{\s*"answer_\d)', re.M)
+# "1. ", "1) ", "1:", "1.It" (but not "1.5"), "1\u3001" and full-width marks, "answer_1: "
 _NUMBERED = re.compile(
-    r"(?:\(?(?P<n>\d{1,4})[.):]|answer[_ ](?P<key>\d{1,4})\s*[:.])\s+(?P<text>\S.*)", re.I
+    r"(?:\(?(?P<n>\d{1,4})(?:[.):](?:\s+|(?=[^\W\d_]))|[\u3001\uff0e\uff09\uff1a]\s*)"
+    r"|answer[_ ](?P<key>\d{1,4})\s*[:.]\s+)(?P<text>\S.*)",
+    re.I,
 )
+_BOLD_NUMBER = re.compile(r"^\*\*((?:answer[_ ])?\d{1,4}[.):]?)\*\*", re.I)
 _BULLET = re.compile(r"[-*\u2022\u2013]\s+(?P<text>\S.*)")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def answer_schema(asked: Sequence[int]) -> dict[str, Any]:
@@ -84,6 +88,7 @@ def _from_value(value: Any, asked: Sequence[int]) -> dict[int, str]:
 def _from_lines(text: str, asked: Sequence[int], is_cut: bool) -> dict[int, str]:
     """Answers of plain text, one a line: by number where lines have one, else in their order."""
     lines = [line.strip() for line in text.splitlines() if line.strip(" `\t")]
+    lines = [_BOLD_NUMBER.sub(r"\1", line, count=1) for line in lines]
     if is_cut:
         lines = lines[:-1]
     numbered = [match for line in lines if (match := _NUMBERED.match(line))]
@@ -100,4 +105,4 @@ def _from_lines(text: str, asked: Sequence[int], is_cut: bool) -> dict[int, str]
 
 def _storable(answer: str) -> str:
     """Text that every table can hold: no control characters, no halves of surrogate pairs."""
-    return _CONTROL.sub("", answer).encode("utf-8", "replace").decode("utf-8").strip()
+    return CONTROL.sub("", answer).encode("utf-8", "replace").decode("utf-8").strip()

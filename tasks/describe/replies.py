@@ -33,6 +33,11 @@ class Reply(BaseModel):
     asked_at: str
     received_at: str
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it stopped before its end, so that its last answer is a fragment."""
+        return ends_early(self.finish_reason)
+
 
 class Call(NamedTuple):
     """Some answers to one prompt that are asked for together."""
@@ -46,6 +51,11 @@ class Call(NamedTuple):
     def key(self) -> str:
         """What names the call's chunk: in file names, and in a batch."""
         return _chunk_key(self.prompt_digest, self.chunk)
+
+
+def ends_early(finish_reason: str) -> bool:
+    """Whether a reply with this reason stopped at the token limit, or where a filter cut it off."""
+    return finish_reason in ("length", "content_filter")
 
 
 def prompt_digest(prompt: Prompt, settings: ModelSettings) -> str:

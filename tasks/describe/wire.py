@@ -8,7 +8,7 @@ from tasks.describe.access import Access
 from tasks.describe.parse import KEY, answer_schema, parse_answers
 from tasks.describe.prices import Price
 from tasks.describe.questions import Prompt
-from tasks.describe.replies import Call, Reply
+from tasks.describe.replies import Call, Reply, ends_early
 from tasks.describe.settings import ModelSettings
 from tasks.store.clock import now
 
@@ -63,7 +63,7 @@ def request_body(
         body["temperature"] = settings.temperature
     if settings.max_tokens is not None:
         # OpenAI's own reasoning models know only the new name, most other servers only the old
-        name = "max_completion_tokens" if access.base_url is None else "max_tokens"
+        name = "max_completion_tokens" if access.is_openai else "max_tokens"
         body[name] = settings.max_tokens
     if with_schema:
         schema = {"name": "answers", "strict": True, "schema": answer_schema(call.asked)}
@@ -85,11 +85,14 @@ def read_reply(
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
     finish_reason = _text(choice.get("finish_reason"))
-    answers = parse_answers(content, call.asked, finish_reason == "length")
+    answers = parse_answers(content, call.asked, ends_early(finish_reason))
     expected = estimate_tokens(call.prompt, call.asked)
     usage = body.get("usage")
     prompt_tokens = _count(usage, "prompt_tokens", expected.prompt)
-    completion_tokens = _count(usage, "completion_tokens", len(content) // CHARS_PER_TOKEN)
+    completion_tokens = max(  # some servers count what was thought in the total only
+        _count(usage, "completion_tokens", len(content) // CHARS_PER_TOKEN),
+        _count(usage, "total_tokens", 0) - prompt_tokens,
+    )
     return Reply(
         prompt_digest=call.prompt_digest,
         answers={index: access.redact(answer) for index, answer in answers.items()},
@@ -102,6 +105,16 @@ def read_reply(
         asked_at=asked_at,
         received_at=now(),
     )
+
+
+def error_said(text: str, access: Access) -> str:
+    """What a body that is no completion gives as its error, after a colon; empty where nothing."""
+    try:
+        error = json.loads(text)["error"]
+        said = error if isinstance(error, str) else error["message"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return ""
+    return f": {access.redact(' '.join(str(said).split()))[:300].rstrip('.')}"
 
 
 def _content(message: Mapping[str, Any]) -> str:
@@ -121,8 +134,8 @@ def _text(value: object) -> str:
 
 
 def _count(usage: object, name: str, otherwise: int) -> int:
-    """A number of tokens, where the server gives one that can be true."""
+    """A number of tokens, where the server gives one that can be true: no reply takes none."""
     value = usage.get(name) if isinstance(usage, dict) else None
-    if isinstance(value, int | float) and 0 <= value <= MOST_TOKENS:
+    if isinstance(value, int | float) and 0 < value <= MOST_TOKENS:
         return int(value)
     return otherwise

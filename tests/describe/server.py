@@ -9,6 +9,7 @@ answer's key alone, so that whatever happens on the way, the same answers arrive
 import argparse
 import asyncio
 import contextlib
+import gzip
 import hashlib
 import json
 import random
@@ -47,6 +48,8 @@ class Behaviour:
     quota: int | None = None  # calls until the account is empty
     batch_fails: int = 0  # calls of the next batch that end with status 500
     batch_polls: int = 1  # looks at a batch until it has ended
+    batch_end: str = "completed"
+    has_batches: bool = True
     batch_refusal: str | None = None  # why batches are refused
     upload_hangs: bool = False  # files are taken and never acknowledged
     drops_acknowledgement: bool = False  # the first batch is taken, the connection cut
@@ -101,6 +104,7 @@ class ModelServer:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while line := await reader.readline():
                 method, path, _ = line.decode().split()
+                path = path.removeprefix("http://elsewhere.invalid")  # as a proxy is asked
                 headers = {}
                 while (line := await reader.readline()).strip():
                     name, _, value = line.decode().partition(":")
@@ -171,6 +175,11 @@ class ModelServer:
                 writer.write(head.encode() + text[: len(text) // 2])
                 await writer.drain()
                 writer.close()
+            case "packed":
+                vast = gzip.compress(bytes(300_000_000), 1)  # 1.3 MB
+                head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(vast)}"
+                writer.write(head.encode() + b"\r\n\r\n" + vast)
+                await writer.drain()
             case "trickle":
                 writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
                 for _ in range(100):
@@ -266,6 +275,8 @@ class ModelServer:
     def _batch(self, method: str, path: str, data: bytes) -> tuple[int, Any]:
         """Files and batches."""
         match (method, path.removeprefix("/v1/").partition("?")[0].split("/")):
+            case _ if not self.behaviour.has_batches:
+                pass
             case "POST", ["files"]:
                 name = f"file-{len(self.files)}"
                 body = data.split(b"\r\n\r\n")
@@ -274,7 +285,7 @@ class ModelServer:
                     "id": name, "object": "file", "bytes": 0, "created_at": 0,
                     "filename": "calls.jsonl", "purpose": "batch", "status": "processed",
                 }  # fmt: skip
-            case "GET", ["files", name, "content"]:
+            case "GET", ["files", name, "content"] if name in self.files:
                 return 200, self.files[name]
             case "POST", ["batches"]:
                 given = json.loads(data)
@@ -298,7 +309,7 @@ class ModelServer:
                     errors = {"object": "list", "data": [{"message": reason}]}
                     batch |= {"status": "failed", "errors": errors}
                 elif batch["polls"] > self.behaviour.batch_polls and "output_file_id" not in batch:
-                    batch["status"] = "completed"
+                    batch["status"] = self.behaviour.batch_end
                     batch["output_file_id"] = self._run_batch(batch)
                 return 200, batch
         return 404, _error(f"No such path: {path}")

@@ -2,6 +2,10 @@ import pytest
 from pydantic import SecretStr
 
 from tasks.describe.access import Access, find_access
+from tasks.describe.questions import Prompt
+from tasks.describe.replies import Call
+from tasks.describe.settings import ModelSettings
+from tasks.describe.wire import request_body
 from tasks.store.errors import InputError
 
 
@@ -46,3 +50,25 @@ def test_keys_are_taken_out_of_texts() -> None:
     assert access.redact("provided: sk-proj-********************abcd.") == "provided: ***."
     assert access.redact("a sk-shaped thing") == "a sk-shaped thing"
     assert Access(SecretStr("none"), "http://x").redact("none of it") == "none of it"
+    assert access.redact("\x1b[2Jmy-own-\x00key-1234 is\nit") == "[2J*** is\nit"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_openai"),
+    [
+        (None, True),
+        ("https://api.openai.com/v1", True),
+        ("https://eu.api.openai.com/v1", True),
+        ("https://mine.openai.azure.com/openai/v1", True),
+        ("http://localhost:8000/v1", False),
+        ("https://openai.com.example/v1", False),
+    ],
+)
+def test_openai_limits_tokens_by_its_own_name_at_every_address(
+    url: str | None, is_openai: bool
+) -> None:
+    model = ModelSettings(llm="gpt-5", temperature=1, max_tokens=7, answers_per_call=10)
+    prompt = Prompt("cat", "own", "look", "description", "", "What is a cat?", 10)
+    body = request_body(Call(prompt, "0", 0, (0,)), model, Access(SecretStr("none"), url))
+    name = "max_completion_tokens" if is_openai else "max_tokens"
+    assert {key: body[key] for key in body if key.startswith("max_")} == {name: 7}

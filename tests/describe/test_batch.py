@@ -178,7 +178,7 @@ def test_a_batch_of_another_account_is_named(server: ModelServer, batching: Desc
     server.behaviour.batch_polls = 1_000_000
     kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
     server.batches.clear()
-    with pytest.raises(GivenUp, match=r"knows no batch batch-0: .* delete .*\.json"):
+    with pytest.raises(GivenUp, match=r"knows no batch batch-0, .* delete .*\.json"):
         batching.ask()
 
 
@@ -193,3 +193,34 @@ def test_a_batch_that_is_refused_says_why(server: ModelServer, batching: Describ
     with pytest.raises(GivenUp, match="refused the batch: Too many enqueued tokens"):
         batching.ask()
     assert not pending(batching)
+
+
+def test_a_server_without_batches_is_named_and_can_be_asked_directly(
+    server: ModelServer, batching: Describing, tmp_path: Path
+) -> None:
+    server.behaviour.has_batches = False
+    with pytest.raises(GivenUp, match=r"has no Batch API \(404\): leave --batch out"):
+        batching.ask(["cat"])
+    assert Describing(server, tmp_path).ask(["cat"]).answer_count == 50
+
+
+def test_a_batch_that_was_cancelled_is_not_submitted_again(
+    server: ModelServer, batching: Describing, expected: pa.Table
+) -> None:
+    server.behaviour.batch_end, server.behaviour.batch_fails = "cancelled", 50
+    with pytest.raises(GivenUp, match="was cancelled at the server: what it brought is kept"):
+        batching.ask()
+    assert len(server.batches) == 1
+    server.behaviour.batch_end = "completed"
+    assert batching.ask().answer_count == 500
+    assert batching.table() == expected
+
+
+def test_a_batch_whose_replies_the_server_has_deleted_is_named(
+    server: ModelServer, batching: Describing
+) -> None:
+    server.behaviour.batch_polls = 1_000_000
+    kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
+    server.batches["batch-0"] |= {"status": "completed", "output_file_id": "file-of-last-month"}
+    with pytest.raises(GivenUp, match=r"has its replies no more: .* delete .*\.json"):
+        batching.ask()

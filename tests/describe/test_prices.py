@@ -11,6 +11,10 @@ def test_dated_versions_cost_what_the_model_costs() -> None:
     price = price_of("gpt-4o-mini")
     assert price is not None
     assert price_of("gpt-4o-mini-2024-07-18") == price
+    assert price_of("gpt-4o-2024-08-06") == price_of("gpt-4o")
+    first = price_of("gpt-4o-2024-05-13")  # the one that costs something else
+    assert first is not None
+    assert first.cost_usd(1_000_000, 1_000_000) == 20.0
     assert price.cost_usd(2_000_000, 1_000_000) == pytest.approx(2 * 0.15 + 0.6)
     assert price.halved().cost_usd(2_000_000, 1_000_000) == pytest.approx(0.45)
 
