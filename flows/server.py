@@ -24,7 +24,7 @@ from prefect.states import Crashed
 from prefect.workers.process import ProcessWorker
 
 from flows.children import Child
-from flows.limits import ensure_limits
+from flows.limits import ensure_limits, free_slots
 from flows.temporary_server import HOST
 from tasks.store.errors import GivenUp, InputError, one_line
 
@@ -79,9 +79,12 @@ def wait_until_healthy(server: Child, port: int) -> None:
         time.sleep(LOOK_EVERY_SEC)
 
 
-def prepare(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+def prepare(
+    environment: Mapping[str, str], say: Callable[[str], None], *, is_new: bool = False
+) -> None:
     """Create the work pool and the limits where missing, and bring prefect.yaml's deployments.
 
+    is_new: the server has started just now.
     Raises GivenUp with what Prefect says of prefect.yaml.
     """
     template = ProcessWorker.get_default_base_job_template()
@@ -90,10 +93,13 @@ def prepare(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
         client.create_work_pool(pool)
     ensure_limits(say)
+    if is_new:
+        free_slots()
     done = subprocess.run(  # noqa: S603 - Prefect's own command
         (*PREFECT, "--no-prompt", "deploy", "--all"),
         cwd=ROOT,
-        env={**environment, "COLUMNS": "200"},
+        # prefect.yaml has its flows run in $PWD, which is where the command was given
+        env={**environment, "COLUMNS": "200", "PWD": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

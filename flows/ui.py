@@ -40,7 +40,7 @@ def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
                 started.callback(server.stop)
                 prefect_server.wait_until_healthy(server, port)
             with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
-                prefect_server.prepare(environment, say)
+                prefect_server.prepare(environment, say, is_new=server is not None)
                 if lost := prefect_server.note_crashed():
                     say(f"Crashed     {lost} of last time's flow runs: run them again to go on.")
                 schedules = prefect_server.active_schedules()

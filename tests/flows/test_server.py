@@ -12,10 +12,13 @@ import psutil
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.states import Cancelling, Pending, Running, State
 
 from flows import ui
-from flows.server import note_crashed
+from flows.limits import ensure_limits
+from flows.server import ROOT, note_crashed, prepare
+from tasks.store.task import GPU_LIMIT
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -118,3 +121,20 @@ def is_at_work(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_deployments_run_in_the_project_wherever_the_command_is_given(
+    on_server: dict[str, str], tmp_path: Path
+) -> None:
+    with get_client(sync_client=True) as client:
+        ensure_limits(print)
+        held_by_a_killed_run = GlobalConcurrencyLimitUpdate(active_slots=1)
+        client.update_global_concurrency_limit(GPU_LIMIT, held_by_a_killed_run)
+        prepare({**on_server, "PWD": str(tmp_path)}, print, is_new=True)
+        assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots == 0
+        made = [d for d in client.read_deployments() if d.pull_steps]
+        steps = [step for d in made for step in d.pull_steps or []]
+        for deployment in made:
+            client.delete_deployment(deployment.id)
+    assert len(made) == 7
+    assert {str(*step.values()) for step in steps} == {str({"directory": str(ROOT)})}
