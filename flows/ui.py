@@ -13,7 +13,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows import server as prefect_server
 from flows.children import Child, end
-from flows.server import LOOK_EVERY_SEC, POOL, PREFECT, WORKER
+from flows.lost_runs import WORKER, note_crashed
+from flows.server import LOOK_EVERY_SEC, POOL, PREFECT
 from flows.store_setting import STORE_VARIABLE
 from flows.temporary_server import HOST, KEPT_SEC
 from tasks.store.place import Place
@@ -41,7 +42,7 @@ def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
                 prefect_server.wait_until_healthy(server, port)
             with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
                 prefect_server.prepare(environment, say, is_new=server is not None)
-                if lost := prefect_server.note_crashed():
+                if lost := note_crashed():
                     say(f"Crashed     {lost} of last time's flow runs: run them again to go on.")
                 schedules = prefect_server.active_schedules()
                 say(f"Prefect UI  {address}")
@@ -100,7 +101,7 @@ def _keep_a_worker(
             worker.stop()
             end(runs)
             if runs and (server is None or server.is_running):
-                prefect_server.note_crashed()
+                note_crashed()
         now = time.monotonic()
         crashes = [t for t in crashes if t > now - 60] + [now]
         if len(crashes) > RESTARTS:

@@ -17,7 +17,8 @@ from prefect.states import Cancelling, Pending, Running, State
 
 from flows import ui
 from flows.limits import ensure_limits
-from flows.server import ROOT, note_crashed, prepare
+from flows.lost_runs import note_crashed
+from flows.server import ROOT, prepare
 from tasks.store.task import GPU_LIMIT
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
