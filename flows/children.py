@@ -4,8 +4,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from tasks.store.errors import GivenUp
 
@@ -36,16 +39,12 @@ class Child:
         """Whether it has not ended yet."""
         return self.process.poll() is None
 
-    def children(self) -> set[int]:
+    def children(self) -> set[psutil.Process]:
         """The processes that it started itself and that are there now."""
-        listed = subprocess.run(
-            ("ps", "-A", "-o", "pid=,ppid="),  # noqa: S607 - where systems keep it differs
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()
-        pairs = zip(listed[::2], listed[1::2], strict=True)
-        return {int(pid) for pid, parent in pairs if int(parent) == self.process.pid}
+        try:
+            return set(psutil.Process(self.process.pid).children())
+        except psutil.NoSuchProcess:
+            return set()
 
     def check(self) -> None:
         """Raise GivenUp with the end of its log where it has ended."""
@@ -77,6 +76,23 @@ class Child:
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+
+def end(processes: Collection[psutil.Process]) -> None:
+    """Ask processes, and what they started, to end, wait, and end by force what is still there.
+
+    A flow run has a process group of its own: it outlives a worker that is killed.
+    """
+    there: set[psutil.Process] = set()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            there |= {process, *process.children(recursive=True)}
+    for process in there:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(there, timeout=STOP_SEC)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def last_lines(log: Path) -> str:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from prefect import tags
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 from prefect.variables import Variable
@@ -40,7 +41,7 @@ def ensure_limits(say: Callable[[str], None], gpu_count: int | None = None) -> N
 
 
 @contextmanager
-def started_here(device: str | None) -> Iterator[None]:
+def started_here(device: str | None, *, is_server_own: bool = False) -> Iterator[None]:
     """Around a run that a person starts: what it needs of the server, and tags that say so.
 
     Without CUDA nothing is asked of the server, so that a laptop needs no set-up. A deployment goes
@@ -48,5 +49,19 @@ def started_here(device: str | None) -> Iterator[None]:
     """
     if needs_gpu(device or default_device()):
         ensure_limits(get_logger(__name__).info)
+        if is_server_own:
+            free_slots()
     with tags("wca", "command-line"):
         yield
+
+
+def free_slots() -> None:
+    """Give back the GPUs' slots that are held by what was killed; for a server that is new.
+
+    It knows the number of slots that are held, from the records of servers before it, but not by
+    whom, so that nobody would ever give them back. Where another command's server shares the
+    records, a slot in use may be given back too: what keeps two from one GPU is its lock.
+    """
+    with get_client(sync_client=True) as client:
+        nobody = GlobalConcurrencyLimitUpdate(active_slots=0)
+        client.update_global_concurrency_limit(GPU_LIMIT, nobody)

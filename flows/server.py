@@ -4,26 +4,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import httpx2
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.states import Crashed
 from prefect.workers.process import ProcessWorker
 
 from flows.children import Child
-from flows.limits import ensure_limits
+from flows.limits import ensure_limits, free_slots
 from flows.temporary_server import HOST
 from tasks.store.errors import GivenUp, InputError, one_line
 
@@ -77,9 +70,12 @@ def wait_until_healthy(server: Child, port: int) -> None:
         time.sleep(LOOK_EVERY_SEC)
 
 
-def prepare(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+def prepare(
+    environment: Mapping[str, str], say: Callable[[str], None], *, is_new: bool = False
+) -> None:
     """Create the work pool and the limits where missing, and bring prefect.yaml's deployments.
 
+    is_new: the server has started just now.
     Raises GivenUp with what Prefect says of prefect.yaml.
     """
     template = ProcessWorker.get_default_base_job_template()
@@ -88,10 +84,13 @@ def prepare(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
         client.create_work_pool(pool)
     ensure_limits(say)
+    if is_new:
+        free_slots()
     done = subprocess.run(  # noqa: S603 - Prefect's own command
         (*PREFECT, "--no-prompt", "deploy", "--all"),
         cwd=ROOT,
-        env={**environment, "COLUMNS": "200"},
+        # prefect.yaml has its flows run in $PWD, which is where the command was given
+        env={**environment, "COLUMNS": "200", "PWD": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -99,21 +98,6 @@ def prepare(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     if done.returncode:
         said = one_line(done.stderr or done.stdout, None)[-600:]
         raise GivenUp(f"prefect.yaml could not be deployed: {said}")
-
-
-def note_crashed(pids: Collection[int]) -> None:
-    """Write down that the flow runs of some processes, which are gone, do not go on.
-
-    A flow run that is stopped in the middle of a task has no time to say so itself, and as Running
-    it would keep its deployment's place.
-    """
-    going = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
-    wanted = FlowRunFilter(state=FlowRunFilterState(type=going))
-    message = "Stopped with its worker. What was finished is kept: run it again to go on from here."
-    with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=wanted):
-            if run.infrastructure_pid in {str(pid) for pid in pids}:
-                client.set_flow_run_state(run.id, Crashed(message=message), force=True)
 
 
 def active_schedules() -> list[str]:

@@ -104,7 +104,7 @@ def serving(flow: str, device: str | None = "cpu", *, encodes: bool = True) -> I
         if encodes:
             Thread(target=_import_encoder, daemon=True).start()
         server.use()
-    with started_here(device):
+    with started_here(device, is_server_own=server is not None):
         yield
 
 

@@ -8,21 +8,24 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Never
 
+import psutil
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows import server as prefect_server
-from flows.children import Child
+from flows.children import Child, end
+from flows.lost_runs import WORKER, note_crashed
 from flows.server import LOOK_EVERY_SEC, POOL, PREFECT
 from flows.store_setting import STORE_VARIABLE
 from flows.temporary_server import HOST, KEPT_SEC
 from tasks.store.place import Place
 
 WORKER_SLOTS = 2  # the inbox goes on beside a long benchmark; each deployment runs once at a time
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a closed terminal
 RESTARTS = 3  # a worker that ends more often than this within a minute will not stay
 
 
 def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
-    """Start everything, say where it is, and stop it in order on Ctrl-C or SIGTERM.
+    """Start everything, say where it is, and stop it in order when a signal of STOPPING comes.
 
     Raises InputError where the port is taken, GivenUp where the server or the worker does not stay.
     """
@@ -38,7 +41,9 @@ def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
                 started.callback(server.stop)
                 prefect_server.wait_until_healthy(server, port)
             with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
-                prefect_server.prepare(environment, say)
+                prefect_server.prepare(environment, say, is_new=server is not None)
+                if lost := note_crashed():
+                    say(f"Crashed     {lost} of last time's flow runs: run them again to go on.")
                 schedules = prefect_server.active_schedules()
                 say(f"Prefect UI  {address}")
                 say(f"Schedules   {'; '.join(schedules) or 'none is active'}")
@@ -48,7 +53,7 @@ def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
                 )
                 _keep_a_worker(server, environment, logs / f"worker-{port}.log", say)
         except KeyboardInterrupt:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPPING:
                 signal.signal(number, signal.SIG_IGN)
             if server:
                 say("Stopping the server.")
@@ -76,11 +81,11 @@ def _keep_a_worker(
     Raises GivenUp where the server ends or workers end again and again.
     """
     command = (*PREFECT, "worker", "start", "--pool", POOL, "--type", "process")
-    options = ("--name", f"wca-{os.getpid()}", "--limit", str(WORKER_SLOTS))
+    options = ("--name", f"{WORKER}{os.getpid()}", "--limit", str(WORKER_SLOTS))
     crashes: list[float] = []
     while True:
         worker = Child("worker", (*command, *options), environment, log)
-        runs: set[int] = set()
+        runs: set[psutil.Process] = set()
         try:
             while worker.is_running:
                 runs |= worker.children()
@@ -88,14 +93,15 @@ def _keep_a_worker(
                     server.check()
                 time.sleep(LOOK_EVERY_SEC)
         except KeyboardInterrupt:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPPING:
                 signal.signal(number, signal.SIG_IGN)  # what is being stopped is stopped whole
             say("Stopping the worker.")
             raise
         finally:
             worker.stop()
+            end(runs)
             if runs and (server is None or server.is_running):
-                prefect_server.note_crashed(runs)
+                note_crashed()
         now = time.monotonic()
         crashes = [t for t in crashes if t > now - 60] + [now]
         if len(crashes) > RESTARTS:
@@ -105,12 +111,15 @@ def _keep_a_worker(
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM and Ctrl-C as KeyboardInterrupt here, whatever they mean to other commands."""
+    """What STOPPING names as KeyboardInterrupt here, whatever it means to other commands."""
 
     def stop(*_: object) -> Never:
         raise KeyboardInterrupt
 
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    for number, handler in before.items():
+        if number != signal.SIGHUP or handler != signal.SIG_IGN:  # nohup outlives its terminal
+            signal.signal(number, stop)
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """Programs that a command starts: watched, and stopped with all that they started."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -93,3 +94,36 @@ def test_a_port_that_is_none_is_refused(
 
     with pytest.raises(InputError, match=f"Port {port} cannot be used"):
         start(port, {}, tmp_path / "log", print)
+
+
+STOPPABLE = """
+import time
+from flows.ui import _stoppable
+try:
+    with _stoppable():
+        print("ready", flush=True)
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("in order", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_kill_and_a_closed_terminal_stop_the_ui_in_order(
+    number: int, tmp_path: Path
+) -> None:
+    ui_of_a_kind = child(tmp_path, STOPPABLE)
+    eventually_says(tmp_path, 1)
+    ui_of_a_kind.process.send_signal(number)
+    assert eventually_says(tmp_path, 2) == ["ready", "in order"]
+    ui_of_a_kind.stop()
+
+
+def test_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    command = ["nohup", sys.executable, "-c", STOPPABLE]
+    ui_of_a_kind = Child("program", command, os.environ, tmp_path / "log")
+    eventually_says(tmp_path, 1)
+    ui_of_a_kind.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert ui_of_a_kind.is_running
+    ui_of_a_kind.stop()
