@@ -7,7 +7,6 @@ Five questions a class, ten answers each, against a server in another process th
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.peak import peak_mb
 from tests.describe.stage import Describing
 
 
@@ -49,11 +49,10 @@ def main() -> None:
     finally:
         server.kill()
     ideal_sec = tally.call_count * options.delay / options.concurrency
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{tally.call_count} calls, {tally.answer_count} answers, {rows} rows")
     print(f"asked in {asked_sec:.1f} s, ideal {ideal_sec:.1f} s, ratio {asked_sec / ideal_sec:.2f}")
     print(f"asked again in {again_sec:.1f} s with {again.call_count} calls")
-    print(f"peak memory {peak_mb:.0f} MB")
+    print(f"peak memory {peak_mb():.0f} MB")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ is and compiled, in the same number format.
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
@@ -40,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gather import IMAGE_SCALE, gather
 from benchmarks.inputs import photographs, random_encoder
+from benchmarks.peak import peak_mb
 from benchmarks.score import CLASSES, timed
 from benchmarks.straightforward import crops_one_by_one, embed_one_by_one
 from benchmarks.synthetic import RUNS
@@ -271,7 +271,7 @@ def serve(pipe: Connection, make: Callable[..., dict[str, Callable[[], Any]]], *
     pipe.send(list(parts))
     while name := pipe.recv():
         seconds, _ = timed(parts[name])
-        pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        pipe.send((seconds, peak_mb()))
 
 
 def main() -> None:
@@ -326,9 +326,9 @@ def measure(options: argparse.Namespace, encoder: str) -> None:
             seconds = {}
             for name in timed_here:
                 pipes[name].send(part)
-                seconds[name], peak_mb = pipes[name].recv()
+                seconds[name], used_mb = pipes[name].recv()
                 if part == "predictions":
-                    peaks[name] = peak_mb
+                    peaks[name] = used_mb
             rounds.append(seconds)
         for name in timed_here:
             amount, unit = (len(data), "images/s") if part == "decode" else (views, "views/s")

@@ -8,7 +8,6 @@ limits are measured here too: reading the same files' bytes, and a matrix produc
 """
 
 import argparse
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import TypeVar
 import pyarrow as pa
 import torch
 
+from benchmarks.peak import peak_mb
 from benchmarks.synthetic import (
     DIMENSION,
     DRAWN,
@@ -82,8 +82,7 @@ def main() -> None:
             f"products {products / taken / 1e9:.0f} GFLOP/s, {products / taken / peak:.0%} of "
             f"fp32's {peak / 1e9:.0f} GFLOP/s here"
         )
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak memory {used:.2f} GiB")
+    print(f"peak memory {peak_mb() / 1024:.2f} GiB")
 
 
 def score(store: Store, shard: TableRef, vectors: pa.Table) -> TableRef:

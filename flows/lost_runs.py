@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Crashed
 
 WORKER = "wca-"  # begins the names of workers that `wca ui` starts, with its process number
+CLOCK_SEC = 1.0  # systems tell when a process began to about a second
 
 
 def note_crashed() -> int:
@@ -37,7 +38,8 @@ def _is_lost(run: FlowRun) -> bool:
         return False  # of a command, or of a worker that may be on another machine
     try:
         process = psutil.Process(int(number))
-        is_same = process.create_time() <= run.updated.timestamp()  # numbers are given again
-        return not is_same or process.status() == psutil.STATUS_ZOMBIE
+        began: float = process.create_time() - CLOCK_SEC
+        is_zombie: bool = process.status() == psutil.STATUS_ZOMBIE
+        return is_zombie or began > run.updated.timestamp()  # numbers are given again
     except psutil.NoSuchProcess:
         return True

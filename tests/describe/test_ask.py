@@ -17,15 +17,16 @@ from tests.describe.server import FAULTS, STYLES, ModelServer, answer
 from tests.describe.stage import CLASSES, KEY, ROOT, Describing
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
+from benchmarks.peak import peak_mb
 from tests.describe.stage import Describing
 
 class Server: address = sys.argv[1]
 
 describing = Describing(Server, Path(sys.argv[2]), questions=("clip-d",))
 describing.ask([f"thing {i}" for i in range(int(sys.argv[3]))])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_mb())
 """
 SCRIPT = """
 import sys
@@ -391,10 +392,7 @@ def test_memory_does_not_grow_with_the_number_of_classes(
 ) -> None:
     def peak_mb(count: int) -> float:
         command = [sys.executable, "-c", PEAK, server.address, str(tmp_path / str(count))]
-        done = subprocess.run(
-            [*command, str(count)], check=True, capture_output=True, text=True, cwd=ROOT
-        )
-        return float(done.stdout)
+        return float(subprocess.check_output([*command, str(count)], cwd=ROOT))
 
     few, many = peak_mb(20), peak_mb(600)
     assert many - few < 15  # MB

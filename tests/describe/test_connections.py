@@ -14,15 +14,16 @@ from tests.describe.server import ModelServer
 from tests.describe.stage import ROOT, Describing
 
 PACKED = """
-import resource, sys
+import sys
 from pathlib import Path
+from benchmarks.peak import peak_mb
 from tests.describe.stage import Describing
 
 class Server: address = sys.argv[1]
 
 describing = Describing(Server, Path(sys.argv[2]), questions=("clip-d",), reply_timeout_sec=20)
 print(describing.ask(["cat"]).answer_count)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_mb())
 """
 
 

@@ -112,7 +112,8 @@ except KeyboardInterrupt:
 def test_ctrl_c_kill_and_a_closed_terminal_stop_the_ui_in_order(
     number: int, tmp_path: Path
 ) -> None:
-    ui_of_a_kind = child(tmp_path, STOPPABLE)
+    at_a_terminal = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    ui_of_a_kind = child(tmp_path, at_a_terminal + STOPPABLE)
     eventually_says(tmp_path, 1)
     ui_of_a_kind.process.send_signal(number)
     assert eventually_says(tmp_path, 2) == ["ready", "in order"]

@@ -113,7 +113,7 @@ def test_reproduce_prints_ours_beside_theirs(
     [
         (("datasets", "cubs"), "Unknown data set 'cubs'"),
         (("datasets", "imagenet", "--download"), "cannot be downloaded by a program"),
-        (("reproduce", "table7"), "Unknown table 'table7': choose from table1, table2"),
+        (("reproduce", "table7"), "Unknown table 'table7': choose from bifta, table1, table2"),
         (("reproduce", "table1", "--encoder", "photo-lite"), "belongs to one benchmark"),
         (("import", "x.json", "--data", "folder:x"), "Name the file to write with --to"),
         (
