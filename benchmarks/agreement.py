@@ -35,7 +35,7 @@ def main() -> None:
     options, given = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as store:
         for chosen in (["fp32", "--exact"], [options.fast]):
-            command = [sys.executable, "-m", "flows", "benchmark", options.data, *given]
+            command = [sys.executable, "-m", "flows.cli", "benchmark", options.data, *given]
             command += ["--store", store, "--precision", *chosen]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own
         with duckdb.connect(Path(store) / "wca.duckdb", read_only=True) as connection:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.peak import peak_mb
-from tests.describe.stage import Describing
+from tests.describe.llm.stage import Describing
 
 
 class Server(NamedTuple):
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.2)
     options = parser.parse_args()
     names = [f"thing number {i}" for i in range(options.classes)]
-    command = [sys.executable, "-m", "tests.describe.server", "--delay", str(options.delay)]
+    command = [sys.executable, "-m", "tests.describe.llm.server", "--delay", str(options.delay)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
     assert server.stdout is not None  # noqa: S101 - it was asked for
     try:

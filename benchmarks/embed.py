@@ -56,15 +56,15 @@ from tasks.embed.images import (
 )
 from tasks.embed.sources import native_precision, resolve_encoder
 from tasks.embed.tower import Layer, packs
+from tasks.methods.weights import draw_counts
+from tasks.runtime.gpus import needs_gpu
+from tasks.runtime.heap import keep_freed_memory
+from tasks.runtime.threads import cores, map_in_threads
 from tasks.score.predict import IMAGE_BLOCK, predict
-from tasks.score.weights import draw_counts
 from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
-from tasks.store.gpus import needs_gpu
-from tasks.store.heap import keep_heap
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
-from tasks.store.threads import ahead, cores
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -83,7 +83,7 @@ class Work:
 def straightforward(work: Work, keeps_heap: bool) -> dict[str, Callable[[], Any]]:
     """The straightforward way's crops, encoder and whole."""
     if keeps_heap:
-        keep_heap()
+        keep_freed_memory()
     model, preprocess = _open_clip(work)
     digests, contents = list(work.files), list(work.files.values())
     images = [decode_image(data) for data in contents]
@@ -117,7 +117,7 @@ def straightforward(work: Work, keeps_heap: bool) -> dict[str, Callable[[], Any]
 
 def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], Any]]:
     """The project's way: the same parts."""
-    keep_heap()
+    keep_freed_memory()
     encoder = Encoder(resolve_encoder(work.encoder, work.precision, work.device))
     on_gpu = needs_gpu(work.device)
     images = {digest: decode_image(data) for digest, data in work.files.items()}
@@ -139,7 +139,9 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
         if on_gpu:
             encoder.encode_images(every, batch_size)
         else:
-            list(ahead(lambda _: encoder.encode_images(pixels, batch_size), images, workers))
+            list(
+                map_in_threads(lambda _: encoder.encode_images(pixels, batch_size), images, workers)
+            )
 
     given = Images(list(work.files), work.files.__getitem__, work.crops, [], workers)
 
@@ -164,8 +166,8 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
 
     one_at_a_time = 1 if on_gpu else workers
     return {
-        "decode": lambda: list(ahead(decode_image, work.files.values(), workers)),
-        "crops": lambda: list(ahead(crop, images, one_at_a_time)),
+        "decode": lambda: list(map_in_threads(decode_image, work.files.values(), workers)),
+        "crops": lambda: list(map_in_threads(crop, images, one_at_a_time)),
         "encoder": encode,
         "embeddings": lambda: list(embed()),
         "predictions": predictions,
@@ -176,7 +178,7 @@ def open_clips_module(
     work: Work, batch_size: int, workers: int, compiles: bool
 ) -> dict[str, Callable[[], Any]]:
     """The encoder alone: open_clip's own module, a thread a core, every batch of one shape."""
-    keep_heap()
+    keep_freed_memory()
     model, preprocess = _open_clip(work, work.precision)
     norm = preprocess.transforms[-1]
     dtype = DTYPES[work.precision]
@@ -193,7 +195,7 @@ def open_clips_module(
 
     encode("")  # compiled here, not in two threads at once
     one_at_a_time = 1 if needs_gpu(work.device) else workers
-    return {"encoder": lambda: list(ahead(encode, work.files, one_at_a_time))}
+    return {"encoder": lambda: list(map_in_threads(encode, work.files, one_at_a_time))}
 
 
 def draws(work: Work) -> torch.Tensor:
@@ -227,8 +229,8 @@ def crop_limit(work: Work) -> float:
         for crop in crops:
             crop.resize((width, height), bicubic)
 
-    keep_heap()
-    seconds = [timed(lambda: list(ahead(resized, cut, cores())))[0] for _ in range(5)]
+    keep_freed_memory()
+    seconds = [timed(lambda: list(map_in_threads(resized, cut, cores())))[0] for _ in range(5)]
     return len(cut) * work.crops.pool / statistics.median(seconds)
 
 

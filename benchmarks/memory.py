@@ -51,7 +51,7 @@ def run(folder: Path, pool: int) -> tuple[float, float]:
     sentences = ["seen from the left", "seen from the right", "seen from above"]
     names = [f"class {number}" for number in range(CLASSES)]
     descriptions.write_text(json.dumps({n: [f"A {n} {s}." for s in sentences] for n in names}))
-    command = [sys.executable, "-m", "flows", "benchmark", f"folder:{folder / 'photos'}"]
+    command = [sys.executable, "-m", "flows.cli", "benchmark", f"folder:{folder / 'photos'}"]
     command += ["--descriptions", str(descriptions), "--store", str(folder / "store")]
     command += ["--pool", str(pool), "--crops", str(pool)]
     started = time.perf_counter()

@@ -27,8 +27,8 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.benchmark import benchmark
-from flows.benchmark_config import BenchmarkConfig
-from flows.run import RunSummary
+from flows.pipeline.run import RunSummary
+from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store
 

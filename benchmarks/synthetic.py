@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch.nn.functional import normalize
 
-from tasks.score.methods import METHODS, text_kinds
+from tasks.methods.registry import METHODS, text_kinds
 from tasks.store.digest import digest_of
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema

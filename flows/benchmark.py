@@ -2,18 +2,18 @@
 
 from prefect import flow
 
-from flows.artifacts import publish_run
-from flows.benchmark_config import BenchmarkConfig
-from flows.command import command_line
-from flows.insights import EXPLAINED
-from flows.run import run_stages
-from flows.runner import FLOW
-from flows.summary import RunSummary
+from flows.pipeline.artifacts import publish_run
+from flows.pipeline.command import command_line
+from flows.pipeline.insights import EXPLAINED
+from flows.pipeline.run import run_stages
+from flows.pipeline.runner import FLOW
+from flows.pipeline.summary import RunSummary
+from flows.settings.benchmark import BenchmarkConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
+from tasks.methods.registry import method_titles
 from tasks.report.task import write_report
-from tasks.score.methods import method_titles
-from tasks.store.retention import in_use
+from tasks.store.retention import mark_in_use
 from tasks.store.tables import Store
 
 
@@ -28,7 +28,7 @@ def benchmark(config: BenchmarkConfig) -> RunSummary:
     dataset = open_source(source)
     command = command_line("benchmark", [config.data], config, {"data", "store"})
     settings = config.with_preset(dataset.preset)
-    with in_use(Store(config.store)):
+    with mark_in_use(Store(config.store)):
         summary = run_stages("benchmark", settings, source, dataset, command, EXPLAINED)
         titles = method_titles()
         report = write_report(summary.store_root, summary.run_id, summary.indexed, titles)

@@ -2,18 +2,18 @@
 
 from prefect import flow
 
-from flows.classify_config import ClassifyConfig, ClassifySettings
-from flows.command import command_line
-from flows.run import run_stages
-from flows.runner import FLOW
-from flows.summary import RunSummary
+from flows.pipeline.command import command_line
+from flows.pipeline.run import run_stages
+from flows.pipeline.runner import FLOW
+from flows.pipeline.summary import RunSummary
+from flows.settings.classify import ClassifyConfig, ClassifySettings
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
-from tasks.describe.plan import written_kinds
+from tasks.describe.llm.plan import written_kinds
+from tasks.methods.registry import METHODS, method_titles
 from tasks.report.task import draw_explanations, write_report
-from tasks.score.methods import METHODS, method_titles
-from tasks.store.errors import InputError
-from tasks.store.retention import in_use
+from tasks.runtime.errors import InputError
+from tasks.store.retention import mark_in_use
 from tasks.store.tables import Store
 
 # Explained in one run: as many as a person looks at.
@@ -25,7 +25,7 @@ def classify(config: ClassifyConfig) -> RunSummary:
     """Find the best classes of some pictures."""
     source = FileSource(images=config.images, classes=config.classes)
     settings = with_best_method(config)
-    with in_use(Store(config.store)):
+    with mark_in_use(Store(config.store)):
         if not config.explain:
             return run_stages("classify", settings, source, open_source(source), _command(config))
         return _explained(config, settings, source)

@@ -1,35 +1,22 @@
 """The describe flow: from class names to descriptions written by a language model."""
 
-import time
-from typing import NamedTuple
-
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.artifacts import publish_answers
-from flows.command import command_line
-from flows.describe_config import DescribeConfig
-from flows.record import record
-from flows.runner import FLOW, StageRunner
-from flows.summary import FlowSummary
+from flows.pipeline.command import command_line
+from flows.pipeline.descriptions import write_descriptions, writing_parameters
+from flows.pipeline.record import record
+from flows.pipeline.runner import FLOW, StageRunner
+from flows.pipeline.summary import FlowSummary
+from flows.settings.describe import DescribeConfig
 from tasks.datasets.class_names import names_file, read_class_names
 from tasks.datasets.index import write_classes
 from tasks.datasets.sources import KINDS, open_dataset
-from tasks.describe.plan import Questioning, Tally, estimate
-from tasks.describe.replies import Replies
-from tasks.describe.settings import LanguageModelSettings
-from tasks.describe.task import AnswersRecipe, Asked, ask_language_model, clean_answers
-from tasks.store.retention import in_use
+from tasks.describe.llm.plan import PromptPlan, Tally, estimate
+from tasks.describe.llm.replies import Replies
+from tasks.store.retention import mark_in_use
 from tasks.store.runs import RunManifest
 from tasks.store.tables import Store, TableRef
-
-
-class Writing(NamedTuple):
-    """What a language model wrote: the `answers` table, what decided it, what this run took."""
-
-    questioning: Questioning
-    answers: TableRef
-    asked: Asked
 
 
 class DescribeSummary(FlowSummary):
@@ -52,7 +39,7 @@ def _run_name() -> str:
 def describe(config: DescribeConfig) -> DescribeSummary:
     """Have a language model describe classes, and clean what it writes."""
     name, class_names = open_classes(config.classes)
-    with in_use(Store(config.store)):
+    with mark_in_use(Store(config.store)):
         return _describe(config, name, class_names)
 
 
@@ -81,39 +68,12 @@ def _describe(config: DescribeConfig, name: str, class_names: tuple[str, ...]) -
     )
 
 
-def write_descriptions(
-    runner: StageRunner, classes: TableRef, settings: LanguageModelSettings, title: str
-) -> Writing:
-    """Ask a language model about every class, clean its answers, show what became of them."""
-    questioning = Questioning.of(classes, settings)
-    store = runner.store
-    started = time.perf_counter()
-    asked: Asked = ask_language_model.submit(str(store.root), questioning, settings).result()
-    runner.note("ask language model", started, 1, int(asked.tally.call_count == 0))
-    recipe = AnswersRecipe(
-        questioning=questioning, rules=settings.clean, answers_digest=asked.answers_digest
-    )
-    (answers,) = runner.run("clean answers", clean_answers, ["answers"], [recipe])
-    publish_answers(store, answers, title)
-    return Writing(questioning, answers, asked)
-
-
-def writing_parameters(writing: Writing, settings: LanguageModelSettings) -> dict[str, object]:
-    """The parameters that decide which texts a language model's answers become."""
-    return {
-        **writing.questioning.model.model_dump(),
-        "questions": [chosen.name for chosen in writing.questioning.question_sets],
-        "domain": settings.domain,
-        "clean": list(settings.clean),
-    }
-
-
 def dry_run(config: DescribeConfig) -> Tally:
     """What the flow would ask, about, and at what price; nothing is sent."""
     _, class_names = open_classes(config.classes)
     nowhere = TableRef(table="classes", digest="", row_count=len(class_names))
     replies = Replies(Store(config.store))
-    return estimate(Questioning.of(nowhere, config), class_names, config, replies)
+    return estimate(PromptPlan.of(nowhere, config), class_names, config, replies)
 
 
 def open_classes(given: str) -> tuple[str, tuple[str, ...]]:

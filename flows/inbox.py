@@ -15,24 +15,23 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.artifacts import publish_inbox
 from flows.classify import with_best_method
-from flows.classify_config import ClassifySettings
-from flows.form import first_in_form
-from flows.run import one_encoder, run_stages
-from flows.runner import FLOW
-from tasks.datasets.inbox import NewImage
+from flows.pipeline.artifacts import publish_inbox
+from flows.pipeline.run import one_encoder, run_stages
+from flows.pipeline.runner import FLOW
+from flows.settings.classify import ClassifySettings
+from flows.settings.form import first_in_form
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
-from tasks.datasets.task import find_arrivals
-from tasks.score.task import InboxBatch, record_batch
+from tasks.inbox.arrivals import NewImage
+from tasks.inbox.history import is_snapshot_behind
+from tasks.inbox.task import InboxBatchRecipe, find_arrivals, record_batch
 from tasks.store.digest import digest_of, even_chunks
-from tasks.store.inbox import is_snapshot_behind
-from tasks.store.leases import alone
-from tasks.store.retention import in_use
+from tasks.store.leases import hold_lock
+from tasks.store.retention import mark_in_use
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
-from tasks.store.task import submit
+from tasks.table_task import submit
 
 
 class InboxConfig(ClassifySettings):
@@ -79,7 +78,7 @@ def classify_inbox(config: InboxConfig) -> InboxSummary:
     folder.mkdir(parents=True, exist_ok=True)
     name = config.inbox_name or str(folder)
     store = Store(config.store)
-    with in_use(store), _alone(store, name):
+    with mark_in_use(store), _alone(store, name):
         arrivals = find_arrivals.submit(
             str(store.root), name, str(folder), config.settle_sec
         ).result()
@@ -111,7 +110,7 @@ def _classify(
     source = FileSource(images=paths, classes=config.classes)
     settings = with_best_method(config)
     summary = run_stages("classify-inbox", settings, source, open_source(source))
-    recipe = InboxBatch(
+    recipe = InboxBatchRecipe(
         inbox_name=name,
         run_id=summary.run_id,
         method=settings.methods[0],
@@ -131,4 +130,4 @@ def _alone(store: Store, inbox_name: str) -> AbstractContextManager[None]:
     """One run at a time is at an inbox."""
     place = store.root / "inbox" / f".{digest_of(inbox_name)[:32]}.lock"
     otherwise = "Another run is at this inbox: it finds what is new, too."
-    return alone(place, 0, otherwise)
+    return hold_lock(place, 0, otherwise)

@@ -5,14 +5,14 @@ from typing import Annotated
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.artifacts import publish_report
-from flows.runner import FLOW
-from flows.store_setting import DEFAULT_STORE, StoreField
+from flows.pipeline.artifacts import publish_report
+from flows.pipeline.runner import FLOW
+from flows.settings.store import DEFAULT_STORE, StoreField
 from tasks.datasets.index import IndexedDataset
+from tasks.methods.registry import method_titles
 from tasks.report.task import write_report, write_sweep
-from tasks.score.methods import method_titles
 from tasks.store.place import PlaceField
-from tasks.store.retention import in_use
+from tasks.store.retention import mark_in_use
 from tasks.store.runs import LAST, find_run
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store
@@ -45,7 +45,7 @@ class ReportSummary(BaseModel):
 def report(config: ReportConfig) -> ReportSummary:
     """Write the page of a run again, as after an update or where its images have come back."""
     store = Store(config.store)
-    with in_use(store):
+    with mark_in_use(store):
         manifest = find_run(store, config.run, WITH_PAGE)
         publish(store)  # a snapshot may be lost, or older than the run, or of another place
         root, run_id, titles = str(store.root), manifest.run_id, method_titles()

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from flows.artifacts import publish_table
 from flows.benchmark import benchmark
-from flows.benchmark_config import BenchmarkConfig
-from flows.reproduce_config import ReproduceConfig
-from flows.run import available_methods, one_encoder
-from flows.runner import FLOW
-from flows.summary import RunSummary
+from flows.pipeline.artifacts import publish_table
+from flows.pipeline.run import available_methods, one_encoder
+from flows.pipeline.runner import FLOW
+from flows.pipeline.summary import RunSummary
+from flows.settings.benchmark import BenchmarkConfig
+from flows.settings.reproduce import ReproduceConfig
 from tasks.datasets.cards import find_card
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
+from tasks.methods.registry import METHODS, choose_methods, method_titles
 from tasks.report.published import Measured, csv_rows, judge, layout, notes, published_table
-from tasks.score.methods import METHODS, choose_methods, method_titles
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 from tasks.store.place import PlaceField, atomic_path
 from tasks.store.tables import Store
 

@@ -2,24 +2,24 @@
 
 from prefect import flow
 
-from flows.command import command_line
-from flows.record import manifest_of, record
-from flows.runner import FLOW, StageRunner
-from flows.stages import Stages
-from flows.summary import FlowSummary
-from flows.sweep_config import SweepConfig
-from flows.sweep_points import TEXTS, Point, sweep_points
-from flows.texts import text_sources
+from flows.pipeline.command import command_line
+from flows.pipeline.record import manifest_of, record
+from flows.pipeline.runner import FLOW, StageRunner
+from flows.pipeline.stages import Stages
+from flows.pipeline.summary import FlowSummary
+from flows.pipeline.sweep_points import TEXTS, Point, sweep_points
+from flows.pipeline.texts import text_sources
+from flows.settings.sweep import SweepConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resolve_encoder
+from tasks.methods.registry import METHODS, choose_methods, method_titles, text_kinds
 from tasks.report.task import write_sweep
-from tasks.score.methods import METHODS, choose_methods, method_titles, text_kinds
+from tasks.runtime.errors import InputError
 from tasks.score.sweep import SweepPoint
-from tasks.score.task import Sweep, summarise_sweep
-from tasks.store.errors import InputError
-from tasks.store.retention import in_use
+from tasks.score.task import SweepRecipe, summarise_sweep
+from tasks.store.retention import mark_in_use
 from tasks.store.tables import Store, TableRef
 
 # Swept unless others are named: CLIP and CuPL do not change, but say what there is to gain.
@@ -39,7 +39,7 @@ def sweep(config: SweepConfig) -> SweepSummary:
     """Score a labelled data set under many settings, computing only what each changes."""
     if config.llm:
         raise InputError("A sweep takes texts from files: wca describe writes them first.")
-    with in_use(Store(config.store)):
+    with mark_in_use(Store(config.store)):
         encoder = resolve_encoder(config.encoder, config.precision, config.device)
         with StageRunner(Store(config.store), config, encoder.device) as runner:
             return _sweep(config, runner, encoder)
@@ -86,7 +86,7 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         )
         for point in points
     ]
-    recipe = Sweep(images=indexed.images, points=tuple(scored))
+    recipe = SweepRecipe(images=indexed.images, points=tuple(scored))
     (table,) = runner.run("summarise", summarise_sweep, ["sweeps"], [recipe])
     stages = runner.timings_by_stage()
     manifest = manifest_of(

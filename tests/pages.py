@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import duckdb
 
-from tasks.report.cells import shown
-from tasks.report.sections import Section
-from tasks.score.methods import method_titles
+from tasks.methods.registry import method_titles
+from tasks.report.page.cells import shown
+from tasks.report.page.sections import Section
 
 _PART = re.compile(r'<div class="part" id="part-(\w+)">(.*?)<code>(.*?)</code>', re.DOTALL)
 _ROW = re.compile(r"<tr>(<td.*?)</tr>", re.DOTALL)

@@ -8,11 +8,11 @@ import pytest
 import yaml
 from prefect.flows import load_flow_from_entrypoint
 
-from flows.benchmark_config import BenchmarkConfig
-from flows.classify_config import ClassifyConfig
-from flows.reproduce_config import ReproduceConfig
-from flows.sweep_config import SweepConfig
-from tasks.describe.settings import LanguageModelSettings
+from flows.settings.benchmark import BenchmarkConfig
+from flows.settings.classify import ClassifyConfig
+from flows.settings.reproduce import ReproduceConfig
+from flows.settings.sweep import SweepConfig
+from tasks.describe.llm.settings import LanguageModelSettings
 from tasks.store.schemas import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ def test_the_table_documentation_is_what_the_code_writes() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/datasets.md", "docs/descriptions.md"])
 def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
-    from flows.cli import app
+    from flows.cli.app import app
 
     text = (ROOT / page).read_text()
     commands = set(re.findall(r"^wca (\w+)", text, re.MULTILINE))
@@ -82,7 +82,7 @@ def test_the_lock_names_no_host_and_pins_by_hash() -> None:
 
 
 def test_the_readme_shows_the_demos_methods() -> None:
-    from tasks.score.methods import METHODS
+    from tasks.methods.registry import METHODS
 
     readme = (ROOT / "README.md").read_text()
     for method in METHODS.values():

@@ -13,7 +13,7 @@ from tasks.datasets.imagenet import openai_templates
 from tasks.datasets.listing import Listing, list_images
 from tasks.datasets.readers import PACKAGE
 from tasks.datasets.templates import checked_templates
-from tasks.store.errors import InputError, not_valid
+from tasks.runtime.errors import InputError, invalid_file_error
 
 ROOT_VARIABLE = "WCA_DATA_ROOT"
 # In place of a list of templates: the 80 that open_clip holds for ImageNet.
@@ -174,7 +174,7 @@ def _parsed(form: type[_Form], path: Path, found: object) -> _Form:
     try:
         return form.model_validate(found)
     except ValidationError as error:
-        raise not_valid(f"{path} is not a data-set card", error) from error
+        raise invalid_file_error(f"{path} is not a data-set card", error) from error
 
 
 def _listed(card: _Card, path: Path, split: str | None) -> Dataset:

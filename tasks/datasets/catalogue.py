@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.datasets.cards import NamedCard, data_root, find_card, named_cards
-from tasks.store.errors import InputError, one_line
+from tasks.runtime.errors import InputError, one_line
 
 
 def overview(root: Path | None) -> list[dict[str, str]]:

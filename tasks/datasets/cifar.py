@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tasks.datasets.dataset import ImageEntry
 from tasks.datasets.files import is_inside, read_lines
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 CIFAR = "cifar:"
 SIDE = 32

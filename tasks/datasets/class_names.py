@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.datasets.files import read_listed
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 # What ends so is meant as a file, whether it is there or not.
 _ENDINGS = (".txt", ".json", ".csv", ".tsv")

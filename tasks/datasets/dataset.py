@@ -6,8 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from tasks.runtime.errors import InputError
 from tasks.store.digest import bytes_digest
-from tasks.store.errors import InputError
 
 DEFAULT_TEMPLATE = "a photo of a {}."
 NOTHING: Mapping[str, float] = MappingProxyType({})

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tasks.store.errors import one_line
+from tasks.runtime.errors import one_line
 
 # Raster formats that Pillow decodes itself. EPS is left out on purpose: it would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
@@ -24,7 +24,7 @@ _LIMIT = f"{MAX_PIXELS // 10**6} megapixels"
 MAX_ASPECT = 100
 
 
-class RejectedImage(ValueError):
+class UndecodableImage(ValueError):
     """The file is no picture that can be used; the message is the reason, for `rejected`."""
 
 
@@ -38,34 +38,34 @@ def decode_image(data: bytes) -> Image.Image:
     """Decode a file's bytes to an RGB picture, turned upright as its EXIF tag says.
 
     Sixteen-bit grey is scaled to eight, transparency is laid over white, of an animation the first
-    frame is taken. Raises RejectedImage with the reason for anything that cannot be decoded whole.
+    frame is taken. Raises UndecodableImage with the reason for anything that cannot be decoded whole.
     """
     if not data:
-        raise RejectedImage("The file is empty.")
+        raise UndecodableImage("The file is empty.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size)
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
-    except RejectedImage:
+    except UndecodableImage:
         raise
     except Image.DecompressionBombError:  # Pillow looks at the size before it can be asked
-        raise RejectedImage(f"The image is far larger than {_LIMIT}.") from None
+        raise UndecodableImage(f"The image is far larger than {_LIMIT}.") from None
     except UnidentifiedImageError:
-        raise RejectedImage("The file is not an image of a supported format.") from None
+        raise UndecodableImage("The file is not an image of a supported format.") from None
     except Exception as error:  # decoders of hostile bytes raise many types, struct.error included
-        raise RejectedImage(f"The image is damaged: {one_line(error).rstrip('.')}.") from error
+        raise UndecodableImage(f"The image is damaged: {one_line(error).rstrip('.')}.") from error
 
 
 def _check_size(width: int, height: int) -> None:
     if min(width, height) < 1:
-        raise RejectedImage("The image has no pixels.")
+        raise UndecodableImage("The image has no pixels.")
     if width * height > MAX_PIXELS:
-        raise RejectedImage(
+        raise UndecodableImage(
             f"The image is {width} x {height} pixels; more than {_LIMIT} are not read."
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise RejectedImage(
+        raise UndecodableImage(
             f"The image is {width} x {height} pixels; one side is more than {MAX_ASPECT} "
             "times the other."
         )
@@ -75,10 +75,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip at 255
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 0xFFFF:
-            raise RejectedImage("The image has more than 16 bits per pixel and channel.")
+            raise UndecodableImage("The image has more than 16 bits per pixel and channel.")
         return Image.fromarray((pixels // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise RejectedImage("The image has floating-point pixels, whose range is unknown.")
+        raise UndecodableImage("The image has floating-point pixels, whose range is unknown.")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

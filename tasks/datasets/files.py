@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
 CARDS = DATA_FOLDER / "datasets"

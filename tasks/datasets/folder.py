@@ -9,7 +9,7 @@ from tasks.datasets.decode import is_picture
 from tasks.datasets.files import files_below, files_in, folders_below, read_json
 from tasks.datasets.labels import chosen_split
 from tasks.datasets.spelling import SHOWN, listed, with_nearest
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 _BESIDE = "It lies beside the class folders and so is of no class: move it into one of them."
 

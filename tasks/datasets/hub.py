@@ -7,7 +7,7 @@ from typing import Any
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.files import read_file
 from tasks.datasets.labels import LabelSet, chosen_split
-from tasks.store.errors import InputError, one_line
+from tasks.runtime.errors import InputError, one_line
 
 HUB = "hf:"
 # The split that is meant when none is named, if there is one.

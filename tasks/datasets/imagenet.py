@@ -10,7 +10,7 @@ from tasks.datasets.dataset import ImageEntry
 from tasks.datasets.files import files_below, folders_below, package_folder, read_lines
 from tasks.datasets.folder import folder_images
 from tasks.datasets.mat import load_mat
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 SYNSETS = "imagenet_synsets.txt"
 DEVKIT = "ILSVRC2012_devkit_t12/data"

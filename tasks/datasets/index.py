@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.files import is_text
 from tasks.datasets.readers import read_bytes
+from tasks.runtime.errors import InputError
 from tasks.store.digest import bytes_digest, digest_of
-from tasks.store.errors import InputError
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tasks.datasets.dataset import class_index
 from tasks.datasets.files import read_listed
 from tasks.datasets.spelling import SHOWN, listed
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 
 class LabelSet(NamedTuple):

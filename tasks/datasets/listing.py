@@ -18,7 +18,7 @@ from tasks.datasets.files import (
 from tasks.datasets.folder import list_folders
 from tasks.datasets.imagenet import list_imagenet, list_imagenet_v2, list_synsets
 from tasks.datasets.mat import list_cars, list_flowers
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 _Listed = tuple[tuple[str, ...], list[ImageEntry]]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tasks.datasets.dataset import ImageEntry
 from tasks.datasets.files import inside
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 _Listed = tuple[tuple[str, ...], list[ImageEntry]]
 _FLOWER_SPLITS = {"test": "tstid", "val": "valid", "train": "trnid"}

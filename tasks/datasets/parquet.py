@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.files import is_inside, read_file, written_path
 from tasks.datasets.labels import LabelSet, Problems, chosen_split
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 PARQUET = "parquet:"
 IMAGE, PATH, LABEL, SPLIT = "image", "path", "label", "split"

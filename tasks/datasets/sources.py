@@ -15,7 +15,7 @@ from tasks.datasets.spelling import equal_names
 from tasks.datasets.table import open_csv
 from tasks.datasets.tar import open_tar
 from tasks.datasets.templates import read_templates
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 _Open = Callable[[str, Path | None, str | None], Dataset]
 _OWN: dict[str, _Open] = {

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tasks.datasets.dataset import Dataset, ImageEntry, class_index
 from tasks.datasets.files import read_text, written_path
 from tasks.datasets.labels import LabelSet, Problems, chosen_split
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 EXPECTED = "expected the columns path and label, and if you like split"
 

@@ -16,7 +16,7 @@ from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.decode import EXTENSIONS
 from tasks.datasets.files import is_inside
 from tasks.datasets.labels import LabelSet, chosen_split
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 TAR = "tar:"
 # Members that hold a label; more could be anything.

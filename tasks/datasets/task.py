@@ -1,17 +1,13 @@
 """The Prefect tasks that read a data set's images and look for new ones."""
 
-from pathlib import Path
-
 from prefect import task
 from prefect.logging import get_run_logger
 
-from tasks.datasets.inbox import Arrivals, Stamp, look_into
 from tasks.datasets.index import IndexedDataset, index_dataset
 from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.sources import open_source
-from tasks.store.inbox import done_images
 from tasks.store.tables import Store
-from tasks.store.task import HOUR, UNCACHED_TASK
+from tasks.table_task import HOUR, UNCACHED_TASK
 
 
 @task(
@@ -26,16 +22,3 @@ def index_images(store_root: str, source: DataSource | FileSource) -> IndexedDat
     for remark in dataset.remarks:
         get_run_logger().warning("%s", remark)
     return index_dataset(Store(store_root), dataset)
-
-
-@task(
-    name="find-arrivals",
-    task_run_name="look into {folder}",
-    **UNCACHED_TASK,  # another look finds other files
-    timeout_seconds=2 * HOUR,  # only new files are read
-)
-def find_arrivals(store_root: str, inbox_name: str, folder: str, settle_sec: float) -> Arrivals:
-    """Find the images of an inbox that no `inbox` table has yet."""
-    done = done_images(Store(store_root), inbox_name)
-    known = {Stamp(name=n, size_bytes=size, modified_ns=ns) for n, size, ns in done.files}
-    return look_into(Path(folder), known, done.digests, settle_sec)

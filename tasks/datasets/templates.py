@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.datasets.files import read_texts
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 
 def read_templates(path: Path) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tasks.datasets.spelling import fold, with_nearest
 from tasks.describe.texts import checked_texts
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 
 class ImportedTexts(NamedTuple):

@@ -11,21 +11,21 @@ from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from tasks.datasets.files import read_json
-from tasks.describe.access import Access, find_access
-from tasks.describe.answers import answer_rows
-from tasks.describe.clean import VISUAL_WORDS
-from tasks.describe.plan import Questioning, Tally, answers_digest, estimate
-from tasks.describe.replies import Replies
-from tasks.describe.settings import LanguageModelSettings
+from tasks.describe.llm.access import Access, find_access
+from tasks.describe.llm.answers import answer_rows
+from tasks.describe.llm.clean import VISUAL_WORDS
+from tasks.describe.llm.plan import PromptPlan, Tally, answers_digest, estimate
+from tasks.describe.llm.replies import Replies
+from tasks.describe.llm.settings import LanguageModelSettings
 from tasks.describe.texts import class_texts, generated_texts, join_by_name
 from tasks.describe.waffle import WAFFLE_WORDS
+from tasks.runtime.errors import InputError, PermanentFailure
+from tasks.runtime.progress import Progress
 from tasks.store.digest import file_digest
-from tasks.store.errors import GivenUp, InputError
-from tasks.store.leases import alone
-from tasks.store.progress import Progress
+from tasks.store.leases import hold_lock
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import HOUR, MINUTE, TABLE_TASK, shown_progress, worth_retrying
+from tasks.table_task import HOUR, MINUTE, TABLE_TASK, is_retryable, report_progress
 
 # The Prefect Secret block that is looked for where the environment has no OPENAI_API_KEY.
 SECRET_BLOCK = "openai-api-key"  # noqa: S105 - a block's name
@@ -50,7 +50,7 @@ class TextFile(BaseModel):
             raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
-class Asked(BaseModel):
+class CollectedAnswers(BaseModel):
     """What is known once every answer has been asked for; `tally` is of this run's calls."""
 
     model_config = ConfigDict(frozen=True)
@@ -62,7 +62,7 @@ class Asked(BaseModel):
 class AnswersRecipe(Recipe):
     """What decides the `answers` table, but for where its answers came from."""
 
-    questioning: Questioning
+    questioning: PromptPlan
     rules: tuple[str, ...]
     answers_digest: str
     visual_words: str | None = Field(
@@ -72,7 +72,7 @@ class AnswersRecipe(Recipe):
     )
 
 
-class DescribeRecipe(Recipe):
+class DescriptionsRecipe(Recipe):
     """What decides the texts of the classes."""
 
     classes: TableRef
@@ -90,14 +90,14 @@ class DescribeRecipe(Recipe):
     # whether all are there takes a moment
     persist_result=False,
     result_serializer="json",
-    retries=1,  # a busy file system; the client alone retries calls, and its failures are GivenUp
+    retries=1,  # a busy file system; the client alone retries calls, and its failures are PermanentFailure
     retry_delay_seconds=5,
     timeout_seconds=72 * HOUR,  # a batch may take the provider a day, and be given in twice
-    retry_condition_fn=worth_retrying,
+    retry_condition_fn=is_retryable,
 )
 def ask_language_model(
-    store_root: str, questioning: Questioning, settings: LanguageModelSettings
-) -> Asked:
+    store_root: str, questioning: PromptPlan, settings: LanguageModelSettings
+) -> CollectedAnswers:
     """Bring in every answer that is not in the store yet."""
     store = Store(store_root)
     replies = Replies(store)
@@ -105,16 +105,16 @@ def ask_language_model(
     tally = Tally()
     if estimate(questioning, names, settings, replies).call_count:
         # a second would pay for the same; whoever was there before may have brought some
-        with alone(replies.folder / ".lock", PATIENCE_SEC, ASKING):
+        with hold_lock(replies.folder / ".lock", PATIENCE_SEC, ASKING):
             tally = asyncio.run(_ask(questioning, names, settings, _access(), replies))
     digest, missing = answers_digest(questioning, names, replies)
     if missing and not settings.accept_missing:
         said = f" ({tally.refusal})" if tally.refusal else ""
-        raise GivenUp(
+        raise PermanentFailure(
             f"{missing} answers never came or could not be used{said}: run again to ask for them "
             "once more, or go on without them with --accept-missing."
         )
-    return Asked(answers_digest=digest, tally=tally)
+    return CollectedAnswers(answers_digest=digest, tally=tally)
 
 
 @task(name="clean-answers", **TABLE_TASK, timeout_seconds=30 * MINUTE)  # text, without network
@@ -129,7 +129,7 @@ def clean_answers(store_root: str, recipe: AnswersRecipe) -> TableRef:
 
 
 @task(name="describe-classes", **TABLE_TASK, timeout_seconds=30 * MINUTE)  # likewise
-def describe_classes(store_root: str, recipe: DescribeRecipe) -> TableRef:
+def describe_classes(store_root: str, recipe: DescriptionsRecipe) -> TableRef:
     """Write the `descriptions` table: every text of every class."""
     store = Store(store_root)
     names = store.read(recipe.classes)["class_name"].to_pylist()
@@ -154,14 +154,14 @@ def describe_classes(store_root: str, recipe: DescribeRecipe) -> TableRef:
 
 
 async def _ask(
-    questioning: Questioning,
+    questioning: PromptPlan,
     names: list[str],
     settings: LanguageModelSettings,
     access: Access,
     replies: Replies,
 ) -> Tally:
     """Ask, with a bar in the terminal and a progress artifact in the UI."""
-    from tasks.describe.generate import bring_answers  # the client takes half a second
+    from tasks.describe.llm.generate import collect_answers  # the client takes half a second
 
     expected = estimate(questioning, names, settings, replies)
     title = f"Answers of {questioning.model.llm}"
@@ -169,7 +169,7 @@ async def _ask(
     get_run_logger().info(
         "%s: asking for %d in %d calls%s.", title, expected.answer_count, expected.call_count, cost
     )
-    with shown_progress(
+    with report_progress(
         "asking", " answers", Progress(done=0, total=expected.answer_count)
     ) as count:
 
@@ -178,7 +178,7 @@ async def _ask(
             if tally.cost_usd:
                 count.note(f"${tally.cost_usd:.4f}")
 
-        return await bring_answers(questioning, names, settings, access, replies, note)
+        return await collect_answers(questioning, names, settings, access, replies, note)
 
 
 def _access() -> Access:

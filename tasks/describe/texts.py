@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tasks.datasets.spelling import with_nearest
 from tasks.describe.waffle import waffle_descriptors
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 LABEL_TEMPLATE = "a photo of a {}."
 _SHOWN = 10  # of what is missing

@@ -17,10 +17,10 @@ from torch.nn.functional import normalize
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resizes_ordinarily
 from tasks.embed.tower import tower_for
+from tasks.runtime.errors import InputError
+from tasks.runtime.heap import release_freed_memory
+from tasks.runtime.threads import cores, map_in_threads
 from tasks.store.digest import even_chunks
-from tasks.store.errors import InputError
-from tasks.store.heap import release_heap
-from tasks.store.threads import ahead, cores
 
 # Texts encoded at once, always as many: a text's row does not depend on which others there are.
 TEXT_BATCH = {"cpu": 16, "cuda": 256}
@@ -137,7 +137,9 @@ class Encoder:
                 return found.float()[: len(places)].cpu()
 
         workers = 1 if self.device.type == "cuda" else cores()
-        for (_, places), part in zip(batches, ahead(encode, batches, workers), strict=True):
+        for (_, places), part in zip(
+            batches, map_in_threads(encode, batches, workers), strict=True
+        ):
             rows[places] = part
         return self._numbers(normalize(rows, dim=-1))
 
@@ -211,10 +213,10 @@ def load_encoder(source: EncoderSource) -> Encoder:
     return _load(source.model_dump_json())
 
 
-def forget_encoder() -> None:
+def unload_encoder() -> None:
     """Give back the memory of the encoder that this process has loaded."""
     _load.cache_clear()
-    release_heap()
+    release_freed_memory()
     torch.cuda.empty_cache()
 
 

@@ -9,13 +9,13 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from tasks.datasets.decode import RejectedImage, decode_image
+from tasks.datasets.decode import UndecodableImage, decode_image
 from tasks.embed.crops import Box, CropParameters, crop_boxes
 from tasks.embed.identity import Resampling
 from tasks.embed.resample import resized_crops, resized_whole
+from tasks.runtime.threads import map_in_threads, prefetch
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
-from tasks.store.threads import ahead, beside
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Views(NamedTuple):
 def image_views(
     data: bytes, image_digest: str, parameters: CropParameters, encoder: ImageEncoder
 ) -> Views:
-    """Decode an image and frame the whole, then its crops; raises RejectedImage."""
+    """Decode an image and frame the whole, then its crops; raises UndecodableImage."""
     image = decode_image(data)
     boxes = crop_boxes(parameters, image_digest, *image.size)
     return Views(Layout(image.size, boxes), frame_views(image, boxes, encoder))
@@ -81,16 +81,16 @@ class Images(NamedTuple):
     def each(self, make: Callable[[str, bytes], T]) -> Iterator[tuple[str, T]]:
         """Each usable image's digest, and what `make` makes of its bytes in one of the threads."""
 
-        def made(digest: str) -> T | RejectedImage:
+        def made(digest: str) -> T | UndecodableImage:
             data = self.read(digest)
             try:
                 return make(digest, data)
-            except RejectedImage as reason:
+            except UndecodableImage as reason:
                 return reason
 
-        found = ahead(made, self.digests, self.workers)
+        found = map_in_threads(made, self.digests, self.workers)
         for digest, result in zip(self.digests, found, strict=True):
-            if isinstance(result, RejectedImage):
+            if isinstance(result, UndecodableImage):
                 self.rejected.append({"image_digest": digest, "reason": str(result)})
             else:
                 yield digest, result
@@ -123,7 +123,7 @@ def embed_images_together(
     embeddings by rounding alone. A batch of pixels is held on the device, and of waiting images
     their layouts.
     """
-    made = beside(_embedded_together(images, encoder, batch_size, resampling))
+    made = prefetch(_embedded_together(images, encoder, batch_size, resampling))
     return (_rows(digest, layout, embeddings) for digest, layout, embeddings in made)
 
 
@@ -176,7 +176,7 @@ class Decoded(NamedTuple):
 
     @classmethod
     def of(cls, data: bytes, image_digest: str, parameters: CropParameters) -> Self:
-        """Decode an image and place its crops; raises RejectedImage."""
+        """Decode an image and place its crops; raises UndecodableImage."""
         image = decode_image(data)
         boxes = crop_boxes(parameters, image_digest, *image.size)
         return cls(Layout(image.size, boxes), torch.from_numpy(np.array(image)))

@@ -7,7 +7,7 @@ from operator import itemgetter
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 

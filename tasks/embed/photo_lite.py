@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.datasets.files import package_folder
+from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of, file_digest
-from tasks.store.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,8 +9,8 @@ from pydantic import JsonValue
 from tasks.datasets.files import read_json
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Precision, Resampling
 from tasks.embed.photo_lite import WEIGHTS_NAME, assemble
+from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of, file_digest
-from tasks.store.errors import InputError
 
 # open_clip takes ten seconds to import: only the names that it alone can resolve wait for it.
 HF_HUB_PREFIX, LOCAL_DIR_PREFIX = "hf-hub:", "local-dir:"

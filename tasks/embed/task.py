@@ -14,21 +14,21 @@ from pydantic import BaseModel, ConfigDict
 from tasks.datasets.index import IndexedDataset, image_places, read_image
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
-from tasks.store.errors import InputError
-from tasks.store.gpus import needs_gpu
-from tasks.store.heap import keep_heap, release_heap
-from tasks.store.progress import Progress
+from tasks.runtime.errors import InputError
+from tasks.runtime.gpus import needs_gpu
+from tasks.runtime.heap import keep_freed_memory, release_freed_memory
+from tasks.runtime.progress import Progress
+from tasks.runtime.stopping import raise_if_stopped
+from tasks.runtime.threads import cores
 from tasks.store.schemas import schema
-from tasks.store.stopping import go_on
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import HOUR, TABLE_TASK, gpu_slot, shown_progress
-from tasks.store.threads import cores
+from tasks.table_task import HOUR, TABLE_TASK, gpu_slot, report_progress
 
 if TYPE_CHECKING:
     from tasks.embed.images import Images  # with torch, seconds to import
 
 
-class ImageShard(Recipe):
+class CropsRecipe(Recipe):
     """What decides the rows of a shard of crops: the images' bytes, the crops, the encoder.
 
     resampling: who resizes the crops.
@@ -40,14 +40,14 @@ class ImageShard(Recipe):
     image_digests: tuple[str, ...]
 
 
-class TextShard(Recipe):
+class TextEmbeddingsRecipe(Recipe):
     """What decides the rows of a shard of texts."""
 
     encoder: EncoderIdentity
     texts: tuple[str, ...]
 
 
-class PrecisionCheck(Recipe):
+class PrecisionCheckRecipe(Recipe):
     """What decides how far a run's embeddings are from the reference: they and how they came."""
 
     encoder: EncoderIdentity
@@ -72,7 +72,7 @@ EMBED_TIMEOUT_SEC = 24 * HOUR
 @task(name="embed-images", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
 def embed_image_shard(
     store_root: str,
-    recipe: ImageShard,
+    recipe: CropsRecipe,
     dataset: IndexedDataset,
     encoder: EncoderSource,
     batch_size: int | None,
@@ -90,7 +90,7 @@ def embed_image_shard(
     undecodable = store.find("undecodable", recipe.digest)
     if crops and undecodable:
         return EmbeddedImages(crops=crops, undecodable=undecodable)
-    keep_heap()
+    keep_freed_memory()
     mark = recipe.model_copy(update={"image_digests": ()}).digest
     known = known_images(store, mark, recipe.image_digests)
     missing = sorted(set(recipe.image_digests).difference(*known.values()))
@@ -99,13 +99,13 @@ def embed_image_shard(
     with (
         gpu_slot(encoder.device) if missing else nullcontext(),
         _memory_to_spare(),
-        shown_progress("embedding images", " images", progress) as count,
+        report_progress("embedding images", " images", progress) as count,
     ):
         count.update(len(recipe.image_digests) - len(missing))
         places = image_places(store, dataset, missing)
 
         def read(digest: str) -> bytes:
-            go_on()
+            raise_if_stopped()
             data = read_image(dataset, places[digest], digest)
             count.update()
             return data
@@ -115,7 +115,7 @@ def embed_image_shard(
         columns = crops_schema(recipe.encoder.dimension, recipe.encoder.precision, mark)
         rows = with_known(store, known, 1 + recipe.crops.pool, fresh)
         crops = store.write("crops", recipe.digest, columns, rows)
-        release_heap()  # a run of many shards takes no more than one of a few
+        release_freed_memory()  # a run of many shards takes no more than one of a few
     undecodable = store.write_rows("undecodable", recipe.digest, schema("undecodable"), rejected)
     get_run_logger().info(
         "Embedded %d images (%d rejected), %.1f images/s; %d were known.",
@@ -128,7 +128,7 @@ def embed_image_shard(
 
 
 def _embedded(
-    images: "Images", recipe: ImageShard, encoder: EncoderSource, batch_size: int | None
+    images: "Images", recipe: CropsRecipe, encoder: EncoderSource, batch_size: int | None
 ) -> Iterator[pa.RecordBatch]:
     """The `crops` rows of images, by the encoder that is loaded for the first."""
     from tasks.embed.encoder import load_encoder
@@ -143,7 +143,7 @@ def _embedded(
 
 @task(name="check-precision", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
 def check_precision(
-    store_root: str, recipe: PrecisionCheck, dataset: IndexedDataset, encoder: EncoderSource
+    store_root: str, recipe: PrecisionCheckRecipe, dataset: IndexedDataset, encoder: EncoderSource
 ) -> TableRef:
     """Write a run's `precision_checks` table; where there is something to compare, load fp32."""
     from tasks.embed.precision import CosineErrors, checked_rows, cosine_errors
@@ -153,7 +153,7 @@ def check_precision(
     if recipe.embedded.row_count and not is_reference(recipe.encoder, recipe.resampling):
         from tasks.embed.encoder import Encoder
 
-        keep_heap()
+        keep_freed_memory()
         rows = checked_rows(store, recipe.embedded)
         places = image_places(store, dataset, rows["image_digest"].unique().to_pylist())
         exact = encoder.identity.model_copy(update={"precision": "fp32"})
@@ -173,7 +173,7 @@ def check_precision(
 
 @task(name="embed-texts", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
 def embed_text_shard(
-    store_root: str, recipe: TextShard, encoder: EncoderSource, progress: Progress
+    store_root: str, recipe: TextEmbeddingsRecipe, encoder: EncoderSource, progress: Progress
 ) -> TableRef:
     """Write a shard's `text_embeddings` table, unless it is there.
 
@@ -187,16 +187,16 @@ def embed_text_shard(
     known = known_texts(store, recipe.encoder, recipe.texts)
     held = set(known["text"].to_pylist())
     missing = [text for text in recipe.texts if text not in held]
-    with shown_progress("embedding texts", " texts", progress) as count:
+    with report_progress("embedding texts", " texts", progress) as count:
         count.update(known.num_rows)
         batches = known.to_batches()
         if missing:
             from tasks.embed.encoder import load_encoder
 
-            keep_heap()
+            keep_freed_memory()
             with gpu_slot(encoder.device), _memory_to_spare():
                 for batch in embed_texts(missing, load_encoder(encoder)):
-                    go_on()
+                    raise_if_stopped()
                     batches.append(batch)
                     count.update(batch.num_rows)
     columns = text_schema(recipe.encoder)
@@ -205,10 +205,10 @@ def embed_text_shard(
     return store.write("text_embeddings", recipe.digest, columns, rows.to_batches())
 
 
-def give_encoder_back() -> None:
+def unload_encoder() -> None:
     """Have this process forget its encoder, if it has loaded one: others need the memory."""
     encoder = sys.modules.get("tasks.embed.encoder")  # which takes seconds to import
-    if forget := getattr(encoder, "forget_encoder", None):
+    if forget := getattr(encoder, "unload_encoder", None):
         forget()
 
 

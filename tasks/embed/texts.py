@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 
 from tasks.embed.identity import EncoderIdentity
 from tasks.embed.known import holders
+from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of, even_chunks
 from tasks.store.embeddings import embedding_array
-from tasks.store.errors import InputError
 from tasks.store.schemas import schema
 from tasks.store.tables import FORMAT, Store
 

@@ -6,7 +6,7 @@ import duckdb
 
 from tasks.store.tables import Store, TableRef
 
-_SQL = Path(__file__).parent / "sql" / "answers.sql"
+_SQL = Path(__file__).parent / "answers.sql"
 
 
 def answer_summary(store: Store, answers: TableRef) -> list[dict[str, str]]:

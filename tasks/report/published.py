@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from tasks.datasets.files import DATA_FOLDER, read_json
-from tasks.store.errors import InputError, not_valid
+from tasks.runtime.errors import InputError, invalid_file_error
 
 PUBLISHED = DATA_FOLDER / "published"
 # Plain CLIP has nothing random in it: a point of difference is no chance.
@@ -103,7 +103,7 @@ class Judged(NamedTuple):
     tolerance: float | None = None
 
     @property
-    def is_alike(self) -> bool | None:
+    def is_within_tolerance(self) -> bool | None:
         """Whether the difference is within the tolerance."""
         if self.difference is None or self.tolerance is None:
             return None
@@ -119,7 +119,7 @@ def published_table(name: str) -> PublishedTable:
     try:
         return PublishedTable.model_validate(read_json(path))
     except ValidationError as error:
-        raise not_valid(f"{path} is not a published table", error) from error
+        raise invalid_file_error(f"{path} is not a published table", error) from error
 
 
 def judge(table: PublishedTable, ours: Measured) -> Judged:
@@ -222,7 +222,7 @@ def csv_rows(cells: Sequence[Judged]) -> list[dict[str, object]]:
             "published": c.published,
             "difference": c.difference,
             "tolerance": c.tolerance,
-            "is_within_tolerance": c.is_alike,
+            "is_within_tolerance": c.is_within_tolerance,
             "top1_low": c.ours.low if c.ours.top1 is not None else None,
             "top1_high": c.ours.high if c.ours.top1 is not None else None,
             "top1_sigma": c.ours.sigma,
@@ -248,7 +248,7 @@ def _cell_text(table: PublishedTable, cell: Judged) -> str:
     text = f"{cell.ours.top1:.2f} / {right}"
     if cell.difference is None:
         return text
-    verdict = {None: "", True: " agrees", False: " differs"}[cell.is_alike]
+    verdict = {None: "", True: " agrees", False: " differs"}[cell.is_within_tolerance]
     return f"{text}\n{cell.difference:+.2f}{verdict}"
 
 

@@ -8,7 +8,7 @@ from tasks.datasets.index import IndexedDataset
 from tasks.store.place import Place, atomic_path, write_text
 from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
-from tasks.store.task import HOUR, UNCACHED_TASK
+from tasks.table_task import HOUR, UNCACHED_TASK
 
 # A page takes seconds, of a million images perhaps minutes.
 PAGE_TIMEOUT_SEC = HOUR
@@ -19,8 +19,8 @@ def write_report(
     store_root: str, run_id: str, dataset: IndexedDataset, titles: Mapping[str, str]
 ) -> Place:
     """Write `<store>/runs/<run_id>/report.html` from the snapshot and the data set's images."""
-    from tasks.report.images import image_opener
-    from tasks.report.page import render
+    from tasks.report.page.images import image_opener
+    from tasks.report.page.render import render
 
     store = Store(store_root)
     page = render(snapshot_path(store), run_id, titles, image_opener(dataset))
@@ -34,9 +34,9 @@ def draw_explanations(
     store_root: str, run_id: str, dataset: IndexedDataset, titles: Mapping[str, str]
 ) -> list[Place]:
     """Write `<store>/runs/<run_id>/explanation-<n>.png` for every explained image."""
-    from tasks.report.figure import explanation_png
-    from tasks.report.images import image_opener
-    from tasks.report.page import read_explanations
+    from tasks.report.page.figure import explanation_png
+    from tasks.report.page.images import image_opener
+    from tasks.report.page.render import read_explanations
 
     store = Store(store_root)
     opener = image_opener(dataset)
@@ -51,7 +51,7 @@ def draw_explanations(
 @task(name="write-sweep", **UNCACHED_TASK, timeout_seconds=PAGE_TIMEOUT_SEC)
 def write_sweep(store_root: str, run_id: str, titles: Mapping[str, str]) -> Place:
     """Write the page of a sweep, `<store>/runs/<run_id>/report.html`."""
-    from tasks.report.sweep import sweep_page
+    from tasks.report.page.sweep import sweep_page
 
     store = Store(store_root)
     target = store.root / "runs" / run_id / "report.html"

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from tasks.methods.weights import softmax_weights
 from tasks.score.explain import ClassTexts, Explanation, Floats, Views, explain
 from tasks.score.queries import ask, open_tables
-from tasks.score.weights import softmax_weights
 from tasks.store.embeddings import embedding_matrix
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef

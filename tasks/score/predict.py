@@ -10,12 +10,12 @@ import torch
 from torch.nn.functional import normalize, pad
 from torch.utils.dlpack import from_dlpack
 
-from tasks.score.methods import METHODS, text_kinds
-from tasks.score.vectors import Repeats, class_vector, find_repeats, scores, top_classes
-from tasks.score.weights import image_vectors
+from tasks.methods.registry import METHODS, text_kinds
+from tasks.methods.vectors import Repeats, class_vector, find_repeats, scores, top_classes
+from tasks.methods.weights import image_vectors
+from tasks.runtime.threads import cores, map_in_threads
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
-from tasks.store.threads import ahead, cores
 
 TOP_K = 5
 # Images at a time: 64 x 20 runs x 1,000 classes are 5 MB of scores, which stay in the cache.
@@ -136,7 +136,7 @@ def predict(
         }
         return _prediction_rows(digests, {name: best[name] for name in METHODS if name in best})
 
-    return ahead(rows, blocks, cores())
+    return map_in_threads(rows, blocks, cores())
 
 
 def _prediction_rows(

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from tasks.methods.registry import METHODS
 from tasks.score.bootstrap import Floats, resample, spread
-from tasks.score.methods import METHODS
 from tasks.score.queries import ask, open_tables
 from tasks.score.significance import holm, mcnemar
 from tasks.store.schemas import schema

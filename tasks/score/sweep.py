@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from tasks.score.methods import METHODS
+from tasks.methods.registry import METHODS
 from tasks.score.queries import ask, open_tables
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef

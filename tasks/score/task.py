@@ -5,19 +5,17 @@ import pyarrow.compute as pc
 from prefect import task
 from pydantic import BaseModel, ConfigDict
 
-from tasks.datasets.inbox import NewImage
-from tasks.score.inbox import inbox_rows
 from tasks.score.summarise import coverage, summarise
 from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.store.task import HOUR, MINUTE, TABLE_TASK
+from tasks.table_task import HOUR, TABLE_TASK
 
 # Bootstrap draws: an interval's ends then vary by about a thirtieth of its width.
 RESAMPLES = 2000
 
 
-class ClassVectors(Recipe):
+class ClassVectorsRecipe(Recipe):
     """What decides the class vectors; `text_scale` None switches the text weights off."""
 
     descriptions: TableRef
@@ -27,7 +25,7 @@ class ClassVectors(Recipe):
     dimension: int
 
 
-class Predictions(Recipe):
+class PredictionsRecipe(Recipe):
     """What decides a shard's predictions; `image_scale` None switches the crop weights off."""
 
     crops: TableRef
@@ -39,7 +37,7 @@ class Predictions(Recipe):
     seed: int
 
 
-class Statistics(Recipe):
+class StatisticsRecipe(Recipe):
     """What decides the statistics of a run's results.
 
     revision: raised when code makes other rows of the same ingredients.
@@ -52,7 +50,7 @@ class Statistics(Recipe):
     revision: int = 2
 
 
-class Alignments(Recipe):
+class AlignmentsRecipe(Recipe):
     """What decides how a shard's images align with descriptions of their own and other classes."""
 
     images: TableRef
@@ -62,7 +60,7 @@ class Alignments(Recipe):
     seed: int
 
 
-class AlignmentSummary(Recipe):
+class AlignmentSummaryRecipe(Recipe):
     """What decides the summary of all alignments."""
 
     alignments: tuple[TableRef, ...]
@@ -70,7 +68,7 @@ class AlignmentSummary(Recipe):
     resamples: int = RESAMPLES
 
 
-class Explanations(Recipe):
+class ExplanationsRecipe(Recipe):
     """What decides the explanations of `count` images."""
 
     images: TableRef
@@ -84,7 +82,7 @@ class Explanations(Recipe):
     count: int
 
 
-class Sweep(Recipe):
+class SweepRecipe(Recipe):
     """What decides a sweep's table."""
 
     images: TableRef
@@ -101,7 +99,7 @@ class RunResults(BaseModel):
     rejected_count: int
 
 
-class Results(Recipe):
+class ResultsRecipe(Recipe):
     """What decides a run's result tables."""
 
     images: TableRef
@@ -110,25 +108,12 @@ class Results(Recipe):
     undecodable: tuple[TableRef, ...]
 
 
-class InboxBatch(Recipe):
-    """What decides a batch's `inbox` table, but for the time."""
-
-    inbox_name: str
-    run_id: str
-    method: str
-    files: tuple[NewImage, ...]
-    images: TableRef
-    classes: TableRef
-    predictions: tuple[TableRef, ...]
-    rejected: TableRef
-
-
 # Scoring is arithmetic on what is embedded already: minutes for ImageNet on two cores.
 SCORE_TIMEOUT_SEC = 2 * HOUR
 
 
 @task(name="class-vectors", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
-def class_vectors(store_root: str, recipe: ClassVectors) -> TableRef:
+def class_vectors(store_root: str, recipe: ClassVectorsRecipe) -> TableRef:
     """Write the `class_vectors` table."""
     from tasks.score.predict import class_vector_rows
 
@@ -142,10 +127,10 @@ def class_vectors(store_root: str, recipe: ClassVectors) -> TableRef:
 
 
 @task(name="score-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
-def score_shard(store_root: str, recipe: Predictions) -> TableRef:
+def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
     """Write a shard's `predictions` table."""
+    from tasks.methods.weights import draw_counts
     from tasks.score.predict import IMAGE_BLOCK, predict
-    from tasks.score.weights import draw_counts
 
     store = Store(store_root)
     batches = predict(
@@ -158,7 +143,7 @@ def score_shard(store_root: str, recipe: Predictions) -> TableRef:
 
 
 @task(name="summarise", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
-def summarise_run(store_root: str, recipe: Results) -> RunResults:
+def summarise_run(store_root: str, recipe: ResultsRecipe) -> RunResults:
     """Write the result tables, having accounted for every image."""
     store = Store(store_root)
     inputs = {
@@ -176,30 +161,8 @@ def summarise_run(store_root: str, recipe: Results) -> RunResults:
     )
 
 
-@task(name="record-batch", **TABLE_TASK, timeout_seconds=10 * MINUTE)  # a few thousand rows
-def record_batch(store_root: str, recipe: InboxBatch) -> TableRef:
-    """Write a batch's `inbox` table: from then on its images are done."""
-    store = Store(store_root)
-    rows = inbox_rows(
-        store.read(recipe.images),
-        store.read(recipe.classes),
-        store.read_all(recipe.predictions),
-        store.read(recipe.rejected),
-        {
-            image.digest: {
-                "image_name": image.stamp.name,
-                "size_bytes": image.stamp.size_bytes,
-                "modified_ns": image.stamp.modified_ns,
-            }
-            for image in recipe.files
-        },
-        {"inbox_name": recipe.inbox_name, "run_id": recipe.run_id, "method": recipe.method},
-    )
-    return store.write_rows("inbox", recipe.digest, schema("inbox"), rows)
-
-
 @task(name="compare-methods", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
-def compare_methods(store_root: str, recipe: Statistics) -> tuple[TableRef, ...]:
+def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef, ...]:
     """Write the tables of spreads, paired tests and calibration."""
     from tasks.score.statistics import statistics_tables
 
@@ -210,7 +173,7 @@ def compare_methods(store_root: str, recipe: Statistics) -> tuple[TableRef, ...]
 
 
 @task(name="align-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
-def align_shard(store_root: str, recipe: Alignments) -> TableRef:
+def align_shard(store_root: str, recipe: AlignmentsRecipe) -> TableRef:
     """Write a shard's `alignments` table."""
     from tasks.score.align import alignment_rows, first_labels
 
@@ -227,7 +190,7 @@ def align_shard(store_root: str, recipe: Alignments) -> TableRef:
 
 
 @task(name="summarise-alignments", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
-def summarise_alignments(store_root: str, recipe: AlignmentSummary) -> TableRef:
+def summarise_alignments(store_root: str, recipe: AlignmentSummaryRecipe) -> TableRef:
     """Write the `alignment_summary` table."""
     from tasks.score.align import alignment_summary
 
@@ -238,7 +201,7 @@ def summarise_alignments(store_root: str, recipe: AlignmentSummary) -> TableRef:
 
 
 @task(name="explain-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
-def explain_images(store_root: str, recipe: Explanations) -> tuple[TableRef, ...]:
+def explain_images(store_root: str, recipe: ExplanationsRecipe) -> tuple[TableRef, ...]:
     """Write the tables that explain some images."""
     from tasks.score.explained import explanation_tables
 
@@ -256,7 +219,7 @@ def explain_images(store_root: str, recipe: Explanations) -> tuple[TableRef, ...
 
 
 @task(name="summarise-sweep", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
-def summarise_sweep(store_root: str, recipe: Sweep) -> TableRef:
+def summarise_sweep(store_root: str, recipe: SweepRecipe) -> TableRef:
     """Write the `sweeps` table."""
     store = Store(store_root)
     table = sweep_table(store, recipe.images, recipe.points)

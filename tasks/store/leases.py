@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tasks.store.errors import GivenUp
+from tasks.runtime.errors import PermanentFailure
 from tasks.store.place import Place, Remote, files, modified, write_text
 
 # A mark that was not renewed for so long is a crashed holder's.
@@ -50,9 +50,11 @@ class Lease:
         return any(file.modified > now - LEASE_SEC for file in others)
 
     def check(self) -> None:
-        """Raise GivenUp where the mark could not be renewed in time, as others may go on then."""
+        """Raise PermanentFailure where the mark could not be renewed in time, as others may go on then."""
         if time.time() > self.renewed_at + LEASE_SEC / 2:
-            raise GivenUp(f"{self.place.parent} was out of reach for too long: start again.")
+            raise PermanentFailure(
+                f"{self.place.parent} was out of reach for too long: start again."
+            )
 
 
 @contextmanager
@@ -78,8 +80,8 @@ def lease(folder: Remote) -> Iterator[Lease]:
 
 
 @contextmanager
-def alone(place: Place, patience_sec: float, otherwise: str) -> Iterator[None]:
-    """One holder at a time, here or on all machines; GivenUp(otherwise) after `patience_sec`.
+def hold_lock(place: Place, patience_sec: float, otherwise: str) -> Iterator[None]:
+    """One holder at a time, here or on all machines; PermanentFailure(otherwise) after `patience_sec`.
 
     A killed holder's lock goes with its process, in a bucket when its lease has run out.
     """
@@ -89,7 +91,7 @@ def alone(place: Place, patience_sec: float, otherwise: str) -> Iterator[None]:
             with FileLock(place, timeout=patience_sec):
                 yield
         except Timeout:
-            raise GivenUp(otherwise) from None
+            raise PermanentFailure(otherwise) from None
         return
     until = time.monotonic() + max(patience_sec, CLASH_SEC)
     while True:
@@ -98,5 +100,5 @@ def alone(place: Place, patience_sec: float, otherwise: str) -> Iterator[None]:
                 yield
                 return
         if time.monotonic() > until:
-            raise GivenUp(otherwise)
+            raise PermanentFailure(otherwise)
         time.sleep(random.uniform(0.1, LOOK_EVERY_SEC))  # noqa: S311 - no secret

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import fsspec
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from tasks.store.errors import GivenUp, InputError, one_line
+from tasks.runtime.errors import InputError, PermanentFailure, one_line
 
 # The extra that brings a protocol's file system.
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs"}
@@ -280,7 +280,7 @@ def _said(place: Remote, is_writing: bool = False) -> Iterator[None]:
         if is_writing:  # a file needs no folder, so it is the bucket
             raise InputError(f"There is no {bucket}: create it, or name another store.") from error
         raise
-    except (OSError, InputError, GivenUp):
+    except (OSError, InputError, PermanentFailure):
         raise
     except Exception as error:  # each cloud's library has its own
         if "Credential" in type(error).__name__:

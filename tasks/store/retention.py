@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from tasks.store.errors import InputError, one_line
+from tasks.runtime.errors import InputError, one_line
 from tasks.store.leases import LOOK_EVERY_SEC, lease
 from tasks.store.place import File, Place, Remote, files
 from tasks.store.runs import RunManifest, named_tables, read_runs, remove_run
@@ -45,7 +45,7 @@ class Pruned(NamedTuple):
 
 
 @contextmanager
-def in_use(store: Store) -> Iterator[None]:
+def mark_in_use(store: Store) -> Iterator[None]:
     """Keep a store from being pruned while the block runs, however it ends."""
     if isinstance(store.root, Remote):
         with lease(store.root / "running") as mine:
@@ -136,7 +136,7 @@ def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pr
 
 @contextmanager
 def _pruning(store: Store) -> Iterator[Callable[[], None]]:
-    """Nobody else uses the store; yields what raises GivenUp where that may have changed."""
+    """Nobody else uses the store; yields what raises PermanentFailure where that may have changed."""
     refusal = f"A run is using {store.root}: prune it when that has ended."
     if isinstance(store.root, Remote):
         with lease(store.root / "pruning") as mine:

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from tasks.store.clock import now
+from tasks.runtime.clock import now
+from tasks.runtime.errors import InputError, invalid_file_error
 from tasks.store.digest import digest_of
-from tasks.store.errors import InputError, not_valid
 from tasks.store.place import Place, Remote, delete_folder, files, write_text
 from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
@@ -180,7 +180,9 @@ def named_tables(store: Store) -> set[TableRef]:
         try:
             found |= set(RunManifest.model_validate_json(text).tables)
         except ValidationError as error:
-            raise not_valid(f"{path} is not the record of a run, delete it", error) from error
+            raise invalid_file_error(
+                f"{path} is not the record of a run, delete it", error
+            ) from error
     return found
 
 

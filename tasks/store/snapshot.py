@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock
 
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 from tasks.store.intervals import create_intervals
 from tasks.store.place import Place, Remote, atomic_path, local_copy, without_pattern
 from tasks.store.runs import Execution, RunManifest, last_finished, read_runs, run_files

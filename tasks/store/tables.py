@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from pyarrow.dataset import Dataset, ParquetFileFormat, ParquetFragmentScanOptions, dataset
 from pydantic import BaseModel, ConfigDict
 
+from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of
-from tasks.store.errors import InputError
 from tasks.store.place import File, Place, Remote, atomic_path, files, located
 
 # Part of every recipe: raise it when code changes what the same ingredients make.

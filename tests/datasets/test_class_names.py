@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.datasets.class_names import names_file, read_class_names
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 
 def test_a_list_however_long() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.datasets.decode import EXTENSIONS, RejectedImage, decode_image
+from tasks.datasets.decode import EXTENSIONS, UndecodableImage, decode_image
 from tests.conftest import photograph
 
 
@@ -92,7 +92,7 @@ def huge_png(width: int, height: int) -> bytes:
     ],
 )
 def test_what_cannot_be_used_is_rejected_with_the_reason(data: bytes, reason: str) -> None:
-    with pytest.raises(RejectedImage, match=reason):
+    with pytest.raises(UndecodableImage, match=reason):
         decode_image(data)
 
 
@@ -105,7 +105,7 @@ def test_damaged_bytes_decode_or_are_rejected(data: st.DataObject) -> None:
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     try:
         assert decode_image(bytes(whole)).mode == "RGB"
-    except RejectedImage as reason:
+    except UndecodableImage as reason:
         assert str(reason).endswith(".")
 
 

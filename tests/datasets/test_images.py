@@ -12,7 +12,7 @@ from tasks.datasets.dataset import Dataset, ImageEntry, select
 from tasks.datasets.index import index_dataset
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 from tasks.store.tables import Store
 from tests.datasets.many import write_many
 from tests.datasets.trees import jpeg

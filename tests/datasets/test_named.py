@@ -27,7 +27,7 @@ from tasks.datasets.readers import read_bytes
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.describe.imports import import_texts
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 from tasks.store.tables import Store
 from tests.datasets import trees
 

@@ -16,7 +16,7 @@ from tasks.datasets.index import image_places, index_dataset, read_image
 from tasks.datasets.readers import read_bytes
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 from tasks.store.tables import Store
 from tests.datasets.trees import jpeg
 

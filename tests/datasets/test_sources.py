@@ -9,8 +9,8 @@ from tasks.datasets.index import image_places, index_dataset, read_image
 from tasks.datasets.readers import read_bytes
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_dataset, open_files, open_source
+from tasks.runtime.errors import InputError
 from tasks.store.digest import bytes_digest
-from tasks.store.errors import InputError
 from tasks.store.tables import Store
 
 

@@ -4,7 +4,7 @@ from tasks.datasets.aliases import other_names
 from tasks.datasets.imagenet import synset_names
 from tasks.datasets.spelling import fold
 from tasks.describe.imports import import_texts
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 BIRDS = ("Black footed Albatross", "Brewer Blackbird", "Chuck will Widow", "Café Finch")
 

@@ -4,7 +4,7 @@ import pytest
 
 from tasks.describe.texts import class_texts, descriptor_sentence, join_by_name
 from tasks.describe.waffle import waffle_descriptors
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 
 def texts(kind: str, **options: object) -> list[tuple[int, str]]:

@@ -21,8 +21,8 @@ from tasks.embed.sources import (
     resolve_encoder,
 )
 from tasks.embed.tower import is_clips_own
+from tasks.runtime.errors import InputError
 from tasks.store.digest import file_digest
-from tasks.store.errors import InputError
 from tests.conftest import TINY_CONFIG, photograph, write_tiny_model
 
 

@@ -13,9 +13,9 @@ from tasks.embed.identity import Precision
 from tasks.embed.images import Images, embed_images
 from tasks.embed.known import crops_schema, known_images, with_known
 from tasks.embed.sources import resolve_encoder
-from tasks.embed.task import ImageShard, embed_image_shard
+from tasks.embed.task import CropsRecipe, embed_image_shard
+from tasks.runtime.progress import Progress
 from tasks.store.digest import bytes_digest, digest_of
-from tasks.store.progress import Progress
 from tasks.store.tables import Store, TableRef
 
 VIEWS = 4
@@ -81,7 +81,7 @@ def test_views_that_were_made_otherwise_are_not_copied(
         dataset = index_dataset(store, open_folder(photos, None, None))
         digests = store.read(dataset.images)["image_digest"].to_pylist()[:2]
         given = {"crops": CROPS, "resampling": "pillow", **changes}
-        recipe = ImageShard(encoder=source.identity, image_digests=tuple(digests), **given)
+        recipe = CropsRecipe(encoder=source.identity, image_digests=tuple(digests), **given)
         progress = Progress(done=0, total=2)
         made = embed_image_shard(str(folder), recipe, dataset, source, None, progress)
         return store.read(made.crops)

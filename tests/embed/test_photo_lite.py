@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from runpy import run_path
 
 import open_clip
 import pytest
@@ -24,8 +25,11 @@ from tasks.embed.photo_lite import (
     find_ingredients,
     load_image_tower,
 )
-from tasks.embed.train_photo_lite import Concept, mean_feature
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
+
+# the folder's name is no module's: the program is loaded by its path
+_program = run_path(str(HEAD_PATH.with_name("train.py")))
+Concept, mean_feature = _program["Concept"], _program["mean_feature"]
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from torch import Tensor
 from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resolve_encoder
-from tasks.embed.task import TextShard, embed_text_shard
+from tasks.embed.task import TextEmbeddingsRecipe, embed_text_shard
 from tasks.embed.texts import embed_texts, in_order, known_texts, text_schema
+from tasks.runtime.progress import Progress
 from tasks.store.digest import bytes_digest
-from tasks.store.progress import Progress
 from tasks.store.tables import Store, TableRef
 
 TEXTS = tuple(f"a photo of {n} cats." for n in range(40))
@@ -25,7 +25,7 @@ def source(tiny_model: Path) -> EncoderSource:
 
 def write(store: Store, source: EncoderSource, texts: tuple[str, ...]) -> TableRef:
     rows = pa.Table.from_batches(embed_texts(texts, load_encoder(source)))
-    digest = TextShard(encoder=source.identity, texts=texts).digest
+    digest = TextEmbeddingsRecipe(encoder=source.identity, texts=texts).digest
     columns = text_schema(source.identity)
     return store.write("text_embeddings", digest, columns, rows.to_batches())
 
@@ -76,7 +76,7 @@ def test_the_task_encodes_only_what_no_other_run_has(
     monkeypatch.setattr(Encoder, "encode_texts", noted)
 
     def run(folder: Path, texts: tuple[str, ...]) -> bytes:
-        recipe = TextShard(encoder=source.identity, texts=texts)
+        recipe = TextEmbeddingsRecipe(encoder=source.identity, texts=texts)
         given = (str(folder), recipe, source, Progress(done=0, total=len(texts)))
         ref: TableRef = embed_text_shard(*given)
         return Store(folder).path(ref).read_bytes()

@@ -14,11 +14,11 @@ import pytest
 from prefect import Flow
 from pydantic import BaseModel
 
-from flows.__main__ import run
-from flows.summary import RunSummary
+from flows.cli.__main__ import run
+from flows.pipeline.summary import RunSummary
 from tasks.store.tables import Store
 
-WCA = [sys.executable, "-m", "flows"]
+WCA = [sys.executable, "-m", "flows.cli"]
 BEGIN = """
 import json, sys
 from importlib import import_module

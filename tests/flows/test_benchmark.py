@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows import show
 from flows.benchmark import benchmark
-from flows.benchmark_config import BenchmarkConfig
-from flows.summary import RunSummary
-from tasks.store.errors import InputError
+from flows.cli import show
+from flows.pipeline.summary import RunSummary
+from flows.settings.benchmark import BenchmarkConfig
+from tasks.runtime.errors import InputError
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store
@@ -127,7 +127,7 @@ def test_weights_in_sql_are_those_of_the_scores(config: BenchmarkConfig) -> None
     import numpy as np
     import torch
 
-    from tasks.score.weights import softmax_weights
+    from tasks.methods.weights import softmax_weights
 
     summary = benchmark(config)
     with duckdb.connect(summary.snapshot, read_only=True) as snapshot:

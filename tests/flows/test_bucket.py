@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from flows.benchmark import benchmark
-from flows.benchmark_config import BenchmarkConfig
-from flows.compare import compare_runs
-from flows.summary import RunSummary
+from flows.cli.compare_runs import compare_runs
+from flows.pipeline.summary import RunSummary
+from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.place import Remote
 from tasks.store.retention import verify
 from tasks.store.runs import read_runs

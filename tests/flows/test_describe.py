@@ -18,14 +18,14 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_LOCAL_STORAGE_PATH
 
 from flows.benchmark import benchmark
-from flows.benchmark_config import BenchmarkConfig
-from flows.classify_config import ClassifyConfig
 from flows.describe import describe
-from flows.describe_config import DescribeConfig
+from flows.settings.benchmark import BenchmarkConfig
+from flows.settings.classify import ClassifyConfig
+from flows.settings.describe import DescribeConfig
 from tasks.describe.task import SECRET_BLOCK
-from tasks.store.errors import GivenUp, InputError
+from tasks.runtime.errors import InputError, PermanentFailure
 from tests.conftest import photograph
-from tests.describe.server import ModelServer, answer
+from tests.describe.llm.server import ModelServer, answer
 from tests.flows.conftest import WCA, Command
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -121,7 +121,7 @@ def test_missing_answers_fail_the_run_unless_they_are_accepted(
     server: ModelServer, config: DescribeConfig
 ) -> None:
     server.behaviour.answers = {"answer_5": " "}
-    with pytest.raises(GivenUp, match="2 answers never came .* --accept-missing"):
+    with pytest.raises(PermanentFailure, match="2 answers never came .* --accept-missing"):
         describe(config)
     summary = describe(config.model_copy(update={"accept_missing": True}))
     with duckdb.connect(summary.snapshot, read_only=True) as snapshot:
@@ -133,7 +133,9 @@ def test_a_key_can_lie_in_a_secret_block(
     server: ModelServer, config: DescribeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(GivenUp, match="refused the key"):  # a server of one's own is tried without
+    with pytest.raises(
+        PermanentFailure, match="refused the key"
+    ):  # a server of one's own is tried without
         describe(config)
     Secret(value=KEY).save(SECRET_BLOCK)
     try:

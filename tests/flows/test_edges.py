@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 from flows.benchmark import benchmark
-from flows.benchmark_config import BenchmarkConfig
-from flows.summary import RunSummary
+from flows.pipeline.summary import RunSummary
+from flows.settings.benchmark import BenchmarkConfig
 from tests.conftest import photograph
 
 TEXTS = {"cat": ["Furry."], "dog": ["Barks."]}

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.inbox import InboxConfig, InboxSummary, classify_inbox
+from tasks.runtime.errors import PermanentFailure
 from tasks.store.digest import file_digest
-from tasks.store.errors import GivenUp
 from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
 
@@ -119,7 +119,10 @@ def test_what_is_no_picture_is_rejected_once(config: InboxConfig) -> None:
 def test_two_runs_at_once_do_not_share_an_inbox(config: InboxConfig) -> None:
     from flows.inbox import _alone
 
-    with _alone(Store(config.store), str(config.folder)), pytest.raises(GivenUp, match="Another"):
+    with (
+        _alone(Store(config.store), str(config.folder)),
+        pytest.raises(PermanentFailure, match="Another"),
+    ):
         classify_inbox(config)
 
 

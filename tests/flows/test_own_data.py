@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.benchmark import benchmark
-from flows.benchmark_config import BenchmarkConfig
-from flows.summary import RunSummary
+from flows.pipeline.summary import RunSummary
+from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.tables import Store
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

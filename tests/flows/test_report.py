@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from flows.benchmark import benchmark
-from flows.benchmark_config import BenchmarkConfig
+from flows.pipeline.summary import RunSummary
 from flows.report import ReportConfig, report
-from flows.summary import RunSummary
-from tasks.store.errors import InputError
+from flows.settings.benchmark import BenchmarkConfig
+from tasks.runtime.errors import InputError
 from tasks.store.runs import RunManifest, record_run, remove_run
 from tasks.store.tables import Store
 from tests.flows.conftest import Command

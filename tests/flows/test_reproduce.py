@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from flows.reproduce import Reproduction, reproduce
-from flows.reproduce_config import ReproduceConfig
+from flows.settings.reproduce import ReproduceConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.report.published import judge, notes, published_table
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 from tests.conftest import write_tiny_model
 from tests.datasets.trees import TREES
 

@@ -9,14 +9,14 @@ import duckdb
 import pytest
 
 from flows.benchmark import benchmark
-from flows.benchmark_config import BenchmarkConfig
+from flows.pipeline.sweep_points import sweep_points
+from flows.settings.benchmark import BenchmarkConfig
+from flows.settings.sweep import SweepConfig
 from flows.sweep import SweepSummary, sweep
-from flows.sweep_config import SweepConfig
-from flows.sweep_points import sweep_points
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.report.sweep import SECTIONS
-from tasks.store.errors import InputError
+from tasks.report.page.sweep import SECTIONS
+from tasks.runtime.errors import InputError
 from tests.flows.conftest import Command
 from tests.pages import check
 

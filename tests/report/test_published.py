@@ -8,7 +8,7 @@ from tasks.report.published import (
     notes,
     published_table,
 )
-from tasks.store.errors import InputError
+from tasks.runtime.errors import InputError
 
 B32, B16 = "ViT-B-32-quickgelu/openai", "ViT-B-16-quickgelu/openai"
 TITLES = {"clip": "CLIP", "clip_e": "CLIP-E", "cupl": "CuPL", "wca": "WCA"}
@@ -93,7 +93,7 @@ def test_weights_as_a_file_count_as_the_published_ones_and_others_do_not() -> No
 
 
 @pytest.mark.parametrize(
-    ("method", "top1", "sigma", "difference", "tolerance", "is_alike"),
+    ("method", "top1", "sigma", "difference", "tolerance", "is_within_tolerance"),
     [
         # published 56.91, deviation 0.17: twice the root of 0.17^2 + 0.17^2, then + 0.08^2
         ("wca", 57.4, None, 0.49, 0.49, True),
@@ -111,25 +111,29 @@ def test_a_difference_is_judged_by_what_can_differ_on_the_same_images(
     sigma: float | None,
     difference: float,
     tolerance: float | None,
-    is_alike: bool | None,
+    is_within_tolerance: bool | None,
 ) -> None:
     cell = judge(published_table("table1"), measured(method, top1, sigma=sigma))
-    assert (cell.difference, cell.tolerance, cell.is_alike) == (difference, tolerance, is_alike)
+    assert (cell.difference, cell.tolerance, cell.is_within_tolerance) == (
+        difference,
+        tolerance,
+        is_within_tolerance,
+    )
 
 
 def test_the_interval_over_images_judges_nothing() -> None:
     wide = measured("clip", 53.0, low=0.0, high=100.0)
-    assert judge(published_table("table1"), wide).is_alike is False
+    assert judge(published_table("table1"), wide).is_within_tolerance is False
     narrow = measured("clip", 51.3, low=51.29, high=51.31)
-    assert judge(published_table("table1"), narrow).is_alike is True
+    assert judge(published_table("table1"), narrow).is_within_tolerance is True
 
 
 def test_one_image_is_no_difference_and_a_part_of_them_is_not_judged() -> None:
     table = published_table("table1")
     few = measured("clip", 51.21 + 0.66, image_count=150, expected_count=150)
-    assert (judge(table, few).tolerance, judge(table, few).is_alike) == (0.67, True)
+    assert (judge(table, few).tolerance, judge(table, few).is_within_tolerance) == (0.67, True)
     part = judge(table, measured("clip", 51.21, image_count=3))
-    assert (part.difference, part.tolerance, part.is_alike) == (0, None, None)
+    assert (part.difference, part.tolerance, part.is_within_tolerance) == (0, None, None)
 
 
 def test_without_a_published_deviation_ours_counts_for_both() -> None:

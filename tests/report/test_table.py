@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.report.cells import shown
+from tasks.report.page.cells import shown
 from tasks.report.table import accuracy_rows, comparison_rows, markdown_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef

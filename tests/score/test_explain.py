@@ -6,11 +6,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from tasks.methods.registry import METHODS
+from tasks.methods.vectors import class_vector
+from tasks.methods.weights import image_vectors, softmax_weights
 from tasks.score.explain import ClassTexts, Explanation, Views, explain
-from tasks.score.methods import METHODS
-from tasks.score.vectors import class_vector
-from tasks.score.weights import image_vectors, softmax_weights
-from tests.score import reference
+from tests.methods import reference
 
 DIM, POOL, CLASSES, TEXTS = 16, 9, 4, 5
 

@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tasks.methods.weights import draw_counts
 from tasks.score.explained import explanation_tables
 from tasks.score.predict import class_vector_rows, predict
-from tasks.score.weights import draw_counts
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
-from tests.score import reference
-from tests.score.test_methods import Case
+from tests.methods import reference
+from tests.methods.test_methods import Case
 
 IMAGES, CLASSES, POOL, DIM = 12, 3, 4, 8
 METHODS = ["clip", "wca"]

@@ -11,11 +11,11 @@ import fsspec
 import pyarrow as pa
 import pytest
 
+from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.store import leases, snapshot
-from tasks.store.errors import GivenUp, InputError
-from tasks.store.leases import alone
+from tasks.store.leases import hold_lock
 from tasks.store.place import Remote, atomic_path, files, located
-from tasks.store.retention import in_use, prune, usage, verify
+from tasks.store.retention import mark_in_use, prune, usage, verify
 from tasks.store.runs import RunManifest, read_runs, record_run
 from tasks.store.schemas import schema
 from tasks.store.snapshot import open_snapshot, publish
@@ -203,7 +203,11 @@ def test_many_that_publish_at_once_leave_every_run(store: Store) -> None:
 
 def test_nothing_is_pruned_while_a_run_uses_the_store(store: Store) -> None:
     classes(store, "cat")
-    with in_use(store), in_use(store), pytest.raises(InputError, match="when that has ended"):
+    with (
+        mark_in_use(store),
+        mark_in_use(store),
+        pytest.raises(InputError, match="when that has ended"),
+    ):
         prune(store, None, grace_days=0, is_dry=False)
     assert names(store, "running") == names(store, "pruning") == []
     time.sleep(1.1)  # the bucket's clock shows whole seconds
@@ -215,7 +219,7 @@ def test_a_run_waits_while_the_store_is_pruned(store: Store) -> None:
 
     def use() -> None:
         started.set()
-        with in_use(store):
+        with mark_in_use(store):
             through.set()
 
     flow = threading.Thread(target=use)
@@ -247,7 +251,7 @@ def test_a_lease_is_renewed_for_as_long_as_its_holder_lives(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "LEASE_SEC", 2.0)
-    with in_use(store):
+    with mark_in_use(store):
         time.sleep(4.5)
         with pytest.raises(InputError, match="A run is using"):
             prune(store, None, grace_days=0, is_dry=False)
@@ -267,7 +271,7 @@ def test_a_pruning_whose_lease_ran_out_goes_no_further(
         monkeypatch.setattr(leases, "LEASE_SEC", 0.0)
 
     monkeypatch.setattr(snapshot, "_build", slow)
-    with pytest.raises(GivenUp, match="start again"):
+    with pytest.raises(PermanentFailure, match="start again"):
         prune(store, keep=1, grace_days=0, is_dry=False)
     assert store.find("classes", DIGEST) == ref
 
@@ -278,7 +282,7 @@ def test_one_at_a_time_is_alone(store: Store) -> None:
     most: list[int] = []
 
     def enter(number: int) -> None:
-        with alone(place, 60, "another"):
+        with hold_lock(place, 60, "another"):
             inside.append(number)
             most.append(len(inside))
             time.sleep(0.2)
@@ -288,9 +292,9 @@ def test_one_at_a_time_is_alone(store: Store) -> None:
         list(pool.map(enter, range(3)))
     assert most == [1, 1, 1]
     with (
-        alone(place, 0, "another"),
-        pytest.raises(GivenUp, match="another"),
-        alone(place, 0, "another"),
+        hold_lock(place, 0, "another"),
+        pytest.raises(PermanentFailure, match="another"),
+        hold_lock(place, 0, "another"),
     ):
         pass
 
@@ -323,7 +327,7 @@ def test_a_bucket_that_is_missing_or_forbidden_is_one_sentence(
 ) -> None:
     with (
         pytest.raises(InputError, match=r"^There is no s3://absent:"),
-        in_use(Store("s3://absent/x")),
+        mark_in_use(Store("s3://absent/x")),
     ):
         pass
     fsspec.get_filesystem_class("s3").clear_instance_cache()
@@ -331,7 +335,7 @@ def test_a_bucket_that_is_missing_or_forbidden_is_one_sentence(
         patch.delenv("AWS_ACCESS_KEY_ID")
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         store = Store(f"s3://{BUCKET}/x")
-        with pytest.raises(InputError, match="no credentials"), in_use(store):
+        with pytest.raises(InputError, match="no credentials"), mark_in_use(store):
             pass
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 

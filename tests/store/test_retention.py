@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.store.errors import InputError
-from tasks.store.retention import in_use, prune, usage, verify
+from tasks.runtime.errors import InputError
+from tasks.store.retention import mark_in_use, prune, usage, verify
 from tasks.store.runs import LAST, RunManifest, find_run, read_runs, record_run
 from tasks.store.schemas import schema
 from tasks.store.snapshot import open_snapshot, publish, snapshot_path
@@ -91,7 +91,11 @@ def test_tables_without_a_run_stay_for_a_while(store: Store) -> None:
 
 
 def test_nothing_is_pruned_while_a_run_uses_the_store(store: Store) -> None:
-    with in_use(store), in_use(store), pytest.raises(InputError, match="when that has ended"):
+    with (
+        mark_in_use(store),
+        mark_in_use(store),
+        pytest.raises(InputError, match="when that has ended"),
+    ):
         prune(store, keep=1, grace_days=0, is_dry=False)
     assert tables(store) == "abcd"
     assert not list((store.root / "running").iterdir())

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import Field
 
+from tasks.runtime.errors import InputError
 from tasks.store import tables
 from tasks.store.digest import digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
-from tasks.store.errors import InputError
 from tasks.store.schemas import schema
 from tasks.store.tables import BATCHES_TOGETHER, Recipe, Store, TableRef
 

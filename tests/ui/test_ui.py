@@ -161,7 +161,7 @@ def test_a_run_that_fails_says_what_to_do(ui: Ui) -> None:
 def test_a_second_one_is_told_that_the_server_runs_and_another_program_has_the_port(
     ui: Ui,
 ) -> None:
-    wca = [sys.executable, "-m", "flows", "ui", "--port"]
+    wca = [sys.executable, "-m", "flows.cli", "ui", "--port"]
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

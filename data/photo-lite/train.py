@@ -1,0 +1,266 @@
+"""Train photo-lite's head from words alone; `python data/photo-lite/train.py` runs it.
+
+The image tower's ImageNet classifier says where each of its 1000 classes lies among its features.
+The text tower learns to send a class's names and definitions there. No image is used anywhere.
+The formulas and the figures are in data/photo-lite/README.md.
+"""
+
+import argparse
+import math
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from open_clip import IMAGENET_CLASSNAMES
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, normalize
+from transformers import AutoModel, AutoTokenizer
+
+from tasks.embed.photo_lite import (
+    CONTEXT_LENGTH,
+    EMBEDDING_DIM,
+    HEAD_PATH,
+    IMAGE_SHA256,
+    TEXT_SHA256,
+    check_file,
+    find_ingredients,
+    load_image_tower,
+)
+from tasks.store.digest import file_digest
+
+SEED = 0
+THREADS = 2  # the order of floating-point sums depends on it, and with it the last bits of the head
+TEXT_DIM = 384
+# open_clip's own choice for `hf_proj_type: mlp`, so that the trained head fits into its module
+HIDDEN_DIM = (TEXT_DIM + EMBEDDING_DIM) // 2
+
+# Teacher: kernel ridge regression. Width and penalty chosen among 0.3-4 and 0.5-2 by the rate at
+# which held-out classifier rows find the texts of their class.
+KERNEL_GAMMA = 2.0
+KERNEL_PENALTY = 0.5
+
+# Student: enough steps for some 28 passes over the 53,700 texts.
+STEPS = 1500
+BATCH_SIZE = 1024
+LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 1e-2
+# MiniLM's pooled values are near 0.3, where GELU is almost linear; 4 moves them to where it bends.
+FIRST_LAYER_GAIN = 4.0
+
+# Each is filled with a class's name, all its WordNet lemmas, and its WordNet definition.
+TEACHER_TEMPLATES = (
+    "a photo of a {name}.",
+    "{lemmas}",
+    "{definition}",
+    "{Name} is {definition}.",
+)
+STUDENT_TEMPLATES = (
+    *TEACHER_TEMPLATES,
+    "{name}",
+    "a photo of a {lemma}.",
+    "{Name} looks like {definition}.",
+    "a photo of a {name}, {definition}.",
+    "The photo shows {definition}.",
+    "{lemmas}: {definition}",
+)
+
+
+class Concept(NamedTuple):
+    """One WordNet synset: its name as a photograph's label, its lemmas, its definition."""
+
+    name: str
+    lemmas: str
+    definition: str
+
+    def fill(self, template: str) -> str:
+        """Fill a template with this concept; `{Name}` is the name with its article."""
+        article = "An" if self.name[0].lower() in "aeiou" else "A"
+        return template.format(
+            name=self.name,
+            Name=f"{article} {self.name}",
+            lemma=self.lemmas.split(",")[-1].strip(),
+            lemmas=self.lemmas,
+            definition=self.definition,
+        )
+
+
+def imagenet_concepts() -> list[Concept]:
+    """Return the 1000 classes in the order of the classifier's rows, with open_clip's names."""
+    lemmas, definitions = _synset_table("lemma"), _synset_table("definition")
+    synsets = _timm_lines("imagenet_synsets.txt")
+    return [
+        Concept(name, lemmas[synset], definitions[synset])
+        for synset, name in zip(synsets, IMAGENET_CLASSNAMES, strict=True)
+    ]
+
+
+def unlabelled_texts() -> list[str]:
+    """Lemmas and definitions of the 21,844 synsets that timm lists; most have no classifier row."""
+    return [*_synset_table("lemma").values(), *_synset_table("definition").values()]
+
+
+def mean_feature(gamma: Tensor, beta: Tensor) -> Tensor:
+    """Expect a pooled feature of the image tower, from its last batch norm alone.
+
+    A channel leaves that batch norm as N(beta, gamma^2) and then meets relu6, so its mean is
+    beta (F(c) - F(a)) + |gamma| (f(a) - f(c)) + 6 (1 - F(c)) with a = -beta / |gamma|,
+    c = (6 - beta) / |gamma|, and F, f the standard normal distribution and density.
+    Shapes: [channels] each; the result lies in [0, 6].
+    """
+    sigma = gamma.abs().clamp_min(1e-9)
+    lower, upper = -beta / sigma, (6 - beta) / sigma
+    mass = torch.special.ndtr(upper) - torch.special.ndtr(lower)
+    edges = (torch.exp(-(lower**2) / 2) - torch.exp(-(upper**2) / 2)) / math.sqrt(2 * math.pi)
+    mean: Tensor = beta * mass + sigma * edges + 6 * torch.special.ndtr(-upper)
+    return mean
+
+
+def image_head(classifier: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Derive the image projection and where it puts the classes.
+
+    The centred classifier rows lose their part along the mean feature; the projection's rows are
+    the leading right-singular vectors of what is left, hence orthonormal and orthogonal to the
+    mean feature. Shapes: classifier [1000, channels], mean [channels] -> projection
+    [EMBEDDING_DIM, channels], targets [1000, EMBEDDING_DIM] of unit length.
+    """
+    direction = normalize(mean, dim=0)
+    rows = classifier - classifier.mean(0)
+    rows = rows - (rows @ direction)[:, None] * direction
+    projection = torch.linalg.svd(rows, full_matrices=False).Vh[:EMBEDDING_DIM]
+    # A singular vector's sign is arbitrary; let its largest entry be positive everywhere.
+    largest = projection.abs().argmax(1, keepdim=True)
+    projection = projection * projection.gather(1, largest).sign()
+    return projection, normalize(normalize(rows, dim=1) @ projection.T, dim=1)
+
+
+class Teacher:
+    """Kernel ridge regression from text embeddings to places in the shared space.
+
+    K(s, t) = exp(-gamma |s - t|^2) on unit vectors, coefficients (K + penalty I)^-1 Y. Closed
+    form, but it needs all training texts at hand, which an open_clip model cannot carry.
+    """
+
+    def __init__(self, texts: Tensor, targets: Tensor) -> None:
+        self._texts = normalize(texts.double(), dim=1)
+        kernel = self._kernel(self._texts) + KERNEL_PENALTY * torch.eye(len(texts)).double()
+        self._coefficients = torch.linalg.solve(kernel, targets)
+
+    def __call__(self, texts: Tensor) -> Tensor:
+        """Text embeddings [n, TEXT_DIM] -> predicted places [n, EMBEDDING_DIM], fp32."""
+        parts = torch.split(normalize(texts.double(), dim=1), 4096)  # bounds the kernel to 130 MB
+        return torch.cat([self._kernel(part) @ self._coefficients for part in parts]).float()
+
+    def _kernel(self, texts: Tensor) -> Tensor:
+        return torch.exp(-2 * KERNEL_GAMMA * (1 - texts @ self._texts.T))
+
+
+def train_student(texts: Tensor, places: Tensor) -> nn.Sequential:
+    """Fit the two-layer text projection that best points where the teacher points.
+
+    Loss: 1 - mean cosine, for only directions count in the shared space. AdamW with one learning
+    rate cycle. Shapes: texts [n, TEXT_DIM] unnormalised as open_clip will feed them, places
+    [n, EMBEDDING_DIM].
+    """
+    student = nn.Sequential(
+        nn.Linear(TEXT_DIM, HIDDEN_DIM, bias=False),
+        nn.GELU(),
+        nn.Linear(HIDDEN_DIM, EMBEDDING_DIM, bias=False),
+    )
+    with torch.no_grad():
+        next(student.parameters()).mul_(FIRST_LAYER_GAIN)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, STEPS)
+    for step in range(STEPS):
+        batch = torch.randint(len(texts), (BATCH_SIZE,))
+        loss = 1 - cosine_similarity(student(texts[batch]), places[batch]).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimizer.step()
+        schedule.step()
+        if step % 250 == 0:
+            _say(f"step {step}: loss {loss.item():.4f}")
+    return student
+
+
+@torch.inference_mode()
+def embed_texts(texts: list[str], folder: Path) -> Tensor:
+    """Return MiniLM's mean-pooled embeddings [n, TEXT_DIM], unnormalised, in the order given."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # batches of little padding
+    result = torch.empty(len(texts), TEXT_DIM)
+    for start in range(0, len(order), 128):
+        chosen = order[start : start + 128]
+        tokens = tokenizer(
+            [texts[i] for i in chosen],
+            padding=True,
+            truncation=True,
+            max_length=CONTEXT_LENGTH,
+            return_tensors="pt",
+        )
+        mask = tokens["attention_mask"].unsqueeze(-1)
+        result[chosen] = (model(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1)
+    return result
+
+
+def train() -> dict[str, Tensor]:
+    """Return the head's tensors, fp16, under the names they have in the open_clip model.
+
+    Raises InputError for a missing or altered weight file.
+    """
+    torch.manual_seed(SEED)
+    torch.set_num_threads(THREADS)
+    torch.use_deterministic_algorithms(True)
+    ingredients = find_ingredients()
+    check_file(ingredients.image_weights, IMAGE_SHA256)
+    check_file(ingredients.text_weights, TEXT_SHA256)
+    tower = load_image_tower(ingredients.image_weights).state_dict()
+    mean = mean_feature(tower["bn2.weight"].double(), tower["bn2.bias"].double())
+    projection, targets = image_head(tower["classifier.weight"].double(), mean)
+
+    concepts = imagenet_concepts()
+    labelled = [concept.fill(t) for t in STUDENT_TEMPLATES for concept in concepts]
+    _say("embedding the training texts, the longest part ...")
+    texts = embed_texts([*labelled, *unlabelled_texts()], ingredients.text_folder).clone()
+    known = len(TEACHER_TEMPLATES)  # the student's templates start with the teacher's
+    teacher = Teacher(texts[: known * len(concepts)], targets.repeat(known, 1))
+    student = train_student(texts, teacher(texts))
+    head = {f"text.proj.{name}": tensor for name, tensor in student.state_dict().items()}
+    head["visual.head.proj.weight"] = projection
+    return {name: tensor.half().contiguous() for name, tensor in head.items()}
+
+
+def main() -> None:
+    """Train and write the head; print its digest, which photo_lite.py must name."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=HEAD_PATH)
+    output: Path = parser.parse_args().output
+    head = train()
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        save_file(head, Path(folder) / output.name)
+        (Path(folder) / output.name).chmod(0o644)  # safetensors writes for its owner alone
+        (Path(folder) / output.name).replace(output)
+    _say(f"{output}: HEAD_SHA256 = {file_digest(output)}")
+
+
+def _timm_lines(name: str) -> list[str]:
+    return (files("timm") / "data" / "_info" / name).read_text(encoding="utf-8").splitlines()
+
+
+def _synset_table(what: str) -> dict[str, str]:
+    """Synset identifier -> its lemmas or its definition."""
+    lines = _timm_lines(f"imagenet_synset_to_{what}.txt")
+    return dict(line.split("\t", 1) for line in lines)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The `wca` command: one file per subject parses, calls a flow and prints."""

@@ -1,0 +1,93 @@
+"""What a run shows in the Prefect UI, under keys that stay the same so that history is visible."""
+
+import re
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+
+from flows.pipeline.summary import RunSummary
+from tasks.inbox.history import latest_rows
+from tasks.methods.registry import method_titles
+from tasks.report.answers import answer_summary
+from tasks.report.table import accuracy_rows, comparison_rows, markdown_table, rejected_rows
+from tasks.store.place import Place
+from tasks.store.tables import Store, TableRef
+
+ROWS_SHOWN = 200  # the whole table is in the store; a page of thousands of rows is not read
+
+
+def publish_run(summary: RunSummary) -> None:
+    """The accuracy table, the comparison of methods, the rejected images, the report's address."""
+    name, titles = summary.dataset_name, method_titles()
+    store = Store(summary.store_root)
+    publish_table("accuracy", name, accuracy_rows(store, summary.refs("accuracy")[0], titles))
+    for ref in summary.refs("comparisons"):
+        create_table_artifact(
+            table=comparison_rows(store, ref, titles) or [{"method": "only one was scored"}],
+            key=_key("comparison", name),
+            description=f"Methods on {name} with {summary.encoder_name}, paired by image.",
+        )
+    rejected = rejected_rows(store.read(summary.refs("rejected")[0]))
+    create_table_artifact(
+        table=rejected[:ROWS_SHOWN] or [{"file": "none", "reason": "Every image was used."}],
+        key=_key("rejected", name),
+        description=f"{len(rejected)} of {summary.image_count} images of {name} rejected.",
+    )
+    if summary.report:
+        publish_report(name, summary.encoder_name, summary.report)
+
+
+def publish_table(kind: str, name: str, rows: list[dict[str, str]], notes: str = "") -> None:
+    """Rows of text, as they are printed, and what to know of them."""
+    create_markdown_artifact(
+        markdown=markdown_table(rows) + notes,
+        key=_key(kind, name),
+        description=f"{kind.capitalize()} on {name}",
+    )
+
+
+def publish_answers(store: Store, answers: TableRef, name: str) -> None:
+    """What became of a language model's answers."""
+    create_table_artifact(
+        table=answer_summary(store, answers),
+        key=_key("descriptions", name),
+        description=f"Answers of the language model on {name}",
+    )
+
+
+def publish_report(dataset_name: str, encoder_name: str, page: Place) -> None:
+    """The address of a run's page."""
+    create_link_artifact(
+        link=page.as_uri(),
+        link_text=str(page),
+        key=_key("report", dataset_name),
+        description=f"Report on {dataset_name} with {encoder_name}, on the machine that ran it",
+    )
+
+
+def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: int) -> None:
+    """What arrived last in an inbox, newest first."""
+    rows = [
+        {
+            "image": row["image_name"],
+            "class": row["class_name"] or f"rejected: {row['reason']}",
+            "score": "" if row["score"] is None else f"{row['score']:.4f}",
+            "classified at": row["classified_at"],
+        }
+        for row in latest_rows(store, inbox_name, ROWS_SHOWN)
+    ]
+    create_table_artifact(
+        table=rows or [{"image": "none yet"}],
+        key=_key("inbox", inbox_name),
+        description=f"{inbox_name}: {new_count} images are new, {waiting_count} wait for the next "
+        "run because they are still changing.",
+    )
+
+
+def _key(kind: str, name: str) -> str:
+    """An artifact's key: lower-case letters of ASCII, digits and dashes only."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return f"{kind}-{slug[:80] or 'unnamed'}"

@@ -1,0 +1,48 @@
+"""Having a language model write the descriptions of a run's classes."""
+
+import time
+from typing import NamedTuple
+
+from flows.pipeline.artifacts import publish_answers
+from flows.pipeline.runner import StageRunner
+from tasks.describe.llm.plan import PromptPlan
+from tasks.describe.llm.settings import LanguageModelSettings
+from tasks.describe.task import AnswersRecipe, CollectedAnswers, ask_language_model, clean_answers
+from tasks.store.tables import TableRef
+
+
+class Writing(NamedTuple):
+    """What a language model wrote: the `answers` table, what decided it, what this run took."""
+
+    questioning: PromptPlan
+    answers: TableRef
+    asked: CollectedAnswers
+
+
+def write_descriptions(
+    runner: StageRunner, classes: TableRef, settings: LanguageModelSettings, title: str
+) -> Writing:
+    """Ask a language model about every class, clean its answers, show what became of them."""
+    questioning = PromptPlan.of(classes, settings)
+    store = runner.store
+    started = time.perf_counter()
+    asked: CollectedAnswers = ask_language_model.submit(
+        str(store.root), questioning, settings
+    ).result()
+    runner.note("ask language model", started, 1, int(asked.tally.call_count == 0))
+    recipe = AnswersRecipe(
+        questioning=questioning, rules=settings.clean, answers_digest=asked.answers_digest
+    )
+    (answers,) = runner.run("clean answers", clean_answers, ["answers"], [recipe])
+    publish_answers(store, answers, title)
+    return Writing(questioning, answers, asked)
+
+
+def writing_parameters(writing: Writing, settings: LanguageModelSettings) -> dict[str, object]:
+    """The parameters that decide which texts a language model's answers become."""
+    return {
+        **writing.questioning.model.model_dump(),
+        "questions": [chosen.name for chosen in writing.questioning.question_sets],
+        "domain": settings.domain,
+        "clean": list(settings.clean),
+    }

@@ -1,0 +1,84 @@
+"""What a flow writes down of its run when it is over."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from prefect.runtime import flow_run
+
+from flows.settings.benchmark import BenchmarkSettings
+from flows.settings.run import Settings
+from tasks.datasets.index import IndexedDataset
+from tasks.embed.identity import EncoderSource
+from tasks.embed.sources import resampling_for
+from tasks.store.digest import file_digest
+from tasks.store.place import Place
+from tasks.store.runs import RunManifest, StageTiming, record_run
+from tasks.store.snapshot import publish
+from tasks.store.tables import Store, TableRef
+
+
+class Recorded(NamedTuple):
+    """A run's name, and the snapshot that holds it."""
+
+    run_id: str
+    snapshot: Place
+
+
+def manifest_of(
+    flow_name: str,
+    dataset_name: str,
+    settings: Settings,
+    encoder: EncoderSource,
+    indexed: IndexedDataset,
+    parameters: Mapping[str, object],
+    tables: Sequence[TableRef],
+    rejected_count: int = 0,
+    command: str = "",
+) -> RunManifest:
+    """The manifest of a run over images; parameters: those that are the flow's own."""
+    return RunManifest(
+        flow_name=flow_name,
+        dataset_name=dataset_name,
+        encoder_name=settings.encoder,
+        encoder=encoder.identity.model_dump(mode="json"),
+        parameters={**_deciding(settings, encoder), **parameters},
+        command=command,
+        indexed=indexed.model_dump(mode="json"),
+        image_count=indexed.images.row_count,
+        rejected_count=rejected_count,
+        tables=(indexed.images, indexed.classes, *tables),
+    )
+
+
+def record(store: Store, manifest: RunManifest, timings: Sequence[StageTiming]) -> Recorded:
+    """Write down that the flow's run has finished, and have the snapshot show it."""
+    run_id = record_run(store, manifest, flow_run.get_id() or "none", timings)
+    return Recorded(run_id, publish(store))
+
+
+def _deciding(settings: Settings, encoder: EncoderSource) -> dict[str, object]:
+    """The parameters that decide numbers: a scale that is switched off is None."""
+    selection = ("split", "limit", "per_class") if isinstance(settings, BenchmarkSettings) else ()
+    return {
+        **{name: getattr(settings, name) for name in selection},
+        **_files(settings),
+        "alpha": settings.alpha,
+        "beta": settings.beta,
+        "pool": settings.pool,
+        "crop_strategy": settings.crop_strategy,
+        "resampling": resampling_for(encoder, settings.exact),
+        "crops": settings.crops,
+        "runs": settings.runs,
+        "seed": settings.seed,
+        "image_scale": settings.used_image_scale,
+        "text_scale": settings.used_text_scale,
+    }
+
+
+def _files(settings: Settings) -> dict[str, object]:
+    """Which names and templates were given, by what the files hold; those not given are left out.
+
+    So the names of runs without stay what they were, and a file that is moved changes no name.
+    """
+    given = {name: getattr(settings, name, None) for name in ("classnames", "templates")}
+    return {name: file_digest(path)[:12] for name, path in given.items() if path}

@@ -1,0 +1,133 @@
+"""How a stage's tasks are started, awaited and timed."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import accumulate
+from typing import Any, Self
+
+from prefect import Task
+from prefect.futures import PrefectFuture, wait
+from prefect.logging import get_run_logger
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.engines.cluster import Start
+from flows.engines.start import started
+from flows.settings.engine import EngineSettings
+from tasks.embed.task import unload_encoder
+from tasks.runtime.errors import InputError
+from tasks.runtime.progress import Progress
+from tasks.store.runs import StageTiming
+from tasks.store.tables import Recipe, Store
+from tasks.table_task import submit
+
+# What every flow is made with.
+FLOW: dict[str, Any] = {
+    # inside a task torch uses every core; two tasks at once would only get in each other's way
+    "task_runner": ThreadPoolTaskRunner(max_workers=1),
+    "result_serializer": "json",  # of failures too: by default they are written as pickles
+}
+
+
+class StageRunner:
+    """Runs the tasks of stages over one store and keeps what each stage took.
+
+    As a context it ends the engine that it has started. settings: where shards are worked on, for
+    an encoder's `device`; without them, and what is no shard, on the flow's own thread.
+    """
+
+    def __init__(
+        self, store: Store, settings: EngineSettings | None = None, device: str = "cpu"
+    ) -> None:
+        self.store = store
+        self.timings: list[StageTiming] = []
+        self._settings = settings or EngineSettings()
+        self._device = device
+        if self._settings.engine == "threads" and self._settings.engine_address:
+            raise InputError("--engine-address belongs to --engine dask or --engine ray: name one.")
+        self._start: Start | None = None
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._running.close()
+
+    def run(
+        self,
+        stage: str,
+        task: Task[..., Any],
+        tables: Sequence[str],
+        recipes: Sequence[Recipe],
+        extras: Sequence[dict[str, Any]] = (),
+        **arguments: Any,
+    ) -> list[Any]:
+        """Follow recipes as tasks, wait for all, note the time and how many were cached.
+
+        A shard that fails costs that shard: the others are finished before its failure is raised.
+        """
+        started = time.perf_counter()
+        is_spread = len(recipes) > 1 and self._settings.engine != "threads"
+        futures = [
+            submit(
+                task,
+                str(self.store.root),
+                recipe,
+                tables,
+                f"{stage} {i + 1} of {len(recipes)}",
+                elsewhere=self._elsewhere if is_spread else None,
+                **arguments,
+                **(extras[i] if extras else {}),
+            )
+            for i, recipe in enumerate(recipes)
+        ]
+        wait(futures)
+        failed = sum(not future.state.is_completed() for future in futures)
+        if len(futures) > 1 and failed:
+            get_run_logger().error(
+                "%s: %d of %d tasks failed; the others are kept.",
+                *(stage.capitalize(), failed, len(futures)),
+            )
+        results = [future.result() for future in futures]  # the first that failed raises
+        cached = sum(future.state.name == "Cached" for future in futures)
+        self.note(stage, started, len(futures), cached)
+        return results
+
+    def _elsewhere(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
+        """Start a task on the engine, which starts with its first one."""
+        if self._start is None:
+            unload_encoder()  # which each worker loads for itself
+            engine = started(self._settings, self._device)
+            self._start = self._running.enter_context(engine)
+        return self._start(task, parameters)
+
+    def note(self, stage: str, started: float, tables: int, reused: int) -> None:
+        """Keep what a stage took since `started` (perf_counter seconds), and log one line of it."""
+        taken = round(time.perf_counter() - started, 3)
+        self.timings.append(
+            StageTiming(stage=stage, duration_sec=taken, table_count=tables, reused_count=reused)
+        )
+        what = f"{stage.capitalize()}: {reused} of {tables} Cached, {taken:.1f} s."
+        get_run_logger().info(what)
+
+    def timings_by_stage(self) -> list[StageTiming]:
+        """One entry a stage, in the order of their first runs."""
+        sums: dict[str, list[StageTiming]] = {}
+        for timing in self.timings:
+            sums.setdefault(timing.stage, []).append(timing)
+        return [
+            StageTiming(
+                stage=stage,
+                duration_sec=round(sum(t.duration_sec for t in group), 3),
+                table_count=sum(t.table_count for t in group),
+                reused_count=sum(t.reused_count for t in group),
+            )
+            for stage, group in sums.items()
+        ]
+
+
+def progress_of(shards: list[list[str]]) -> list[dict[str, Progress]]:
+    """Where each shard stands in the whole."""
+    done = [0, *accumulate(map(len, shards))]
+    return [{"progress": Progress(done=d, total=done[-1])} for d in done[:-1]]

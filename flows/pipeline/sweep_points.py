@@ -1,0 +1,142 @@
+"""From `--over parameter=value,value` to the settings of every point of a sweep."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from platformdirs import user_cache_path
+
+from flows.pipeline.texts import text_sources
+from flows.settings.benchmark import BenchmarkConfig
+from tasks.datasets.dataset import Dataset
+from tasks.datasets.files import read_json
+from tasks.embed.crops import Strategy
+from tasks.runtime.errors import InputError
+from tasks.store.digest import digest_of
+from tasks.store.place import write_text
+from tasks.store.tables import NAME_DIGITS, Store
+
+OFF = "off"
+# Scales that can be switched off, and the settings that do it.
+SWITCHES = {"image_scale": "image_weights", "text_scale": "text_weights"}
+# Two parameters at a time: crops of one size are alpha:alpha.
+SIZE, TEXTS = "size", "descriptions_per_class"
+# Its values are words, the others' numbers.
+STRATEGY = "crop_strategy"
+PARAMETERS = (
+    *("alpha", "beta", SIZE, "pool", STRATEGY, "crops", "runs", "seed"),
+    *("image_scale", "text_scale", TEXTS),
+)
+
+
+class Point(NamedTuple):
+    """One value of one parameter, and the settings with it in place."""
+
+    parameter: str
+    value: str
+    value_index: int
+    is_base: bool
+    settings: BenchmarkConfig
+
+
+def sweep_points(config: BenchmarkConfig, over: tuple[str, ...], dataset: Dataset) -> list[Point]:
+    """Every point, the base's value among each parameter's; InputError for what cannot be swept."""
+    points = []
+    for item in over:
+        parameter, _, listed = item.partition("=")
+        values = [value.strip() for value in listed.split(",") if value.strip()]
+        if parameter not in PARAMETERS or not values:
+            raise InputError(
+                f"Cannot sweep {item!r}: write parameter=value,value with one of "
+                f"{', '.join(PARAMETERS)}."
+            )
+        base = _base(config, parameter)
+        plain = list(dict.fromkeys(_plain(parameter, value) for value in values))
+        if base is not None and base not in plain:
+            plain = [base, *plain] if parameter == STRATEGY else sorted([*plain, base], key=_place)
+        points += [
+            Point(parameter, value, i, value == base, _changed(config, parameter, value, dataset))
+            for i, value in enumerate(plain)
+        ]
+    return points
+
+
+def _plain(parameter: str, value: str) -> str:
+    """A value as it is written down: 0.50 and 0.5 are one."""
+    if parameter == STRATEGY and value not in get_args(Strategy):
+        raise InputError(f"{STRATEGY} is one of {', '.join(get_args(Strategy))}, not {value!r}.")
+    if parameter == STRATEGY or (value == OFF and parameter in SWITCHES):
+        return value
+    is_whole = parameter == TEXTS or (
+        parameter != SIZE and BenchmarkConfig.model_fields[parameter].annotation is int
+    )
+    parts = value.split(":")
+    try:
+        numbers = [int(part) if is_whole else float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) != (2 if parameter == SIZE else 1):
+        what = "pair alpha:beta" if parameter == SIZE else "number"
+        off = f"; nor is it {OFF!r}" if parameter in SWITCHES else ""
+        raise InputError(
+            f"{value!r} is no {'whole ' * is_whole}{what} to sweep {parameter} over{off}."
+        )
+    return ":".join(map(_written, numbers))
+
+
+def _written(number: float) -> str:
+    """Every digit that decides, and no empty fraction: 2.0 and 2 are one."""
+    return repr(number).removesuffix(".0")
+
+
+def _place(value: str) -> tuple[float, ...]:
+    return (-1e9,) if value == OFF else tuple(float(part) for part in value.split(":"))
+
+
+def _base(config: BenchmarkConfig, parameter: str) -> str | None:
+    """The value that the points of other parameters keep; None for all descriptions."""
+    if parameter == TEXTS:
+        return None
+    if parameter == SIZE:
+        return f"{_written(config.alpha)}:{_written(config.beta)}"
+    if parameter == STRATEGY:
+        return config.crop_strategy
+    if parameter in SWITCHES and not getattr(config, SWITCHES[parameter]):
+        return OFF
+    return _written(getattr(config, parameter))
+
+
+def _changed(
+    config: BenchmarkConfig, parameter: str, value: str, dataset: Dataset
+) -> BenchmarkConfig:
+    changes: dict[str, object]
+    if parameter == TEXTS:
+        changes = {"descriptions": _fewer_texts(config, value, dataset)}
+    elif parameter == SIZE:
+        alpha, _, beta = value.partition(":")
+        changes = {"alpha": alpha, "beta": beta}
+    elif value == OFF:
+        changes = {SWITCHES[parameter]: False}
+    else:
+        switch = {SWITCHES[parameter]: True} if parameter in SWITCHES else {}
+        changes = {parameter: value, **switch}
+    changed = BenchmarkConfig.model_validate({**config.model_dump(exclude={"over"}), **changes})
+    if changed.alpha > changed.beta:
+        raise InputError(f"{parameter}={value}: alpha must not be greater than beta.")
+    return changed
+
+
+def _fewer_texts(config: BenchmarkConfig, count: str, dataset: Dataset) -> str:
+    """A file of the first `count` descriptions of every class.
+
+    It lies in the store, beside a store in a bucket in the user's cache: tasks read it as any file.
+    """
+    path = text_sources(config, dataset).descriptions
+    if path is None or int(count) < 1:
+        raise InputError(f"{TEXTS} takes whole numbers from 1, and needs --descriptions FILE.")
+    by_class = {name: texts[: int(count)] for name, texts in read_json(path).items()}
+    root = Store(config.store).root
+    folder = root if isinstance(root, Path) else user_cache_path("wca")
+    target = folder / "sweeps" / f"texts-{digest_of(by_class)[:NAME_DIGITS]}.json"
+    write_text(target, json.dumps(by_class, ensure_ascii=False))
+    return str(target)

@@ -1,0 +1,1 @@
+"""Prefect's server and worker, for one command or for `wca ui`."""

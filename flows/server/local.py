@@ -1,0 +1,122 @@
+"""A Prefect server on this machine: started, prepared for this project's deployments, asked."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import httpx2
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.workers.process import ProcessWorker
+
+from flows.server.children import Child
+from flows.server.limits import ensure_limits, free_slots
+from flows.server.temporary import HOST
+from tasks.runtime.errors import InputError, PermanentFailure, one_line
+
+ROOT = Path(__file__).resolve().parents[2]
+POOL = "local"  # as in prefect.yaml
+START_SEC = 180.0  # the first start migrates a new database, 14-20 s on two cores
+LOOK_EVERY_SEC = 0.5
+PREFECT = (sys.executable, "-m", "prefect")
+
+
+def start(
+    port: int, environment: Mapping[str, str], log: Path, say: Callable[[str], None]
+) -> Child | None:
+    """A new server, or None where a Prefect server answers at the port already.
+
+    Raises InputError where something else has the port.
+    """
+    if is_healthy(port):
+        say(f"A Prefect server is running at port {port} already: using it, and leaving it.")
+        return None
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f"Port {port} cannot be used ({getattr(error, 'strerror', None) or error}): "
+                "choose another with --port, or make ui PORT=4300."
+            ) from error
+    say("Starting the Prefect server; the first time this takes half a minute.")
+    command = (*PREFECT, "server", "start", "--host", HOST, "--port", str(port))
+    return Child("server", command, environment, log)
+
+
+def is_healthy(port: int) -> bool:
+    """Whether a Prefect server answers at a port."""
+    try:
+        answer = httpx2.get(f"http://{HOST}:{port}/api/health", timeout=2)
+    except (httpx2.HTTPError, httpx2.InvalidURL):
+        return False
+    return answer.status_code == httpx2.codes.OK and answer.text.strip() == "true"
+
+
+def wait_until_healthy(server: Child, port: int) -> None:
+    """Return once the server answers; PermanentFailure where it ended or took too long."""
+    until = time.monotonic() + START_SEC
+    while not is_healthy(port):
+        server.check()
+        if time.monotonic() > until:
+            raise PermanentFailure(
+                f"The server did not answer in {START_SEC:.0f} s: see {server.log}."
+            )
+        time.sleep(LOOK_EVERY_SEC)
+
+
+def prepare(
+    environment: Mapping[str, str], say: Callable[[str], None], *, is_new: bool = False
+) -> None:
+    """Create the work pool and the limits where missing, and bring prefect.yaml's deployments.
+
+    is_new: the server has started just now.
+    Raises PermanentFailure with what Prefect says of prefect.yaml.
+    """
+    template = ProcessWorker.get_default_base_job_template()
+    pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template)
+    # a pool that is there keeps the settings that the user gave it
+    with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
+        client.create_work_pool(pool)
+    ensure_limits(say)
+    if is_new:
+        free_slots()
+    done = subprocess.run(  # noqa: S603 - Prefect's own command
+        (*PREFECT, "--no-prompt", "deploy", "--all"),
+        cwd=ROOT,
+        # prefect.yaml has its flows run in $PWD, which is where the command was given
+        env={**environment, "COLUMNS": "200", "PWD": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = one_line(done.stderr or done.stdout, None)[-600:]
+        raise PermanentFailure(f"prefect.yaml could not be deployed: {said}")
+
+
+def active_schedules() -> list[str]:
+    """What the server will start of itself, and when, in words."""
+    with get_client(sync_client=True) as client:
+        deployments = client.read_deployments()
+    return [
+        f"{deployment.name} {_in_words(entry.schedule)}"
+        for deployment in sorted(deployments, key=lambda d: d.name)
+        for entry in deployment.schedules
+        if entry.active and not deployment.paused
+    ]
+
+
+def _in_words(schedule: object) -> str:
+    if isinstance(schedule, CronSchedule):
+        return f"at {schedule.cron} ({schedule.timezone or 'UTC'})"
+    if isinstance(schedule, IntervalSchedule):
+        return f"every {schedule.interval}"
+    return "by rule"

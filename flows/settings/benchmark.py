@@ -1,0 +1,31 @@
+"""What the benchmark flow can be told."""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from flows.settings.form import first_in_form
+from flows.settings.run import Settings
+from tasks.datasets.settings import DataSettings
+
+
+class BenchmarkSettings(Settings, DataSettings):
+    """Settings of a labelled data set."""
+
+
+class BenchmarkConfig(BenchmarkSettings):
+    """Parameters of the benchmark flow."""
+
+    model_config = ConfigDict(
+        json_schema_extra=first_in_form(
+            "data", "encoder", "methods", "descriptions", "seed", "limit"
+        )
+    )
+
+    data: Annotated[
+        str,
+        Field(
+            description="A name that `wca datasets` lists, folder:PATH, csv:PATH, parquet:PATH, "
+            "wds:PATH, hf:NAME or card:PATH."
+        ),
+    ] = "sixteen-photographs"

@@ -1,0 +1,16 @@
+"""What a sweep can be told."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from flows.settings.benchmark import BenchmarkConfig
+
+
+class SweepConfig(BenchmarkConfig):
+    """Parameters of the sweep flow."""
+
+    over: Annotated[
+        tuple[str, ...],
+        Field(description="parameter=value,value ..., once for each parameter; off: no weights."),
+    ] = ("crops=10,30,60,100", "image_scale=off,2,3,4,5", "text_scale=off,1,2,3,4")

@@ -1,0 +1,1 @@
+"""The client of language models: prompts, calls, replies, prices, cleaned answers."""

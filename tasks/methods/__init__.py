@@ -1,0 +1,1 @@
+"""The formula of WCA and the methods that are compared with it."""

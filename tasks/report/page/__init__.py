@@ -1,0 +1,1 @@
+"""The HTML pages, their charts and pictures, and the queries behind them."""

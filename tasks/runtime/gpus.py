@@ -1,0 +1,68 @@
+"""The GPUs of this machine: which there are, and one user at a time for each."""
+
+import ctypes
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tasks.runtime.stopping import raise_if_stopped
+
+LOOK_EVERY_SEC = 1.0
+
+
+def needs_gpu(device: str) -> bool:
+    """Whether a device is a GPU."""
+    return device.startswith("cuda")
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    if named := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return named.split(",")
+    if not _has_driver():
+        return []
+    import torch  # noqa: PLC0415 - seconds, which machines without a GPU are spared
+
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _has_driver() -> bool:
+    """Whether there may be a GPU: on Linux CUDA's library comes with the driver, not with torch."""
+    if sys.platform != "linux" or Path("/dev/kfd").exists():  # AMD's driver, which torch takes too
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def gpu_of(device: str) -> str:
+    """What the machine calls a device: `cuda` is the first GPU that this process sees."""
+    number = int(device.partition(":")[2] or 0)
+    gpus = visible_gpus()
+    return gpus[number] if number < len(gpus) else str(number)
+
+
+@contextmanager
+def lock_gpu(device: str) -> Iterator[None]:
+    """Wait until no other process or thread of this user's is on a GPU, and keep it meanwhile.
+
+    The lock is the operating system's: it ends with its holder, however that ends.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0  # nobody may open another's in /tmp
+    name = f"wca-flows-{user}-gpu-{gpu_of(device).replace('/', '-')}.lock"
+    lock = FileLock(Path(tempfile.gettempdir()) / name)
+    while not lock.is_locked:
+        raise_if_stopped()
+        with suppress(Timeout):
+            lock.acquire(timeout=LOOK_EVERY_SEC)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,26 @@
+"""A language model's server on loopback, and the table it leads to where nothing goes wrong."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+from tests.describe.llm.server import ModelServer
+from tests.describe.llm.stage import Describing
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    model = ModelServer()
+    with model.running():
+        yield model
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """The table of a run without a fault."""
+    model = ModelServer()
+    with model.running():
+        describing = Describing(model, tmp_path_factory.mktemp("expected"))
+        describing.ask()
+        return describing.table()

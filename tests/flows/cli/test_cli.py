@@ -1,0 +1,268 @@
+"""The `wca` command as people run it: in a process of its own, judged by output and status."""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import photograph
+from tests.flows.conftest import WCA, Command
+
+
+@pytest.fixture(scope="module")
+def scored(wca: Command, photos: Path, tiny_model: Path) -> str:
+    """A benchmark that has been run, and what it printed."""
+    return wca(
+        *("benchmark", f"folder:{photos}", "--encoder", f"local-dir:{tiny_model}"),
+        *("--precision", "fp32", "--pool", "4", "--runs", "2", "--store", str(wca.store)),
+    )
+
+
+def test_benchmark_prints_the_table_the_rejected_and_the_places(wca: Command, scored: str) -> None:
+    for text in ("CLIP-E", "95 % interval", "14 images, 2 classes", "2 images rejected", "empty"):
+        assert text in scored
+    assert "WCA" not in scored  # there are no descriptions
+    assert str(wca.store / "wca.duckdb") in scored
+
+
+def test_sql_prints_rows_in_every_format(
+    here: Callable[..., str], wca: Command, scored: str
+) -> None:
+    query = "SELECT method, image_count FROM accuracy WHERE method = 'clip'"
+    ask = ("sql", query, "--store", str(wca.store))
+    assert "clip" in wca(*ask)
+    assert here(*ask, "--format", "csv").split() == ["method,image_count", "clip,12"]
+    assert json.loads(here(*ask, "--format", "json")) == {"method": "clip", "image_count": 12}
+
+
+def headings(line: str) -> list[str]:
+    """The names in the second line of a box."""
+    return [word for word in line.split() if word != "\u2502"]
+
+
+def test_the_query_that_a_run_recommends_shows_its_accuracy(wca: Command, scored: str) -> None:
+    (line,) = (line for line in scored.splitlines() if line.startswith("Ask it: wca "))
+    narrow = wca.with_environment({"COLUMNS": "80"})
+    said = narrow(*shlex.split(line.removeprefix("Ask it: wca "))).splitlines()
+    assert headings(said[1]) == ["method", "top1", "top1_low", "top1_high"]
+    assert [row.split()[1] for row in said[4:7]] == ["clip", "clip_e", "waffle"]
+
+
+def test_no_column_is_left_out_of_a_table(wca: Command, scored: str) -> None:
+    ask = ("sql", "FROM accuracy WHERE method = 'clip'", "--store", str(wca.store))
+    columns = [
+        *("run_id", "method", "image_count", "run_count", "top1", "top1_sigma"),
+        *("top1_low", "top1_high", "top5", "top5_sigma"),
+    ]
+    assert headings(wca(*ask).splitlines()[1]) == columns
+    lines = wca.with_environment({"COLUMNS": "80"})(*ask).splitlines()
+    assert [line.split(":")[0].strip() for line in lines if line] == columns
+    assert len(lines[0].split(": ")[1]) == 32
+
+
+def test_of_many_rows_it_is_said_that_they_are_not_all(wca: Command, scored: str) -> None:
+    query = "SELECT range, repeat('x', 300) AS long FROM range(1001)"
+    said = wca.with_environment({"COLUMNS": "80"})("sql", query, "--store", str(wca.store))
+    assert said.count("range: ") == 1000
+    assert "long: " + 300 * "x" + "\n" in said
+    assert said.endswith("These are the first 1000 rows: --format csv has all.\n")
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [("", "The query is empty"), ("/* */ ;", "is empty"), ("SELECT 1; SELECT 2", "2 statements")],
+)
+def test_a_query_is_one_statement(
+    here: Callable[..., str], wca: Command, scored: str, query: str, message: str
+) -> None:
+    assert message in here("sql", query, "--store", str(wca.store), status=2)
+
+
+def test_csv_is_added_to_what_a_file_holds(wca: Command, scored: str, tmp_path: Path) -> None:
+    target = tmp_path / "rows.csv"
+    command = [*WCA, "sql", "SELECT 1 AS a, 'x,\"y' AS b", "--format", "csv"]
+    with target.open("w") as file:
+        file.write("before\n")
+        file.flush()
+        subprocess.run([*command, "--store", str(wca.store)], stdout=file, check=True)
+    assert target.read_text() == 'before\na,b\n1,"x,""y"\n'
+
+
+@pytest.mark.parametrize(("style", "first"), [("json", b'{"range": 0}\n'), ("csv", b"range\n")])
+def test_who_reads_no_further_ends_the_command_in_silence(
+    wca: Command, scored: str, style: str, first: bytes
+) -> None:
+    command = [*WCA, "sql", "FROM range(100000)", "--format", style, "--store", str(wca.store)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == first
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_a_store_that_was_moved_says_how_it_is_queried_again(
+    here: Callable[..., str], wca: Command, scored: str, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(wca.store, moved)
+    shutil.move(wca.store, tmp_path / "away")
+    try:
+        ask = ("sql", "SELECT count(*) FROM images", "--store", str(moved))
+        assert "`wca report` makes the snapshot again." in here(*ask, status=2)
+        wca("report", "--store", str(moved))
+        assert "14" in here(*ask)
+    finally:
+        shutil.move(tmp_path / "away", wca.store)
+
+
+def test_json_has_every_column_and_no_number_that_is_none(
+    here: Callable[..., str], wca: Command, scored: str
+) -> None:
+    query = "SELECT 1 AS a, 2 AS a, 'nan'::DOUBLE AS b, -'inf'::FLOAT AS c, ':cat:' AS d"
+    said = here("sql", query, "--store", str(wca.store), "--format", "json")
+    assert json.loads(said) == {"a": 1, "a_1": 2, "b": None, "c": None, "d": ":cat:"}
+
+
+def test_sql_cannot_change_the_results(here: Callable[..., str], wca: Command, scored: str) -> None:
+    message = here("sql", "DELETE FROM accuracy", "--store", str(wca.store), status=2)
+    assert "read-only" in message
+
+
+def test_classify_sorts_pictures_into_classes(
+    wca: Command, tiny_model: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "photo [1].png"
+    photograph().save(picture)
+    descriptions = tmp_path / "texts.json"
+    texts = {"cat": ["Furry."], "dog": ["Barks."], "cup": ["Hot."], "emu": ["Not asked for."]}
+    descriptions.write_text(json.dumps(texts))
+    common = ("--encoder", f"local-dir:{tiny_model}", "--pool", "3", "--store", str(wca.store))
+    plain = wca("classify", str(picture), "--classes", "cat, dog,cup", *common)
+    assert "CLIP" in plain
+    assert all(name in plain for name in ("cat", "dog", "cup", "photo [1].png"))
+    described = ("--descriptions", str(descriptions), "--precision", "bf16")
+    best = wca("classify", str(picture), "--classes", "cat,dog,cup", *described, *common)
+    assert "WCA" in best
+    assert "of float32 and Pillow (1 - cosine, 4 views)" in best
+    names = tmp_path / "names.txt"
+    names.write_text("cat\ndog\n\ncup\n")
+    by_folder = wca("classify", str(tmp_path), "--classes", str(names), *common)
+    assert by_folder.count("CLIP") == 1
+    assert "1 images, 3 classes" in by_folder
+
+
+def test_store_commands_list_verify_and_prune(
+    here: Callable[..., str], wca: Command, scored: str
+) -> None:
+    store = ("--store", str(wca.store))
+    listed = here("store", "ls", *store)
+    assert "photos" in listed
+    assert "(no run)" in listed
+    assert "Every table is whole." in here("store", "verify", *store)
+    pruned = here("store", "prune", "--dry-run", *store)
+    assert "0 runs and 0 files, 0.0 MB, would be removed." in pruned
+    assert "--keep must be at least 1" in here("store", "prune", "--keep", "0", *store, status=2)
+    table = next((wca.store / "accuracy").glob("*.parquet"))
+    whole = table.read_bytes()
+    table.write_bytes(whole[:-30])
+    said = here("store", "verify", *store, status=1)
+    table.write_bytes(whole)
+    assert "1 tables are damaged: delete those files" in said
+
+
+def test_doctor_says_what_is_there_and_what_to_do(wca: Command, scored: str) -> None:
+    key = "sk-doctor-must-not-show-this"
+    wca.environment["OPENAI_API_KEY"] = key
+    report = wca("doctor", "--store", str(wca.store))
+    del wca.environment["OPENAI_API_KEY"]
+    for text in ("photo-lite", "ViT-B-32-quickgelu/openai", "OPENAI_API_KEY", "runs in"):
+        assert text in report
+    assert key not in report
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("benchmark", "folder:/no/such/place"), "is not a folder; expected"),
+        (("benchmark", "nonsense"), "Unknown data set 'nonsense'"),
+        (("benchmark", "sixteen-photographs", "--alpha", "3"), "alpha: Input should be less than"),
+        (("benchmark", "sixteen-photographs", "--alpha", "0.95"), "must not be greater than beta"),
+        (("benchmark", "sixteen-photographs", "--clean", "x"), "--clean: unknown rules ['x']"),
+        (
+            ("reproduce", "table1", "--encoder", "photo-lite"),
+            "wca: --encoder belongs to one benchmark, and this runs many. See `wca --help`.",
+        ),
+        (("benchmark", "sixteen-photographs", "--methods", "clop"), "Unknown methods ['clop']"),
+        (("benchmark", "sixteen-photographs", "--encoder", "nope/none"), "Unknown encoder"),
+        (("benchmark",), "data"),
+        (("bench",), "bench"),
+        (
+            ("benchmark", "sixteen-photographs", "--seed", str(2**63)),
+            "--seed: Input should be less",
+        ),
+        (("classify", "a\udcff.jpg", "--classes", "a,b"), "'a\\udcff.jpg' is not a name in UTF-8"),
+        (("benchmark", "folder:/no/:cat:/place"), "/no/:cat:/place is not a folder"),
+        (("classify", "--classes", "a,b"), "Name at least one image"),
+        (("classify", "x.jpg", "--classes", "a"), "Name at least two classes"),
+        (("classify", "x.jpg", "--classes", "no.txt"), "There is no file no.txt"),
+        (("describe", "no.txt"), "There is no file no.txt"),
+        (("describe", "csv:no.csv"), "Cannot read no.csv"),
+        (("classify", "/no/such.jpg", "--classes", "a,b"), "No such file: /no/such.jpg"),
+        (("sql", "SELECT 1", "--store", "no-such-store"), "no results in"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+    here: Callable[..., str], arguments: tuple[str, ...], message: str
+) -> None:
+    said = here(*arguments, status=2)
+    assert message in said
+    assert "pydantic" not in said
+
+
+def test_bad_input_is_all_that_is_printed(wca: Command) -> None:
+    said = wca("benchmark", "nonsense", status=2)
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_failed_run_is_status_1(wca: Command, photos: Path, tiny_model: Path) -> None:
+    said = wca(
+        *("benchmark", f"folder:{photos}", "--encoder", f"local-dir:{tiny_model}"),
+        *("--store", "/proc/no-tables-here"),
+        status=1,
+    )
+    assert "wca: the run failed: " in said
+    assert "start the same command again" in said
+
+
+def test_help_shows_examples_for_every_command(wca: Command) -> None:
+    overview = wca("--help")
+    for name in ("demo", "benchmark", "classify", "compare", "sweep", "sql", "doctor"):
+        assert name in overview
+        assert f"Example: wca {name}" in " ".join(wca(name, "--help").split())
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("flows.cli.app", {"torch", "prefect", "pyarrow", "numpy", "duckdb", "PIL", "openai"}),
+        (
+            "flows.cli.show_tables",
+            {"torch", "prefect", "openai", "open_clip", "scipy"},
+        ),  # `wca sql`
+        ("flows.cli.show_datasets", {"torch", "prefect", "openai", "open_clip", "scipy"}),
+        (
+            "flows.cli.compare_runs, flows.cli.show_compare",
+            {"torch", "prefect", "openai", "open_clip"},
+        ),
+    ],
+)
+def test_commands_start_without_what_they_do_not_need(module: str, heavy: set[str]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not heavy & set(done.stdout.split())

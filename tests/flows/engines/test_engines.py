@@ -1,0 +1,157 @@
+"""Shards in processes of Dask and Ray: the same tables as in one process, whatever happens."""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import pytest
+from prefect import flow, task
+
+from flows.benchmark import benchmark
+from flows.engines.placement import placement
+from flows.engines.start import started
+from flows.pipeline.summary import RunSummary
+from flows.settings.benchmark import BenchmarkConfig
+from flows.settings.engine import EngineSettings
+from tasks.embed.identity import EncoderSource
+from tasks.embed.sources import resolve_encoder
+from tasks.runtime.errors import InputError
+from tasks.runtime.threads import cores
+from tests.flows.conftest import contents
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(scope="module")
+def config(small: dict[str, Any], photos: Path) -> BenchmarkConfig:
+    slow = {**small, "pool": 400}  # a shard takes long enough to be killed in
+    return BenchmarkConfig(
+        **slow, data=f"folder:{photos}", methods=("clip", "clip_e"), shard_size=2
+    )
+
+
+def run(config: BenchmarkConfig, store: Path, **changes: object) -> RunSummary:
+    return benchmark(config.model_copy(update={"store": store, **changes}))
+
+
+def fresh(summary: RunSummary) -> int:
+    return sum(s.table_count - s.reused_count for s in summary.stages)
+
+
+def writer_of(folder: Path) -> int | None:
+    """Another process that is writing a table of this folder."""
+    for process in psutil.process_iter():
+        try:
+            opened = [file.path for file in process.open_files()]
+        except psutil.Error:  # it has ended, or is not ours
+            continue
+        if process.pid != os.getpid() and any(path.startswith(f"{folder}/.") for path in opened):
+            return process.pid
+    return None
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_an_engine_makes_the_tables_of_threads_even_if_a_worker_is_killed(
+    engine: str, config: BenchmarkConfig, tmp_path: Path
+) -> None:
+    killed: list[int] = []
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not killed and not ended.wait(0.01):
+            if pid := writer_of(tmp_path / engine / "crops"):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        summary = run(config, tmp_path / engine, engine=engine, workers=2)
+    finally:
+        ended.set()
+        killer.join()
+    assert killed
+    expected = run(config, tmp_path / "threads")
+    assert summary.run_id == expected.run_id
+    assert contents(summary) == contents(expected)
+    again = run(config, tmp_path / engine)
+    assert fresh(again) == 1  # `index images` reads the files
+
+
+@task
+def loaded(source: EncoderSource) -> tuple[int, int, int]:
+    """The process, its encoder's identity in memory, and the cores it thinks it has."""
+    from tasks.embed.encoder import load_encoder
+
+    return os.getpid(), id(load_encoder(source)), cores()
+
+
+@flow
+def loads(settings: EngineSettings, source: EncoderSource, count: int) -> list[tuple[int, ...]]:
+    with started(settings, "cpu") as start:
+        futures = [start(loaded, {"source": source}) for _ in range(count)]
+        return [future.result() for future in futures]
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_a_worker_loads_the_encoder_once_and_has_its_share_of_the_cores(
+    engine: Literal["dask", "ray"], tiny_model: Path
+) -> None:
+    source = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu")
+    found = loads(EngineSettings(engine=engine, workers=2), source, 8)
+    pids = {pid for pid, _, _ in found}
+    assert os.getpid() not in pids
+    assert len(pids) <= 2
+    assert len({(pid, encoder) for pid, encoder, _ in found}) == len(pids)
+    assert {share for _, _, share in found} == {max(1, cores() // 2)}
+
+
+@pytest.mark.parametrize(
+    ("engine", "address"), [("dask", "tcp://127.0.0.1:9"), ("ray", "ray://127.0.0.1:9")]
+)
+def test_a_cluster_that_is_not_there_is_one_sentence(
+    engine: str, address: str, config: BenchmarkConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=f"No {engine} cluster {address} could be reached"):
+        run(config, tmp_path, engine=engine, engine_address=address)
+
+
+def test_an_address_needs_an_engine_and_a_port(config: BenchmarkConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--engine-address belongs to --engine dask"):
+        run(config, tmp_path, engine_address="tcp://127.0.0.1:9")
+    with pytest.raises(InputError, match="'somewhere' is no address: write tcp://HOST:8786"):
+        run(config, tmp_path, engine="dask", engine_address="somewhere")
+
+
+def test_an_engine_that_is_not_installed_names_its_extra(
+    config: BenchmarkConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "flows.engines.ray", raising=False)
+    monkeypatch.setitem(sys.modules, "prefect_ray", None)
+    with pytest.raises(InputError, match=r'pip install "wca-flows\[ray\]"'):
+        run(config, tmp_path, engine="ray")
+
+
+def test_ray_deals_out_gpus_itself() -> None:
+    from flows.engines import ray as engine_ray
+
+    with (
+        pytest.raises(InputError, match="cuda:1 is none of them: name --device cuda"),
+        engine_ray.running(EngineSettings(engine="ray"), "cuda:1"),
+    ):
+        pass
+
+
+def test_gpus_are_dealt_out_and_cores_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.engines.placement.cores", lambda: 16)
+    dealt = placement("cuda", None, ["0", "3"])
+    assert [dealt.environment(i) for i in range(2)] == [
+        {"OMP_NUM_THREADS": "8", "MKL_NUM_THREADS": "8", "CUDA_VISIBLE_DEVICES": "0"},
+        {"OMP_NUM_THREADS": "8", "MKL_NUM_THREADS": "8", "CUDA_VISIBLE_DEVICES": "3"},
+    ]
+    assert placement("cuda:1", 2, ["0", "1"]).environment(1) == dealt.threads_environment()
+    assert placement("cpu", None, []).gpus == (None,) * 4

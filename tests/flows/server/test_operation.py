@@ -1,0 +1,172 @@
+"""How runs behave on a server: limits, the failure of one shard, what the UI is shown."""
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import duckdb
+import pytest
+import yaml
+from prefect import flow, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Failed, State
+
+from flows.benchmark import benchmark
+from flows.pipeline.summary import RunSummary
+from flows.server.limits import ensure_limits, started_here
+from flows.settings.benchmark import BenchmarkConfig
+from tasks.runtime.errors import BudgetExceeded, InputError
+from tasks.store.runs import read_runs
+from tasks.store.tables import Store
+from tasks.table_task import GPU_LIMIT, gpu_slot, is_retryable
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture
+def config(small: dict[str, Any], photos: Path, tmp_path: Path) -> BenchmarkConfig:
+    return BenchmarkConfig(**small, data=f"folder:{photos}", shard_size=5, store=tmp_path / "store")
+
+
+@pytest.fixture
+def no_limit(prefect_server: None) -> None:
+    with get_client(sync_client=True) as client:
+        try:
+            client.delete_global_concurrency_limit_by_name(GPU_LIMIT)
+        except ObjectNotFound:
+            return
+
+
+@task(
+    retries=3,
+    retry_delay_seconds=60,
+    retry_condition_fn=is_retryable,
+    result_serializer="json",  # as everywhere, or the session's results hold pickles
+)
+def on_device(device: str) -> str:
+    with gpu_slot(device):
+        return device
+
+
+@flow(result_serializer="json")
+def uses(device: str) -> str:
+    return on_device(device)
+
+
+def test_a_gpu_task_needs_the_limit_and_says_how_to_make_it(no_limit: None) -> None:
+    assert uses("cpu") == "cpu"
+    with pytest.raises(InputError, match="no concurrency limit 'gpu': create it with `prefect gcl"):
+        uses("cuda:0")
+
+
+def test_the_limit_follows_gpus_that_are_added_unless_somebody_chose_it(no_limit: None) -> None:
+    said: list[str] = []
+
+    def limit_on_a_machine_with(gpu_count: int) -> int:
+        ensure_limits(said.append, gpu_count)
+        return client.read_global_concurrency_limit_by_name(GPU_LIMIT).limit
+
+    with get_client(sync_client=True) as client:
+        assert [limit_on_a_machine_with(count) for count in (0, 1, 4, 2)] == [1, 1, 4, 4]
+        assert said == ["The concurrency limit 'gpu' is raised from 1 to 4, one a GPU."]
+        client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 3)
+        assert limit_on_a_machine_with(8) == 3
+        assert len(said) == 1
+
+
+def test_who_starts_a_run_makes_the_limit_where_it_is_needed(no_limit: None) -> None:
+    with get_client(sync_client=True) as client:
+        with started_here("cpu"), pytest.raises(ObjectNotFound):
+            client.read_global_concurrency_limit_by_name(GPU_LIMIT)
+        with started_here("cuda"):
+            assert uses("cuda") == "cuda"
+        client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 4)
+        ensure_limits(print)  # what somebody chose stays
+        assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).limit == 4
+
+
+def test_what_somebody_starts_waits_and_what_a_schedule_starts_is_left_out() -> None:
+    file = Path(__file__).parents[3] / "prefect.yaml"
+    for deployment in yaml.safe_load(file.read_text("utf-8"))["deployments"]:
+        expected = "CANCEL_NEW" if deployment.get("schedules") else "ENQUEUE"
+        assert deployment["concurrency_limit"]["collision_strategy"] == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "is_worth_it"),
+    [
+        (InputError("bad"), False),
+        (BudgetExceeded("dear"), False),
+        (PermissionError(13, "no"), False),
+        (TypeError("a mistake"), False),
+        (OSError(28, "No space left on device"), True),
+        (RuntimeError("CUDA error: launch failure"), True),
+        (TimeoutError(), True),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(error: Exception, is_worth_it: bool) -> None:
+    unused: Any = None
+    state: State[Any] = Failed(data=error)
+    assert is_retryable(unused, unused, state) is is_worth_it
+
+
+def test_a_bad_shard_costs_one_shard(config: BenchmarkConfig, tmp_path: Path) -> None:
+    shards = benchmark(config).refs("crops")
+    assert len(shards) > 2
+    config = config.model_copy(update={"store": tmp_path / "bad"})
+    store = Store(config.store)
+    in_the_way = store.path(shards[0])
+    in_the_way.mkdir(parents=True)  # a folder, where the first shard's file should be
+    with pytest.raises(OSError, match=in_the_way.name):
+        benchmark(config)
+    assert all(store.path(ref).is_file() for ref in shards[1:])
+    in_the_way.rmdir()
+    stages = {stage.stage: stage for stage in benchmark(config).stages}
+    assert stages["embed images"].reused_count == len(shards) - 1
+
+
+def flow_run_id(summary: RunSummary) -> UUID:
+    """The only execution of a run."""
+    ((_, (execution,)),) = read_runs(Store(summary.store_root))
+    return UUID(execution.flow_run_id)
+
+
+def test_what_the_ui_is_shown(config: BenchmarkConfig, photos: Path) -> None:
+    with started_here("cpu"):
+        summary = benchmark(config)
+    chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id(summary)]))
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(flow_run_filter=chosen)
+        tasks = {t.name for t in client.read_task_runs(flow_run_filter=chosen)}
+        artifacts = client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
+            )
+        )
+    assert run.name == f"{config.data} with {config.encoder}, seed 0"
+    assert set(run.tags) == {"wca", "command-line"}
+    assert {"index images", "embed images 1 of 4", "summarise 1 of 1"} <= tasks
+    slug = f"folder-{photos.name}"
+    by_key = {a.key: a for a in artifacts if a.key}
+    kinds = ("accuracy", "comparison", "rejected", "report")
+    assert by_key.keys() == {f"{kind}-{slug}" for kind in kinds}
+    assert "report.html" in str(by_key[f"report-{slug}"].data)
+    assert "2 of 14 images" in (by_key[f"rejected-{slug}"].description or "")
+    best = json.loads(by_key[f"comparison-{slug}"].data)
+    assert {row["method"] for row in best} == {"CLIP-E", "Waffle"}
+    with duckdb.connect(summary.snapshot, read_only=True) as snapshot:
+        ((points,),) = snapshot.sql(
+            "SELECT 100 * max(difference) FROM comparisons WHERE baseline_method = 'clip'"
+        ).fetchall()
+    assert best[0]["points above CLIP"] == f"{points:+.2f}"
+    moving = [a for a in artifacts if a.type == "progress"]
+    embedding = [a for a in moving if a.description == "Embedding images: 14 of 14 images"]
+    assert [a.data for a in embedding] == [100.0]

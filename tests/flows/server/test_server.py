@@ -1,0 +1,141 @@
+"""What `wca ui` writes down, on a real server, of flow runs whose processes are gone."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+import pytest
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+from prefect.states import Cancelling, Pending, Running, State
+
+from flows.server import ui
+from flows.server.limits import ensure_limits
+from flows.server.local import ROOT, prepare
+from flows.server.lost_runs import mark_lost_runs_crashed
+from tasks.table_task import GPU_LIMIT
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@flow(result_serializer="json")
+def does_nothing() -> None:
+    return
+
+
+@pytest.fixture
+def begin() -> Callable[[State[None], str, int | None], UUID]:
+    """Makes a flow run of a state, a worker and a process, each of a deployment of its own."""
+
+    def of(state: State[None], worker: str, pid: int | None) -> UUID:
+        with get_client(sync_client=True) as client:
+            deployment_id = client.create_deployment(
+                client.create_flow(does_nothing),
+                f"of {worker} {pid} {state.name}",
+                concurrency_limit=1,
+            )
+            run_id = client.create_flow_run_from_deployment(deployment_id).id
+            client.set_flow_run_state(run_id, Pending())
+            client.update_flow_run_labels(run_id, {"prefect.worker.name": worker})
+            if pid:
+                client.update_flow_run(run_id, infrastructure_pid=str(pid))
+            if not state.is_pending():
+                client.set_flow_run_state(run_id, Running())
+            if state.is_cancelling():
+                client.set_flow_run_state(run_id, state)
+        return run_id
+
+    return of
+
+
+def state_of(client: SyncPrefectClient, run_id: UUID) -> str | None:
+    return client.read_flow_run(run_id).state_name
+
+
+def a_process_that_is_gone() -> int:
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    return gone.pid
+
+
+def test_runs_that_a_power_cut_ended_are_crashed_and_give_their_places_back(
+    begin: Callable[[State[None], str, int | None], UUID],
+) -> None:
+    gone, here = a_process_that_is_gone(), os.getpid()
+    lost = [
+        begin(Running(), f"wca-{gone}", gone),
+        begin(Cancelling(), f"wca-{gone}", gone),
+        begin(Pending(), f"wca-{gone}", None),
+    ]
+    others = [
+        begin(Running(), f"wca-{here}", here),
+        begin(Pending(), f"wca-{here}", None),
+        begin(Running(), "ProcessWorker 5b1c", gone),  # maybe on another machine
+    ]
+    assert mark_lost_runs_crashed() == len(lost)
+    with get_client(sync_client=True) as client:
+        assert {state_of(client, run) for run in lost} == {"Crashed"}
+        assert [state_of(client, run) for run in others] == ["Running", "Pending", "Running"]
+        again = client.create_flow_run_from_deployment(
+            client.read_flow_run(lost[0]).deployment_id  # type: ignore[arg-type]
+        )
+        client.set_flow_run_state(again.id, Pending())
+        assert state_of(client, again.id) == "Pending"  # else AwaitingConcurrencySlot, for ever
+        for run in others:
+            client.delete_flow_run(run)
+
+
+# Starts what a worker starts, a process in a group of its own, and is killed.
+WORKER = """
+import os, subprocess, sys, time
+run = subprocess.Popen(
+    [sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True
+)
+print(run.pid, flush=True)
+time.sleep(1)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_flow_runs_of_a_worker_that_is_killed_end_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.server.ui.PREFECT", (sys.executable, "-c", WORKER))
+    monkeypatch.setattr("flows.server.ui.LOOK_EVERY_SEC", 0.05)
+    log = tmp_path / "log"
+    with pytest.raises(Exception, match="The worker ended with status -9"):
+        ui._keep_a_worker(None, dict(os.environ), log, print)
+    pids = [int(line) for line in log.read_text().split()]
+    assert len(pids) == ui.RESTARTS + 1
+    time.sleep(0.1)
+    assert not any(map(is_at_work, pids))
+
+
+def is_at_work(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_deployments_run_in_the_project_wherever_the_command_is_given(
+    on_server: dict[str, str], tmp_path: Path
+) -> None:
+    with get_client(sync_client=True) as client:
+        ensure_limits(print)
+        held_by_a_killed_run = GlobalConcurrencyLimitUpdate(active_slots=1)
+        client.update_global_concurrency_limit(GPU_LIMIT, held_by_a_killed_run)
+        prepare({**on_server, "PWD": str(tmp_path)}, print, is_new=True)
+        assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots == 0
+        made = [d for d in client.read_deployments() if d.pull_steps]
+        steps = [step for d in made for step in d.pull_steps or []]
+        for deployment in made:
+            client.delete_deployment(deployment.id)
+    assert len(made) == 7
+    assert {str(*step.values()) for step in steps} == {str({"directory": str(ROOT)})}

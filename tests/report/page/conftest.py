@@ -1,0 +1,74 @@
+"""A run with a thousand classes and hostile names and texts, and what its page says and asks."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.pipeline.summary import RunSummary
+from flows.settings.benchmark import BenchmarkConfig
+
+SCRIPT = "<script>alert(1)</script>"
+BREAKOUT = "</script><img src=x onerror=alert(1)>"
+RIGHT_TO_LEFT = "قطة كبيرة"
+LONG = ("A very long description of a cat. " * 295).strip()
+CLASSES = 1000
+
+
+@pytest.fixture(scope="session")
+def hostile_config(
+    photos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> BenchmarkConfig:
+    root = tmp_path_factory.mktemp("hostile")
+    names = [SCRIPT, RIGHT_TO_LEFT, BREAKOUT, *(f"class {i}" for i in range(3, CLASSES))]
+    folders = [f"c{i:04}" for i in range(CLASSES)]
+    for i, folder in enumerate(folders):
+        (root / "images" / folder).mkdir(parents=True)
+        if i < 6:
+            source = sorted((photos / ("big_cat", "drink")[i % 2]).glob("[0-5].jpg"))
+            for path in source[i // 2 * 2 : i // 2 * 2 + 2]:
+                shutil.copy(path, root / "images" / folder / path.name)
+    (root / "images" / folders[1] / "empty.jpg").write_bytes(b"")
+    (root / "names.json").write_text(json.dumps(dict(zip(folders, names, strict=True))))
+    texts = {name: [f"Something like {name}.", LONG] for name in names}
+    texts[SCRIPT] += [SCRIPT, BREAKOUT]
+    texts[RIGHT_TO_LEFT].append("القطة لها شوارب طويلة")
+    (root / "texts.json").write_text(json.dumps(texts))
+    return BenchmarkConfig(
+        data=f"folder:{root / 'images'}",
+        classnames=root / "names.json",
+        descriptions=root / "texts.json",
+        encoder=f"local-dir:{tiny_model}",
+        methods=("clip", "cupl", "wca"),
+        precision="fp32",
+        device="cpu",
+        pool=6,
+        crops=4,
+        runs=3,
+        store=root / "store",
+    )
+
+
+@pytest.fixture(scope="session")
+def hostile(hostile_config: BenchmarkConfig, prefect_server: None) -> RunSummary:
+    from flows.benchmark import benchmark
+
+    return benchmark(hostile_config)
+
+
+class Watch:
+    """What a page says and asks for while it is looked at."""
+
+    def __init__(self, page: Any) -> None:
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("dialog", lambda dialog: self.said.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda request: self.asked.append(request.url))
+
+    def requests(self) -> list[str]:
+        """Requests but those for what the page itself carries."""
+        return [url for url in self.asked if not url.startswith(("data:", "blob:"))]

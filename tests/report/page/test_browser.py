@@ -1,0 +1,86 @@
+"""The page in headless Chromium: quiet, still, legible at every width, usable by keyboard."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flows.pipeline.summary import RunSummary
+from tests.report.page.conftest import BREAKOUT, LONG, RIGHT_TO_LEFT, SCRIPT, Watch
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+DONE = "document.documentElement.dataset.charts === 'done'"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_it_opens_quietly_and_fits(
+    browser: "Browser", hostile: RunSummary, scheme: str, width: int, tmp_path: Path
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    watch = Watch(page)
+    assert hostile.report is not None
+    page.goto(hostile.report.as_uri())
+    page.wait_for_function(DONE)
+    assert watch.said == []
+    assert watch.requests() == [hostile.report.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    charts = page.locator(".chart")
+    assert page.locator(".chart svg").count() == charts.count() > 20
+    assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (int(background[4:].split(",")[0]) < 60) == (scheme == "dark")
+    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    page.close()
+
+
+def test_hostile_texts_can_be_read(browser: "Browser", hostile: RunSummary) -> None:
+    page = browser.new_page()
+    assert hostile.report is not None
+    page.goto(hostile.report.as_uri())
+    page.wait_for_function(DONE)
+    text = page.evaluate("document.body.textContent")
+    for hostile_text in (SCRIPT, BREAKOUT, RIGHT_TO_LEFT, LONG):
+        assert hostile_text in text
+    label = page.get_by_role("cell", name=RIGHT_TO_LEFT, exact=True).first
+    assert label.evaluate("e => getComputedStyle(e).direction") == "rtl"
+    page.close()
+
+
+def test_tables_sort_and_filter_by_keyboard(browser: "Browser", hostile: RunSummary) -> None:
+    page = browser.new_page()
+    assert hostile.report is not None
+    page.goto(hostile.report.as_uri())
+    page.wait_for_function(DONE)
+    header = page.locator("#table-classes th", has_text="class").first
+    cells = "document.querySelectorAll('#table-classes tbody td:first-child')"
+    names = f"[...{cells}].map(c => c.dataset.value)"
+    header.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert header.get_attribute("aria-sort") == "ascending"
+    up = page.evaluate(names)
+    page.keyboard.press("Enter")
+    assert header.get_attribute("aria-sort") == "descending"
+    assert page.evaluate(names) == up[::-1]
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "images"
+    page.close()
+
+
+def test_it_prints_with_every_query_open(
+    browser: "Browser", hostile: RunSummary, tmp_path: Path
+) -> None:
+    page = browser.new_page(color_scheme="dark")
+    watch = Watch(page)
+    assert hostile.report is not None
+    page.goto(hostile.report.as_uri())
+    page.wait_for_function(DONE)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_timeout(100)
+    assert page.locator("details:not([open])").count() == 0
+    page.pdf(path=tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").stat().st_size > 10_000
+    assert watch.said == []
+    page.close()

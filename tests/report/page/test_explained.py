@@ -1,0 +1,136 @@
+"""Explanations in words and charts: what the tables say, with the right sign and in the order."""
+
+from typing import Any
+
+import pytest
+
+from tasks.report.page.explained import ExplainedImage, explained_images
+from tasks.report.page.queries import Queries
+from tasks.store.snapshot import open_snapshot, publish
+from tasks.store.tables import Store
+from tests.report.page.runs import METHODS, TEXTS, Rows, Run
+
+Made = tuple[Run, dict[str, ExplainedImage]]
+
+
+def role(digest: str, name: str, class_id: int, score: float, whole_score: float) -> dict[str, Any]:
+    scores = {"score": score, "whole_score": whole_score}
+    return {"image_digest": digest, "role": name, "class_id": class_id, **scores}
+
+
+def pair(digest: str, class_id: int, support: float) -> dict[str, Any]:
+    return {
+        "image_digest": digest, "class_id": class_id, "rank": 1, "position": 2, "crop_index": 1,
+        "similarity": 0.5, "text_weight": 0.5, "crop_weight": 0.5, "support": support,
+    }  # fmt: skip
+
+
+def removal(digest: str, removed: str, step: int, class_id: int, together: int) -> dict[str, Any]:
+    return {
+        "image_digest": digest, "removed": removed, "step": step, "index": step, "margin": 0.0,
+        "class_id": class_id, "class_id_together": together, "margin_together": 0.0,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Class 1 before class 0 in three images of which different things are to be said."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    digests = ("d00", "d01", "d02")
+    wholes = {"d00": (0.3, 0.2), "d01": (0.2, 0.3), "d02": (0.3, 0.2)}
+    # what speaks for the second class lowers the margin
+    signs = {"d00": 1, "d01": -1, "d02": 1}
+    draw = Run(store, 0).numbers  # and another run is beside this one
+    changes: dict[str, Rows] = {
+        "explanations": [
+            role(d, name, c, score, wholes[d][1 - c])
+            for d in digests
+            for name, c, score in (("predicted", 1, 0.55), ("runner_up", 0, 0.5))
+        ],
+        "explained_pairs": [
+            pair(d, c, signs[d] * (0.1 if c else -0.1)) for d in digests for c in (1, 0)
+        ],
+        "counterfactuals": [
+            removal("d00", "description", 1, 1, 1),
+            removal("d00", "description", 2, 0, 0),
+            *(removal("d01", "crop", n, 1, 1 if n < 2 else 0) for n in (1, 2, 3)),
+            *(removal("d02", "crop", n, 1, 1 if n < 3 else 0) for n in (1, 2, 3)),
+        ],
+        "explained_texts": [
+            draw("explained_texts", image_digest=d, class_id=c, position=j)
+            for d in digests
+            for c in (0, 1)
+            for j in range(TEXTS)
+        ],
+    }
+    run = Run(store, 1, changes)
+    with open_snapshot(publish(store)) as connection:
+        images = explained_images(Queries(connection, run.run_id, list(METHODS)), lambda *_: None)
+        return run, {image.image_digest: image for image in images}
+
+
+@pytest.mark.parametrize(
+    ("digest", "verdict"),
+    [("d00", "agrees (+0.1000)"), ("d01", "would put them the other way round (-0.1000)")],
+)
+def test_the_margin_and_what_the_whole_image_says(made: Made, digest: str, verdict: str) -> None:
+    image = made[1][digest]
+    assert (image.predicted, image.runner_up) == ("class 1", "class 0")
+    assert image.sentences[0] == (
+        "class 1 scores 0.5500, class 0 0.5000: a margin of 0.0500. "
+        f"The whole image alone {verdict}."
+    )
+
+
+def test_a_pair_speaks_for_its_class_by_its_sign(made: Made) -> None:
+    _, images = made
+    assert images["d00"].sentences[1:3] == [
+        f"Most for class {c}: “description 2 of {c}”" for c in (1, 0)
+    ]
+    assert images["d01"].sentences[1:3] == [
+        f"No pair of crop and description speaks for class {c}." for c in (1, 0)
+    ]
+    pairs = [(p.mark, p.role, p.class_name) for p in images["d00"].pairs]
+    assert pairs == [("1", "predicted", "class 1"), ("a", "runner_up", "class 0")]
+
+
+@pytest.mark.parametrize(
+    ("digest", "sentence"),
+    [
+        ("d00", "Without the description “description 2 of 1” alone it would be class 0."),
+        (
+            "d01",
+            "No single crop changes the answer; without the 2 of 3 crops that support class 1 most "
+            "it would be class 0.",
+        ),
+        ("d02", "It stays class 1 even without 2 of the 3 crops, those that support it most."),
+    ],
+)
+def test_what_would_change_the_answer(made: Made, digest: str, sentence: str) -> None:
+    assert made[1][digest].sentences[3:] == [sentence]
+
+
+def test_charts_show_the_averages_and_the_lowest_weights_first(made: Made) -> None:
+    run, images = made
+
+    def values(spec: dict[str, Any], key: str) -> Rows:
+        return next(rows for rows in spec["datasets"].values() if key in rows[0])
+
+    for digest, image in images.items():
+        for chart, c in zip(image.similarity_charts, (1, 0), strict=True):
+            texts = run.of("explained_texts", image_digest=digest, class_id=c)
+            weighted = sum(t["text_weight"] * t["weighted_similarity"] for t in texts)
+            whole = sum(t["whole_similarity"] for t in texts) / TEXTS
+            means = {row["view"]: row["mean"] for row in values(chart.spec, "mean")}
+            expected = {"WCA, weighted crops": weighted, "CuPL, whole image": whole}
+            assert means == pytest.approx(expected)
+            texts.sort(key=lambda t: -t["weighted_similarity"])
+            dots = [(d["view"][:3], d["cosine"]) for d in values(chart.spec, "cosine")]
+            assert sorted(dots, key=lambda d: d[0], reverse=True) == [
+                *(("WCA", t["weighted_similarity"]) for t in texts),
+                *(("CuP", t["whole_similarity"]) for t in texts),
+            ]
+        texts = run.of("explained_texts", image_digest=digest, class_id=1)
+        bars = [row["weight"] for row in values(image.weight_chart.spec, "weight")]
+        assert bars == sorted(100 * t["text_weight"] for t in texts)
+        assert values(image.weight_chart.spec, "even") == [{"even": 100 / TEXTS}]

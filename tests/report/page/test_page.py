@@ -1,0 +1,95 @@
+"""The page: every number is what the query beside it says, and no text is taken for code."""
+
+import html
+import json
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from flows.pipeline.summary import RunSummary
+from flows.settings.benchmark import BenchmarkConfig
+from tasks.methods.registry import method_titles
+from tasks.report.page.images import image_opener
+from tasks.report.page.render import render
+from tasks.report.page.sections import SECTIONS
+from tests.pages import check, tables
+from tests.report.page.conftest import BREAKOUT, CLASSES, LONG, RIGHT_TO_LEFT, SCRIPT
+
+
+@pytest.fixture(scope="module")
+def page(hostile: RunSummary) -> str:
+    assert hostile.report is not None
+    return hostile.report.read_text(encoding="utf-8")
+
+
+def test_every_number_is_what_the_query_beside_it_says(page: str, hostile: RunSummary) -> None:
+    of_other_runs = {"answers", "top_classes"}
+    assert check(page, Path(str(hostile.snapshot)), SECTIONS) == set(SECTIONS) - of_other_runs
+
+
+def test_every_query_of_the_page_can_be_asked(page: str, hostile: RunSummary) -> None:
+    queries = [html.unescape(text) for text in re.findall(r"<code>(.*?)</code>", page, re.DOTALL)]
+    asked = [text for text in queries if not text.startswith("wca ")]
+    assert len(asked) > 15
+    with duckdb.connect(str(hostile.snapshot), read_only=True) as snapshot:
+        for text in asked:
+            assert snapshot.sql(text).to_arrow_table().num_rows > 0, text
+
+
+def test_hostile_texts_are_texts(page: str) -> None:
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    for text in (SCRIPT, BREAKOUT, RIGHT_TO_LEFT, LONG):
+        assert str(html.escape(text, quote=False)).replace('"', "&#34;") in page
+    assert len(tables(page)["classes"].rows) == 6
+    specs = re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    assert len(specs) > 20
+    for spec in specs:
+        json.loads(spec)
+        assert "<" not in spec
+
+
+def test_a_thousand_classes_make_a_page_of_less_than_3_mb(page: str, hostile: RunSummary) -> None:
+    assert hostile.class_count == CLASSES
+    assert len(page.encode()) < 3_000_000
+
+
+def test_the_page_points_nowhere(page: str) -> None:
+    body = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)  # the charts' runtime
+    assert re.findall(r"""(?:src|href)=["'](?!data:|#)""", body) == []
+    assert "url(" not in body
+    assert "default-src 'none'" in body
+
+
+def test_the_same_tables_make_the_same_bytes(page: str, hostile: RunSummary) -> None:
+    opener = image_opener(hostile.indexed)
+    again = render(hostile.snapshot, hostile.run_id, method_titles(), opener)
+    assert again == page
+
+
+def test_a_picture_that_is_gone_leaves_the_rest(hostile: RunSummary) -> None:
+    def gone(name: str, digest: str) -> None:
+        return None
+
+    page = render(hostile.snapshot, hostile.run_id, method_titles(), gone)
+    assert "The picture is not where it was." in page
+    assert tables(page).keys() >= {"accuracy", "confusion"}
+
+
+def test_the_command_on_the_page_repeats_the_run(
+    page: str, hostile: RunSummary, hostile_config: BenchmarkConfig
+) -> None:
+    import shlex
+
+    from flows.cli.app import app
+
+    command = re.search(r'<pre class="command".*?><code>(.*?)</code>', page, re.DOTALL)
+    assert command
+    words = shlex.split(html.unescape(command[1]))
+    assert words[:3] == ["wca", "benchmark", hostile_config.data]
+    _, bound, _ = app.parse_args(words[1:], exit_on_error=False)
+    given = bound.arguments["settings"].model_dump(exclude_unset=True)
+    config = BenchmarkConfig(data=bound.arguments["data"], **given)
+    assert config.model_copy(update={"store": hostile_config.store}) == hostile_config

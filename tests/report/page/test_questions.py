@@ -1,0 +1,231 @@
+"""Questions of docs/queries.md, answered a second time in plain Python."""
+
+import math
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.store.snapshot import open_snapshot, publish
+from tasks.store.tables import Store
+from tests.report.page.runs import CLASSES, METHODS, TEXTS, Rows, Run
+
+PAGE = (Path(__file__).parents[3] / "docs" / "queries.md").read_text(encoding="utf-8")
+QUESTIONS = dict(re.findall(r"^## (.+?)\n.*?```sql\n(.*?)```", PAGE, re.M | re.S))
+Ask = Callable[[str], Rows]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def runs(store: Store) -> tuple[Run, Run]:
+    """Two runs of one data set, the latest last."""
+    first = Run(store, 0)
+    time.sleep(0.002)
+    return first, Run(store, 1)
+
+
+@pytest.fixture(scope="module")
+def ask(store: Store, runs: tuple[Run, Run]) -> Iterator[Ask]:
+    with open_snapshot(publish(store)) as snapshot:
+        yield lambda question: snapshot.sql(QUESTIONS[question]).to_arrow_table().to_pylist()
+
+
+def names(run: Run) -> dict[str, str]:
+    return {row["image_digest"]: row["image_name"] for row in run.rows["images"]}
+
+
+def labels(run: Run) -> dict[str, str]:
+    return {row["image_digest"]: run.names[row["class_id"]] for row in run.rows["images"]}
+
+
+def test_images_on_which_wca_and_clip_disagree(ask: Ask, runs: tuple[Run, Run]) -> None:
+    expected = []
+    for run in runs:
+        wca, clip = (
+            {
+                row["image_digest"]: run.names[row["class_id"]]
+                for row in run.of("predictions", method=method, run_index=0, rank=1)
+            }
+            for method in ("wca", "clip")
+        )
+        right = labels(run)
+        expected += [
+            (names(run)[d], right[d], clip[d], clip[d] == right[d], wca[d], wca[d] == right[d])
+            for d in wca
+            if wca[d] != clip[d]
+        ]
+    rows = ask("On which images do WCA and CLIP disagree, and who is right?")
+    assert sorted(tuple(row.values()) for row in rows) == sorted(expected)
+    assert [row["wca_is_correct"] for row in rows] == sorted(
+        (row[-1] for row in expected), reverse=True
+    )
+
+
+def test_descriptions_that_never_help(ask: Ask, runs: tuple[Run, Run]) -> None:
+    _, run = runs  # the latest of the data set
+    texts = {row["text"]: np.array(row["embedding"]) for row in run.rows["text_embeddings"]}
+    wholes = {row["image_digest"]: row["embedding"] for row in run.of("crops", crop_index=0)}
+    expected = {}
+    for row in run.of("descriptions", kind="description"):
+        own, other = (
+            np.mean([texts[row["text"]] @ e for d, e in wholes.items()
+                     if (labels(run)[d] == row["class_name"]) == is_own])
+            for is_own in (True, False)
+        )  # fmt: skip
+        if own <= other:
+            expected[row["text"]] = pytest.approx((own, other), abs=1e-5)
+    rows = ask("Which descriptions never help?")
+    assert {row["text"]: (row["own"], row["other"]) for row in rows} == expected
+    assert 0 < len(expected) < CLASSES * TEXTS
+
+
+def test_descriptions_that_are_trusted_least(ask: Ask, runs: tuple[Run, Run]) -> None:
+    rows = ask("Which descriptions does WCA trust least?")
+    for run in runs:
+        texts = {row["text"]: np.array(row["embedding"]) for row in run.rows["text_embeddings"]}
+        for c, name in enumerate(run.names):
+            mine = {
+                row["text"]: texts[row["text"]] @ texts[f"label 0 of {c}"]
+                for row in run.of("descriptions", kind="description", class_id=c)
+            }
+            found = [
+                row for row in rows if (row["run_id"], row["class_name"]) == (run.run_id, name)
+            ]
+            assert [row["text"] for row in found] == sorted(mine, key=lambda text: mine[text])[:3]
+            mass = sum(math.exp(math.exp(2) * cosine) for cosine in mine.values())
+            for row in found:
+                weight = math.exp(math.exp(2) * mine[row["text"]]) / mass
+                assert row["weight"] == pytest.approx(weight, rel=1e-4)
+
+
+def of_draws(run: Run) -> dict[str, dict[int, Rows]]:
+    """WCA's predictions of each image by run, best first."""
+    found: dict[str, dict[int, Rows]] = defaultdict(lambda: defaultdict(list))
+    for row in run.of("predictions", method="wca"):
+        found[row["image_digest"]][row["run_index"]].append(row)
+    return found
+
+
+def test_how_sure_wca_is_of_each_image(ask: Ask, runs: tuple[Run, Run]) -> None:
+    _, run = runs
+    expected = {}
+    for digest, draws in of_draws(run).items():
+        shares = []
+        for rows in draws.values():
+            masses = [math.exp(100 * np.float32(row["score"])) for row in rows]
+            shares.append(masses[0] / sum(masses))
+        right = [run.names[rows[0]["class_id"]] == labels(run)[digest] for rows in draws.values()]
+        expected[names(run)[digest]] = pytest.approx((np.mean(shares), np.mean(right)))
+    rows = ask("How sure is WCA of each image, and is it right?")
+    assert {row["image_name"]: (row["confidence"], row["right_share"]) for row in rows} == expected
+
+
+def test_images_that_a_person_should_look_at(ask: Ask, runs: tuple[Run, Run]) -> None:
+    expected = []
+    for run in runs:
+        for digest, draws in of_draws(run).items():
+            first, second, *_ = draws[0]
+            margin = np.float32(first["score"]) - np.float32(second["score"])
+            called = run.names[first["class_id"]], run.names[second["class_id"]]
+            expected.append((float(margin), run.run_id, names(run)[digest], *called))
+    expected.sort()
+    rows = ask("Which images should a person look at?")
+    assert [(r["run_id"], r["image_name"], r["first"], r["second"]) for r in rows] == [
+        row[1:] for row in expected[:20]
+    ]
+
+
+def test_images_that_change_from_draw_to_draw(ask: Ask, runs: tuple[Run, Run]) -> None:
+    expected = {}
+    for run in runs:
+        for digest, draws in of_draws(run).items():
+            called = [run.names[rows[0]["class_id"]] for rows in draws.values()]
+            share = np.mean([name == labels(run)[digest] for name in called])
+            if len(set(called)) > 1:
+                expected[run.run_id, names(run)[digest]] = (len(set(called)), pytest.approx(share))
+    rows = ask("Which images change their class from draw to draw?")
+    assert {
+        (r["run_id"], r["image_name"]): (r["classes"], r["share_correct"]) for r in rows
+    } == expected
+
+
+def crop_weights(run: Run, digest: str) -> dict[int, float]:
+    masses = {
+        row["crop_index"]: math.exp(math.exp(4) * float(np.float32(row["whole_similarity"])))
+        for row in run.of("crops", image_digest=digest)
+        if row["crop_index"] > 0
+    }
+    return {index: mass / sum(masses.values()) for index, mass in masses.items()}
+
+
+def test_where_the_weight_of_an_image_lies(ask: Ask, runs: tuple[Run, Run]) -> None:
+    _, run = runs
+    expected = {}
+    for digest, name in names(run).items():
+        weights = crop_weights(run, digest)
+        best = max(weights, key=lambda index: weights[index])
+        expected[name] = (best, pytest.approx(weights[best], rel=1e-4))
+    rows = ask("Where does an image's weight lie?")
+    assert {row["image_name"]: (row["crop_index"], row["weight"]) for row in rows} == expected
+
+
+def test_what_wca_gives_every_class_of_one_image(ask: Ask, runs: tuple[Run, Run]) -> None:
+    _, run = runs
+    weights = crop_weights(run, "d00")
+    crops: dict[int, Any] = {
+        row["crop_index"]: row["embedding"] for row in run.of("crops", image_digest="d00")
+    }
+    expected = {
+        run.names[row["class_id"]]: pytest.approx(
+            sum(w * np.dot(crops[i], row["embedding"]) for i, w in weights.items()), rel=1e-4
+        )
+        for row in run.of("class_vectors", method="wca_paper")
+    }
+    rows = ask("What does WCA give every class of one image?")
+    assert {row["class_name"]: row["score"] for row in rows} == expected
+    assert len(expected) == CLASSES
+
+
+def test_what_language_models_have_cost(ask: Ask, runs: tuple[Run, Run]) -> None:
+    rows = ask("What have the language models cost so far?")
+    assert {row["llm"] for row in rows} == {"model 0", "model 1"}
+    for row in rows:
+        mine = {
+            (answer["prompt_digest"], answer["answer_index"]): answer["cost_usd"]
+            for run in runs
+            for answer in run.of("answers", llm=row["llm"])
+        }
+        assert row["answers"] == len(mine)
+        assert row["cost_usd"] == pytest.approx(sum(mine.values()))
+
+
+def test_classes_that_got_worse(ask: Ask, runs: tuple[Run, Run]) -> None:
+    before, now = (
+        {(row["class_name"], row["method"]): row["top1"] for row in run.rows["per_class_accuracy"]}
+        for run in runs
+    )
+    rows = ask("Which classes got worse since the run before?")
+    assert {(r["class_name"], r["method"]): (r["before"], r["now"]) for r in rows} == {
+        key: (before[key], share) for key, share in now.items() if share < before[key]
+    }
+    assert 0 < len(rows) < CLASSES * len(METHODS)
+
+
+def test_classes_that_are_mistaken_for_one_another(ask: Ask, runs: tuple[Run, Run]) -> None:
+    counts = sorted(
+        (row["image_count"] for run in runs for row in run.rows["confusion"]
+         if row["class_id"] != row["predicted_class_id"]),
+        reverse=True,
+    )  # fmt: skip
+    rows = ask("Which classes are mistaken for one another most?")
+    assert [row["image_count"] for row in rows] == counts[:20]
+    assert all(row["class_name"] != row["predicted_class_name"] for row in rows)
