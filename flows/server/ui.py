@@ -27,7 +27,7 @@ RESTARTS = 3  # a worker that ends more often than this within a minute will not
 def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
     """Start everything, say where it is, and stop it in order when a signal of STOPPING comes.
 
-    Raises InputError where the port is taken, PermanentFailure where the server or the worker does not stay.
+    Raises InputError where the port is taken, PermanentFailure where server or worker do not stay.
     """
     address = f"http://{HOST}:{port}"
     environment = _environment(address, store)

@@ -38,7 +38,7 @@ def decode_image(data: bytes) -> Image.Image:
     """Decode a file's bytes to an RGB picture, turned upright as its EXIF tag says.
 
     Sixteen-bit grey is scaled to eight, transparency is laid over white, of an animation the first
-    frame is taken. Raises UndecodableImage with the reason for anything that cannot be decoded whole.
+    frame is taken. Raises UndecodableImage with the reason where it cannot be decoded whole.
     """
     if not data:
         raise UndecodableImage("The file is empty.")

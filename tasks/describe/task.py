@@ -90,7 +90,7 @@ class DescriptionsRecipe(Recipe):
     # whether all are there takes a moment
     persist_result=False,
     result_serializer="json",
-    retries=1,  # a busy file system; the client alone retries calls, and its failures are PermanentFailure
+    retries=1,  # a busy file system; the client alone retries calls and raises PermanentFailure
     retry_delay_seconds=5,
     timeout_seconds=72 * HOUR,  # a batch may take the provider a day, and be given in twice
     retry_condition_fn=is_retryable,

@@ -50,7 +50,7 @@ class Lease:
         return any(file.modified > now - LEASE_SEC for file in others)
 
     def check(self) -> None:
-        """Raise PermanentFailure where the mark could not be renewed in time, as others may go on then."""
+        """Raise PermanentFailure where the mark could not be renewed in time."""
         if time.time() > self.renewed_at + LEASE_SEC / 2:
             raise PermanentFailure(
                 f"{self.place.parent} was out of reach for too long: start again."
@@ -81,7 +81,7 @@ def lease(folder: Remote) -> Iterator[Lease]:
 
 @contextmanager
 def hold_lock(place: Place, patience_sec: float, otherwise: str) -> Iterator[None]:
-    """One holder at a time, here or on all machines; PermanentFailure(otherwise) after `patience_sec`.
+    """One holder at a time, on all machines; PermanentFailure(otherwise) after `patience_sec`.
 
     A killed holder's lock goes with its process, in a bucket when its lease has run out.
     """

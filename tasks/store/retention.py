@@ -136,7 +136,7 @@ def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pr
 
 @contextmanager
 def _pruning(store: Store) -> Iterator[Callable[[], None]]:
-    """Nobody else uses the store; yields what raises PermanentFailure where that may have changed."""
+    """Nobody else uses the store; yields a check that raises where that may have changed."""
     refusal = f"A run is using {store.root}: prune it when that has ended."
     if isinstance(store.root, Remote):
         with lease(store.root / "pruning") as mine:

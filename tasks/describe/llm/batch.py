@@ -103,7 +103,7 @@ class BatchRunner:
     async def run(self, open_calls: Callable[[], Iterator[Call]]) -> Tally:
         """Bring in every reply that is open; memory grows with a batch, not with the calls.
 
-        open_calls: the calls that are open now. Raises PermanentFailure, BudgetExceeded included; a batch
+        open_calls: the calls that are open now. Raises PermanentFailure; a batch
         under way goes on at the server and is merged by the next run.
         """
         try:

@@ -1,4 +1,4 @@
-"""ChatRunner against a real server on loopback that answers late, wrongly, in part or not at all."""
+"""ChatRunner against a real server on loopback that answers late, wrongly, in part or never."""
 
 import json
 import subprocess
