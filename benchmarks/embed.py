@@ -56,7 +56,7 @@ from tasks.embed.images import (
 )
 from tasks.embed.sources import native_precision, resolve_encoder
 from tasks.embed.tower import Layer, packs
-from tasks.methods.weights import draw_counts
+from tasks.methods.wca import draw_counts
 from tasks.runtime.gpus import needs_gpu
 from tasks.runtime.heap import keep_freed_memory
 from tasks.runtime.threads import cores, map_in_threads

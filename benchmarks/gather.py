@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 
 from benchmarks.score import CLASSES, timed
 from benchmarks.synthetic import DIMENSION, DRAWN, POOL, RUNS, synthetic_texts, synthetic_views
-from tasks.methods.weights import draw_counts
+from tasks.methods.wca import draw_counts
 from tasks.score.predict import IMAGE_BLOCK, class_vector_rows, predict
 from tasks.store.embeddings import embedding_array, embedding_matrix
 

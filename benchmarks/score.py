@@ -30,7 +30,7 @@ from benchmarks.synthetic import (
     synthetic_texts,
     write_shard,
 )
-from tasks.methods.weights import draw_counts
+from tasks.methods.wca import draw_counts
 from tasks.score.predict import IMAGE_BLOCK, class_vector_rows, predict
 from tasks.store.digest import digest_of
 from tasks.store.schemas import schema

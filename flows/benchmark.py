@@ -11,7 +11,6 @@ from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.methods.registry import method_titles
 from tasks.report.task import write_report
 from tasks.store.retention import mark_in_use
 from tasks.store.tables import Store
@@ -30,8 +29,7 @@ def benchmark(config: BenchmarkConfig) -> RunSummary:
     settings = config.with_preset(dataset.preset)
     with mark_in_use(Store(config.store)):
         summary = run_stages("benchmark", settings, source, dataset, command, EXPLAINED)
-        titles = method_titles()
-        report = write_report(summary.store_root, summary.run_id, summary.indexed, titles)
+        report = write_report(summary.store_root, summary.run_id, summary.indexed)
     summary = summary.model_copy(update={"report": report})
     publish_run(summary)
     return summary

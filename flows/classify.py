@@ -10,7 +10,7 @@ from flows.settings.classify import ClassifyConfig, ClassifySettings
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
 from tasks.describe.llm.plan import written_kinds
-from tasks.methods.registry import METHODS, method_titles
+from tasks.methods.registry import METHODS
 from tasks.report.task import draw_explanations, write_report
 from tasks.runtime.errors import InputError
 from tasks.store.retention import mark_in_use
@@ -42,7 +42,7 @@ def _explained(
     dataset = open_source(source)
     count = min(len(dataset.images), MOST_EXPLAINED)
     summary = run_stages("classify", settings, source, dataset, _command(config), count)
-    place = (summary.store_root, summary.run_id, summary.indexed, method_titles())
+    place = (summary.store_root, summary.run_id, summary.indexed)
     pictures = draw_explanations(*place)
     return summary.model_copy(update={"report": write_report(*place), "pictures": tuple(pictures)})
 
@@ -60,6 +60,6 @@ def with_best_method(settings: ClassifySettings) -> ClassifySettings:
     if not settings.methods:
         described = settings.descriptions or "description" in written_kinds(settings)
         settings = settings.model_copy(update={"methods": ("wca" if described else "clip",)})
-    if not any(METHODS[name].is_weighted for name in settings.methods if name in METHODS):
+    if not any(METHODS[name].image_side.has_draws for name in settings.methods if name in METHODS):
         settings = settings.model_copy(update={"pool": 1})  # no crop would be looked at
     return settings

@@ -9,7 +9,6 @@ from flows.pipeline.artifacts import publish_report
 from flows.pipeline.runner import FLOW
 from flows.settings.store import DEFAULT_STORE, StoreField
 from tasks.datasets.index import IndexedDataset
-from tasks.methods.registry import method_titles
 from tasks.report.task import write_report, write_sweep
 from tasks.store.place import PlaceField
 from tasks.store.retention import mark_in_use
@@ -48,11 +47,11 @@ def report(config: ReportConfig) -> ReportSummary:
     with mark_in_use(store):
         manifest = find_run(store, config.run, WITH_PAGE)
         publish(store)  # a snapshot may be lost, or older than the run, or of another place
-        root, run_id, titles = str(store.root), manifest.run_id, method_titles()
+        root, run_id = str(store.root), manifest.run_id
         if manifest.flow_name == "sweep":
-            page = write_sweep(root, run_id, titles)
+            page = write_sweep(root, run_id)
         else:
             indexed = IndexedDataset.model_validate(manifest.indexed)
-            page = write_report(root, run_id, indexed, titles)
+            page = write_report(root, run_id, indexed)
     publish_report(manifest.dataset_name, manifest.encoder_name or "", page)
     return ReportSummary(run_id=run_id, dataset_name=manifest.dataset_name, report=page)

@@ -8,15 +8,16 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from flows.benchmark import benchmark
 from flows.pipeline.artifacts import publish_table
-from flows.pipeline.run import available_methods, one_encoder
+from flows.pipeline.run import one_encoder
 from flows.pipeline.runner import FLOW
 from flows.pipeline.summary import RunSummary
+from flows.pipeline.texts import text_sources
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.reproduce import ReproduceConfig
 from tasks.datasets.cards import find_card
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.methods.registry import METHODS, choose_methods, method_titles
+from tasks.methods.registry import METHODS, available_methods, choose_methods
 from tasks.report.published import Measured, csv_rows, judge, layout, notes, published_table
 from tasks.runtime.errors import InputError
 from tasks.store.place import PlaceField, atomic_path
@@ -42,7 +43,7 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
     datasets = config.datasets or table.datasets
     encoders = config.encoders or tuple(table.encoders.values())
     wanted = config.methods or tuple(table.top1)
-    rows = choose_methods(wanted, [method.kind for method in METHODS.values()])
+    rows = choose_methods(wanted, [method.text_kind for method in METHODS.values()])
     for name in datasets:
         find_card(name)
     cells: list[Measured] = []
@@ -58,7 +59,7 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
         writer.writeheader()
         writer.writerows(written)
     for encoder in encoders:
-        lines = layout(table, encoder, datasets, judged, method_titles())
+        lines = layout(table, encoder, datasets, judged)
         publish_table(
             config.table, encoder, lines, "\n".join(f"* {n}" for n in notes(table, judged))
         )
@@ -88,7 +89,7 @@ def _cells(
     given = {**settings, **config.model_dump(exclude_unset=True, exclude=of_grid)}
     try:
         source = DataSource(data=dataset, data_root=config.data_root)
-        available = available_methods(config, open_source(source), methods)
+        available = available_methods(methods, text_sources(config, open_source(source)).kinds)
         changes = {"data": dataset, "encoder": encoder, "methods": available}
         benchmark_config = BenchmarkConfig.model_validate({**given, **changes})
         scored = _scores(benchmark(benchmark_config)) if available else {}
@@ -100,7 +101,7 @@ def _cells(
         empty.model_copy(
             update={"method": m, **scored[m]}
             if m in scored
-            else {"method": m, "reason": f"no {METHODS[m].kind}s: see `wca import --help`"}
+            else {"method": m, "reason": f"no {METHODS[m].text_kind}s: see `wca import --help`"}
         )
         for m in methods
     ]

@@ -14,16 +14,13 @@ from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resolve_encoder
-from tasks.methods.registry import METHODS, choose_methods, method_titles, text_kinds
+from tasks.methods.registry import METHODS, available_methods, choose_methods, text_kinds
 from tasks.report.task import write_sweep
 from tasks.runtime.errors import InputError
 from tasks.score.sweep import SweepPoint
 from tasks.score.task import SweepRecipe, summarise_sweep
 from tasks.store.retention import mark_in_use
 from tasks.store.tables import Store, TableRef
-
-# Swept unless others are named: CLIP and CuPL do not change, but say what there is to gain.
-SWEPT_METHODS = ("clip", "cupl", "wca", "wca_paper")
 
 
 class SweepSummary(FlowSummary):
@@ -52,7 +49,8 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
     points = sweep_points(config, config.over, dataset)
     sources = text_sources(config, dataset)
     methods = choose_methods(
-        config.methods or [m for m in SWEPT_METHODS if METHODS[m].kind in sources.kinds],
+        config.methods
+        or available_methods([m.name for m in METHODS.values() if m.is_swept], sources.kinds),
         sources.kinds,
     )
     store = runner.store
@@ -107,6 +105,6 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         sweeps=table,
         store_root=str(store.root),
         snapshot=recorded.snapshot,
-        report=write_sweep(str(store.root), recorded.run_id, method_titles()),
+        report=write_sweep(str(store.root), recorded.run_id),
         stages=tuple(stages),
     )

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import duckdb
 
-from tasks.methods.registry import method_titles
 from tasks.report.page.cells import shown
 from tasks.report.page.sections import Section
 
@@ -51,6 +50,6 @@ def check(page: str, snapshot: Path, sections: Mapping[str, Section]) -> set[str
                 for column, (value, text) in zip(sections[name].columns, cells, strict=True):
                     truth = row[column.name]
                     assert value == ("" if truth is None else str(truth)), (name, column.name)
-                    words = shown(truth, column.style, method_titles())
+                    words = shown(truth, column.style)
                     assert text == ("" if truth is None else words), (name, column.name)
     return set(found)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.datasets.index import IndexedDataset
-from tasks.methods.registry import method_titles
 from tasks.report.page.compare import RunPair, pair_page, read_pair
 from tasks.report.page.images import image_opener
 from tasks.score.significance import McNemar, mcnemar
@@ -23,11 +22,11 @@ class Compared(NamedTuple):
 def compare_runs(root: str | Path, first: str, second: str, method: str | None) -> Compared:
     """Compare two runs and write the page beside the first run's."""
     store = Store(root)
-    pair = read_pair(store, first, second, method, list(method_titles()))
+    pair = read_pair(store, first, second, method)
     (counts,) = pair.rows("counts")
     test = mcnemar(counts["won_count"], counts["lost_count"]) if counts["image_count"] else None
     first_id, second_id = pair.first.run_id, pair.second.run_id
     opener = image_opener(IndexedDataset.model_validate(pair.first.indexed))
     page = store.root / "runs" / first_id / f"compare-{second_id}.html"
-    write_text(page, pair_page(pair, method_titles(), opener, test))
+    write_text(page, pair_page(pair, opener, test))
     return Compared(pair, test, page)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from flows.pipeline.summary import FlowSummary, RunSummary
 from flows.settings.store import DEFAULT_STORE
-from tasks.methods.registry import METHODS, method_titles
+from tasks.methods.registry import method_title
 from tasks.report.table import accuracy_rows, rejected_rows, text_table
 from tasks.runtime.errors import InputError
 from tasks.store.snapshot import open_snapshot
@@ -29,7 +29,7 @@ console = Console(
 
 def benchmark(summary: RunSummary) -> None:
     """The results table of a benchmark, and where everything is."""
-    rows = accuracy_rows(Store(summary.store_root), summary.refs("accuracy")[0], method_titles())
+    rows = accuracy_rows(Store(summary.store_root), summary.refs("accuracy")[0])
     _results(rows, f"{summary.dataset_name}: {_inputs(summary)}\n{_encoder(summary)}")
     if 0 < summary.used_count < 100:
         console.print("Few images: the intervals are wide, and differences mean little.")
@@ -47,7 +47,7 @@ def classify(summary: RunSummary) -> None:
         rows = [
             {
                 "image": name if rank == 1 else "",
-                "method": METHODS[method].title if rank == 1 else "",
+                "method": method_title(method) if rank == 1 else "",
                 "rank": str(rank),
                 "class": class_name,
                 "score": f"{score:.4f}",

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from flows.cli.show import console
-from tasks.methods.registry import method_titles
+from tasks.methods.registry import method_title
 from tasks.report.page.cells import grid
 from tasks.report.page.compare import SECTIONS
 from tasks.report.table import text_table
@@ -19,12 +19,11 @@ MOST_ROWS = 12
 def compared(result: "Compared") -> None:
     """What differs, and where the page is."""
     pair = result.pair
-    titles = method_titles()
     for name, section in SECTIONS.items():
         rows = pair.rows(name)
         if not rows:
             continue
-        table = grid(rows[:MOST_ROWS], section.columns, titles)
+        table = grid(rows[:MOST_ROWS], section.columns)
         names = [column.title for column in table.columns]
         cells = [dict(zip(names, (c.text for c in row), strict=True)) for row in table.rows]
         more = f", {MOST_ROWS} of {len(rows)}" if len(rows) > MOST_ROWS else ""
@@ -35,7 +34,7 @@ def compared(result: "Compared") -> None:
         console.print(pair.unshared)
     if result.test:
         exact, mid = result.test
-        title = titles[pair.method]
+        title = method_title(pair.method)
         console.print(
             f"{title}, McNemar's test of the two: p = {exact:.4g} exact, {mid:.4g} mid-p."
         )

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from flows.cli.show import console
-from tasks.methods.registry import method_titles
 from tasks.report.published import LIBRARY_POINTS, SIGMAS, judge, layout, notes, published_table
 from tasks.report.table import text_table
 
@@ -29,7 +28,7 @@ def reproduction(result: "Reproduction") -> None:
     for encoder in result.encoders:
         label = table.label(encoder)
         what = f"({label})" if label else f"- not published; beside it {table.first_label}"
-        rows = layout(table, encoder, result.datasets, cells, method_titles())
+        rows = layout(table, encoder, result.datasets, cells)
         console.print(f"{encoder} {what}", soft_wrap=True)
         console.print(text_table(rows, ""))
     console.print(

@@ -2,7 +2,6 @@
 
 from flows.cli.show import console
 from flows.pipeline.summary import RunSummary
-from tasks.methods.registry import method_titles
 from tasks.report.page.render import read_explanations
 from tasks.store.tables import Store
 
@@ -10,7 +9,7 @@ from tasks.store.tables import Store
 def explanations(summary: RunSummary) -> None:
     """A few sentences for each explained picture, and the picture that shows them."""
     store = Store(summary.store_root)
-    found = read_explanations(store, summary.run_id, method_titles(), _nothing)
+    found = read_explanations(store, summary.run_id, _nothing)
     for explained, picture in zip(found, summary.pictures, strict=True):
         console.print(f"\n{explained.image_name}: {explained.predicted}")
         for sentence in explained.sentences:

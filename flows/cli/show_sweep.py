@@ -11,7 +11,7 @@ from tasks.store.tables import Store
 def sweep(summary: SweepSummary) -> None:
     """Accuracy by value, what a selection with labels picks, and where the page is."""
     table = Store(summary.store_root).read(summary.sweeps)
-    rows = [row for row in table.to_pylist() if METHODS[row["method"]].is_weighted]
+    rows = [row for row in table.to_pylist() if METHODS[row["method"]].image_side.has_draws]
     picked = {
         (r["parameter"], r["value"], r["method"]): r for r in rows if r["split"] == "evaluation"
     }

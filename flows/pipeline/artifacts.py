@@ -10,7 +10,6 @@ from prefect.artifacts import (
 
 from flows.pipeline.summary import RunSummary
 from tasks.inbox.history import latest_rows
-from tasks.methods.registry import method_titles
 from tasks.report.answers import answer_summary
 from tasks.report.table import accuracy_rows, comparison_rows, markdown_table, rejected_rows
 from tasks.store.place import Place
@@ -21,12 +20,12 @@ ROWS_SHOWN = 200  # the whole table is in the store; a page of thousands of rows
 
 def publish_run(summary: RunSummary) -> None:
     """The accuracy table, the comparison of methods, the rejected images, the report's address."""
-    name, titles = summary.dataset_name, method_titles()
+    name = summary.dataset_name
     store = Store(summary.store_root)
-    publish_table("accuracy", name, accuracy_rows(store, summary.refs("accuracy")[0], titles))
+    publish_table("accuracy", name, accuracy_rows(store, summary.refs("accuracy")[0]))
     for ref in summary.refs("comparisons"):
         create_table_artifact(
-            table=comparison_rows(store, ref, titles) or [{"method": "only one was scored"}],
+            table=comparison_rows(store, ref) or [{"method": "only one was scored"}],
             key=_key("comparison", name),
             description=f"Methods on {name} with {summary.encoder_name}, paired by image.",
         )

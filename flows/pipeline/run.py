@@ -16,7 +16,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.datasets.settings import DataSource, FileSource
 from tasks.embed.sources import resampling_for, resolve_encoder
 from tasks.embed.task import unload_encoder
-from tasks.methods.registry import METHODS, choose_methods, text_kinds
+from tasks.methods.registry import EXPLAINED, choose_methods, text_kinds
 from tasks.runtime.errors import InputError
 from tasks.score.task import ResultsRecipe
 from tasks.store.tables import Store
@@ -83,7 +83,7 @@ def run_stages(
         scored = Scored(indexed, described, texts, crops, vectors, predictions)
         is_labelled = any(image.class_id is not None for image in dataset.images)
         found = precision_check(stages, indexed, crops, encoder, is_labelled)
-        found += insights(stages, scored, is_labelled, explained if "wca" in methods else 0)
+        found += insights(stages, scored, is_labelled, explained if EXPLAINED in methods else 0)
 
     manifest = manifest_of(
         flow_name,
@@ -127,11 +127,3 @@ def run_stages(
         indexed=indexed,
         remarks=dataset.remarks,
     )
-
-
-def available_methods(
-    settings: Settings, dataset: Dataset, wanted: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Those of some methods for which there will be texts."""
-    kinds = text_sources(settings, dataset).kinds
-    return tuple(name for name in wanted if METHODS[name].kind in kinds)

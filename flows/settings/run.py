@@ -42,9 +42,8 @@ class Settings(LanguageModelSettings, EngineSettings):
     methods: Annotated[
         Names,
         Field(
-            description="Rows of the table, comma-separated: clip, clip_e, clip_d, waffle, cupl, "
-            "wca, wca_refined, wca_paper. By default all whose texts are there; classify takes "
-            "the best one.",
+            description=f"Rows of the table, comma-separated: {', '.join(METHODS)}. By default all "
+            "whose texts are there; classify takes the best one.",
             json_schema_extra={"items": {"type": "string", "enum": [*METHODS]}},
         ),
     ] = ()

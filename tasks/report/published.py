@@ -1,17 +1,17 @@
 """Our results beside published ones: the same layout, the difference, and what it is worth."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from tasks.datasets.files import DATA_FOLDER, read_json
+from tasks.methods.registry import BASELINE, METHODS, method_title
 from tasks.runtime.errors import InputError, invalid_file_error
 
 PUBLISHED = DATA_FOLDER / "published"
 # Plain CLIP has nothing random in it: a point of difference is no chance.
-BASELINE = "clip"
 BASELINE_POINTS = 1.0
 # Both figures are of the same images, so no sampling of images tells them apart. What does where
 # nothing is drawn: other versions of libraries round, decode and resize otherwise, which moves
@@ -20,8 +20,6 @@ LIBRARY_POINTS = 0.3
 # Where crops are drawn, in deviations over runs. Each figure is a mean over runs, but on one pool
 # of crops: another pool of 100 moves it about as much as another draw of 60 moves one run.
 SIGMAS = 2.0
-# Its texts are random, theirs are not known, and nobody has published how much others change.
-RANDOM_TEXTS = "waffle"
 
 _Values = dict[str, dict[str, float]]  # data set, encoder's label: percent
 
@@ -135,7 +133,7 @@ def judge(table: PublishedTable, ours: Measured) -> Judged:
     sigma = None
     if ours.method == table.sigma_of:
         sigma = table.sigma.get(ours.dataset, {}).get(table.label(ours.encoder) or "")
-    is_judged = ours.is_whole and ours.method != RANDOM_TEXTS
+    is_judged = ours.is_whole and not METHODS[ours.method].has_random_texts
     tolerance = _tolerance(ours, sigma) if is_judged else None
     return Judged(ours, published, sigma, difference, tolerance)
 
@@ -153,7 +151,6 @@ def layout(
     encoder: str,
     datasets: Sequence[str],
     cells: Sequence[Judged],
-    titles: Mapping[str, str],
 ) -> list[dict[str, str]]:
     """The published layout for one encoder: a row per method, a column per data set, as text.
 
@@ -161,10 +158,10 @@ def layout(
     that the table does not have stands its first one, with no judgement.
     """
     here = {(c.ours.method, c.ours.dataset): c for c in cells if c.ours.encoder == encoder}
-    methods = [m for m in titles if any((m, d) in here for d in datasets)]
+    methods = [m for m in METHODS if any((m, d) in here for d in datasets)]
     rows = []
     for method in methods:
-        row = {"method": titles[method]}
+        row = {"method": method_title(method)}
         row |= {d: _cell_text(table, here[method, d]) for d in datasets}
         if table.mean and set(table.datasets) == set(datasets):
             row["mean"] = _mean_text(table, encoder, [here[method, d].ours for d in datasets])

@@ -1,23 +1,19 @@
 """The results table as people read it."""
 
-from collections.abc import Mapping
-
 import pyarrow as pa
 from rich.table import Table
 from rich.text import Text
 
+from tasks.methods.registry import METHODS, method_title
 from tasks.store.tables import Store, TableRef
 
 
-def accuracy_rows(store: Store, ref: TableRef, titles: Mapping[str, str]) -> list[dict[str, str]]:
-    """The accuracy table as text: percent, interval, sigma over runs.
-
-    titles: method to the name people know it by, in the order of the rows.
-    """
+def accuracy_rows(store: Store, ref: TableRef) -> list[dict[str, str]]:
+    """The accuracy table as text: percent, interval, sigma over runs."""
     rows = {row["method"]: row for row in store.read(ref).to_pylist()}
     return [
         {
-            "method": titles[name],
+            "method": method_title(name),
             "top-1 %": _percent(row["top1"]),
             "95 % interval": f"{_percent(row['top1_low'])} to {_percent(row['top1_high'])}",
             "sigma": f"{100 * row['top1_sigma']:.2f}" if row["run_count"] > 1 else "",
@@ -25,11 +21,11 @@ def accuracy_rows(store: Store, ref: TableRef, titles: Mapping[str, str]) -> lis
             "runs": str(row["run_count"]),
             "images": str(row["image_count"]),
         }
-        for name, row in ((name, rows[name]) for name in titles if name in rows)
+        for name, row in ((name, rows[name]) for name in METHODS if name in rows)
     ]
 
 
-def comparison_rows(store: Store, ref: TableRef, titles: Mapping[str, str]) -> list[dict[str, str]]:
+def comparison_rows(store: Store, ref: TableRef) -> list[dict[str, str]]:
     """The comparisons with the first method, CLIP where it was scored, as text, best first.
 
     Points of top-1 and their paired interval; p: McNemar's mid-p after Holm's correction.
@@ -38,8 +34,8 @@ def comparison_rows(store: Store, ref: TableRef, titles: Mapping[str, str]) -> l
     baseline = rows[0]["baseline_method"] if rows else ""
     return [
         {
-            "method": titles[row["method"]],
-            f"points above {titles[baseline]}": _points(row["difference"]),
+            "method": method_title(row["method"]),
+            f"points above {method_title(baseline)}": _points(row["difference"]),
             "95 % interval": f"{_points(row['difference_low'])} to "
             f"{_points(row['difference_high'])}",
             "p": f"{row['p_holm']:.4f}",

@@ -1,7 +1,5 @@
 """The Prefect tasks that write pages and pictures of a run."""
 
-from collections.abc import Mapping
-
 from prefect import task
 
 from tasks.datasets.index import IndexedDataset
@@ -15,24 +13,20 @@ PAGE_TIMEOUT_SEC = HOUR
 
 
 @task(name="write-report", **UNCACHED_TASK, timeout_seconds=PAGE_TIMEOUT_SEC)
-def write_report(
-    store_root: str, run_id: str, dataset: IndexedDataset, titles: Mapping[str, str]
-) -> Place:
+def write_report(store_root: str, run_id: str, dataset: IndexedDataset) -> Place:
     """Write `<store>/runs/<run_id>/report.html` from the snapshot and the data set's images."""
     from tasks.report.page.images import image_opener
     from tasks.report.page.render import render
 
     store = Store(store_root)
-    page = render(snapshot_path(store), run_id, titles, image_opener(dataset))
+    page = render(snapshot_path(store), run_id, image_opener(dataset))
     target = store.root / "runs" / run_id / "report.html"
     write_text(target, page)
     return target
 
 
 @task(name="draw-explanations", **UNCACHED_TASK, timeout_seconds=PAGE_TIMEOUT_SEC)
-def draw_explanations(
-    store_root: str, run_id: str, dataset: IndexedDataset, titles: Mapping[str, str]
-) -> list[Place]:
+def draw_explanations(store_root: str, run_id: str, dataset: IndexedDataset) -> list[Place]:
     """Write `<store>/runs/<run_id>/explanation-<n>.png` for every explained image."""
     from tasks.report.page.figure import explanation_png
     from tasks.report.page.images import image_opener
@@ -41,7 +35,7 @@ def draw_explanations(
     store = Store(store_root)
     opener = image_opener(dataset)
     paths: list[Place] = []
-    for i, explained in enumerate(read_explanations(store, run_id, titles, opener), start=1):
+    for i, explained in enumerate(read_explanations(store, run_id, opener), start=1):
         paths.append(store.root / "runs" / run_id / f"explanation-{i}.png")
         with atomic_path(paths[-1]) as partial:
             partial.write_bytes(explanation_png(explained))
@@ -49,11 +43,11 @@ def draw_explanations(
 
 
 @task(name="write-sweep", **UNCACHED_TASK, timeout_seconds=PAGE_TIMEOUT_SEC)
-def write_sweep(store_root: str, run_id: str, titles: Mapping[str, str]) -> Place:
+def write_sweep(store_root: str, run_id: str) -> Place:
     """Write the page of a sweep, `<store>/runs/<run_id>/report.html`."""
     from tasks.report.page.sweep import sweep_page
 
     store = Store(store_root)
     target = store.root / "runs" / run_id / "report.html"
-    write_text(target, sweep_page(store, run_id, titles))
+    write_text(target, sweep_page(store, run_id))
     return target

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from tasks.methods.weights import softmax_weights
+from tasks.methods.wca import softmax_weights
 from tasks.score.explain import ClassTexts, Explanation, Floats, Views, explain
 from tasks.score.queries import ask, open_tables
 from tasks.store.embeddings import embedding_matrix

@@ -7,12 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import pad
 from torch.utils.dlpack import from_dlpack
 
-from tasks.methods.registry import METHODS, text_kinds
-from tasks.methods.vectors import Repeats, class_vector, find_repeats, scores, top_classes
-from tasks.methods.weights import image_vectors
+from tasks.methods.registry import METHODS, ImageSide, text_kinds
+from tasks.methods.wca import unit
 from tasks.runtime.threads import cores, map_in_threads
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
@@ -46,7 +45,8 @@ def class_vector_rows(
         used = text_kinds([name])
         # gathered by NumPy: torch would wake every core for each of these small steps
         texts = {kind: torch.from_numpy(matrix[kinds[kind]]) for kind in used}
-        return class_vector(METHODS[name], texts, text_scale)
+        method = METHODS[name]
+        return method.text_side.vector(texts["label"][0], texts[method.text_kind], text_scale)
 
     vectors = [vector(name, kinds) for name in methods for kinds in rows.values()]
     stacked = torch.stack(vectors).float()
@@ -60,47 +60,87 @@ def class_vector_rows(
     )
 
 
+class Repeats(NamedTuple):
+    """Class vectors that are there already: row `later[i]` is equal to the earlier `first[i]`."""
+
+    later: torch.Tensor
+    first: torch.Tensor
+
+
+def find_repeats(classes: torch.Tensor) -> Repeats:
+    """Find the rows of `(classes, dim)` that repeat an earlier one: classes of equal names do."""
+    seen: dict[bytes, int] = {}
+    rows = (classes + 0.0).numpy()  # -0.0 equals 0.0
+    first = torch.tensor([seen.setdefault(row.tobytes(), i) for i, row in enumerate(rows)])
+    later = (first != torch.arange(len(first))).nonzero().flatten()
+    return Repeats(later, first[later])
+
+
+def compute_scores(images: torch.Tensor, classes: torch.Tensor, repeats: Repeats) -> torch.Tensor:
+    """Multiply image and class vectors: float32 `(..., classes)`.
+
+    images: `(..., dim)`; classes: `(classes, dim)`, whose repeats `find_repeats` has found. Equal
+    class vectors get equal scores to the last bit, wherever the matrix product places them, so that
+    ties go to the lower index.
+    """
+    product = images.float() @ classes.T
+    if len(repeats.later):
+        product[..., repeats.later] = product[..., repeats.first]
+    return product
+
+
+def top_classes(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the k best classes of each row, best first; ties go to the lower index.
+
+    scores: `(rows, classes)`. Returns scores `(rows, k)` and class indices `(rows, k)`.
+    """
+    # torch.topk is fast but breaks ties in any order: rows with a tie are sorted as a whole
+    values, classes = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    is_tied = (values[:, 1:] == values[:, :-1]).any(dim=1)
+    values, classes = values[:, :k], classes[:, :k]
+    if is_tied.any():
+        best, order = scores[is_tied].sort(dim=1, descending=True, stable=True)
+        values[is_tied], classes[is_tied] = best[:, :k], order[:, :k]
+    return values, classes
+
+
 class MethodGroup(NamedTuple):
-    """Methods that compare classes with the same image vectors: one matrix product for all.
+    """Methods with one image side, which share one matrix product.
 
     classes: float32 `(methods x classes, dim)`, method by method; repeats: those of its rows.
     """
 
+    side: ImageSide
     methods: list[str]
-    is_weighted: bool
-    is_normalised: bool
     classes: torch.Tensor
     repeats: Repeats
 
-    def best(
-        self, images: torch.Tensor, count: int
+    def top_classes(
+        self, vectors: torch.Tensor, image_count: int
     ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """By method the best scores and their classes, each `(count, runs, k)`.
+        """Find each method's best scores and their classes, each `(image_count, runs, k)`.
 
-        images: `(images, runs, dim)`, of which the first `count` are asked for.
+        vectors: the side's `(images, runs, dim)`, of which the first `image_count` are wanted.
         """
-        if self.is_weighted and self.is_normalised:
-            images = normalize(images, dim=-1)
-        score = scores(images, self.classes, self.repeats)[:count]
-        shape = (*score.shape[:2], len(self.methods), -1)
-        values, classes = top_classes(score.view(*shape).flatten(0, 2), TOP_K)
+        images = unit(vectors) if self.side.is_normalised else vectors
+        scores = compute_scores(images, self.classes, self.repeats)[:image_count]
+        shape = (*scores.shape[:2], len(self.methods), -1)
+        values, classes = top_classes(scores.view(*shape).flatten(0, 2), TOP_K)
         tops = zip(values.view(shape).unbind(2), classes.view(shape).unbind(2), strict=True)
         return dict(zip(self.methods, tops, strict=True))
 
 
-def method_groups(class_vectors: pa.Table) -> list[MethodGroup]:
-    """The methods of `class_vectors`, those together that use the same image vectors."""
-    groups: dict[tuple[bool, bool], list[str]] = {}
+def group_methods(class_vectors: pa.Table) -> list[MethodGroup]:
+    """Group the methods of `class_vectors` by their image sides."""
+    sides: dict[ImageSide, list[str]] = {}
     for name in class_vectors["method"].unique().to_pylist():
-        method = METHODS[name]
-        groups.setdefault((method.is_weighted, method.is_normalised), []).append(name)
-    made = []
-    for (is_weighted, is_normalised), names in groups.items():
+        sides.setdefault(METHODS[name].image_side, []).append(name)
+    groups = []
+    for side, names in sides.items():
         tables = [class_vectors.filter(pc.field("method") == name) for name in names]
         classes = _tensor(pa.concat_tables(tables)["embedding"])
-        repeats = find_repeats(classes)
-        made.append(MethodGroup(names, is_weighted, is_normalised, classes, repeats))
-    return made
+        groups.append(MethodGroup(side, names, classes, find_repeats(classes)))
+    return groups
 
 
 def predict(
@@ -117,26 +157,24 @@ def predict(
     so that no other image decides how a score is rounded.
     """
     views = counts.shape[1] + 1
-    groups = method_groups(class_vectors)
+    groups = group_methods(class_vectors)
 
-    def rows(block: pa.RecordBatch) -> pa.RecordBatch:
+    def predict_block(block: pa.RecordBatch) -> pa.RecordBatch:
         digests = block["image_digest"].take(pa.array(range(0, block.num_rows, views)))
         embeddings = _tensor(block["embedding"]).view(len(digests), views, -1)
-        if short := -len(digests) % IMAGE_BLOCK:
-            embeddings = pad(embeddings, (0, 0, 0, 0, 0, short))
-        wholes = embeddings[:, :1]  # one run, in which nothing is drawn
-        if any(group.is_weighted for group in groups):
-            weighted = image_vectors(embeddings, counts, image_scale)
+        if missing := -len(digests) % IMAGE_BLOCK:
+            embeddings = pad(embeddings, (0, 0, 0, 0, 0, missing))
+        sides = {group.side.vectors for group in groups}  # some differ in their length alone
+        given = (embeddings[:, 0], embeddings[:, 1:], image_scale, counts)
+        vectors = {side: side(*given) for side in sides}
         best = {
             name: top
             for group in groups
-            for name, top in group.best(
-                weighted if group.is_weighted else wholes, len(digests)
-            ).items()
+            for name, top in group.top_classes(vectors[group.side.vectors], len(digests)).items()
         }
         return _prediction_rows(digests, {name: best[name] for name in METHODS if name in best})
 
-    return map_in_threads(rows, blocks, cores())
+    return map_in_threads(predict_block, blocks, cores())
 
 
 def _prediction_rows(

@@ -129,7 +129,7 @@ def class_vectors(store_root: str, recipe: ClassVectorsRecipe) -> TableRef:
 @task(name="score-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
 def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
     """Write a shard's `predictions` table."""
-    from tasks.methods.weights import draw_counts
+    from tasks.methods.wca import draw_counts
     from tasks.score.predict import IMAGE_BLOCK, predict
 
     store = Store(store_root)

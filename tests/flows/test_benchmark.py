@@ -127,7 +127,7 @@ def test_weights_in_sql_are_those_of_the_scores(config: BenchmarkConfig) -> None
     import numpy as np
     import torch
 
-    from tasks.methods.weights import softmax_weights
+    from tasks.methods.wca import softmax_weights
 
     summary = benchmark(config)
     with duckdb.connect(summary.snapshot, read_only=True) as snapshot:

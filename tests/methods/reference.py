@@ -1,31 +1,9 @@
-"""method.md as plain nested loops over floats: what every score is compared with."""
+"""The formulas as plain nested loops over floats: what every score is compared with."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 Vector = Sequence[float]
-
-
-class Row(NamedTuple):
-    """A row of the results table, as the paper has it."""
-
-    texts: str
-    is_weighted: bool = False
-    is_normalised: bool = True
-    is_refined: bool = False
-
-
-ROWS = {
-    "clip": Row("label"),
-    "clip_e": Row("template"),
-    "clip_d": Row("descriptor"),
-    "waffle": Row("waffle"),
-    "cupl": Row("description"),
-    "wca": Row("description", is_weighted=True),
-    "wca_refined": Row("description", is_weighted=True, is_refined=True),
-    "wca_paper": Row("description", is_weighted=True, is_normalised=False),
-}
 
 
 def dot(a: Vector, b: Vector) -> float:
@@ -54,6 +32,13 @@ def weights(rows: Sequence[Vector], anchor: Vector, scale: float | None) -> list
     return softmax([math.exp(scale) * dot(row, anchor) for row in rows])
 
 
+def weighted_sum(masses: Sequence[float], rows: Sequence[Vector]) -> list[float]:
+    return [
+        math.fsum(m * x for m, x in zip(masses, column, strict=True))
+        for column in zip(*rows, strict=True)
+    ]
+
+
 def wca(
     whole: Vector,
     crops: Sequence[Vector],
@@ -71,8 +56,7 @@ def wca(
     )
     if not normalised:
         return total
-    left = [math.fsum(w[i] * c for i, c in enumerate(col)) for col in zip(*crops, strict=True)]
-    right = [math.fsum(v[j] * t for j, t in enumerate(col)) for col in zip(*texts, strict=True)]
+    left, right = weighted_sum(w, crops), weighted_sum(v, texts)
     return total / (math.sqrt(dot(left, left)) * math.sqrt(dot(right, right)))
 
 
@@ -83,3 +67,23 @@ def refine(texts: Sequence[Vector], label: Vector) -> list[Vector]:
         if len(kept) < 50 and all(dot(text, other) < 0.99 for other in kept):
             kept.append(text)
     return kept
+
+
+# By the names of the sides in the product; a method's score is the product of its two sides.
+IMAGE_SIDES: dict[str, Callable[[Vector, Sequence[Vector], float | None], Vector]] = {
+    "whole": lambda whole, crops, scale: whole,
+    "weighted crops": lambda whole, crops, scale: unit(
+        weighted_sum(weights(crops, whole, scale), crops)
+    ),
+    "weighted crops, sum": lambda whole, crops, scale: weighted_sum(
+        weights(crops, whole, scale), crops
+    ),
+}
+TEXT_SIDES: dict[str, Callable[[Vector, Sequence[Vector], float | None], Vector]] = {
+    "mean": lambda label, texts, scale: mean_direction(texts),
+    "weighted": lambda label, texts, scale: unit(weighted_sum(weights(texts, label, scale), texts)),
+    "weighted, sum": lambda label, texts, scale: weighted_sum(weights(texts, label, scale), texts),
+    "refined": lambda label, texts, scale: unit(
+        weighted_sum(weights(refine(texts, label), label, scale), refine(texts, label))
+    ),
+}

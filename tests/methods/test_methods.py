@@ -16,10 +16,15 @@ from scipy.stats import chisquare
 from torch.nn.functional import normalize
 
 from tasks.methods.registry import METHODS, choose_methods, text_kinds
-from tasks.methods.vectors import find_repeats, scores, top_classes
-from tasks.methods.weights import draw_counts, refined, softmax_weights
+from tasks.methods.wca import draw_counts, refine_texts, softmax_weights, wca_score
 from tasks.runtime.errors import InputError
-from tasks.score.predict import class_vector_rows, predict
+from tasks.score.predict import (
+    class_vector_rows,
+    compute_scores,
+    find_repeats,
+    predict,
+    top_classes,
+)
 from tasks.store.embeddings import embedding_array, embedding_matrix, embedding_type
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
@@ -112,35 +117,58 @@ class Case:
     runs=st.integers(0, 3),
     image=scales,
     text=scales,
-    method=st.sampled_from(sorted(reference.ROWS)),
+    method=st.sampled_from(sorted(METHODS)),
 )
 def test_scores_equal_nested_loops(seed, images, pool, classes, dim, runs, image, text, method):
     case = Case(seed, images, pool, classes, dim)
     counts = draw_counts(pool, 4, runs, seed)
     found = list(case.scores(method, counts, image, text))
-    row = reference.ROWS[method]
-    assert len(found) == images * classes * (len(counts) if row.is_weighted else 1)
+    row = METHODS[method]
+    assert len(found) == images * classes * (len(counts) if row.image_side.has_draws else 1)
     for i, run, c, score in found:
-        whole = case.views[i, 0].tolist()
-        texts = case.texts[c, row.texts].tolist()
-        if row.is_refined:
-            texts = reference.refine(texts, case.texts[c, "label"][0].tolist())
-        if row.is_weighted:
-            drawn = [crop for crop, n in enumerate(counts[run]) for _ in range(int(n))]
-            expected = reference.wca(
-                whole,
-                [case.views[i, 1 + crop].tolist() for crop in drawn],
-                case.texts[c, "label"][0].tolist(),
-                texts,
-                image,
-                text,
-                row.is_normalised,
-            )
-        else:
-            expected = reference.dot(whole, reference.mean_direction(texts))
+        drawn = [crop for crop, n in enumerate(counts[run]) for _ in range(int(n))]
+        label = case.texts[c, "label"][0].tolist()
+        expected = reference.dot(
+            reference.IMAGE_SIDES[row.image_side.name](
+                case.views[i, 0].tolist(), [case.views[i, 1 + d].tolist() for d in drawn], image
+            ),
+            reference.TEXT_SIDES[row.text_side.name](
+                label, case.texts[c, row.text_kind].tolist(), text
+            ),
+        )
         # float32 cosines are off by 1e-7, which the scale of the crops' weights multiplies
-        scale = math.exp(image) if row.is_weighted and image is not None else 0.0
+        scale = math.exp(image) if row.image_side.has_draws and image is not None else 0.0
         assert score == pytest.approx(expected, abs=1e-6 + 1e-7 * scale)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    pool=st.integers(1, 6),
+    image=scales,
+    text=scales,
+    is_normalised=st.booleans(),
+)
+def test_the_formula_equals_nested_loops(seed, pool, image, text, is_normalised):
+    case = Case(seed, images=3, pool=pool, classes=1, dim=7)
+    label, texts = case.texts[0, "label"][0], case.texts[0, "description"]
+    scores = wca_score(
+        torch.from_numpy(case.views[:, 0]),
+        torch.from_numpy(case.views[:, 1:]),
+        torch.from_numpy(label),
+        torch.from_numpy(texts),
+        image,
+        text,
+        is_normalised=is_normalised,
+    )
+    expected = [
+        reference.wca(
+            views[0].tolist(), views[1:].tolist(), label.tolist(), texts.tolist(),
+            image, text, is_normalised,
+        )
+        for views in case.views
+    ]  # fmt: skip
+    assert scores.tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_scores_equal_the_formula_in_sql() -> None:
@@ -202,9 +230,9 @@ def test_equal_classes_tie_and_the_lower_index_wins() -> None:
     assert repeats.later.tolist() == list(range(40, 80))
     assert torch.equal(classes[repeats.later], classes[repeats.first])
     assert find_repeats(torch.tensor([[0.0, 1.0], [-0.0, 1.0]])).later.tolist() == [1]
-    score = scores(images, classes, repeats)
-    assert torch.equal(score, score.flip(1))
-    values, best = top_classes(score, 4)
+    scores = compute_scores(images, classes, repeats)
+    assert torch.equal(scores, scores.flip(1))
+    values, best = top_classes(scores, 4)
     assert (best[:, 0] < 40).all()
     assert torch.equal(best[:, 1], 79 - best[:, 0])
     assert torch.equal(values[:, 0], values[:, 1])
@@ -229,10 +257,10 @@ def test_refinement_keeps_one_of_texts_that_are_alike() -> None:
     label = torch.tensor(at(0))
     # cos 8 degrees is 0.9903, cos 9 degrees 0.9877
     texts = torch.tensor([at(30), at(10), at(18), at(19), at(10)])
-    assert refined(texts, label).tolist() == [1, 3, 0]
+    assert torch.equal(refine_texts(label, texts), texts[[1, 3, 0]].double())
     many = normalize(torch.randn(80, 40, generator=torch.Generator().manual_seed(0)), dim=1)
     order = (many @ many[0]).argsort(descending=True)
-    assert torch.equal(refined(many, many[0]), order[:50])
+    assert torch.equal(refine_texts(many[0], many), many[order[:50]].double())
 
 
 def test_a_description_that_is_there_twice_counts_twice_unless_it_is_refined() -> None:
@@ -319,7 +347,6 @@ def test_embedding_columns_read_back_even_in_slices() -> None:
 
 
 def test_methods_follow_the_texts_there_are() -> None:
-    assert list(METHODS) == list(reference.ROWS)
     kinds = ["label", "template", "waffle"]
     assert choose_methods((), kinds) == ("clip", "clip_e", "waffle")
     assert choose_methods(("waffle", "clip"), kinds) == ("clip", "waffle")

@@ -11,7 +11,6 @@ from tasks.report.published import (
 from tasks.runtime.errors import InputError
 
 B32, B16 = "ViT-B-32-quickgelu/openai", "ViT-B-16-quickgelu/openai"
-TITLES = {"clip": "CLIP", "clip_e": "CLIP-E", "cupl": "CuPL", "wca": "WCA"}
 
 
 def measured(method: str, top1: float | None, **changes: object) -> Measured:
@@ -147,7 +146,10 @@ def test_without_a_published_deviation_ours_counts_for_both() -> None:
 def test_weights_of_a_file_are_said_to_be_unchecked() -> None:
     table = published_table("table1")
     file = "ViT-B-32-quickgelu:/weights/b32.pt"
-    (line,) = notes(table, [judge(table, measured(m, 51.3, encoder=file)) for m in TITLES])
+    (line,) = notes(
+        table,
+        [judge(table, measured(m, 51.3, encoder=file)) for m in ("clip", "clip_e", "cupl", "wca")],
+    )
     assert line.startswith(f"{file}: taken for B/32")
     assert "not checked" in line
 
@@ -160,7 +162,7 @@ def test_the_grid_shows_ours_theirs_and_what_is_missing() -> None:
         judge(table, measured("clip", None, dataset="dtd", reason="not here")),
         judge(table, measured("wca", None, dataset="dtd", reason="not here")),
     ]
-    assert layout(table, B32, ["cub", "dtd"], cells, TITLES) == [
+    assert layout(table, B32, ["cub", "dtd"], cells) == [
         {"method": "CLIP", "cub": "51.50 / 51.21\n+0.29 agrees", "dtd": "missing / 42.93"},
         {"method": "WCA", "cub": "missing / 56.91", "dtd": "missing / 49.39"},
     ]
@@ -174,7 +176,7 @@ def test_the_grid_shows_ours_theirs_and_what_is_missing() -> None:
 def test_beside_an_encoder_of_ones_own_stands_the_first_published_one_unjudged() -> None:
     table = published_table("table1")
     cells = [judge(table, measured("clip", 20.0, encoder="photo-lite"))]
-    assert layout(table, "photo-lite", ["cub"], cells, TITLES) == [
+    assert layout(table, "photo-lite", ["cub"], cells) == [
         {"method": "CLIP", "cub": "20.00 / 51.21"}
     ]
     assert (cells[0].published, cells[0].difference) == (None, None)
@@ -186,7 +188,7 @@ def test_the_mean_of_the_shifts_is_shown_when_all_are_there() -> None:
         judge(table, measured("clip", 50.0 + i, dataset=d, encoder=B16))
         for i, d in enumerate(table.datasets)
     ]
-    (row,) = layout(table, B16, table.datasets, cells, TITLES)
+    (row,) = layout(table, B16, table.datasets, cells)
     assert row["mean"] == "52.00 / 59.09\n-7.09"
 
 

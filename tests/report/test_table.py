@@ -10,8 +10,6 @@ from tasks.report.table import accuracy_rows, comparison_rows, markdown_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
-TITLES = {"clip": "CLIP", "cupl": "CuPL", "wca": "WCA"}
-
 
 @pytest.mark.parametrize(
     ("value", "style", "text"),
@@ -38,7 +36,7 @@ TITLES = {"clip": "CLIP", "cupl": "CuPL", "wca": "WCA"}
     ],
 )
 def test_a_value_is_shown_with_its_unit(value: object, style: str, text: str) -> None:
-    assert shown(value, style, TITLES) == text
+    assert shown(value, style) == text
 
 
 def table(tmp_path: Path, name: str, rows: list[dict[str, Any]]) -> tuple[Store, TableRef]:
@@ -53,7 +51,7 @@ def test_accuracy_is_in_percent_and_has_a_sigma_where_there_are_runs(tmp_path: P
         {"method": "clip", "run_count": 1, "top1_sigma": 0.0, **numbers},
     ]
     expected = {"top-1 %": "50.00", "95 % interval": "25.00 to 75.00", "top-5 %": "87.50"}
-    assert accuracy_rows(*table(tmp_path, "accuracy", rows), TITLES) == [
+    assert accuracy_rows(*table(tmp_path, "accuracy", rows)) == [
         {"method": "CLIP", **expected, "sigma": "", "runs": "1", "images": "16"},
         {"method": "WCA", **expected, "sigma": "2.86", "runs": "20", "images": "16"},
     ]
@@ -68,7 +66,7 @@ def test_comparisons_are_those_with_the_first_method_best_first(tmp_path: Path) 
         }  # fmt: skip
 
     rows = [row("clip", "cupl", -0.01), row("clip", "wca", 0.02), row("cupl", "wca", 0.03)]
-    assert comparison_rows(*table(tmp_path, "comparisons", rows), TITLES) == [
+    assert comparison_rows(*table(tmp_path, "comparisons", rows)) == [
         {
             "method": "WCA",
             "points above CLIP": "+2.00",

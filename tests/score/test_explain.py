@@ -6,9 +6,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from tasks.methods.registry import METHODS
-from tasks.methods.vectors import class_vector
-from tasks.methods.weights import image_vectors, softmax_weights
+from tasks.methods.registry import WEIGHTED
+from tasks.methods.wca import softmax_weights, wca_score
 from tasks.score.explain import ClassTexts, Explanation, Views, explain
 from tests.methods import reference
 
@@ -25,18 +24,17 @@ class World:
         self.texts = normalize(torch.randn(CLASSES, texts, DIM) + 1, dim=-1)
 
     def classes(self) -> NDArray[np.float64]:
-        return torch.stack(
-            [
-                class_vector(METHODS["wca"], {"label": label[None], "description": texts}, 2.0)
-                for label, texts in zip(self.labels, self.texts, strict=True)
-            ]
-        ).numpy()
+        pairs = zip(self.labels, self.texts, strict=True)
+        return torch.stack([WEIGHTED.vector(label, texts, 2.0) for label, texts in pairs]).numpy()
+
+    def score(self, class_id: int, kept: slice | list[int] = slice(None)) -> float:
+        """By the formula, of all or some of the class's descriptions."""
+        views = self.views[None]
+        texts = self.texts[class_id][kept]
+        return float(wca_score(views[:, 0], views[:, 1:], self.labels[class_id], texts))
 
     def scores(self) -> NDArray[np.float64]:
-        """By the path that benchmarks take."""
-        counts = torch.ones(1, len(self.views) - 1, dtype=torch.float64)
-        image = normalize(image_vectors(self.views[None].double(), counts, 4.0)[0, 0], dim=0)
-        return self.classes() @ image.numpy()
+        return np.array([self.score(class_id) for class_id in range(CLASSES)])
 
     def explain(self, label: int | None = None) -> Explanation:
         exact = self.views.double()
@@ -102,10 +100,7 @@ def without(world: World, removed: str, kept: list[int], first: int) -> NDArray[
         changed.views = world.views[[0, *kept]]
         return changed.scores()
     scores = world.scores()
-    counts = torch.ones(1, POOL, dtype=torch.float64)
-    image = normalize(image_vectors(world.views[None].double(), counts, 4.0)[0, 0], dim=0)
-    texts = {"label": world.labels[first][None], "description": world.texts[first][kept]}
-    scores[first] = float(class_vector(METHODS["wca"], texts, 2.0) @ image)
+    scores[first] = world.score(first, kept)
     return scores
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tasks.methods.weights import draw_counts
+from tasks.methods.wca import draw_counts
 from tasks.score.explained import explanation_tables
 from tasks.score.predict import class_vector_rows, predict
 from tasks.store.schemas import schema

@@ -1,8 +1,9 @@
 """Rows as people read them: each cell's text, and the value behind it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from tasks.methods.registry import method_title
 from tasks.report.page.queries import Row
 
 Style = str
@@ -35,22 +36,22 @@ class Grid(NamedTuple):
     rows: list[list[Cell]]
 
 
-def grid(rows: Sequence[Row], columns: Sequence[Column], titles: Mapping[str, str]) -> Grid:
-    """Some columns of a query's rows as text; titles: method to the name people know it by."""
-    return Grid(columns, [[_cell(row[c.name], c.style, titles) for c in columns] for row in rows])
+def grid(rows: Sequence[Row], columns: Sequence[Column]) -> Grid:
+    """Some columns of a query's rows as text."""
+    return Grid(columns, [[_cell(row[c.name], c.style) for c in columns] for row in rows])
 
 
-def _cell(value: object, style: Style, titles: Mapping[str, str]) -> Cell:
+def _cell(value: object, style: Style) -> Cell:
     if value is None:
         return Cell("", "", style)
     plain = repr(value) if isinstance(value, float) else str(value)
-    return Cell(shown(value, style, titles), plain, style)
+    return Cell(shown(value, style), plain, style)
 
 
-def shown(value: object, style: Style, titles: Mapping[str, str] | None = None) -> str:
+def shown(value: object, style: Style) -> str:
     """A value as text."""
     if style == "method":
-        return (titles or {}).get(str(value), str(value))
+        return method_title(str(value))
     if not isinstance(value, int | float) or isinstance(value, bool):
         return str(value)
     return _NUMBERS[style](float(value)) if style in _NUMBERS else str(value)

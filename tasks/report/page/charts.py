@@ -1,10 +1,11 @@
 """Charts of the report as Vega-Lite specifications, readable by shape and position alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
+from tasks.methods.registry import method_title
 from tasks.report.page.queries import Row
 
 Spec = dict[str, Any]
@@ -16,11 +17,11 @@ COLOURS = ("#7a7f87", "#b1549a", BLUE, ORANGE, "#2f8f6b", "#a08a1b", "#5b6ec0", 
 LABEL_CHARACTERS = 56
 
 
-def accuracy(rows: Sequence[Row], titles: Mapping[str, str]) -> Spec:
+def accuracy(rows: Sequence[Row]) -> Spec:
     """A dot with its interval for every method."""
     values = [
         {
-            "method": titles[r["method"]],
+            "method": method_title(r["method"]),
             **{k: 100 * r[k] for k in ("top1", "top1_low", "top1_high")},
         }
         for r in rows
@@ -158,11 +159,15 @@ def text_weights(rows: Sequence[Row], description_count: int) -> Spec:
     return _spec(bars, rule.encode(x="even:Q"), height=24 * len(rows))
 
 
-def sweep(rows: Sequence[Row], titles: Mapping[str, str]) -> Spec:
+def sweep(rows: Sequence[Row]) -> Spec:
     """Accuracy against one parameter's values, a line with intervals for every method."""
     percent = ("top1", "top1_low", "top1_high")
     values = [
-        {"value": r["value"], "method": titles[r["method"]], **{k: 100 * r[k] for k in percent}}
+        {
+            "value": r["value"],
+            "method": method_title(r["method"]),
+            **{k: 100 * r[k] for k in percent},
+        }
         for r in rows
     ]
     methods = list(dict.fromkeys(v["method"] for v in values))

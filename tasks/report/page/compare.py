@@ -1,13 +1,14 @@
 """Two runs side by side: what differs, and the images that are called otherwise."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import duckdb
 from PIL import Image
 
+from tasks.methods.registry import METHODS, method_title, preferred_method
 from tasks.report.page.cells import Column
-from tasks.report.page.queries import PREFERRED, Answered, Row, ask, query_text
+from tasks.report.page.queries import Answered, Row, ask, query_text
 from tasks.report.page.render import Thumbnail, Thumbnails, environment
 from tasks.report.page.sections import Section, part
 from tasks.runtime.errors import InputError
@@ -96,25 +97,23 @@ class RunPair(NamedTuple):
         return f"Images in the first run only: {first}, in the second only: {second}{accuracy}."
 
 
-def read_pair(
-    store: Store, first: str, second: str, method: str | None, methods: Sequence[str]
-) -> RunPair:
+def read_pair(store: Store, first: str, second: str, method: str | None) -> RunPair:
     """Compare two runs, named by the beginning of their names; InputError for unknown ones.
 
-    method: whose classes and images are compared. methods: all, in the order of the rows.
+    method: whose classes and images are compared; None: the preferred one of both.
     """
     runs = find_run(store, first, COMPARED), find_run(store, second, COMPARED)
     ids = [run.run_id for run in runs]
     with open_snapshot(snapshot_path(store), *ids) as connection:
         shared = _shared_methods(connection, ids)
-        chosen = method or next((name for name in PREFERRED if name in shared), None)
+        chosen = method or preferred_method(shared)
         if chosen not in shared:
             raise InputError(f"Both runs must have scored {chosen or 'a method'}: {shared}.")
         literals = {
             "first": f"'{ids[0]}'",
             "second": f"'{ids[1]}'",
             "method": f"'{chosen}'",
-            "methods": f"{list(methods)}",
+            "methods": f"{list(METHODS)}",
         }
         votes = query_text("compare/votes", literals)
         answers = {
@@ -126,14 +125,13 @@ def read_pair(
 
 def pair_page(
     pair: RunPair,
-    titles: Mapping[str, str],
     open_image: Callable[[str, str], Image.Image | None],
     p_values: Sequence[float] | None,
 ) -> str:
     """The page; p_values: McNemar's exact and mid-p, None of runs that share no image."""
     thumbnails = Thumbnails(open_image)
     parts = {
-        name: part(name, section, pair.answers[name], titles)
+        name: part(name, section, pair.answers[name])
         for name, section in SECTIONS.items()
         if pair.rows(name)
     }
@@ -149,7 +147,7 @@ def pair_page(
         .render(
             first=pair.first,
             second=pair.second,
-            method_title=titles[pair.method],
+            method_title=method_title(pair.method),
             parts=parts,
             flips=flips,
             p_values=p_values,

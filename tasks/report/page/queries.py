@@ -1,16 +1,15 @@
 """The questions a report asks of the snapshot: what stands on the page is what they answer."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
 
+from tasks.methods.registry import BASELINE, METHODS, preferred_method
+
 _FOLDER = Path(__file__).parent / "sql"
-# The method a page looks at closely: the first of these that was scored.
-PREFERRED = ("wca", "wca_refined", "wca_paper", "cupl", "clip_d", "clip_e", "waffle", "clip")
-BASELINE = "clip"
 
 Row = dict[str, Any]
 
@@ -25,19 +24,17 @@ class Answered(NamedTuple):
 class Queries:
     """Asks about one run; names in the queries are replaced by literals, to be read and pasted."""
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, run_id: str, methods: Sequence[str]
-    ) -> None:
-        if not all(re.fullmatch(r"\w+", word) for word in (run_id, *methods)):
-            raise ValueError(f"not a run or methods: {run_id!r}, {methods!r}")
+    def __init__(self, connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+        if not re.fullmatch(r"\w+", run_id):
+            raise ValueError(f"{run_id!r} is no name of a run")
         self.connection = connection
         self.run_id = run_id
         scored = connection.execute(
             "SELECT DISTINCT method FROM class_vectors WHERE run_id = ?", [run_id]
         ).fetchall()
         names = {name for (name,) in scored}
-        self.methods = [name for name in methods if name in names]
-        self.method = next(name for name in PREFERRED if name in names)
+        self.methods = [name for name in METHODS if name in names]
+        self.method = preferred_method(names) or BASELINE
 
     def ask(self, name: str) -> Answered:
         """The answer to the query in `sql/page/<name>.sql`."""

@@ -1,7 +1,7 @@
 """The page: one file with everything in it, made from the snapshot and the run's images."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from tasks.methods.registry import method_title
 from tasks.report.page.cells import shown
 from tasks.report.page.explained import ExplainedImage, explained_images
 from tasks.report.page.pictures import data_uri, square
@@ -65,22 +66,21 @@ class Thumbnails:
         return Thumbnail(uri, *(row[name] for name in names))
 
 
-def render(snapshot: Place, run_id: str, titles: Mapping[str, str], open_image: Open) -> str:
+def render(snapshot: Place, run_id: str, open_image: Open) -> str:
     """The page of a run as HTML; the same snapshot rows and images make the same bytes.
 
-    titles: method to the name people know it by, in the order of the rows. open_image: from an
-    image's name and digest to the picture, None where it is not there any more.
+    open_image: from an image's name and digest to the picture, None where it is not there any more.
     """
     with open_snapshot(snapshot, run_id) as connection:
-        queries = Queries(connection, run_id, list(titles))
+        queries = Queries(connection, run_id)
         thumbnails = Thumbnails(open_image)
         (run,) = queries.ask("configuration").rows
         values: dict[str, Any] = {
             "run": run,
             "settings": _settings(run),
             "configuration_sql": queries.ask("configuration").sql,
-            "parts": parts(queries, titles),
-            "method_title": titles[queries.method],
+            "parts": parts(queries),
+            "method_title": method_title(queries.method),
             "is_labelled": run["flow_name"] != "classify",
             "confused": _confused(queries, thumbnails),
             "explained": list(explained_images(queries, open_image)),
@@ -98,12 +98,10 @@ def render(snapshot: Place, run_id: str, titles: Mapping[str, str], open_image: 
     return environment().get_template("report.html.j2").render(values)
 
 
-def read_explanations(
-    store: Store, run_id: str, titles: Mapping[str, str], open_image: Open
-) -> list[ExplainedImage]:
+def read_explanations(store: Store, run_id: str, open_image: Open) -> list[ExplainedImage]:
     """The explanations of a run, without a page around them."""
     with open_snapshot(snapshot_path(store), run_id) as connection:
-        return list(explained_images(Queries(connection, run_id, list(titles)), open_image))
+        return list(explained_images(Queries(connection, run_id), open_image))
 
 
 def environment() -> Environment:

@@ -1,6 +1,6 @@
 """What stands on the page, section by section: each with the query that gives its numbers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tasks.report.page import charts
@@ -12,12 +12,12 @@ from tasks.report.page.queries import Answered, Queries, Row
 class Section(NamedTuple):
     """What is shown of a query's rows: columns under a caption, perhaps a chart of them too.
 
-    chart: from rows and the methods' titles. is_long: its table scrolls and can be searched.
+    chart: from rows. is_long: its table scrolls and can be searched.
     """
 
     caption: str
     columns: tuple[Column, ...]
-    chart: Callable[[Sequence[Row], Mapping[str, str]], Spec] | None = None
+    chart: Callable[[Sequence[Row]], Spec] | None = None
     is_long: bool = False
 
 
@@ -90,7 +90,7 @@ SECTIONS: dict[str, Section] = {
             Column("top1_low", "low", "percent"),
             Column("top1_high", "high", "percent"),
         ),
-        chart=lambda rows, _: charts.calibration(rows),
+        chart=charts.calibration,
         is_long=True,
     ),
     "calibration_errors": Section(
@@ -125,7 +125,7 @@ SECTIONS: dict[str, Section] = {
             Column("pair_count", "pairs", "count"),
             Column("share", "share %", "percent"),
         ),
-        chart=lambda rows, _: charts.gains(rows),
+        chart=charts.gains,
         is_long=True,
     ),
     "weights": Section(
@@ -191,18 +191,18 @@ SECTIONS: dict[str, Section] = {
 }
 
 
-def part(name: str, section: Section, answered: Answered, titles: Mapping[str, str]) -> Part:
-    """A section's table of what its query answers; titles: method to the name people know."""
-    chart = section.chart(answered.rows, titles) if section.chart else None
-    table = grid(answered.rows, section.columns, titles)
+def part(name: str, section: Section, answered: Answered) -> Part:
+    """A section's table of what its query answers."""
+    chart = section.chart(answered.rows) if section.chart else None
+    table = grid(answered.rows, section.columns)
     return Part(name, section.caption, answered.sql, table, chart, section.is_long)
 
 
-def parts(queries: Queries, titles: Mapping[str, str]) -> dict[str, Part]:
+def parts(queries: Queries) -> dict[str, Part]:
     """Every table of the page that has rows, by name."""
     answers = {name: queries.ask(name) for name in SECTIONS}
     return {
-        name: part(name, section, answers[name], titles)
+        name: part(name, section, answers[name])
         for name, section in SECTIONS.items()
         if answers[name].rows
     }

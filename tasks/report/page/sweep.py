@@ -1,8 +1,8 @@
 """The page of a sweep: small multiples of accuracy against each parameter."""
 
-from collections.abc import Mapping
 from itertools import groupby
 
+from tasks.methods.registry import METHODS
 from tasks.report.page import charts
 from tasks.report.page.cells import Column
 from tasks.report.page.queries import ask
@@ -46,16 +46,16 @@ SECTIONS: dict[str, Section] = {
 }
 
 
-def sweep_page(store: Store, run_id: str, titles: Mapping[str, str]) -> str:
+def sweep_page(store: Store, run_id: str) -> str:
     """The page of a sweep as HTML; the same rows make the same bytes."""
-    literals = {"run_id": f"'{run_id}'", "methods": f"{list(titles)}"}
+    literals = {"run_id": f"'{run_id}'", "methods": f"{list(METHODS)}"}
     with open_snapshot(snapshot_path(store), run_id) as connection:
         (run,) = ask(connection, "sweep/configuration", literals).rows
         answers = {name: ask(connection, f"sweep/{name}", literals) for name in SECTIONS}
     rows = answers["sweeps"].rows
     panels = {
-        parameter: charts.sweep(list(group), titles)
+        parameter: charts.sweep(list(group))
         for parameter, group in groupby(rows, lambda row: row["parameter"])
     }
-    parts = {name: part(name, s, answers[name], titles) for name, s in SECTIONS.items()}
+    parts = {name: part(name, s, answers[name]) for name, s in SECTIONS.items()}
     return environment().get_template("sweep.html.j2").render(run=run, parts=parts, panels=panels)

@@ -26,7 +26,7 @@ time.sleep(float(sys.argv[1]))
 
 
 @pytest.fixture
-def hold_lock(tmp_path: Path) -> dict[str, str]:
+def alone(tmp_path: Path) -> dict[str, str]:
     """The environment of somebody who has no Prefect server, and no database yet."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     return {**environment, "PREFECT_HOME": str(tmp_path / "prefect")}

@@ -18,7 +18,7 @@ def test_accuracy_is_drawn_in_percent_in_the_order_of_methods() -> None:
         {"method": "wca", "top1": 0.5, "top1_low": 0.25, "top1_high": 0.75},
         {"method": "clip", "top1": 0.125, "top1_low": 0.0, "top1_high": 0.5},
     ]
-    assert drawn(charts.accuracy(rows, TITLES), "method") == [
+    assert drawn(charts.accuracy(rows), "method") == [
         {"method": "WCA", "top1": 50, "top1_low": 25, "top1_high": 75},
         {"method": "CLIP", "top1": 12.5, "top1_low": 0, "top1_high": 50},
     ]
@@ -47,7 +47,7 @@ def test_a_sweep_is_drawn_in_the_order_of_its_values() -> None:
         for value in ("5", "10")
         for method in TITLES
     ]
-    spec = charts.sweep(rows, TITLES)
+    spec = charts.sweep(rows)
     percent = {"top1": 50, "top1_low": 25, "top1_high": 75}
     points = drawn(spec, "top1")
     assert {tuple(row.items()) for row in points} == {

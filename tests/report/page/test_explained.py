@@ -8,7 +8,7 @@ from tasks.report.page.explained import ExplainedImage, explained_images
 from tasks.report.page.queries import Queries
 from tasks.store.snapshot import open_snapshot, publish
 from tasks.store.tables import Store
-from tests.report.page.runs import METHODS, TEXTS, Rows, Run
+from tests.report.page.runs import TEXTS, Rows, Run
 
 Made = tuple[Run, dict[str, ExplainedImage]]
 
@@ -65,7 +65,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     }
     run = Run(store, 1, changes)
     with open_snapshot(publish(store)) as connection:
-        images = explained_images(Queries(connection, run.run_id, list(METHODS)), lambda *_: None)
+        images = explained_images(Queries(connection, run.run_id), lambda *_: None)
         return run, {image.image_digest: image for image in images}
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
-from tasks.methods.registry import method_titles
 from tasks.report.page.images import image_opener
 from tasks.report.page.render import render
 from tasks.report.page.sections import SECTIONS
@@ -65,7 +64,7 @@ def test_the_page_points_nowhere(page: str) -> None:
 
 def test_the_same_tables_make_the_same_bytes(page: str, hostile: RunSummary) -> None:
     opener = image_opener(hostile.indexed)
-    again = render(hostile.snapshot, hostile.run_id, method_titles(), opener)
+    again = render(hostile.snapshot, hostile.run_id, opener)
     assert again == page
 
 
@@ -73,7 +72,7 @@ def test_a_picture_that_is_gone_leaves_the_rest(hostile: RunSummary) -> None:
     def gone(name: str, digest: str) -> None:
         return None
 
-    page = render(hostile.snapshot, hostile.run_id, method_titles(), gone)
+    page = render(hostile.snapshot, hostile.run_id, gone)
     assert "The picture is not where it was." in page
     assert tables(page).keys() >= {"accuracy", "confusion"}
 

@@ -32,7 +32,7 @@ def run(store: Store) -> Run:
 
 
 @pytest.fixture(scope="module")
-def hold_lock(store: Store, run: Run) -> dict[str, Rows]:
+def alone(store: Store, run: Run) -> dict[str, Rows]:
     """The answers while there is only one run."""
     publish(store)
     with open_snapshot(snapshot_path(store)) as connection:
@@ -52,7 +52,7 @@ def snapshot(store: Store, other: Run) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def answers(connection: duckdb.DuckDBPyConnection, run: Run) -> dict[str, Rows]:
-    queries = Queries(connection, run.run_id, list(METHODS))
+    queries = Queries(connection, run.run_id)
     literals = {"run_id": f"'{run.run_id}'", "methods": f"{list(METHODS)}"}
     swept = {f"sweep/{name}": ask(connection, f"sweep/{name}", literals).rows for name in SWEPT}
     return {name: queries.ask(name).rows for name in PAGE} | swept
