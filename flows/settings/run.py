@@ -120,7 +120,7 @@ class Settings(LanguageModelSettings, EngineSettings):
             alpha=self.alpha,
             beta=self.beta,
             pool=self.pool,
-            strategy=self.crop_strategy,
+            crop_strategy=self.crop_strategy,
             seed=self.seed,
         )
 

@@ -27,18 +27,32 @@ MOST_OVERLAP = 0.85  # intersection over union
 
 
 class CropParameters(BaseModel):
-    """What decides an image's crops, beside the image: alpha, beta, pool size, strategy, seed."""
+    """Everything besides the image that decides where its crops lie."""
 
     model_config = ConfigDict(frozen=True)
 
-    alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
-    beta: Annotated[float, Field(gt=0, le=1)] = 0.9
-    pool: Annotated[int, Field(ge=1, le=1000)] = 100
-    strategy: Strategy = "random"
-    seed: Annotated[int, Field(ge=0)] = 0
+    alpha: Annotated[
+        float, Field(gt=0, le=1, description="Smallest side of a crop, as a share of the image's.")
+    ] = 0.5
+    beta: Annotated[
+        float, Field(gt=0, le=1, description="Largest side of a crop, as a share of the image's.")
+    ] = 0.9
+    pool: Annotated[int, Field(ge=1, le=1000, description="Crops embedded and kept per image.")] = (
+        100
+    )
+    crop_strategy: Annotated[
+        Strategy,
+        Field(
+            description="random: each crop by itself, as published; even: spread out; refined: "
+            "without those that nearly repeat an earlier one, as BiFTA."
+        ),
+    ] = "random"
+    seed: Annotated[
+        int, Field(ge=0, le=2**63 - 1, description="Seed of crops, draws and random words.")
+    ] = 0
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_alpha_and_beta(self) -> Self:
         if self.alpha > self.beta:
             raise ValueError(f"alpha {self.alpha} is greater than beta {self.beta}")
         return self
@@ -54,7 +68,7 @@ def crop_boxes(
     seed, the image's digest and n, so a smaller pool is the beginning of a larger one (of
     `refined` ones, as far as there are enough that differ).
     """
-    if parameters.strategy == "refined":
+    if parameters.crop_strategy == "refined":
         return _refined(parameters, image_digest, width_px, height_px)
     return [
         _box(parameters, image_digest, index, width_px, height_px)
@@ -108,7 +122,7 @@ def _draw(parameters: CropParameters, image_digest: str, index: int) -> list[flo
     `even`: the Halton sequence (1960), shifted by an amount that the image and the seed decide
     (Cranley & Patterson 1976), so that each crop is uniform as well, but no two are much alike.
     """
-    if parameters.strategy != "even":
+    if parameters.crop_strategy != "even":
         return uniforms(f"crop/{parameters.seed}/{image_digest}/{index}", 3)
     shifts = uniforms(f"crop/{parameters.seed}/{image_digest}/shift", len(HALTON_BASES))
     return [

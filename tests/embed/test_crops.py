@@ -38,12 +38,15 @@ def test_a_smaller_pool_is_the_beginning_of_a_larger_one() -> None:
 
 @pytest.mark.parametrize("strategy", get_args(Strategy))
 def test_every_ingredient_decides_the_crops(strategy: Strategy) -> None:
-    base = CropParameters(strategy=strategy)
+    base = CropParameters(crop_strategy=strategy)
     others = [
         crop_boxes(base.model_copy(update={"seed": 1}), "digest", 300, 200),
         crop_boxes(base.model_copy(update={"alpha": 0.6}), "digest", 300, 200),
         crop_boxes(base.model_copy(update={"beta": 0.8}), "digest", 300, 200),
-        *(crop_boxes(CropParameters(strategy=s), "digest", 300, 200) for s in get_args(Strategy)),
+        *(
+            crop_boxes(CropParameters(crop_strategy=s), "digest", 300, 200)
+            for s in get_args(Strategy)
+        ),
         crop_boxes(base, "other", 300, 200),
         crop_boxes(base, "digest", 200, 300),
     ]
@@ -66,7 +69,7 @@ def test_even_crops_follow_from_sha256_and_the_halton_sequence() -> None:
     hashed = hashlib.sha256(b"crop/5/ab/shift/0").digest()
     shifts = [int.from_bytes(hashed[i : i + 8], "big") / 2**64 for i in (0, 8, 16)]
     sequence = Halton(3, scramble=False).random(21)[1:]  # from the second on: the first is 0
-    boxes = crop_boxes(CropParameters(pool=20, strategy="even", seed=5), "ab", 640, 480)
+    boxes = crop_boxes(CropParameters(pool=20, crop_strategy="even", seed=5), "ab", 640, 480)
     for box, numbers in zip(boxes, sequence.tolist(), strict=True):
         size, across, down = ((n + s) % 1 for n, s in zip(numbers, shifts, strict=True))
         side = math.floor((0.5 + 0.4 * size) * 480)
@@ -92,7 +95,7 @@ def test_alpha_may_not_exceed_beta() -> None:
 
 
 def test_even_crops_are_uniform_for_each_place_and_closer_than_chance_to_even() -> None:
-    even, chance = CropParameters(strategy="even"), CropParameters()
+    even, chance = CropParameters(crop_strategy="even"), CropParameters()
     # over images, the n-th crop is anywhere with equal chance, whichever n
     for n in (0, 57):
         lefts = [crop_boxes(even, f"image {i}", 10_000, 1_000)[n].left_px for i in range(400)]
@@ -107,7 +110,8 @@ def test_even_crops_are_uniform_for_each_place_and_closer_than_chance_to_even() 
     images = [f"image {i}" for i in range(30)]
     assert max(gap(even, i) for i in images) < min(gap(chance, i) for i in images)
     small, large = (
-        crop_boxes(CropParameters(pool=n, strategy="even"), "digest", 300, 200) for n in (60, 100)
+        crop_boxes(CropParameters(pool=n, crop_strategy="even"), "digest", 300, 200)
+        for n in (60, 100)
     )
     assert large[:60] == small
 
@@ -128,19 +132,19 @@ def test_refined_crops_are_the_random_ones_that_differ(
     for box in candidates:  # by exact fractions, one after another
         if all(overlap(box, kept) <= Fraction(17, 20) for kept in expected):
             expected.append(box)
-    refined = crop_boxes(CropParameters(pool=pool, strategy="refined"), digest, width, height)
+    refined = crop_boxes(CropParameters(pool=pool, crop_strategy="refined"), digest, width, height)
     assert len(refined) == pool
     assert refined[: len(expected)] == expected[:pool]
     assert set(refined) <= set(expected)
 
 
 def test_a_photograph_has_enough_crops_that_differ() -> None:
-    refined = CropParameters(strategy="refined")
+    refined = CropParameters(crop_strategy="refined")
     for place in range(20):
         boxes = crop_boxes(refined, f"image {place}", 500, 375)
         assert len(set(boxes)) == len(boxes) == 100
     # squares of one size in a square have few places: kept ones are drawn again
-    narrow = CropParameters(strategy="refined", alpha=0.9)
+    narrow = CropParameters(crop_strategy="refined", alpha=0.9)
     boxes = crop_boxes(narrow, "image", 300, 300)
     different = len(set(boxes))
     assert different < len(boxes) == 100
