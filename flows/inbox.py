@@ -9,18 +9,16 @@ one image and one row, under the name that was seen first.
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
 
 from prefect import flow
 from prefect.logging import get_run_logger
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from flows.classify import with_best_method
 from flows.pipeline.artifacts import publish_inbox
 from flows.pipeline.run import one_encoder, run_stages
 from flows.pipeline.runner import FLOW
-from flows.settings.classify import ClassifySettings
-from flows.settings.form import first_in_form
+from flows.settings.inbox import InboxConfig
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
 from tasks.inbox.arrivals import NewImage
@@ -32,27 +30,6 @@ from tasks.store.retention import mark_in_use
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
 from tasks.table_task import submit
-
-
-class InboxConfig(ClassifySettings):
-    """Parameters of the classify-inbox flow."""
-
-    model_config = ConfigDict(json_schema_extra=first_in_form("folder", "classes", "inbox_name"))
-
-    folder: Annotated[Path, Field(description="Folder that pictures arrive in; made if missing.")]
-    classes: Annotated[tuple[str, ...], Field(min_length=2, description="Class names.")]
-    inbox_name: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            description="What is done is remembered under this name; by default the folder's path. "
-            "Another name classifies everything in the folder once more.",
-        ),
-    ] = None
-    settle_sec: Annotated[
-        float,
-        Field(ge=0, description="A file that changed less long ago waits for the next run."),
-    ] = 10.0
 
 
 class InboxSummary(BaseModel):

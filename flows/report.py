@@ -1,33 +1,21 @@
 """The report flow: the page of a run that is there, written again from its tables."""
 
-from typing import Annotated
-
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from flows.pipeline.artifacts import publish_report
 from flows.pipeline.runner import FLOW
-from flows.settings.store import DEFAULT_STORE, StoreField
+from flows.settings.report import ReportConfig
 from tasks.datasets.index import IndexedDataset
 from tasks.report.task import write_report, write_sweep
 from tasks.store.place import PlaceField
 from tasks.store.retention import mark_in_use
-from tasks.store.runs import LAST, find_run
+from tasks.store.runs import find_run
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store
 
 # The flows whose runs have a page.
 WITH_PAGE = ("benchmark", "classify", "sweep")
-
-
-class ReportConfig(BaseModel):
-    """Parameters of the report flow."""
-
-    run: Annotated[
-        str,
-        Field(min_length=1, description="A run, the beginning of its name, or `last`."),
-    ] = LAST
-    store: StoreField = DEFAULT_STORE
 
 
 class ReportSummary(BaseModel):

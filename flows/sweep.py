@@ -5,15 +5,24 @@ from prefect import flow
 from flows.pipeline.command import command_line
 from flows.pipeline.record import manifest_of, record
 from flows.pipeline.runner import FLOW, StageRunner
-from flows.pipeline.stages import Stages
+from flows.pipeline.stages import (
+    embed_images,
+    embed_texts,
+    gather_texts,
+    index_dataset,
+    score_images,
+    weigh_texts,
+)
 from flows.pipeline.summary import FlowSummary
 from flows.pipeline.sweep_points import TEXTS, Point, sweep_points
 from flows.pipeline.texts import text_sources
+from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.sweep import SweepConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
+from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderSource
-from tasks.embed.sources import resolve_encoder
+from tasks.embed.sources import resampling_for, resolve_encoder
 from tasks.methods.registry import METHODS, available_methods, choose_methods, text_kinds
 from tasks.report.task import write_sweep
 from tasks.runtime.errors import InputError
@@ -53,26 +62,27 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         or available_methods([m.name for m in METHODS.values() if m.is_swept], sources.kinds),
         sources.kinds,
     )
-    store = runner.store
-    base = Stages(runner, config)
-    indexed = base.index(data)
-    described = base.describe(indexed, dataset.templates, sources, None)
-    texts = base.embed_texts(described, text_kinds(methods), encoder)
+    indexed = index_dataset(runner, data)
+    kinds, identity = text_kinds(methods), encoder.identity
+    resampling = resampling_for(encoder, config.exact)
+
+    def described(settings: BenchmarkConfig) -> TableRef:
+        files = text_sources(settings, dataset)
+        return gather_texts(runner, indexed, dataset.templates, files, None, settings.seed)
+
+    base_texts = embed_texts(runner, described(config), kinds, encoder)
 
     def predictions(point: Point) -> tuple[TableRef, ...]:
-        """The predictions of one point; what earlier points computed is found in the store."""
-        stages = Stages(runner, point.settings)
-        own = text_sources(point.settings, dataset)
-        mine = stages.describe(indexed, dataset.templates, own, None)
+        """The predictions of one point; the store has what earlier points computed."""
+        settings, descriptions = point.settings, described(point.settings)
         # fewer descriptions are among the base's, which are embedded already
-        of_texts = (
-            texts
-            if point.parameter == TEXTS
-            else stages.embed_texts(mine, text_kinds(methods), encoder)
-        )
-        crops, _ = stages.embed_images(indexed, encoder)
-        dimension = encoder.identity.dimension
-        return tuple(stages.score(mine, of_texts, crops, methods, dimension)[1])
+        is_subset = point.parameter == TEXTS
+        texts = base_texts if is_subset else embed_texts(runner, descriptions, kinds, encoder)
+        parameters = settings.part(CropParameters)
+        crops, _ = embed_images(runner, indexed, encoder, parameters, resampling, settings)
+        scale = settings.used_text_scale
+        vectors = weigh_texts(runner, descriptions, texts, methods, scale, identity.dimension)
+        return tuple(score_images(runner, crops, vectors, parameters, settings))
 
     scored = [
         SweepPoint(
@@ -92,19 +102,20 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         dataset.name,
         config,
         encoder,
+        resampling,
         indexed,
         {"over": list(config.over), "methods": list(methods)},
         [table],
         command=command_line("sweep", [given.data], given, {"data", "store"}),
     )
-    recorded = record(store, manifest, stages)
+    recorded = record(runner.store, manifest, stages)
     return SweepSummary(
         run_id=recorded.run_id,
         dataset_name=dataset.name,
         point_count=len(points),
         sweeps=table,
-        store_root=str(store.root),
+        store_root=str(runner.store.root),
         snapshot=recorded.snapshot,
-        report=write_sweep(str(store.root), recorded.run_id),
+        report=write_sweep(str(runner.store.root), recorded.run_id),
         stages=tuple(stages),
     )

@@ -46,8 +46,9 @@ def report(run: str = "last", *, store: StoreOption = DEFAULT_STORE) -> None:
     """
     with prefect_server("report", encodes=False):
         from flows import report as flow
+        from flows.settings.report import ReportConfig
 
-        summary = flow.report(flow.ReportConfig(run=run, store=store))
+        summary = flow.report(ReportConfig(run=run, store=store))
     from flows.cli import show_compare as show
 
     show.report(summary)

@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
-from flows.pipeline.stages import Stages
+from flows.pipeline.runner import StageRunner
 from tasks.datasets.index import IndexedDataset
-from tasks.embed.identity import EncoderSource, is_reference
-from tasks.embed.sources import resampling_for
+from tasks.embed.crops import CropParameters
+from tasks.embed.identity import EncoderSource, Resampling, is_reference
 from tasks.embed.task import PrecisionCheckRecipe, check_precision
+from tasks.score.settings import ScoreSettings
 from tasks.score.task import (
     AlignmentsRecipe,
     AlignmentSummaryRecipe,
@@ -36,71 +37,84 @@ class Scored(NamedTuple):
     predictions: list[TableRef]
 
 
-def precision_check(
-    stages: Stages,
-    indexed: IndexedDataset,
-    crops: list[TableRef],
+def check_embeddings(
+    runner: StageRunner,
+    scored: Scored,
     encoder: EncoderSource,
+    parameters: CropParameters,
+    resampling: Resampling,
     is_labelled: bool,
 ) -> list[TableRef]:
-    """How far embeddings are from float32 ones of crops by Pillow, on images of the first shard.
+    """Measure how far embeddings are from float32 ones of crops by Pillow, on a few images.
 
-    A report says so of those that are the reference themselves as well.
+    Where they are the reference themselves, only a run with labels has the table: its page says so.
     """
-    settings = stages.settings
-    resampling = resampling_for(encoder, settings.exact)
     if not is_labelled and is_reference(encoder.identity, resampling):
         return []
     recipes = [
         PrecisionCheckRecipe(
-            encoder=encoder.identity,
-            crops=settings.crop_parameters(),
-            resampling=resampling,
-            embedded=shard,
+            encoder=encoder.identity, crops=parameters, resampling=resampling, embedded=shard
         )
-        for shard in sorted(crops, key=lambda ref: ref.row_count == 0)[:1]
+        for shard in sorted(scored.crops, key=lambda ref: ref.row_count == 0)[:1]
     ]
-    stage, name = "check precision", "precision_checks"
-    return stages.runner.run(
-        stage, check_precision, [name], recipes, dataset=indexed, encoder=encoder
+    return runner.run(
+        "check precision",
+        check_precision,
+        ["precision_checks"],
+        recipes,
+        dataset=scored.indexed,
+        encoder=encoder,
     )
 
 
-def statistics(stages: Stages, scored: Scored) -> list[TableRef]:
-    """Spreads, paired tests and calibration."""
+def find_insights(
+    runner: StageRunner,
+    scored: Scored,
+    settings: ScoreSettings,
+    seed: int,
+    is_labelled: bool,
+    explained_count: int,
+) -> list[TableRef]:
+    """Compute what the run's labels and texts allow; `explained_count` images are explained."""
+    tables = _compare_methods(runner, scored, seed) if is_labelled else []
+    if is_labelled and explained_count:
+        tables += _align_images(runner, scored, seed)
+    if explained_count and scored.indexed.classes.row_count > 1:  # one class has no runner-up
+        tables += _explain_images(runner, scored, settings, explained_count)
+    return tables
+
+
+def _compare_methods(runner: StageRunner, scored: Scored, seed: int) -> list[TableRef]:
+    """Compute intervals, paired tests and calibration."""
     recipe = StatisticsRecipe(
-        images=scored.indexed.images,
-        predictions=tuple(scored.predictions),
-        seed=stages.settings.seed,
+        images=scored.indexed.images, predictions=tuple(scored.predictions), seed=seed
     )
-    (tables,) = stages.runner.run("compare methods", compare_methods, STATISTICS, [recipe])
+    (tables,) = runner.run("compare methods", compare_methods, STATISTICS, [recipe])
     return list(tables)
 
 
-def alignment(stages: Stages, scored: Scored) -> list[TableRef]:
-    """Whether descriptions align better with crops than with whole images."""
+def _align_images(runner: StageRunner, scored: Scored, seed: int) -> list[TableRef]:
+    """Measure whether descriptions align better with crops than with whole images."""
     recipes = [
         AlignmentsRecipe(
             images=scored.indexed.images,
             crops=shard,
             descriptions=scored.described,
             text_embeddings=tuple(scored.texts),
-            seed=stages.settings.seed,
+            seed=seed,
         )
         for shard in scored.crops
     ]
-    tables = stages.runner.run("align images", align_shard, ["alignments"], recipes)
-    summary = AlignmentSummaryRecipe(alignments=tuple(tables), seed=stages.settings.seed)
-    name = "alignment_summary"
-    return [
-        *tables,
-        *stages.runner.run("summarise alignments", summarise_alignments, [name], [summary]),
-    ]
+    tables = runner.run("align images", align_shard, ["alignments"], recipes)
+    summary = AlignmentSummaryRecipe(alignments=tuple(tables), seed=seed)
+    stage, name = "summarise alignments", "alignment_summary"
+    return [*tables, *runner.run(stage, summarise_alignments, [name], [summary])]
 
 
-def explanations(stages: Stages, scored: Scored, count: int) -> list[TableRef]:
-    """Why some images are called what they are called under WCA."""
-    settings = stages.settings
+def _explain_images(
+    runner: StageRunner, scored: Scored, settings: ScoreSettings, count: int
+) -> list[TableRef]:
+    """Explain why some images are called what they are called under WCA."""
     recipe = ExplanationsRecipe(
         images=scored.indexed.images,
         predictions=tuple(scored.predictions),
@@ -112,15 +126,5 @@ def explanations(stages: Stages, scored: Scored, count: int) -> list[TableRef]:
         text_scale=settings.used_text_scale,
         count=count,
     )
-    (tables,) = stages.runner.run("explain images", explain_images, EXPLANATIONS, [recipe])
+    (tables,) = runner.run("explain images", explain_images, EXPLANATIONS, [recipe])
     return list(tables)
-
-
-def insights(stages: Stages, scored: Scored, is_labelled: bool, explained: int) -> list[TableRef]:
-    """What the run's labels and texts allow; `explained` images, or none."""
-    tables = statistics(stages, scored) if is_labelled else []
-    if is_labelled and explained:
-        tables += alignment(stages, scored)
-    if explained and scored.indexed.classes.row_count > 1:  # one class is preferred to nothing
-        tables += explanations(stages, scored, explained)
-    return tables

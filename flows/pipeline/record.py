@@ -8,8 +8,8 @@ from prefect.runtime import flow_run
 from flows.settings.benchmark import BenchmarkSettings
 from flows.settings.run import Settings
 from tasks.datasets.index import IndexedDataset
-from tasks.embed.identity import EncoderSource
-from tasks.embed.sources import resampling_for
+from tasks.embed.crops import CropParameters
+from tasks.embed.identity import EncoderSource, Resampling
 from tasks.store.digest import file_digest
 from tasks.store.place import Place
 from tasks.store.runs import RunManifest, StageTiming, record_run
@@ -29,6 +29,7 @@ def manifest_of(
     dataset_name: str,
     settings: Settings,
     encoder: EncoderSource,
+    resampling: Resampling,
     indexed: IndexedDataset,
     parameters: Mapping[str, object],
     tables: Sequence[TableRef],
@@ -41,7 +42,7 @@ def manifest_of(
         dataset_name=dataset_name,
         encoder_name=settings.encoder,
         encoder=encoder.identity.model_dump(mode="json"),
-        parameters={**_deciding(settings, encoder), **parameters},
+        parameters={**_deciding_parameters(settings), "resampling": resampling, **parameters},
         command=command,
         indexed=indexed.model_dump(mode="json"),
         image_count=indexed.images.row_count,
@@ -56,29 +57,23 @@ def record(store: Store, manifest: RunManifest, timings: Sequence[StageTiming]) 
     return Recorded(run_id, publish(store))
 
 
-def _deciding(settings: Settings, encoder: EncoderSource) -> dict[str, object]:
-    """The parameters that decide numbers: a scale that is switched off is None."""
+def _deciding_parameters(settings: Settings) -> dict[str, object]:
+    """The settings that decide numbers; a scale that is switched off is None."""
     selection = ("split", "limit", "per_class") if isinstance(settings, BenchmarkSettings) else ()
     return {
-        **{name: getattr(settings, name) for name in selection},
-        **_files(settings),
-        "alpha": settings.alpha,
-        "beta": settings.beta,
-        "pool": settings.pool,
-        "crop_strategy": settings.crop_strategy,
-        "resampling": resampling_for(encoder, settings.exact),
+        **{name: getattr(settings, name) for name in (*selection, *CropParameters.model_fields)},
+        **_file_digests(settings),
         "crops": settings.crops,
         "runs": settings.runs,
-        "seed": settings.seed,
         "image_scale": settings.used_image_scale,
         "text_scale": settings.used_text_scale,
     }
 
 
-def _files(settings: Settings) -> dict[str, object]:
+def _file_digests(settings: Settings) -> dict[str, object]:
     """Which names and templates were given, by what the files hold; those not given are left out.
 
     So the names of runs without stay what they were, and a file that is moved changes no name.
     """
-    given = {name: getattr(settings, name, None) for name in ("classnames", "templates")}
-    return {name: file_digest(path)[:12] for name, path in given.items() if path}
+    files = {name: getattr(settings, name, None) for name in ("classnames", "templates")}
+    return {name: file_digest(path)[:12] for name, path in files.items() if path}

@@ -5,19 +5,27 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from flows.pipeline.descriptions import write_descriptions, writing_parameters
-from flows.pipeline.insights import Scored, insights, precision_check
+from flows.pipeline.insights import Scored, check_embeddings, find_insights
 from flows.pipeline.record import manifest_of, record
 from flows.pipeline.runner import StageRunner
-from flows.pipeline.stages import Stages
+from flows.pipeline.stages import (
+    embed_images,
+    embed_texts,
+    gather_texts,
+    index_dataset,
+    score_images,
+    summarise,
+    weigh_texts,
+)
 from flows.pipeline.summary import RunSummary
 from flows.pipeline.texts import text_sources
 from flows.settings.run import Settings
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.settings import DataSource, FileSource
+from tasks.embed.crops import CropParameters
 from tasks.embed.sources import resampling_for, resolve_encoder
 from tasks.embed.task import unload_encoder
 from tasks.methods.registry import EXPLAINED, choose_methods, text_kinds
-from tasks.runtime.errors import InputError
 from tasks.score.task import ResultsRecipe
 from tasks.store.tables import Store
 
@@ -48,48 +56,53 @@ def run_stages(
     Tasks are given `source`, which they open again: `dataset` may name a million images. command:
     what repeats the run. explained: images to explain, where `wca` is among the methods.
     """
-    if settings.alpha > settings.beta:
-        raise InputError(f"alpha {settings.alpha} must not be greater than beta {settings.beta}.")
     sources = text_sources(settings, dataset)
     methods = choose_methods(settings.methods, sources.kinds)
     encoder = resolve_encoder(settings.encoder, settings.precision, settings.device)
+    resampling = resampling_for(encoder, settings.exact)
+    parameters = settings.part(CropParameters)
+    is_labelled = any(image.class_id is not None for image in dataset.images)
     store = Store(settings.store)
     with StageRunner(store, settings, encoder.device) as runner:
-        stages = Stages(runner, settings)
-        indexed = stages.index(source)
+        indexed = index_dataset(runner, source)
         writing = (
             write_descriptions(runner, indexed.classes, settings, dataset.name)
             if settings.llm
             else None
         )
-        described = stages.describe(
-            indexed, dataset.templates, sources, writing and writing.answers
+        answers = writing and writing.answers
+        described = gather_texts(
+            runner, indexed, dataset.templates, sources, answers, settings.seed
         )
-        texts = stages.embed_texts(described, text_kinds(methods), encoder)
-        crops, undecodable = stages.embed_images(indexed, encoder)
+        texts = embed_texts(runner, described, text_kinds(methods), encoder)
+        crops, undecodable = embed_images(
+            runner, indexed, encoder, parameters, resampling, settings
+        )
         if not _IS_KEPT.get():
             unload_encoder()
-        vectors, predictions = stages.score(
-            described, texts, crops, methods, encoder.identity.dimension
-        )
-        results = stages.summarise(
+        scale, dimension = settings.used_text_scale, encoder.identity.dimension
+        vectors = weigh_texts(runner, described, texts, methods, scale, dimension)
+        predictions = score_images(runner, crops, vectors, parameters, settings)
+        results = summarise(
+            runner,
             ResultsRecipe(
                 images=indexed.images,
                 classes=indexed.classes,
                 predictions=tuple(predictions),
                 undecodable=tuple(undecodable),
-            )
+            ),
         )
         scored = Scored(indexed, described, texts, crops, vectors, predictions)
-        is_labelled = any(image.class_id is not None for image in dataset.images)
-        found = precision_check(stages, indexed, crops, encoder, is_labelled)
-        found += insights(stages, scored, is_labelled, explained if EXPLAINED in methods else 0)
+        checks = check_embeddings(runner, scored, encoder, parameters, resampling, is_labelled)
+        count = explained if EXPLAINED in methods else 0
+        insights = find_insights(runner, scored, settings, settings.seed, is_labelled, count)
 
     manifest = manifest_of(
         flow_name,
         dataset.name,
         settings,
         encoder,
+        resampling,
         indexed,
         {
             "methods": list(methods),
@@ -104,7 +117,8 @@ def run_stages(
             vectors,
             *predictions,
             *results.tables,
-            *found,
+            *checks,
+            *insights,
         ),
         results.rejected_count,
         command,
@@ -118,7 +132,7 @@ def run_stages(
         rejected_count=results.rejected_count,
         encoder_name=settings.encoder,
         encoder=encoder.identity,
-        resampling=resampling_for(encoder, settings.exact),
+        resampling=resampling,
         texts=sources.named,
         store_root=str(store.root),
         snapshot=recorded.snapshot,

@@ -120,10 +120,7 @@ def _changed(
     else:
         switch = {SWITCHES[parameter]: True} if parameter in SWITCHES else {}
         changes = {parameter: value, **switch}
-    changed = BenchmarkConfig.model_validate({**config.model_dump(exclude={"over"}), **changes})
-    if changed.alpha > changed.beta:
-        raise InputError(f"{parameter}={value}: alpha must not be greater than beta.")
-    return changed
+    return config.with_values(changes, f"{parameter}={value}")
 
 
 def _fewer_texts(config: BenchmarkConfig, count: str, dataset: Dataset) -> str:

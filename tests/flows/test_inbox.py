@@ -11,7 +11,8 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from flows.inbox import InboxConfig, InboxSummary, classify_inbox
+from flows.inbox import InboxSummary, classify_inbox
+from flows.settings.inbox import InboxConfig
 from tasks.runtime.errors import PermanentFailure
 from tasks.store.digest import file_digest
 from tasks.store.snapshot import snapshot_path

@@ -8,8 +8,9 @@ import pytest
 
 from flows.benchmark import benchmark
 from flows.pipeline.summary import RunSummary
-from flows.report import ReportConfig, report
+from flows.report import report
 from flows.settings.benchmark import BenchmarkConfig
+from flows.settings.report import ReportConfig
 from tasks.runtime.errors import InputError
 from tasks.store.runs import RunManifest, record_run, remove_run
 from tasks.store.tables import Store

@@ -2,10 +2,10 @@
 
 import pytest
 
-from flows.inbox import InboxConfig
 from flows.settings.benchmark import BenchmarkConfig, BenchmarkSettings
 from flows.settings.classify import ClassifySettings
 from flows.settings.describe import DescribeSettings
+from flows.settings.inbox import InboxConfig
 from flows.settings.reproduce import ReproduceConfig, ReproduceSettings
 from flows.settings.run import Settings
 from tasks.describe.llm.settings import LanguageModelSettings

@@ -1,0 +1,18 @@
+"""What the report flow can be told."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from flows.settings.store import DEFAULT_STORE, StoreField
+from tasks.store.runs import LAST
+
+
+class ReportConfig(BaseModel):
+    """Parameters of the report flow."""
+
+    run: Annotated[
+        str,
+        Field(min_length=1, description="A run, the beginning of its name, or `last`."),
+    ] = LAST
+    store: StoreField = DEFAULT_STORE

@@ -1,0 +1,34 @@
+"""Which encoder embeds images and texts, and how it is run."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+
+class EncoderSettings(BaseModel):
+    """Parameters of the encoder; of the last two none decides a number."""
+
+    encoder: Annotated[
+        str,
+        Field(
+            description="photo-lite, ARCHITECTURE/TAG (ViT-B-32-quickgelu/openai), "
+            "ARCHITECTURE:/path/to/weights, hf-hub:ORG/MODEL or local-dir:/path."
+        ),
+    ] = "photo-lite"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        Field(description="Number format; auto: the fastest that keeps the encoder's predictions."),
+    ] = "auto"
+    device: Annotated[
+        str | None, Field(description="cpu, cuda, cuda:1 ...; by default cuda where there is one.")
+    ] = None
+    exact: Annotated[bool, Field(description="Crops by Pillow, to the bit, on a GPU as well.")] = (
+        False
+    )
+    batch_size: Annotated[
+        int | None,
+        Field(ge=1, description="Views encoded at once; by default what suits the device."),
+    ] = None
+    shard_size: Annotated[
+        int, Field(ge=1, description="Images per task, about: what a crash can cost.")
+    ] = 1000

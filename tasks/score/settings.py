@@ -1,0 +1,41 @@
+"""What scoring can be told."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from tasks.methods.wca import IMAGE_SCALE, TEXT_SCALE
+
+
+class ScoreSettings(BaseModel):
+    """Parameters that decide scores, besides the texts and the pool of crops."""
+
+    crops: Annotated[
+        int, Field(ge=1, le=1000, description="Crops drawn from the pool in each run.")
+    ] = 60
+    runs: Annotated[
+        int,
+        Field(ge=0, le=1000, description="Runs to average over; 0: one run over the whole pool."),
+    ] = 20
+    image_scale: Annotated[
+        float, Field(ge=-20, le=20, description="Exponent of the crop weights' scale: e^4.")
+    ] = IMAGE_SCALE
+    text_scale: Annotated[
+        float, Field(ge=-20, le=20, description="Exponent of the text weights' scale: e^2.")
+    ] = TEXT_SCALE
+    image_weights: Annotated[
+        bool, Field(description="Weight crops by their likeness to the whole image.")
+    ] = True
+    text_weights: Annotated[
+        bool, Field(description="Weight descriptions by their likeness to the label.")
+    ] = True
+
+    @property
+    def used_image_scale(self) -> float | None:
+        """Exponent of the crop weights' scale, None for equal weights."""
+        return self.image_scale if self.image_weights else None
+
+    @property
+    def used_text_scale(self) -> float | None:
+        """Exponent of the text weights' scale, None for equal weights."""
+        return self.text_scale if self.text_weights else None
