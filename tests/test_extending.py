@@ -30,7 +30,8 @@ class Copy:
     def __init__(self, root: Path) -> None:
         self.root = root
         for folder in ("flows", "tasks", "data"):
-            ignored = shutil.ignore_patterns("__pycache__", "store", "inbox")
+            names = ("__pycache__", *(("store", "inbox") if folder == "data" else ()))
+            ignored = shutil.ignore_patterns(*names)
             shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
         self.environment = {
             **os.environ,

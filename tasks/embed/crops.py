@@ -54,7 +54,7 @@ class CropParameters(BaseModel):
     @model_validator(mode="after")
     def _check_alpha_and_beta(self) -> Self:
         if self.alpha > self.beta:
-            raise ValueError(f"alpha {self.alpha} is greater than beta {self.beta}")
+            raise ValueError(f"alpha {self.alpha} must not be greater than beta {self.beta}")
         return self
 
 

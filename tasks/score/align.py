@@ -1,4 +1,4 @@
-"""The paper's claim, measured: descriptions align better with a crop than with the whole."""
+"""Measures the paper's claim: a description fits some crop better than the whole image."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.score.bootstrap import Floats, resample, spread
-from tasks.score.queries import ask, open_tables
+from tasks.score.bootstrap import Floats, measure_spread, resample_images
+from tasks.score.queries import open_tables, run_query
 from tasks.store.digest import uniforms
 from tasks.store.embeddings import embedding_matrix
 from tasks.store.schemas import schema
@@ -18,7 +18,7 @@ SHARES = ("better", "gain", "crop_better")
 
 
 def first_labels(images: pa.Table) -> dict[str, int]:
-    """Image digest to class of the labelled `images`; of one that is listed twice the first."""
+    """Map each labelled image's digest to its class; an image listed twice has its first class."""
     rows = reversed(images.to_pylist())
     return {row["image_digest"]: row["class_id"] for row in rows if row["class_id"] is not None}
 
@@ -30,12 +30,13 @@ def alignment_rows(
     text_embeddings: pa.Table,
     seed: int,
 ) -> Iterator[pa.RecordBatch]:
-    """The `alignments` rows of a shard, an image at a time.
+    """Compute the `alignments` rows of a shard, one image at a time.
+
+    Each image is paired with all descriptions of its class and, as a control, with as many that are
+    drawn from other classes: the best of many crops beats the whole for a wrong description too.
 
     crops: image by image, the whole first. labels: image digest to class. descriptions: rows of the
-    kind `description`. Each image is paired with all descriptions of its class and, as a control,
-    with as many drawn from other classes: the best of many crops beats the whole image for a wrong
-    description too.
+    kind `description`. seed: of the drawn descriptions.
     """
     rows = descriptions.to_pylist()
     row_of = {text: i for i, text in enumerate(text_embeddings["text"].to_pylist())}
@@ -50,7 +51,7 @@ def alignment_rows(
         if not own.size or views < 2:
             continue
         others = np.flatnonzero(class_ids != labels[digest])
-        drawn = _drawn(f"control/{seed}/{digest}", others, own.size)
+        drawn = _draw_rows(f"control/{seed}/{digest}", others, own.size)
         chosen = np.concatenate([own, drawn])
         block = embedding_matrix(crops["embedding"].slice(start, views))
         yield _image_rows(
@@ -61,12 +62,12 @@ def alignment_rows(
 def alignment_summary(
     store: Store, inputs: dict[str, list[TableRef]], seed: int, resamples: int
 ) -> pa.Table:
-    """The `alignment_summary` rows: own and other descriptions, and the difference of the two.
+    """Compute the `alignment_summary` rows: own descriptions, other ones, and their difference.
 
-    inputs: the stored `alignments`. Intervals are over images: the pairs of an image are alike.
+    inputs: the stored `alignments`. Intervals are over images, since an image's pairs are alike.
     """
     with open_tables(store, inputs) as connection:
-        table = ask(connection, "image_alignments")
+        table = run_query(connection, "image_alignments")
     columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
     groups = [name for name in ("own", "other") if name in columns["pairs"]]
     if not groups:
@@ -90,8 +91,8 @@ def alignment_summary(
     count = sums.shape[2]
     names = groups if len(groups) < 2 else [*groups, "difference"]
     observed = means(np.ones((1, count))).reshape(len(names), -1)
-    drawn = resample(means, count, seed, resamples).reshape(len(names), len(SHARES), -1)
-    ends = spread(np.round(drawn, 12))
+    drawn = resample_images(means, count, seed, resamples).reshape(len(names), len(SHARES), -1)
+    ends = measure_spread(np.round(drawn, 12))
     rows = []
     for i, name in enumerate(names):
         row: dict[str, object] = {"pairs": name, "image_count": count}
@@ -106,8 +107,8 @@ def alignment_summary(
     return pa.Table.from_pylist(rows, schema("alignment_summary"))
 
 
-def _drawn(key: str, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """`count` of `rows`, with replacement, that depend on `key` alone."""
+def _draw_rows(key: str, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Draw `count` of `rows`, with replacement; the draws depend on `key` alone."""
     if not rows.size:
         return rows
     picks = [int(draw * rows.size) for draw in uniforms(key, count)]
@@ -121,7 +122,7 @@ def _image_rows(
     class_ids: Sequence[int] | NDArray[np.int32],
     positions: Sequence[int] | NDArray[np.int32],
 ) -> pa.RecordBatch:
-    """The rows of one image; similarity: `(1 + crops, descriptions)`, the whole first."""
+    """Make the rows of one image; similarity: `(1 + crops, descriptions)`, the whole first."""
     whole, crops = similarity[0], similarity[1:]
     best = crops.max(axis=0)
     count = len(whole)

@@ -1,4 +1,4 @@
-"""Resampling of images: how much a figure would change with another sample of the same size."""
+"""The bootstrap over images: how much a figure would change with another sample of images."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,21 +13,43 @@ DRAWS_AT_ONCE = 16
 
 
 class Spread(NamedTuple):
-    """Percentile interval and standard deviation of a resampled figure, arrays of its shape."""
+    """Percentile interval and standard deviation of resampled figures; arrays of one shape."""
 
     low: Floats
     high: Floats
     sigma: Floats
 
 
-def resample(
+def resample_images(
     statistic: Callable[[Floats], Floats], image_count: int, seed: int, resamples: int
 ) -> Floats:
-    """A statistic over resampled images: `(figures, resamples)`.
+    """Compute figures over images that are drawn with replacement.
 
-    statistic: from how often each draw takes each image, `(draws, images)` of whole numbers, to
-    `(figures, draws)`. Images are drawn with replacement; all figures share a draw, so the
-    difference of two rows is the paired bootstrap of their difference (Efron & Tibshirani 1993).
+    All figures share a draw, so the difference of two rows of the result is the paired bootstrap of
+    their difference.
+
+    Parameters
+    ----------
+    statistic : callable
+        From `(draws, images)`, how often each draw takes each image, to `(figures, draws)`.
+    image_count, seed, resamples : int
+        Number of images, seed of the draws, number of draws.
+
+    Returns
+    -------
+    ndarray
+        float64 `(figures, resamples)`.
+
+    References
+    ----------
+    Efron & Tibshirani, "An Introduction to the Bootstrap", 1993.
+
+    Examples
+    --------
+    >>> drawn = resample_images(lambda counts: counts.sum(axis=1)[None], 5, seed=0, resamples=3)
+    >>> drawn.tolist()
+    [[5.0, 5.0, 5.0]]
+
     """
 
     def of_indices(indices: NDArray[np.int64], axis: int) -> Floats:  # noqa: ARG001 - scipy's call
@@ -51,7 +73,7 @@ def resample(
     return drawn
 
 
-def spread(drawn: Floats) -> Spread:
-    """The 95 % percentile interval and standard deviation of `(figures, resamples)`, by figure."""
+def measure_spread(drawn: Floats) -> Spread:
+    """Compute the 95 % percentile interval and the deviation of `(figures, resamples)`."""
     low, high = np.quantile(drawn, [0.025, 0.975], axis=-1)
     return Spread(low, high, drawn.std(axis=-1))

@@ -1,4 +1,4 @@
-"""Why WCA answers as it does: which descriptions and crops decide, and what would change it."""
+"""Explains a prediction of WCA: what decides it, and what would change it."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class ClassTexts(NamedTuple):
 
     @property
     def total(self) -> Floats:
-        """The class's right sum, sum_j v_j t_j: `(dim,)`."""
+        """The weighted text embedding of the class, sum_j v_j t_j: `(dim,)`."""
         return self.weights @ self.embeddings
 
 
@@ -35,7 +35,7 @@ class Views(NamedTuple):
 
     @property
     def total(self) -> Floats:
-        """The image's left sum, sum_i w_i p_i: `(dim,)`."""
+        """The weighted crop embedding of the image, sum_i w_i p_i: `(dim,)`."""
         return self.weights @ self.crops
 
 
@@ -54,13 +54,29 @@ class Explanation(NamedTuple):
 def explain(
     views: Views, classes: Floats, texts: dict[int, ClassTexts], label: int | None
 ) -> Explanation:
-    """Explain the answer of `wca` over the whole pool, each crop once.
+    """Explain the prediction of `wca` over the whole pool, each crop once.
 
-    classes: `(classes, dim)`, the unit class vectors. texts: by class_id, those that have any.
-    label: the labelled class, explained too where it is neither first nor second.
-    The margin score(first) - score(second) is a sum over the crops and descriptions of either
-    class, exactly: sum_ij w_i v_j (<p_i, t_j> / |T| - <p_i, n(T')>) / |P| over the first class's
-    descriptions, T their sum, T' the second's, P the sum of crops; likewise for the second.
+    The margin score(first) - score(second) is exactly a sum over pairs of a crop and a description
+    of the first class: sum_ij w_i v_j (<p_i, t_j> / |T| - <p_i, T' / |T'|>) / |P|. T and T' are the
+    weighted text embeddings of the first and the second class, P is the weighted crop embedding.
+    Likewise it is a sum over the descriptions of the second class.
+
+    Parameters
+    ----------
+    views : Views
+        The image's whole, crops and crop weights.
+    classes : ndarray
+        `(classes, dim)`, the class vectors of length 1.
+    texts : dict
+        By class_id, the descriptions of the classes that have any.
+    label : int or None
+        The labelled class; it is explained too if it is neither first nor second.
+
+    Returns
+    -------
+    Explanation
+        Rows for each of the explanation tables.
+
     """
     scores = classes @ _unit(views.total)
     first, second = (int(c) for c in np.argsort(-scores, kind="stable")[:2])
@@ -82,8 +98,8 @@ def explain(
         [row for c in roles for row in _text_rows(views, texts[c], supports.get(c))],
         [row for c in (first, second) for row in _pair_rows(views, texts[c], supports[c], first)],
         [
-            *_without_texts(views, classes, texts[first], supports[first], second),
-            *_without_crops(views, classes, supports[first], first, second),
+            *_remove_texts(views, classes, texts[first], supports[first], second),
+            *_remove_crops(views, classes, supports[first], first, second),
         ],
     )
 
@@ -94,7 +110,7 @@ def _unit(vector: Floats) -> Floats:
 
 
 def _pair_supports(views: Views, first: ClassTexts, second: ClassTexts) -> dict[int, Floats]:
-    """What each pair adds to the margin, `(crops, descriptions)` by class: both sum to it."""
+    """Compute what each pair adds to the margin: by class, `(crops, descriptions)`."""
     size = np.linalg.norm(views.total)
     supports = {}
     for mine, other, sign in ((first, second, 1), (second, first, -1)):
@@ -126,9 +142,9 @@ def _text_rows(views: Views, texts: ClassTexts, support: Floats | None) -> Rows:
 
 
 def _pair_rows(views: Views, texts: ClassTexts, support: Floats, first: int) -> Rows:
-    """The pairs that speak most for the class: for the second those that lower the margin most.
+    """List the pairs that support a class most; those of the second class lower the margin most.
 
-    A description and a crop are named once each, so that what is shown is not one pair in variants.
+    Each description and each crop is in one pair at most, so that the pairs differ.
     """
     sign = 1 if texts.class_id == first else -1
     rows: Rows = []
@@ -157,51 +173,51 @@ def _pair_rows(views: Views, texts: ClassTexts, support: Floats, first: int) -> 
     return rows
 
 
-def _without_texts(
+def _remove_texts(
     views: Views, classes: Floats, texts: ClassTexts, support: Floats, second: int
 ) -> Rows:
-    """The answer without each description of the predicted class, and without the best so far.
+    """Predict without each description of the predicted class, and without the best so far.
 
-    The weights of the others keep their proportions, so that a softmax over them is the same sum.
+    The other weights keep their proportions, as in a softmax over the other descriptions.
     """
     image = _unit(views.total)
     parts = texts.weights[:, None] * texts.embeddings
 
-    def answer(total: Floats) -> _Answer:
+    def predict(total: Floats) -> _Prediction:
         changed = classes.copy()
         changed[texts.class_id] = _unit(total)
-        return _answer(changed @ image, texts.class_id, second)
+        return _find_best(changed @ image, texts.class_id, second)
 
-    found = _without(parts, texts.total, support.sum(axis=0), answer)
+    removals = _remove_parts(parts, texts.total, support.sum(axis=0), predict)
     kind = {"image_digest": views.image_digest, "removed": "description"}
-    return [{**kind, **row, "index": texts.positions[j]} for j, row in found]
+    return [{**kind, **row, "index": texts.positions[j]} for j, row in removals]
 
 
-def _without_crops(views: Views, classes: Floats, support: Floats, first: int, second: int) -> Rows:
-    """The answer without each crop, and without the best so far."""
+def _remove_crops(views: Views, classes: Floats, support: Floats, first: int, second: int) -> Rows:
+    """Predict without each crop, and without the best so far."""
     parts = views.weights[:, None] * views.crops
 
-    def answer(total: Floats) -> _Answer:
-        return _answer(classes @ _unit(total), first, second)
+    def predict(total: Floats) -> _Prediction:
+        return _find_best(classes @ _unit(total), first, second)
 
-    found = _without(parts, views.total, support.sum(axis=1), answer)
+    removals = _remove_parts(parts, views.total, support.sum(axis=1), predict)
     kind = {"image_digest": views.image_digest, "removed": "crop"}
-    return [{**kind, **row, "index": i + 1} for i, row in found]
+    return [{**kind, **row, "index": i + 1} for i, row in removals]
 
 
-def _without(
-    parts: Floats, total: Floats, support: Floats, answer: Callable[[Floats], "_Answer"]
+def _remove_parts(
+    parts: Floats, total: Floats, support: Floats, predict: Callable[[Floats], "_Prediction"]
 ) -> Iterator[tuple[int, dict[str, object]]]:
-    """Each of the parts whose sum is `total`, the best supported first, and the answers without it.
+    """Predict without each of the parts whose sum is `total`, the best supported part first.
 
-    Without it alone, and together with all before it.
+    Each part is left out alone, and together with all parts before it.
     """
     order = np.argsort(-support, kind="stable").tolist()
     left = total
     for step, i in enumerate(order, start=1):
         left = left - parts[i] if step < len(order) else np.zeros_like(left)  # nothing is left
-        alone = answer(total - parts[i] if len(order) > 1 else left)
-        together = answer(left)
+        alone = predict(total - parts[i] if len(order) > 1 else left)
+        together = predict(left)
         yield (
             i,
             {
@@ -213,11 +229,11 @@ def _without(
         )
 
 
-class _Answer(NamedTuple):
+class _Prediction(NamedTuple):
     class_id: int
     margin: float
 
 
-def _answer(scores: Floats, first: int, second: int) -> _Answer:
-    """The class that wins, and by how much `first` still leads `second`."""
-    return _Answer(int(np.argmax(scores)), float(scores[first] - scores[second]))
+def _find_best(scores: Floats, first: int, second: int) -> _Prediction:
+    """Find the class with the highest score, and by how much `first` leads `second`."""
+    return _Prediction(int(np.argmax(scores)), float(scores[first] - scores[second]))

@@ -1,4 +1,4 @@
-"""The images to explain, and their embeddings, texts and weights from stored tables."""
+"""Chooses the images to explain, and reads their embeddings, texts and weights from tables."""
 
 from collections.abc import Iterator
 
@@ -7,16 +7,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from tasks.methods.registry import EXPLAINED
 from tasks.methods.wca import softmax_weights
 from tasks.score.explain import ClassTexts, Explanation, Floats, Views, explain
-from tasks.score.queries import ask, open_tables
+from tasks.score.queries import open_tables, run_query
 from tasks.store.embeddings import embedding_matrix
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
 EXPLANATION_TABLES = Explanation._fields
-# The method that is explained.
-METHOD = "wca"
 
 
 def explanation_tables(
@@ -26,62 +25,64 @@ def explanation_tables(
     image_scale: float | None,
     text_scale: float | None,
 ) -> dict[str, pa.Table]:
-    """The tables of `EXPLANATION_TABLES` for `count` images, by name.
+    """Compute the tables of `EXPLANATION_TABLES` for `count` images, by name.
 
     inputs: the stored `images`, `predictions`, `crops`, `class_vectors`, `descriptions` and
     `text_embeddings` of a run that scored `wca`.
     """
-    labels = _chosen(store, inputs, count)
-    vectors = store.read(inputs["class_vectors"][0]).filter(pc.field("method") == METHOD)
+    labels = _choose_images(store, inputs, count)
+    vectors = store.read(inputs["class_vectors"][0]).filter(pc.field("method") == EXPLAINED)
     classes = embedding_matrix(vectors["embedding"]).astype(np.float64)
-    texts = _class_texts(store, inputs, text_scale)
+    texts = _read_class_texts(store, inputs, text_scale)
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in EXPLANATION_TABLES}
     by_digest = {
         views.image_digest: views
-        for views in _views(store, inputs["crops"], list(labels), image_scale)
+        for views in _read_views(store, inputs["crops"], list(labels), image_scale)
     }
     for digest, label in labels.items():  # in the order in which they were chosen
-        made = explain(by_digest[digest], classes, texts, label)
+        explanation = explain(by_digest[digest], classes, texts, label)
         for name in EXPLANATION_TABLES:
-            rows[name] += getattr(made, name)
+            rows[name] += getattr(explanation, name)
     return {name: pa.Table.from_pylist(rows[name], schema(name)) for name in EXPLANATION_TABLES}
 
 
-def _chosen(store: Store, inputs: dict[str, list[TableRef]], count: int) -> dict[str, int | None]:
-    """Image digest to label, in the order in which the images are shown."""
+def _choose_images(
+    store: Store, inputs: dict[str, list[TableRef]], count: int
+) -> dict[str, int | None]:
+    """Map the digests of the images to explain to their labels, in the order of the page."""
     needed = {name: inputs[name] for name in ("images", "predictions")}
     with open_tables(store, needed) as connection:
-        chosen = ask(connection, "explained_images", count=count)
+        chosen = run_query(connection, "explained_images", count=count)
     return dict(zip(*(column.to_pylist() for column in chosen.columns), strict=True))
 
 
-def _class_texts(
+def _read_class_texts(
     store: Store, inputs: dict[str, list[TableRef]], text_scale: float | None
 ) -> dict[int, ClassTexts]:
-    """Each class's descriptions with their weights."""
+    """Read each class's descriptions and weigh them."""
     embedded = store.read_all(inputs["text_embeddings"])
     matrix = embedding_matrix(embedded["embedding"]).astype(np.float64)
     row_of = {text: i for i, text in enumerate(embedded["text"].to_pylist())}
     labels: dict[int, Floats] = {}
-    found: dict[int, list[tuple[int, int]]] = {}
+    places: dict[int, list[tuple[int, int]]] = {}  # class to position and row of each text
     for row in store.read(inputs["descriptions"][0]).to_pylist():
         if row["kind"] == "label":
             labels[row["class_id"]] = matrix[row_of[row["text"]]]
         elif row["kind"] == "description":
             place = (row["position"], row_of[row["text"]])
-            found.setdefault(row["class_id"], []).append(place)
+            places.setdefault(row["class_id"], []).append(place)
     texts = {}
-    for class_id, places in found.items():
-        embeddings = matrix[[i for _, i in places]]
+    for class_id, own in places.items():
+        embeddings = matrix[[i for _, i in own]]
         weights = _softmax(embeddings @ labels[class_id], text_scale)
-        texts[class_id] = ClassTexts(class_id, [p for p, _ in places], embeddings, weights)
+        texts[class_id] = ClassTexts(class_id, [p for p, _ in own], embeddings, weights)
     return texts
 
 
-def _views(
+def _read_views(
     store: Store, shards: list[TableRef], digests: list[str], image_scale: float | None
 ) -> Iterator[Views]:
-    """The whole and the weighted crops of some images."""
+    """Read the views of some images and weigh their crops."""
     rows = store.dataset(shards).to_table(
         columns=["image_digest", "crop_index", "embedding"],
         filter=pc.field("image_digest").isin(pa.array(digests, pa.string())),
@@ -90,14 +91,14 @@ def _views(
     )
     rows = rows.sort_by([("image_digest", "ascending"), ("crop_index", "ascending")])
     matrix = embedding_matrix(rows["embedding"]).astype(np.float64)
-    found = np.array(rows["image_digest"].to_pylist())
-    for digest in dict.fromkeys(found.tolist()):
-        whole, *crops = matrix[found == digest]
+    digest_column = np.array(rows["image_digest"].to_pylist())
+    for digest in dict.fromkeys(digest_column.tolist()):
+        whole, *crops = matrix[digest_column == digest]
         stacked = np.stack(crops)
         yield Views(digest, whole, stacked, _softmax(stacked @ whole, image_scale))
 
 
 def _softmax(similarity: Floats, scale: float | None) -> Floats:
-    """The weights that scores are made with."""
+    """Compute the weights with which images are scored."""
     weights: Floats = softmax_weights(torch.from_numpy(similarity), scale).numpy()
     return weights

@@ -1,4 +1,4 @@
-"""What a reviewer asks of the results: spreads, paired tests, calibration."""
+"""Intervals, paired tests and calibration of every method."""
 
 from itertools import combinations
 from typing import NamedTuple
@@ -7,23 +7,23 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.methods.registry import METHODS
-from tasks.score.bootstrap import Floats, resample, spread
-from tasks.score.queries import ask, open_tables
+from tasks.score.bootstrap import Floats, measure_spread, resample_images
+from tasks.score.queries import open_tables, run_query
 from tasks.score.significance import holm, mcnemar
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
 STATISTICS_TABLES = ("intervals", "comparisons", "calibration")
 MEASURES = ("top1", "top5", "macro_top1")
-# Fewer predictions than this in a bin of the calibration say nothing.
+# A bin of the calibration holds at least so many predictions.
 LEAST_IN_A_BIN = 10
 
 
 class Hits(NamedTuple):
-    """In how many runs each method is right: images by class, methods in the table's order.
+    """In how many runs each method is right on each image; images are sorted by class.
 
-    first, five: whole numbers `(methods, images)`; runs: `(methods,)`; class_starts: where each
-    class that has images begins.
+    first, five: `(methods, images)`, runs in which the label is first, or among the first five;
+    whole numbers. runs: `(methods,)`. class_starts: index of the first image of each class.
     """
 
     methods: list[str]
@@ -41,21 +41,23 @@ class Hits(NamedTuple):
 def statistics_tables(
     store: Store, inputs: dict[str, list[TableRef]], seed: int, resamples: int
 ) -> dict[str, pa.Table]:
-    """The tables of `STATISTICS_TABLES`, by name; without rows where no image has a label.
+    """Compute the tables of `STATISTICS_TABLES`, by name; without labels they have no rows.
 
-    inputs: the stored `images` and `predictions` of a run.
+    inputs: the stored `images` and `predictions` of a run. resamples: draws of the bootstrap.
     """
     with open_tables(store, inputs) as connection:
-        by_image = ask(connection, "image_hits")
+        by_image = run_query(connection, "image_hits")
         if not by_image.num_rows:
             return {name: schema(name).empty_table() for name in STATISTICS_TABLES}
-        hits = _image_hits(by_image)
-        sigmas = run_sigmas(ask(connection, "run_hits"))
+        hits = _count_hits(by_image)
+        sigmas = run_sigmas(run_query(connection, "run_hits"))
         bins = max(1, min(10, hits.image_count // LEAST_IN_A_BIN))
-        calibration = ask(connection, "calibration", bins=bins)
-    drawn = resample(lambda counts: figures(hits, counts), hits.image_count, seed, resamples)
+        calibration = run_query(connection, "calibration", bins=bins)
+    drawn = resample_images(
+        lambda counts: accuracy_figures(hits, counts), hits.image_count, seed, resamples
+    )
     drawn = drawn.reshape(len(MEASURES), len(hits.methods), -1)
-    observed = figures(hits, np.ones((1, hits.image_count))).reshape(drawn.shape[:2])
+    observed = accuracy_figures(hits, np.ones((1, hits.image_count))).reshape(drawn.shape[:2])
     rows = {
         "intervals": _interval_rows(hits, observed, drawn, sigmas),
         "comparisons": _comparison_rows(hits, observed[0], drawn[0]),
@@ -64,12 +66,24 @@ def statistics_tables(
     return {**tables, "calibration": calibration.cast(schema("calibration"))}
 
 
-def figures(hits: Hits, counts: Floats) -> Floats:
-    """top1, top5 and macro_top1 of every method: `(3 x methods, draws)`.
+def accuracy_figures(hits: Hits, counts: Floats) -> Floats:
+    """Compute top1, top5 and macro_top1 of every method over drawn images.
 
-    counts: `(draws, images)`, how often each image is taken, as many in all as there are images.
-    macro_top1 is the mean over classes of top1 in the class, without classes that no draw took.
-    Sums are of whole numbers, so exact in any order.
+    macro_top1 is the mean over classes of top1 in the class; a class without a drawn image is left
+    out. All sums are of whole numbers, so they are exact in any order.
+
+    Parameters
+    ----------
+    hits : Hits
+        In how many runs each method is right on each image.
+    counts : ndarray
+        `(draws, images)`: how often each draw takes each image; each row sums to the image count.
+
+    Returns
+    -------
+    ndarray
+        float64 `(3 x methods, draws)`, shares from 0 to 1: top1 of all methods, top5, macro_top1.
+
     """
     scale = hits.runs[:, None] * hits.image_count
     plain = [sums @ counts.T / scale for sums in (hits.first, hits.five)]
@@ -83,14 +97,17 @@ def figures(hits: Hits, counts: Floats) -> Floats:
 
 
 def run_sigmas(run_hits: pa.Table) -> dict[tuple[str, str], float]:
-    """Population standard deviation over runs, by measure and method."""
-    frame = {name: np.array(run_hits[name].to_pylist()) for name in run_hits.column_names}
+    """Compute the population standard deviation over runs, by measure and method.
+
+    run_hits: rows of method, run and class, ordered by run and class, with their counts of images.
+    """
+    columns = {name: np.array(run_hits[name].to_pylist()) for name in run_hits.column_names}
     sigmas = {}
-    for method in dict.fromkeys(frame["method"]):
-        mine = {name: column[frame["method"] == method] for name, column in frame.items()}
-        runs = len(set(mine["run_index"]))  # rows are ordered by run, then class
+    for method in dict.fromkeys(columns["method"]):
+        own = {name: column[columns["method"] == method] for name, column in columns.items()}
+        runs = len(set(own["run_index"]))
         counts, first, five = (
-            mine[name].reshape(runs, -1) for name in ("image_count", "first_count", "five_count")
+            own[name].reshape(runs, -1) for name in ("image_count", "first_count", "five_count")
         )
         per_run = (
             first.sum(1) / counts.sum(1),
@@ -105,7 +122,7 @@ def run_sigmas(run_hits: pa.Table) -> dict[tuple[str, str], float]:
 def _interval_rows(
     hits: Hits, observed: Floats, drawn: Floats, sigmas: dict[tuple[str, str], float]
 ) -> list[dict[str, object]]:
-    ends = spread(drawn)
+    ends = measure_spread(drawn)
     return [
         {
             "method": method,
@@ -125,10 +142,10 @@ def _interval_rows(
 
 
 def _comparison_rows(hits: Hits, top1: Floats, drawn: Floats) -> list[dict[str, object]]:
-    """Every pair of methods, the one that comes first in the results table as the baseline.
+    """Compare every pair of methods; the one that is first in the results table is the baseline.
 
-    Right is an image in more than half of a method's runs, wrong in less than half. In exactly half
-    it is neither: only methods with draws have such images, and none of the counts takes them.
+    An image counts as right if it is right in more than half of a method's runs, and as wrong if it
+    is right in less than half. An image that is right in exactly half is in none of the counts.
     """
     rows: list[dict[str, object]] = []
     is_right = 2 * hits.first > hits.runs[:, None]
@@ -138,7 +155,7 @@ def _comparison_rows(hits: Hits, top1: Floats, drawn: Floats) -> list[dict[str, 
         tests = []
         for k in others:
             only, baseline_only = is_right[k] & is_wrong[j], is_right[j] & is_wrong[k]
-            ends = spread(drawn[k] - drawn[j])
+            ends = measure_spread(drawn[k] - drawn[j])
             test = mcnemar(int(only.sum()), int(baseline_only.sum()))
             tests.append(test.mid)
             rows.append(
@@ -162,7 +179,7 @@ def _comparison_rows(hits: Hits, top1: Floats, drawn: Floats) -> list[dict[str, 
     return rows
 
 
-def _image_hits(table: pa.Table) -> Hits:
+def _count_hits(table: pa.Table) -> Hits:
     columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
     scored = set(columns["method"])
     methods = [name for name in METHODS if name in scored]

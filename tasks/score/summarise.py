@@ -1,10 +1,10 @@
-"""From predictions to accuracy, per class and per pair, in DuckDB."""
+"""Computes accuracy, per class and per pair of classes, from predictions."""
 
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from tasks.score.queries import ask, open_tables
+from tasks.score.queries import open_tables, run_query
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -20,18 +20,22 @@ class Coverage(NamedTuple):
 
 
 def summarise(store: Store, inputs: dict[str, list[TableRef]]) -> dict[str, pa.Table]:
-    """The result tables of a run, by name.
+    """Compute the result tables of a run, by name.
 
     inputs: the stored `images`, `classes`, `predictions` and `undecodable` tables it rests on.
     """
     with open_tables(store, inputs) as connection:
-        return {name: ask(connection, name).cast(schema(name)) for name in RESULT_TABLES}
+        return {name: run_query(connection, name).cast(schema(name)) for name in RESULT_TABLES}
 
 
-def coverage(store: Store, inputs: dict[str, list[TableRef]], rejected: pa.Table) -> Coverage:
-    """Account for every file: RuntimeError unless each is either predicted or rejected."""
-    with open_tables(store, {name: inputs[name] for name in ("images", "predictions")}) as opened:
-        (counts,) = ask(opened, "coverage").to_pylist()
+def account_for_images(
+    store: Store, inputs: dict[str, list[TableRef]], rejected: pa.Table
+) -> Coverage:
+    """Count what became of every file; RuntimeError unless each is predicted or rejected."""
+    with open_tables(
+        store, {name: inputs[name] for name in ("images", "predictions")}
+    ) as connection:
+        (counts,) = run_query(connection, "coverage").to_pylist()
     covered = Coverage(**counts, rejected_count=rejected.num_rows)
     if covered.image_count != covered.scored_count + covered.rejected_count:
         raise RuntimeError(

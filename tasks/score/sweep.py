@@ -6,7 +6,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from tasks.methods.registry import METHODS
-from tasks.score.queries import ask, open_tables
+from tasks.score.queries import open_tables, run_query
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -26,7 +26,7 @@ class SweepPoint(BaseModel):
 
 
 def sweep_table(store: Store, images: TableRef, points: tuple[SweepPoint, ...]) -> pa.Table:
-    """The `sweeps` rows of all points, in their order, methods in the table's."""
+    """Compute the `sweeps` rows: points in their order, methods in the order of the table."""
     rows = [row for point in points for row in _point_rows(store, images, point)]
     best: dict[tuple[str, str], Row] = {}
     for row in rows:
@@ -43,7 +43,7 @@ def sweep_table(store: Store, images: TableRef, points: tuple[SweepPoint, ...]) 
 def _point_rows(store: Store, images: TableRef, point: SweepPoint) -> list[Row]:
     inputs = {"images": [images], "predictions": list(point.predictions)}
     with open_tables(store, inputs) as connection:
-        rows = ask(connection, "sweep").to_pylist()
+        rows = run_query(connection, "sweep").to_pylist()
     order = list(METHODS)
     rows.sort(key=lambda row: order.index(row["method"]))
     return [{**point.model_dump(exclude={"predictions"}), **row} for row in rows]

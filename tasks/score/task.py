@@ -1,11 +1,11 @@
-"""The Prefect tasks that score: class vectors once, predictions per shard, accuracy at the end."""
+"""The Prefect tasks that score: class vectors, predictions of each shard, result tables."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import task
 from pydantic import BaseModel, ConfigDict
 
-from tasks.score.summarise import coverage, summarise
+from tasks.score.summarise import account_for_images, summarise
 from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
@@ -153,7 +153,7 @@ def summarise_run(store_root: str, recipe: ResultsRecipe) -> RunResults:
         "undecodable": list(recipe.undecodable),
     }
     tables = summarise(store, inputs)
-    covered = coverage(store, inputs, tables["rejected"])
+    covered = account_for_images(store, inputs, tables["rejected"])
     return RunResults(
         tables=tuple(_write(store, recipe, name, table) for name, table in tables.items()),
         image_count=covered.image_count,

@@ -90,7 +90,7 @@ def test_sides_and_corners_are_uniform() -> None:
 
 
 def test_alpha_may_not_exceed_beta() -> None:
-    with pytest.raises(ValidationError, match="alpha 0.9 is greater than beta 0.5"):
+    with pytest.raises(ValidationError, match="alpha 0.9 must not be greater than beta 0.5"):
         CropParameters(alpha=0.9, beta=0.5)
 
 

@@ -11,7 +11,7 @@ from scipy.stats import binom, binomtest, false_discovery_control
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, top_k_accuracy_score
 
-from tasks.score.bootstrap import resample, spread
+from tasks.score.bootstrap import measure_spread, resample_images
 from tasks.score.significance import holm, mcnemar
 from tasks.score.statistics import STATISTICS_TABLES, statistics_tables
 from tasks.store.tables import TableRef
@@ -64,13 +64,13 @@ def test_holm_lies_between_no_correction_and_bonferroni(p: list[float]) -> None:
 
 
 def test_a_spread_is_the_middle_95_percent() -> None:
-    found = spread(np.arange(1001.0)[None])
+    found = measure_spread(np.arange(1001.0)[None])
     assert (found.low, found.high) == (25, 975)
     assert found.sigma == pytest.approx(np.arange(1001).std())
 
 
 def test_one_image_is_drawn_every_time() -> None:
-    drawn = resample(lambda counts: 3 * counts.T, image_count=1, seed=0, resamples=5)
+    drawn = resample_images(lambda counts: 3 * counts.T, image_count=1, seed=0, resamples=5)
     assert drawn.tolist() == [[3.0] * 5]
 
 

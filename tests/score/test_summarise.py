@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_k_accuracy_score
 
-from tasks.score.summarise import coverage, summarise
+from tasks.score.summarise import account_for_images, summarise
 from tests.score.conftest import CLASSES, IMAGES, RUNS, World, wilson
 
 
@@ -91,7 +91,7 @@ def test_every_image_is_accounted_for(world: World) -> None:
         {"image_id": 41, "image_name": "41.jpg", "reason": "The file is empty."},
         {"image_id": 99, "image_name": "gone.jpg", "reason": "No such file."},
     ]
-    assert coverage(world.store, world.inputs, rejected) == (43, 40, 3)
+    assert account_for_images(world.store, world.inputs, rejected) == (43, 40, 3)
     lost = world.inputs | {"undecodable": []}
     with pytest.raises(RuntimeError, match="43 images went in, but 40 were scored and 1 rejected"):
-        coverage(world.store, lost, summarise(world.store, lost)["rejected"])
+        account_for_images(world.store, lost, summarise(world.store, lost)["rejected"])
