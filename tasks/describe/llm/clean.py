@@ -90,10 +90,8 @@ def tidy(answer: str) -> str:
 
 def has_visual_word(text: str) -> bool:
     """Whether a text contains one of the words for what can be seen, or its plural."""
-    words = re.findall(r"[a-z]+", text.lower())
-    return any(
-        word in _visual_words() or word.removesuffix("s") in _visual_words() for word in words
-    )
+    words = set(re.findall(r"[a-z]+", text.lower()))
+    return not _visual_words().isdisjoint(words | {word.removesuffix("s") for word in words})
 
 
 @cache

@@ -7,9 +7,10 @@ from pydantic import BaseModel
 from tasks.describe.llm.chat_format import estimate_tokens
 from tasks.describe.llm.prices import find_run_price
 from tasks.describe.llm.questions import QuestionSet, build_prompts, read_question_sets
-from tasks.describe.llm.replies import Call, Replies, Reply, digest_prompt, unanswered
+from tasks.describe.llm.replies import Call, Replies, Reply, unanswered
 from tasks.describe.llm.settings import LanguageModelSettings, ModelSettings
 from tasks.runtime.errors import InputError
+from tasks.store.digest import digest_of
 from tasks.store.tables import Recipe, TableRef
 
 
@@ -37,9 +38,10 @@ class PromptPlan(Recipe):
 
     def calls(self, class_names: Sequence[str]) -> Iterator[Call]:
         """Yield a call for each chunk of answers to every question about every class."""
-        size = self.model.answers_per_call
+        model, size = self.model.model_dump(), self.model.answers_per_call
         for prompt in build_prompts(self.question_sets, class_names, self.domain):
-            digest = digest_prompt(prompt, self.model)
+            # of everything that decides an answer: the number of answers does not
+            digest = digest_of(["prompt", model, prompt.instruction, prompt.text])
             for chunk, start in enumerate(range(0, prompt.answers, size)):
                 indices = range(start, min(start + size, prompt.answers))
                 yield Call(prompt, digest, chunk, tuple(indices))

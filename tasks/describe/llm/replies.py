@@ -8,8 +8,6 @@ from typing import NamedTuple, NoReturn
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.describe.llm.questions import Prompt
-from tasks.describe.llm.settings import ModelSettings
-from tasks.store.digest import digest_of
 from tasks.store.place import Place, atomic_path
 from tasks.store.tables import NAME_DIGITS, Store
 
@@ -48,11 +46,6 @@ class Call(NamedTuple):
 def is_cut_off(finish_reason: str) -> bool:
     """Whether the token limit or a filter ended a reply, so that its last answer is a fragment."""
     return finish_reason in ("length", "content_filter")
-
-
-def digest_prompt(prompt: Prompt, settings: ModelSettings) -> str:
-    """Digest everything that decides the answers to a prompt; their number does not."""
-    return digest_of(["prompt", settings.model_dump(), prompt.instruction, prompt.text])
 
 
 class Replies:

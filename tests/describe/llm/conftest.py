@@ -1,4 +1,4 @@
-"""A language model's server on loopback, and the table it leads to where nothing goes wrong."""
+"""A language model's server on loopback, and the table of its answers without any fault."""
 
 from collections.abc import Iterator
 

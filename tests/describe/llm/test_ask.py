@@ -1,4 +1,4 @@
-"""ChatRunner against a real server on loopback that answers late, wrongly, in part or never."""
+"""ChatRunner with a real server on loopback that answers late, wrongly, in part or never."""
 
 import json
 import subprocess
@@ -80,7 +80,7 @@ def test_each_fault_alone_is_got_over(
 
 
 def received_before_asked_again(server: ModelServer) -> Iterator[tuple[str, str]]:
-    """Answers that were asked for after a whole reply had brought them."""
+    """Answers that were asked for again although a whole reply had contained them."""
     received: set[tuple[str, str]] = set()
     for request in server.requests:
         yield from received & {(request.question, key) for key in request.keys}
@@ -103,8 +103,7 @@ def test_servers_without_schemas_are_understood(
     server.behaviour.style = style
     stage = DescribeStage(server, tmp_path)
     stage.ask(CLASSES[:2])
-    found = stage.table(CLASSES[:2])
-    assert found["text"] == expected.slice(0, 100)["text"]
+    assert stage.table(CLASSES[:2])["text"] == expected.slice(0, 100)["text"]
 
 
 def test_only_what_is_new_is_asked_for(server: ModelServer, tmp_path: Path) -> None:
@@ -282,8 +281,8 @@ def test_a_server_that_is_down_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     with model.running():
         place = model.address.removeprefix("http://").removesuffix("/v1")
     model.address = f"http://someone:{KEY}@{place}/v1"
-    said = rf"No call succeeds .the server at {place} cannot be reached.*run the command again"
-    with pytest.raises(PermanentFailure, match=said) as caught:
+    message = rf"No call succeeds .the server at {place} cannot be reached.*run the command again"
+    with pytest.raises(PermanentFailure, match=message) as caught:
         DescribeStage(model, tmp_path).ask()
     assert "someone" not in str(caught.value)
     assert KEY not in str(caught.value)
@@ -295,12 +294,12 @@ def test_answers_that_never_come_are_missing(server: ModelServer, tmp_path: Path
     tally = stage.ask(["cat"])
     assert (tally.answer_count, tally.missing_count) == (9, 1)
     assert stage.table(["cat"])["dropped_by"].to_pylist().count("missing") == 1
-    wanted = stage.plan(["cat"])
-    digest, missing = digest_answers(wanted, ["cat"], stage.replies)
+    plan = stage.plan(["cat"])
+    digest, missing = digest_answers(plan, ["cat"], stage.replies)
     assert missing == 1
     server.behaviour.answers = {}
     assert stage.ask(["cat"]).answer_count == 1
-    assert digest_answers(wanted, ["cat"], stage.replies)[0] != digest
+    assert digest_answers(plan, ["cat"], stage.replies)[0] != digest
 
 
 @pytest.mark.parametrize("tokens", [20, 300])  # for an answer: as estimated, and ten times as many
@@ -365,7 +364,7 @@ def test_killed_again_and_again_nothing_is_paid_for_twice(
     calls = stage.plan(CLASSES).calls(CLASSES)
     digests = {call.prompt.text: call.prompt_digest for call in calls}
     command = [sys.executable, "-c", SCRIPT, str(stage.access.base_url), str(tmp_path)]
-    here: set[tuple[str, int]] = set()
+    stored: set[tuple[str, int]] = set()
     for kill_at in (8, 25, 45):
         process = subprocess.Popen(command, cwd=ROOT)
         while len(list(stage.replies.folder.glob("*.json"))) < kill_at:
@@ -374,13 +373,13 @@ def test_killed_again_and_again_nothing_is_paid_for_twice(
         process.kill()
         process.wait()
         asked = {(digests[q], int(key.rpartition("_")[2]) - 1) for q, key in server.asked()}
-        assert not asked & here
-        here = {
+        assert not asked & stored
+        stored = {
             (row["prompt_digest"], row["answer_index"])
             for row in stage.table().to_pylist()
             if row["answer"] is not None
         }
-        assert len(here) > kill_at
+        assert len(stored) > kill_at
         server.requests.clear()
     stage.ask()
     assert stage.table() == expected

@@ -1,4 +1,4 @@
-"""How a server is reached: through a proxy, over many connections, and what it may send."""
+"""Connections to a server: proxies, many connections at once, large and late replies."""
 
 import subprocess
 import sys

@@ -53,5 +53,5 @@ def test_of_two_that_come_together_both_stay(
     assert replies.read(call) == []
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda text: replies.add(call, reply(text)), ("one", "two")))
-    kept = [found.answers[0] for found in replies.read(call)]
+    kept = [stored.answers[0] for stored in replies.read(call)]
     assert sorted(kept) == ["one", "two"]

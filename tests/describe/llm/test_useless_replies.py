@@ -1,4 +1,4 @@
-"""Replies that are worth nothing: what they may cost, and what is said of them."""
+"""Replies without a usable answer: what they may cost, and how errors explain them."""
 
 from pathlib import Path
 
