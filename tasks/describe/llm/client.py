@@ -27,7 +27,9 @@ TRANSPORT_RETRIES = 7
 MAX_REPLY_BYTES = 10_000_000
 # All other calls would fail as well: refused key, empty account, unknown model.
 _FATAL_STATUSES = (401, 402, 403, 404)
-_LATE = "did not answer in time: --reply-timeout-sec allows more, --concurrency asks for less"
+_TIMEOUT_REASON = (
+    "did not answer in time: --reply-timeout-sec allows more, --concurrency asks for less"
+)
 
 
 class CallFailed(Exception):
@@ -113,7 +115,9 @@ def translate_error(error: openai.OpenAIError, llm: str, access: Access) -> Exce
     Its message is one sentence without the key.
     """
     if isinstance(error, openai.APIConnectionError):
-        reason = _LATE if isinstance(error, openai.APITimeoutError) else "cannot be reached"
+        reason = (
+            _TIMEOUT_REASON if isinstance(error, openai.APITimeoutError) else "cannot be reached"
+        )
         place = access.redact(error.request.url.netloc.decode())  # host and port, without userinfo
         return CallFailed(f"the server at {place} {reason}")
     text = read_error({"error": getattr(error, "body", None)})["message"]
