@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.peak import peak_mb
-from tests.describe.llm.stage import Describing
+from tests.describe.llm.stage import DescribeStage
 
 
 class Server(NamedTuple):
@@ -37,15 +37,15 @@ def main() -> None:
     try:
         address = server.stdout.readline().strip()
         with tempfile.TemporaryDirectory() as folder:
-            describing = Describing(
+            stage = DescribeStage(
                 Server(address), Path(folder), concurrency=options.concurrency, reply_timeout_sec=60
             )
             started = time.perf_counter()
-            tally = describing.ask(names)
+            tally = stage.ask(names)
             asked_sec = time.perf_counter() - started
-            again = describing.ask(names)
+            again = stage.ask(names)
             again_sec = time.perf_counter() - started - asked_sec
-            rows = describing.table(names).num_rows
+            rows = stage.table(names).num_rows
     finally:
         server.kill()
     ideal_sec = tally.call_count * options.delay / options.concurrency

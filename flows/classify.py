@@ -9,7 +9,7 @@ from flows.pipeline.summary import RunSummary
 from flows.settings.classify import ClassifyConfig, ClassifySettings
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
-from tasks.describe.llm.plan import written_kinds
+from tasks.describe.llm.plan import generated_kinds
 from tasks.methods.registry import METHODS
 from tasks.report.task import draw_explanations, write_report
 from tasks.runtime.errors import InputError
@@ -58,7 +58,7 @@ def _command(config: ClassifyConfig) -> str:
 def with_best_method(settings: ClassifySettings) -> ClassifySettings:
     """Settings with the best method that there are texts for, unless methods are named."""
     if not settings.methods:
-        described = settings.descriptions or "description" in written_kinds(settings)
+        described = settings.descriptions or "description" in generated_kinds(settings)
         settings = settings.model_copy(update={"methods": ("wca" if described else "clip",)})
     if not any(METHODS[name].image_side.has_draws for name in settings.methods if name in METHODS):
         settings = settings.model_copy(update={"pool": 1})  # no crop would be looked at

@@ -59,7 +59,7 @@ def _describe(config: DescribeConfig, name: str, class_names: tuple[str, ...]) -
     return DescribeSummary(
         run_id=recorded.run_id,
         class_count=len(class_names),
-        llm=writing.questioning.model.llm,
+        llm=writing.plan.model.llm,
         answers=writing.answers,
         tally=writing.asked.tally,
         store_root=str(store.root),

@@ -7,7 +7,7 @@ from flows.cli.show import console, print_locations
 from flows.describe import DescribeSummary
 from flows.settings.describe import DescribeConfig
 from tasks.describe.llm.plan import Tally
-from tasks.describe.texts import generated_texts
+from tasks.describe.texts import group_generated_texts
 from tasks.report.answers import answer_summary
 from tasks.report.table import text_table
 from tasks.store.place import write_text
@@ -37,7 +37,7 @@ def texts(summary: DescribeSummary, output: Path | None) -> None:
 
     Raises InputError where cleaning left a class without any.
     """
-    by_kind = generated_texts(
+    by_kind = group_generated_texts(
         Store(summary.store_root).read(summary.answers, ["class_name", "kind", "text"]).to_pylist()
     )
     if output is None:

@@ -14,7 +14,7 @@ from tasks.store.tables import TableRef
 class Writing(NamedTuple):
     """What a language model wrote: the `answers` table, what decided it, what this run took."""
 
-    questioning: PromptPlan
+    plan: PromptPlan
     answers: TableRef
     asked: CollectedAnswers
 
@@ -23,26 +23,22 @@ def write_descriptions(
     runner: StageRunner, classes: TableRef, settings: LanguageModelSettings, title: str
 ) -> Writing:
     """Ask a language model about every class, clean its answers, show what became of them."""
-    questioning = PromptPlan.of(classes, settings)
+    plan = PromptPlan.of(classes, settings)
     store = runner.store
     started = time.perf_counter()
-    asked: CollectedAnswers = ask_language_model.submit(
-        str(store.root), questioning, settings
-    ).result()
+    asked: CollectedAnswers = ask_language_model.submit(str(store.root), plan, settings).result()
     runner.note("ask language model", started, 1, int(asked.tally.call_count == 0))
-    recipe = AnswersRecipe(
-        questioning=questioning, rules=settings.clean, answers_digest=asked.answers_digest
-    )
+    recipe = AnswersRecipe(plan=plan, rules=settings.clean, answers_digest=asked.answers_digest)
     (answers,) = runner.run("clean answers", clean_answers, ["answers"], [recipe])
     publish_answers(store, answers, title)
-    return Writing(questioning, answers, asked)
+    return Writing(plan, answers, asked)
 
 
 def writing_parameters(writing: Writing, settings: LanguageModelSettings) -> dict[str, object]:
     """The parameters that decide which texts a language model's answers become."""
     return {
-        **writing.questioning.model.model_dump(),
-        "questions": [chosen.name for chosen in writing.questioning.question_sets],
+        **writing.plan.model.model_dump(),
+        "questions": [chosen.name for chosen in writing.plan.question_sets],
         "domain": settings.domain,
         "clean": list(settings.clean),
     }

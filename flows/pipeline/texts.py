@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from flows.settings.run import Settings
 from tasks.datasets.dataset import Dataset
-from tasks.describe.llm.plan import written_kinds
+from tasks.describe.llm.plan import generated_kinds
 from tasks.runtime.errors import InputError
 
 
@@ -36,7 +36,7 @@ def text_sources(settings: Settings, dataset: Dataset) -> TextSources:
 
     Raises InputError where texts of one kind are both named and to be written.
     """
-    written = written_kinds(settings)
+    written = generated_kinds(settings)
     for kind, given in (
         ("description", settings.descriptions),
         ("descriptor", settings.descriptors),

@@ -1,1 +1,1 @@
-"""What is said about each class: prompts, descriptions, descriptors."""
+"""The texts of each class: prompts, descriptions, descriptors. `llm` has a language model write."""

@@ -4,16 +4,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.datasets.spelling import fold, with_nearest
-from tasks.describe.texts import checked_texts
-from tasks.runtime.errors import InputError
+from tasks.datasets.spelling import fold
+from tasks.describe.texts import check_complete, check_texts
 
 
 class ImportedTexts(NamedTuple):
-    """Texts by class name, and what had to be done to get there.
+    """Texts by class name, and what had to be changed to join them.
 
     respelled: (key of the file, class name); unused: keys of classes that the data set lacks;
-    empty: classes whose list in the file is empty, and which got a stand-in.
+    empty: classes whose list in the file is empty, so that they got a placeholder.
     """
 
     texts: dict[str, list[str]]
@@ -22,9 +21,9 @@ class ImportedTexts(NamedTuple):
     empty: list[str]
 
 
-# What stands in for an empty list (CLIP-D's file for Food-101 has some): hardly more than the name,
-# as in the released program, whose sentence then ends after "which has".
-STAND_INS = {"cupl": "a photo of a {}.", "clip-d": "a {}"}
+# The text for an empty list (CLIP-D's file for Food-101 has some): hardly more than the name, as in
+# the released program, whose sentence then ends after "which has".
+PLACEHOLDERS = {"cupl": "a photo of a {}.", "clip-d": "a {}"}
 
 
 def import_texts(
@@ -39,57 +38,54 @@ def import_texts(
     A key is a class name as it stands; else as it is spelled without regard to case, accents and
     punctuation; else by one of the class's other names; else without spaces; else with its words in
     another order; else without an addition in brackets. A spelling that fits two classes fits none.
-    Classes of equal names share the texts of every key that fits them. Raises InputError that lists
-    the classes without texts, with the nearest keys.
+    Classes of equal names share the texts of every key that fits them. Raises InputError with the
+    classes without texts and the nearest keys.
     """
-    texts = checked_texts(raw or None, source)  # an empty object is no such file either
-    places = _places(list(texts), class_names, aliases)
-    found: dict[str, list[str]] = {name: [] for name in class_names}
-    for key, name in places.items():
-        found[name].extend(texts[key])
-    unused = [key for key in texts if key not in places]
-    empty = [name for name in found if not found[name] and name in set(places.values())]
-    found.update({name: [STAND_INS[published_as].format(name)] for name in empty})
-    if missing := [name for name in found if not found[name]]:
-        raise InputError(
-            f"{source} has no texts for {len(missing)} of {len(found)} classes: "
-            f"{'; '.join(with_nearest(name, unused) for name in missing[:10])}. "
-            "Name the file's spelling with --renames: JSON {spelling: class name}."
-        )
-    respelled = [(key, name) for key, name in places.items() if key != name]
-    return ImportedTexts(found, respelled, unused, empty)
+    texts = check_texts(raw or None, source)  # an empty object is refused as well
+    matches = _match_keys(list(texts), class_names, aliases)
+    joined: dict[str, list[str]] = {name: [] for name in class_names}
+    for key, name in matches.items():
+        joined[name].extend(texts[key])
+    unused = [key for key in texts if key not in matches]
+    matched = set(matches.values())
+    empty = [name for name in joined if name in matched and not joined[name]]
+    joined.update({name: [PLACEHOLDERS[published_as].format(name)] for name in empty})
+    advice = " Name the file's spelling with --renames: JSON {spelling: class name}."
+    check_complete(joined, unused, source, advice)
+    respelled = [(key, name) for key, name in matches.items() if key != name]
+    return ImportedTexts(joined, respelled, unused, empty)
 
 
-def _places(
+def _match_keys(
     keys: list[str], class_names: Sequence[str], aliases: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
-    """Key to class name, each key by the first way of spelling that fits."""
+    """Match each key to a class name, by the first rule of spelling that fits."""
     names = {name: [name] for name in class_names}
-    others = {name: [name, *aliases.get(name, ())] for name in names}
-    ways: list[tuple[Callable[[str], str], dict[str, list[str]]]] = [
+    all_names = {name: [name, *aliases.get(name, ())] for name in names}
+    rules: list[tuple[Callable[[str], str], dict[str, list[str]]]] = [
         (str, names),
         (fold, names),
-        (fold, others),
-        (lambda text: fold(text).replace(" ", ""), others),
-        (lambda text: " ".join(sorted(fold(text).split())), others),
-        (lambda text: fold(re.sub(r"\([^)]*\)", " ", text)), others),
+        (fold, all_names),
+        (lambda text: fold(text).replace(" ", ""), all_names),
+        (lambda text: " ".join(sorted(fold(text).split())), all_names),
+        (lambda text: fold(re.sub(r"\([^)]*\)", " ", text)), all_names),
     ]
     shared = {name for name in names if list(class_names).count(name) > 1}
-    places: dict[str, str] = {}
-    for spell, spellings in ways:
-        fitting = _unique(spell, spellings)
-        taken = set(places.values()) - shared
+    matches: dict[str, str] = {}
+    for spell, spellings in rules:
+        unique = _index_unique(spell, spellings)
+        taken = set(matches.values()) - shared
         for key in keys:
-            name = fitting.get(spell(key))
-            if key not in places and name is not None and name not in taken:
-                places[key] = name
-    return {key: places[key] for key in keys if key in places}
+            name = unique.get(spell(key))
+            if key not in matches and name is not None and name not in taken:
+                matches[key] = name
+    return {key: matches[key] for key in keys if key in matches}
 
 
-def _unique(spell: Callable[[str], str], spellings: dict[str, list[str]]) -> dict[str, str]:
-    """Spelling to the one class name that it fits."""
-    fitting: dict[str, set[str]] = {}
+def _index_unique(spell: Callable[[str], str], spellings: dict[str, list[str]]) -> dict[str, str]:
+    """Map each spelling to its class name, except spellings that fit two classes."""
+    index: dict[str, set[str]] = {}
     for name, texts in spellings.items():
         for text in texts:
-            fitting.setdefault(spell(text), set()).add(name)
-    return {text: names.copy().pop() for text, names in fitting.items() if len(names) == 1}
+            index.setdefault(spell(text), set()).add(name)
+    return {text: next(iter(names)) for text, names in index.items() if len(names) == 1}

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from tasks.datasets.files import read_json
 from tasks.describe.llm.access import Access, find_access
-from tasks.describe.llm.answers import answer_rows
+from tasks.describe.llm.answers import answer_rows, digest_answers
 from tasks.describe.llm.clean import VISUAL_WORDS
-from tasks.describe.llm.plan import PromptPlan, Tally, answers_digest, estimate
+from tasks.describe.llm.plan import PromptPlan, Tally, estimate
 from tasks.describe.llm.replies import Replies
 from tasks.describe.llm.settings import LanguageModelSettings
-from tasks.describe.texts import class_texts, generated_texts, join_by_name
+from tasks.describe.texts import class_texts, group_generated_texts, join_by_name
 from tasks.describe.waffle import WAFFLE_WORDS
 from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.runtime.progress import Progress
@@ -27,14 +28,14 @@ from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import HOUR, MINUTE, TABLE_TASK, is_retryable, report_progress
 
-# The Prefect Secret block that is looked for where the environment has no OPENAI_API_KEY.
+# The Prefect Secret block that is read where the environment has no OPENAI_API_KEY.
 SECRET_BLOCK = "openai-api-key"  # noqa: S105 - a block's name
-PATIENCE_SEC = 10.0  # a run that asks for a few answers is over by then
-ASKING = "Another run is asking for answers in this store: run again when it has ended."
+LOCK_WAIT_SEC = 10.0  # a run that asks for a few answers has ended by then
+LOCKED = "Another run is asking for answers in this store: run the command again after its end."
 
 
 class TextFile(BaseModel):
-    """A description file: where it is, and the digest that decides what is made from it."""
+    """A description file: its path, and the digest that decides what is made from it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,7 +52,7 @@ class TextFile(BaseModel):
 
 
 class CollectedAnswers(BaseModel):
-    """What is known once every answer has been asked for; `tally` is of this run's calls."""
+    """The digest of all answers after asking; `tally` counts this run's calls."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,20 +61,20 @@ class CollectedAnswers(BaseModel):
 
 
 class AnswersRecipe(Recipe):
-    """What decides the `answers` table, but for where its answers came from."""
+    """Everything that decides the `answers` table, except where its answers came from."""
 
-    questioning: PromptPlan
+    plan: PromptPlan
     rules: tuple[str, ...]
     answers_digest: str
     visual_words: str | None = Field(
-        default_factory=lambda given: (
-            file_digest(VISUAL_WORDS) if "not_visual" in given["rules"] else None
+        default_factory=lambda fields: (
+            file_digest(VISUAL_WORDS) if "not_visual" in fields["rules"] else None
         )
     )
 
 
 class DescriptionsRecipe(Recipe):
-    """What decides the texts of the classes."""
+    """Everything that decides the texts of the classes."""
 
     classes: TableRef
     templates: tuple[str, ...]
@@ -86,45 +87,42 @@ class DescriptionsRecipe(Recipe):
 
 @task(
     name="ask-language-model",
-    # never cached by Prefect: every reply is kept in the store and asked for once, and looking
-    # whether all are there takes a moment
+    # Prefect does not cache it: the store keeps the replies and tells quickly which are missing
     persist_result=False,
     result_serializer="json",
-    retries=1,  # a busy file system; the client alone retries calls and raises PermanentFailure
+    retries=1,  # for a busy file system; the client retries calls and raises PermanentFailure
     retry_delay_seconds=5,
-    timeout_seconds=72 * HOUR,  # a batch may take the provider a day, and be given in twice
+    timeout_seconds=72 * HOUR,  # a batch may take the provider a day, and be submitted twice
     retry_condition_fn=is_retryable,
 )
 def ask_language_model(
-    store_root: str, questioning: PromptPlan, settings: LanguageModelSettings
+    store_root: str, plan: PromptPlan, settings: LanguageModelSettings
 ) -> CollectedAnswers:
-    """Bring in every answer that is not in the store yet."""
+    """Ask for every answer that the store lacks."""
     store = Store(store_root)
     replies = Replies(store)
-    names = store.read(questioning.classes)["class_name"].to_pylist()
+    names = store.read(plan.classes)["class_name"].to_pylist()
     tally = Tally()
-    if estimate(questioning, names, settings, replies).call_count:
-        # a second would pay for the same; whoever was there before may have brought some
-        with hold_lock(replies.folder / ".lock", PATIENCE_SEC, ASKING):
-            tally = asyncio.run(_ask(questioning, names, settings, _access(), replies))
-    digest, missing = answers_digest(questioning, names, replies)
-    if missing and not settings.accept_missing:
-        said = f" ({tally.refusal})" if tally.refusal else ""
+    if estimate(plan, names, settings, replies).call_count:
+        # two runs at once would pay for the same answers
+        with hold_lock(replies.folder / ".lock", LOCK_WAIT_SEC, LOCKED):
+            tally = _ask_with_progress(plan, names, settings, replies)
+    digest, missing_count = digest_answers(plan, names, replies)
+    if missing_count and not settings.accept_missing:
+        reason = f" ({tally.refusal})" if tally.refusal else ""
         raise PermanentFailure(
-            f"{missing} answers never came or could not be used{said}: run again to ask for them "
-            "once more, or go on without them with --accept-missing."
+            f"{missing_count} answers never came or could not be used{reason}: run the command "
+            "again to ask for them once more, or continue without them with --accept-missing."
         )
     return CollectedAnswers(answers_digest=digest, tally=tally)
 
 
 @task(name="clean-answers", **TABLE_TASK, timeout_seconds=30 * MINUTE)  # text, without network
 def clean_answers(store_root: str, recipe: AnswersRecipe) -> TableRef:
-    """Write the `answers` table: every answer, and what cleaning made of it."""
+    """Write the `answers` table: every answer, its cleaned text or the rule that dropped it."""
     store = Store(store_root)
-    questioning = recipe.questioning
-    names = store.read(questioning.classes)["class_name"].to_pylist()
-    wanted = questioning.prompts(names)
-    rows = answer_rows(wanted, questioning.model, Replies(store), recipe.rules)
+    names = store.read(recipe.plan.classes)["class_name"].to_pylist()
+    rows = answer_rows(recipe.plan, names, Replies(store), recipe.rules)
     return store.write("answers", recipe.digest, schema("answers"), rows)
 
 
@@ -133,18 +131,18 @@ def describe_classes(store_root: str, recipe: DescriptionsRecipe) -> TableRef:
     """Write the `descriptions` table: every text of every class."""
     store = Store(store_root)
     names = store.read(recipe.classes)["class_name"].to_pylist()
-    texts = {}
+    texts: dict[str, Mapping[str, Sequence[str]]] = {}
     for kind, file in (("description", recipe.descriptions), ("descriptor", recipe.descriptors)):
         if file is not None:
             if file_digest(Path(file.path)) != file.sha256:
-                raise InputError(f"{file.path} changed while the run went on: start it again.")
+                raise InputError(f"{file.path} changed during the run: start the run again.")
             raw = read_json(Path(file.path))
             texts[kind] = join_by_name(raw, names, file.path)
-            if more := len(set(raw) - set(names)):
-                get_run_logger().info("%s: texts of %d other classes left out.", file.path, more)
+            if others := len(set(raw) - set(names)):
+                get_run_logger().info("%s: texts of %d other classes left out.", file.path, others)
     if recipe.generated is not None:
         columns = ["class_name", "kind", "text"]
-        texts |= generated_texts(store.read(recipe.generated, columns).to_pylist())
+        texts |= group_generated_texts(store.read(recipe.generated, columns).to_pylist())
     rows = class_texts(
         names, recipe.templates, recipe.seed, texts.get("description"), texts.get("descriptor")
     )
@@ -153,38 +151,34 @@ def describe_classes(store_root: str, recipe: DescriptionsRecipe) -> TableRef:
     )
 
 
-async def _ask(
-    questioning: PromptPlan,
-    names: list[str],
-    settings: LanguageModelSettings,
-    access: Access,
-    replies: Replies,
+def _ask_with_progress(
+    plan: PromptPlan, names: list[str], settings: LanguageModelSettings, replies: Replies
 ) -> Tally:
-    """Ask, with a bar in the terminal and a progress artifact in the UI."""
-    from tasks.describe.llm.generate import collect_answers  # the client takes half a second
+    """Ask, with a progress bar in the terminal and a progress artifact in the UI."""
+    from tasks.describe.llm.ask import collect_answers  # the client takes half a second to import
 
-    expected = estimate(questioning, names, settings, replies)
-    title = f"Answers of {questioning.model.llm}"
+    access = _load_access()
+    expected = estimate(plan, names, settings, replies)
     cost = "" if expected.cost_usd is None else f", about ${expected.cost_usd:.2f}"
     get_run_logger().info(
-        "%s: asking for %d in %d calls%s.", title, expected.answer_count, expected.call_count, cost
+        f"{plan.model.llm} is asked for {expected.answer_count} answers in {expected.call_count} "
+        f"calls{cost}."
     )
-    with report_progress(
-        "asking", " answers", Progress(done=0, total=expected.answer_count)
-    ) as count:
+    progress = Progress(done=0, total=expected.answer_count)
+    with report_progress("asking", " answers", progress) as count:
 
-        def note(tally: Tally) -> None:
+        def report(tally: Tally) -> None:
             count.update(tally.answer_count - count.done)
             if tally.cost_usd:
                 count.note(f"${tally.cost_usd:.4f}")
 
-        return await collect_answers(questioning, names, settings, access, replies, note)
+        return asyncio.run(collect_answers(plan, names, settings, access, replies, report))
 
 
-def _access() -> Access:
-    """The key of the environment, else of the Secret block where there is one."""
+def _load_access() -> Access:
+    """Find the key in the environment, else in the Secret block if there is one."""
     stored = None
     if not os.environ.get("OPENAI_API_KEY"):
-        with suppress(ValueError):  # there is no such block
+        with suppress(ValueError):  # the block does not exist
             stored = SecretStr(str(Secret.load(SECRET_BLOCK).get()))  # type: ignore[union-attr]
     return find_access(stored)

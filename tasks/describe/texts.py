@@ -8,7 +8,7 @@ from tasks.describe.waffle import waffle_descriptors
 from tasks.runtime.errors import InputError
 
 LABEL_TEMPLATE = "a photo of a {}."
-_SHOWN = 10  # of what is missing
+_MAX_LISTED = 10  # classes that an error names
 
 
 class ClassText(NamedTuple):
@@ -28,10 +28,10 @@ def class_texts(
     descriptions: Mapping[str, Sequence[str]] | None = None,
     descriptors: Mapping[str, Sequence[str]] | None = None,
 ) -> list[ClassText]:
-    """All texts of all classes, ordered by class, then kind, then position.
+    """Make all texts of all classes, ordered by class, then kind, then position.
 
-    `descriptions` and `descriptors` map each class name to its sentences; classes of one name get
-    the same texts. Duplicate sentences are kept: they carry double weight in every method.
+    `descriptions` and `descriptors` map each class name to its texts; classes of one name get the
+    same texts. Duplicate texts are kept: they carry double weight in every method.
     """
     waffles = waffle_descriptors(class_names, seed)
     rows: list[ClassText] = []
@@ -52,10 +52,10 @@ def class_texts(
 
 
 def descriptor_sentence(name: str, descriptor: str) -> str:
-    """A CLIP-D sentence: "{class}, which has/is ... {descriptor}".
+    """Make a CLIP-D sentence: "{class}, which has/is ... {descriptor}".
 
-    As the released program of Menon & Vondrick (ICLR 2023) makes it, by the descriptor's first
-    letters and not by its first word: antennae are "which is antennae".
+    The released program of Menon & Vondrick (ICLR 2023) chooses the verb by the first letters of
+    the descriptor, not by its first word, and so does this: "which is antennae".
     """
     if descriptor.startswith(("a", "used")):
         return f"{name}, which is {descriptor}"
@@ -64,8 +64,8 @@ def descriptor_sentence(name: str, descriptor: str) -> str:
     return f"{name}, which has {descriptor}"
 
 
-def checked_texts(raw: object, source: str) -> dict[str, list[str]]:
-    """The texts of a parsed `{class: [text, ...]}` file, stripped, without empty ones.
+def check_texts(raw: object, source: str) -> dict[str, list[str]]:
+    """Check a parsed `{class: [text, ...]}` file; returns its texts stripped, without empty ones.
 
     Raises InputError for a file of another shape.
     """
@@ -77,44 +77,52 @@ def checked_texts(raw: object, source: str) -> dict[str, list[str]]:
         if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts)
     ]
     if wrong:
-        raise InputError(f"{source} must hold a list of sentences for each class; see {wrong[:5]}.")
+        raise InputError(f"{source} must have a list of sentences for each class; see {wrong[:5]}.")
     return {name: [t.strip() for t in texts if t.strip()] for name, texts in raw.items()}
+
+
+def check_complete(
+    texts: Mapping[str, Sequence[str]], other_names: Sequence[str], source: str, advice: str = ""
+) -> None:
+    """Raise InputError with the classes that have no texts, each with the nearest other name."""
+    if missing := [name for name in texts if not texts[name]]:
+        raise InputError(
+            f"{source} has no texts for {len(missing)} of {len(texts)} classes: "
+            f"{'; '.join(with_nearest(name, other_names) for name in missing[:_MAX_LISTED])}."
+            f"{advice}"
+        )
 
 
 def join_by_name(
     raw: object, class_names: Sequence[str], source: str
 ) -> dict[str, tuple[str, ...]]:
-    """The texts of the classes in a parsed `{class name: [sentence, ...]}` file, by name.
+    """Find the texts of the classes in a parsed `{class name: [sentence, ...]}` file, by name.
 
-    Texts of other classes are left out. Raises InputError that lists the classes without texts,
-    each with the name of the file that is most like it.
+    Texts of other classes are left out. Raises InputError where a class has no texts.
     """
-    texts = checked_texts(raw, source)
-    wanted = dict.fromkeys(class_names)
-    others = sorted(set(texts) - set(wanted))
-    if missing := [name for name in wanted if not texts.get(name)]:
-        raise InputError(
-            f"{source} has no texts for {len(missing)} of {len(wanted)} classes: "
-            f"{'; '.join(with_nearest(name, others) for name in missing[:_SHOWN])}."
-        )
-    return {name: tuple(texts[name]) for name in wanted}
+    texts = check_texts(raw, source)
+    joined = {name: tuple(texts.get(name, ())) for name in class_names}
+    check_complete(joined, sorted(set(texts) - set(joined)), source)
+    return joined
 
 
-def generated_texts(
+def group_generated_texts(
     answers: Iterable[Mapping[str, str | None]],
-) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Kind to class name to texts, of the rows of the `answers` table that were kept.
+) -> dict[str, dict[str, list[str]]]:
+    """Group the kept texts in rows of the `answers` table: kind to class name to texts.
 
     Raises InputError where cleaning left a class without any text of a kind.
     """
-    texts: dict[str, dict[str, list[str]]] = {}
+    grouped: dict[str, dict[str, list[str]]] = {}
     for row in answers:
-        of_class = texts.setdefault(str(row["kind"]), {}).setdefault(str(row["class_name"]), [])
+        by_class = grouped.setdefault(str(row["kind"]), {})
+        texts = by_class.setdefault(str(row["class_name"]), [])
         if row["text"] is not None:
-            of_class.append(row["text"])
-    if empty := sorted({name for of in texts.values() for name, kept in of.items() if not kept}):
+            texts.append(row["text"])
+    empty = {name for by_class in grouped.values() for name in by_class if not by_class[name]}
+    if empty:
         raise InputError(
-            f"Cleaning left no text for {', '.join(empty[:10])}: ask for more --answers, or use "
-            "fewer rules with --clean."
+            f"Cleaning left no text for {', '.join(sorted(empty)[:_MAX_LISTED])}: ask for more "
+            "--answers, or use fewer rules with --clean."
         )
-    return {kind: {name: tuple(t) for name, t in of.items()} for kind, of in texts.items()}
+    return grouped

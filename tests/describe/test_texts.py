@@ -23,8 +23,8 @@ def test_a_template_may_have_other_braces() -> None:
 
 
 def test_descriptions_keep_their_duplicates_and_order() -> None:
-    said = {"dog": ["It barks.", "It barks.", "Brown."], "cat": ["It purrs."]}
-    assert texts("description", descriptions=said) == [
+    descriptions = {"dog": ["It barks.", "It barks.", "Brown."], "cat": ["It purrs."]}
+    assert texts("description", descriptions=descriptions) == [
         (0, "It purrs."),
         (1, "It barks."),
         (1, "It barks."),

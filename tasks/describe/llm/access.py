@@ -1,4 +1,4 @@
-"""Where a language model is and what opens it; nothing of it is ever written or shown."""
+"""The address and the key of a language model's server; no text that is kept or shown has them."""
 
 import os
 import re
@@ -10,69 +10,74 @@ from pydantic import SecretStr
 from tasks.describe.llm.parse import CONTROL
 from tasks.runtime.errors import InputError
 
-# Keys as OpenAI writes them, whole or with stars in the middle, as servers quote them in errors.
-_KEY_LIKE = re.compile(r"\bsk-[\w*-]{16,}")
+# OpenAI's keys, whole or with stars in the middle, as servers quote them in errors.
+_KEY_PATTERN = re.compile(r"\bsk-[\w*-]{16,}")
 # Local servers take any key: "none" is a word and no secret.
 _SHORTEST_SECRET = 8
+_QUOTE_CHARS = 300
 
 
 class Access(NamedTuple):
-    """The key and the address; `base_url` None is OpenAI itself."""
+    """The key and the address of a server; `base_url` None is OpenAI itself."""
 
     key: SecretStr
     base_url: str | None
 
     @property
     def is_openai(self) -> bool:
-        """Whether OpenAI itself is asked, or its models at Azure, by whatever address."""
+        """Whether the server is OpenAI's, or Azure's with OpenAI's models."""
         host = httpx2.URL(self.base_url or "https://api.openai.com").host
         return host.endswith((".openai.com", ".openai.azure.com"))
 
     def redact(self, text: str) -> str:
-        """A text from outside without the key, what looks like one, and what steers terminals."""
+        """Remove the key, what looks like a key, and control characters from a server's text."""
         text = CONTROL.sub("", text)
         key = self.key.get_secret_value()
         if len(key) >= _SHORTEST_SECRET:
             text = text.replace(key, "***")
-        return _KEY_LIKE.sub("***", text)
+        return _KEY_PATTERN.sub("***", text)
+
+    def quote(self, text: str) -> str:
+        """Shorten a server's text to one line without secrets, for the end of a sentence."""
+        return self.redact(" ".join(text.split()))[:_QUOTE_CHARS].rstrip(".")
 
 
 def find_access(stored_key: SecretStr | None = None) -> Access:
-    """The key and address of the environment; a server of one's own needs no key.
+    """Read the key and the address from the environment; a server of your own needs no key.
 
-    stored_key: used where the environment has no key. Raises InputError where there is neither key
-    nor address, or one of them cannot be sent.
+    stored_key: used where the environment has no key. Raises InputError where both the key and the
+    address are missing, or where one of them cannot be used.
     """
-    base_url = _address(os.environ.get("OPENAI_BASE_URL", "").strip())
+    base_url = _check_address(os.environ.get("OPENAI_BASE_URL", "").strip())
     stored = stored_key.get_secret_value() if stored_key else ""
     key = (os.environ.get("OPENAI_API_KEY") or stored).strip()
     if not key and base_url is None:
         raise InputError(
-            "There is no key for a language model: set OPENAI_API_KEY, or OPENAI_BASE_URL for a "
-            "server of your own, or bring texts with --descriptions."
+            "There is no key for a language model: set OPENAI_API_KEY, or set OPENAI_BASE_URL to "
+            "use a server of your own, or give your own texts with --descriptions."
         )
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise InputError(
-            "The key in OPENAI_API_KEY or the Secret block holds a space or a character that no "
-            "key has: copy it again."
+            "The key in OPENAI_API_KEY or in the Secret block contains a space or a character that "
+            "no key contains: copy the key again."
         )
     return Access(SecretStr(key or "none"), base_url)
 
 
-def _address(given: str) -> str | None:
-    """A base URL, checked; what it says may be secret, so no error repeats it."""
-    if not given:
+def _check_address(address: str) -> str | None:
+    """Check a base URL; no error repeats it, because it may contain a secret."""
+    if not address:
         return None
     try:
-        url = httpx2.URL(given)
+        url = httpx2.URL(address)
     except httpx2.InvalidURL:
         url = None
     if url is None or url.scheme not in ("http", "https") or not url.host:
         raise InputError(
-            "OPENAI_BASE_URL is no address: write it like http://localhost:8000/v1."
+            "OPENAI_BASE_URL is not an address: write it like http://localhost:8000/v1."
         ) from None
     if url.userinfo:
         raise InputError(
-            "OPENAI_BASE_URL holds a password, which would be logged: give it as OPENAI_API_KEY."
+            "OPENAI_BASE_URL contains a password, which would be logged: set it as OPENAI_API_KEY."
         )
-    return given
+    return address

@@ -1,75 +1,91 @@
-"""The `answers` table: every answer that was wanted, what cleaning made of it, where it is from."""
+"""The `answers` table: one row for each answer asked for, its cleaned text and its origin."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import pyarrow as pa
 
 from tasks.describe.llm.clean import clean
-from tasks.describe.llm.questions import Prompt
-from tasks.describe.llm.replies import Replies, Reply, chunks, prompt_digest
+from tasks.describe.llm.plan import PromptPlan
+from tasks.describe.llm.replies import Call, Replies, Reply
 from tasks.describe.llm.settings import ModelSettings
+from tasks.store.digest import digest_of
 from tasks.store.schemas import schema
 
-# Classes at a time: the table is written without ever being in memory as a whole.
-CLASSES_AT_ONCE = 50
+# The table is written this many classes at a time, so that memory never holds it whole.
+CLASSES_PER_BATCH = 50
 
 
 def answer_rows(
-    wanted: Iterable[Prompt], settings: ModelSettings, replies: Replies, rules: Sequence[str]
+    plan: PromptPlan, class_names: Sequence[str], replies: Replies, rules: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of the `answers` table, class by class; `wanted` is ordered by class."""
-    waiting: list[dict[str, Any]] = []
-    for i, (_, prompts) in enumerate(groupby(wanted, lambda prompt: prompt.class_name)):
-        rows = [row for prompt in prompts for row in _prompt_rows(prompt, settings, replies)]
-        for kind in dict.fromkeys(row["kind"] for row in rows):
-            _clean_rows([row for row in rows if row["kind"] == kind], kind, rules)
-        waiting += rows
-        if (i + 1) % CLASSES_AT_ONCE == 0:
-            yield pa.RecordBatch.from_pylist(waiting, schema("answers"))
-            waiting = []
-    if waiting:
-        yield pa.RecordBatch.from_pylist(waiting, schema("answers"))
+    """Yield the rows of the `answers` table, class by class."""
+    classes = groupby(plan.calls(class_names), lambda call: call.prompt.class_name)
+    while rows := [
+        row
+        for _, calls in islice(classes, CLASSES_PER_BATCH)
+        for row in _class_rows(calls, plan.model, replies, rules)
+    ]:
+        yield pa.RecordBatch.from_pylist(rows, schema("answers"))
 
 
-def stored_answers(
-    wanted: Iterable[Prompt], settings: ModelSettings, replies: Replies
-) -> Iterator[tuple[str, int, str | None]]:
-    """Prompt digest, index and text (None: it never came) of every answer: what rows rest on."""
-    for prompt in wanted:
-        for row in _prompt_rows(prompt, settings, replies):
-            yield row["prompt_digest"], row["answer_index"], row["answer"]
+def digest_answers(
+    plan: PromptPlan, class_names: Sequence[str], replies: Replies
+) -> tuple[str, int]:
+    """Digest all answers of a plan as they are now, and count the missing ones.
+
+    The origin, time and price of an answer are left out: they decide no text.
+    """
+    digest, missing_count = "", 0
+    for call in plan.calls(class_names):
+        for row in _call_rows(call, plan.model, replies):
+            answer = row["answer"]
+            digest = digest_of([digest, row["prompt_digest"], row["answer_index"], answer])
+            missing_count += answer is None
+    return digest, missing_count
 
 
-def _prompt_rows(
-    prompt: Prompt, settings: ModelSettings, replies: Replies
-) -> Iterator[dict[str, Any]]:
-    digest = prompt_digest(prompt, settings)
-    model = json.dumps(settings.model_dump(exclude={"llm"}))
-    for chunk, indices in chunks(prompt, settings):
-        found: dict[int, Reply] = {}
-        for reply in replies.of_chunk(digest, chunk):
-            found = {**dict.fromkeys(reply.answers, reply), **found}  # the first one stays
-        for index in indices:
-            yield {
-                "class_name": prompt.class_name,
-                "kind": prompt.kind,
-                "question_set": prompt.question_set,
-                "question": prompt.question,
-                "answer_index": index,
-                "prompt": prompt.text,
-                "prompt_digest": digest,
-                "llm": settings.llm,
-                "llm_settings": model,
-                "answer": found[index].answers[index] if index in found else None,
-                **_provenance(found.get(index)),
-            }
+def _class_rows(
+    calls: Iterable[Call], settings: ModelSettings, replies: Replies, rules: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One class's rows, cleaned; the texts of each kind are numbered from 0."""
+    rows = [row for call in calls for row in _call_rows(call, settings, replies)]
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        kind_rows = [row for row in rows if row["kind"] == kind]
+        position = 0
+        cleaned_answers = clean((row["answer"] for row in kind_rows), kind, rules)
+        for row, cleaned in zip(kind_rows, cleaned_answers, strict=True):
+            row.update(cleaned._asdict(), position=position if cleaned.text else None)
+            position += cleaned.text is not None
+    return rows
 
 
-def _provenance(reply: Reply | None) -> dict[str, Any]:
-    """Where an answer came from; of a reply's tokens and cost, its share."""
+def _call_rows(call: Call, settings: ModelSettings, replies: Replies) -> Iterator[dict[str, Any]]:
+    """One row for each answer of a call, before cleaning."""
+    llm_settings = json.dumps(settings.model_dump(exclude={"llm"}))
+    sources: dict[int, Reply] = {}
+    for reply in replies.read(call):
+        sources = dict.fromkeys(reply.answers, reply) | sources  # the first answer stays
+    for index in call.asked:
+        yield {
+            "class_name": call.prompt.class_name,
+            "kind": call.prompt.kind,
+            "question_set": call.prompt.question_set,
+            "question": call.prompt.question,
+            "answer_index": index,
+            "prompt": call.prompt.text,
+            "prompt_digest": call.prompt_digest,
+            "llm": settings.llm,
+            "llm_settings": llm_settings,
+            "answer": sources[index].answers[index] if index in sources else None,
+            **_origin(sources.get(index)),
+        }
+
+
+def _origin(reply: Reply | None) -> dict[str, Any]:
+    """The columns that say where an answer came from; tokens and cost are the answer's share."""
     if reply is None:
         return {}
     count = len(reply.answers)
@@ -82,11 +98,3 @@ def _provenance(reply: Reply | None) -> dict[str, Any]:
         "asked_at": reply.asked_at,
         "received_at": reply.received_at,
     }
-
-
-def _clean_rows(rows: list[dict[str, Any]], kind: str, rules: Sequence[str]) -> None:
-    """Add to the rows of a class and kind what cleaning made of them."""
-    position = 0
-    for row, cleaned in zip(rows, clean((r["answer"] for r in rows), kind, rules), strict=True):
-        row.update(cleaned._asdict(), position=position if cleaned.text else None)
-        position += cleaned.text is not None

@@ -1,226 +1,213 @@
-"""Ask for every answer that is not here yet: at once within limits, each kept as it arrives."""
+"""Asking for every answer that the store lacks: by concurrent chat calls, or in batches."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
+from tasks.describe.llm.access import Access
+from tasks.describe.llm.batch import BatchRunner, read_pending_batches
+from tasks.describe.llm.chat_format import estimate_tokens
 from tasks.describe.llm.client import CallFailed, CallRefused, LanguageModel
-from tasks.describe.llm.plan import Tally
-from tasks.describe.llm.prices import Price
-from tasks.describe.llm.replies import Call, Replies, Reply, without_answer
-from tasks.describe.llm.wire import estimate_tokens
-from tasks.runtime.errors import BudgetExceeded, PermanentFailure
+from tasks.describe.llm.plan import PromptPlan, ReportTally, Tally
+from tasks.describe.llm.prices import Budget, find_run_price
+from tasks.describe.llm.rate_limits import RateLimiter
+from tasks.describe.llm.replies import Call, Replies, Reply, is_cut_off, unanswered
+from tasks.describe.llm.settings import LanguageModelSettings
+from tasks.runtime.errors import BudgetExceeded, InputError, PermanentFailure
 from tasks.runtime.stopping import raise_if_stopped
 
-# So many replies in a row without one usable answer, and the model is not going to give it.
-MOST_BARREN = 4
-# So many failed calls in a row, each retried by the client, are a server that is down. So many
-# classes in a row without an answer are no matter of the class, such as a word that a filter
-# minds in all its questions: every further call would be paid for in vain.
-MOST_FAILURES = 5
+# After so many replies in a row without a usable answer, the model will not give one.
+MAX_EMPTY_REPLIES = 4
+# After so many failed calls in a row, each retried by the client, the server is down.
+MAX_FAILED_CALLS = 5
+# So many classes in a row without an answer are not due to the class, such as to a word that a
+# filter rejects in all its questions: every further call would be paid for and bring nothing.
+MAX_UNANSWERED_CLASSES = 5
 
-Progress = Callable[[Tally], None]
+
+async def collect_answers(
+    plan: PromptPlan,
+    class_names: Sequence[str],
+    settings: LanguageModelSettings,
+    access: Access,
+    replies: Replies,
+    report: ReportTally,
+) -> Tally:
+    """Ask for every answer that the store lacks and keep each reply; returns this run's totals."""
+    price = find_run_price(settings, plan.model.llm)
+    limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
+    budget = Budget(settings.budget_usd, price, settings.max_tokens)
+    calls = partial(plan.unanswered_calls, class_names, replies)
+
+    async with LanguageModel(
+        plan.model, access, price, limiter, settings.reply_timeout_sec
+    ) as model:
+        if settings.batch:
+            if budget.is_cost_unknown:
+                raise InputError(
+                    "A budget for a batch needs --max-tokens: without it, the cost of a batch is "
+                    "known only after all its calls."
+                )
+            batches = BatchRunner(model, replies, budget, report, settings.batch_poll_sec)
+            return await batches.run(calls)
+        _check_not_in_batch(calls(), replies)
+        chat = ChatRunner(model, replies, budget, report, settings.accept_missing)
+        return await chat.run(calls(), settings.concurrency)
 
 
-class Budget:
-    """Money that may be spent: what is spent, and what calls under way may still cost."""
-
-    def __init__(
-        self, limit_usd: float | None, price: Price | None, max_tokens: int | None
-    ) -> None:
-        self.limit_usd = limit_usd
-        self._price = price
-        self._max_tokens = max_tokens
-        self._spent_usd = 0.0
-        self._reserved_usd = 0.0
-        self._dearest_usd = 0.0  # estimates can be far too low: reasoning is paid for as well
-        self._is_any_known = False
-
-    @property
-    def is_blind(self) -> bool:
-        """Whether nothing is known yet of what a call can cost."""
-        return self.limit_usd is not None and self._max_tokens is None and not self._is_any_known
-
-    def reserve(self, call: Call) -> float:
-        """Set aside what a call may cost; BudgetExceeded where that is more than is left.
-
-        That is the most it can cost where `max_tokens` bounds it, else the dearest call so far.
-        """
-        if self.limit_usd is None or self._price is None:
-            return 0.0
-        tokens = estimate_tokens(call.prompt, call.asked)
-        completion = self._max_tokens or tokens.completion
-        cost = max(self._price.cost_usd(tokens.prompt, completion), self._dearest_usd)
-        if self._spent_usd + self._reserved_usd + cost > self.limit_usd:
-            raise self.reached()
-        self._reserved_usd += cost
-        return cost
-
-    def settle(self, reserved_usd: float, reply: Reply | None) -> None:
-        """Put a call's real cost in the place of what was set aside."""
-        cost = (reply.cost_usd or 0.0) if reply else 0.0
-        self._reserved_usd -= reserved_usd
-        self._spent_usd += cost
-        self._dearest_usd = max(self._dearest_usd, cost)
-        self._is_any_known = self._is_any_known or reply is not None
-
-    def reached(self) -> BudgetExceeded:
-        """The reason to stop, with what is spent by now."""
-        return BudgetExceeded(
-            f"The budget of ${self.limit_usd:g} is reached (${self._spent_usd:.4f} spent): "
-            "what was answered is kept; run again to go on."
+def _check_not_in_batch(calls: Iterator[Call], replies: Replies) -> None:
+    """Raise InputError where a pending batch brings answers that would be paid for twice."""
+    paths = {c.key: path for path, batch in read_pending_batches(replies) for c in batch.calls}
+    if paths and (path := next((paths[c.key] for c in calls if c.key in paths), None)):
+        raise InputError(
+            "A batch under way brings some of these answers: run with --batch to wait for it, or "
+            f"delete {path} to pay for them again."
         )
 
 
+@dataclass
 class ChatRunner:
-    """One run of calls: workers that share the calls, and the first reason to stop."""
+    """The chat calls of one run: workers share the calls and stop for the first reason to stop."""
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        replies: Replies,
-        budget: Budget,
-        progress: Progress,
-        accept_missing: bool,
-    ) -> None:
-        self.tally = Tally()
-        self._model = model
-        self._replies = replies
-        self._budget = budget
-        self._progress = progress
-        self._accept_missing = accept_missing
-        self._stop: PermanentFailure | None = None
-        self._failures: list[str] = []
-        self._failures_in_a_row = 0
-        self._fruitless: set[str] = set()  # classes in a row without an answer
-        self._under_way = 0
-        self._settled = asyncio.Event()
+    model: LanguageModel
+    replies: Replies
+    budget: Budget
+    report: ReportTally
+    accept_missing: bool
+    tally: Tally = field(default_factory=Tally)
+    _stop_reason: PermanentFailure | None = None
+    _failures: list[str] = field(default_factory=list)
+    _failures_in_a_row: int = 0
+    _unanswered_classes: set[str] = field(default_factory=set)  # since the last answer
+    _calls_in_flight: int = 0
+    _call_ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, calls: Iterator[Call], concurrency: int) -> Tally:
         """Make the calls, at most `concurrency` at once; memory does not grow with their number.
 
-        Raises PermanentFailure, BudgetExceeded included, once the calls under way have ended.
+        Raises PermanentFailure or BudgetExceeded after the calls in flight have ended.
         """
-        while self._budget.is_blind and self._stop is None and (first := next(calls, None)):
-            await self._try(first)  # alone, until one shows what a call costs
+        while self.budget.is_cost_unknown and not self._stop_reason and (call := next(calls, None)):
+            await self._process_call(call)  # alone, until a reply shows what a call costs
         async with asyncio.TaskGroup() as workers:
             for _ in range(concurrency):
-                workers.create_task(self._work(calls))
-        if isinstance(self._stop, BudgetExceeded):
-            raise self._budget.reached()
-        if self._stop:
-            raise self._stop
+                workers.create_task(self._process_calls(calls))
+        if isinstance(self._stop_reason, BudgetExceeded):
+            raise self.budget.exceeded_error()
+        if self._stop_reason:
+            raise self._stop_reason
         if self._failures:
             raise PermanentFailure(
-                f"{len(self._failures)} calls failed ({self._failures[-1]}): what was answered is "
-                "kept; run again for the rest."
+                f"{len(self._failures)} calls failed ({self._failures[-1]}): all answers so far "
+                "are kept; run the command again for the missing ones."
             )
         return self.tally
 
-    async def _work(self, calls: Iterator[Call]) -> None:
-        while self._stop is None and (call := next(calls, None)):
-            await self._try(call)
+    async def _process_calls(self, calls: Iterator[Call]) -> None:
+        while not self._stop_reason and (call := next(calls, None)):
+            await self._process_call(call)
 
-    async def _try(self, call: Call) -> None:
-        """Complete a call, or note why not."""
+    async def _process_call(self, call: Call) -> None:
+        """Complete a call, or record why it has no answer."""
         try:
             raise_if_stopped()
-            await self._complete(call)
+            await self._ask_until_complete(call)
             self._failures_in_a_row = 0
-        except CallRefused as error:  # asking again would not help
-            self._note_fruitless(call, str(error))
+        except CallRefused as error:
+            self._record_unanswered(call, str(error))
         except CallFailed as error:
             self._failures.append(str(error))
             self._failures_in_a_row += 1
-            if self._failures_in_a_row >= MOST_FAILURES:
-                self._end(
-                    PermanentFailure(
-                        f"No call succeeds ({error}): what was answered is kept; run again."
-                    )
+            if self._failures_in_a_row >= MAX_FAILED_CALLS:
+                self._stop_run(
+                    f"No call succeeds ({error}): all answers so far are kept; run the command "
+                    "again when the server answers."
                 )
         except PermanentFailure as error:
-            self._end(error)
+            self._stop_run(error)
         except OSError as error:
-            self._end(
-                PermanentFailure(f"A reply cannot be kept: {error.strerror}: run again after that.")
+            self._stop_run(
+                f"A reply cannot be written to the store ({error.strerror}): solve that and run "
+                "the command again."
             )
-        except Exception as error:  # one of ours: its text may hold anything, the key included
-            self._end(
-                PermanentFailure(f"A call failed in an unforeseen way: {type(error).__name__}.")
-            )
+        except Exception as error:  # a fault of this program, whose text may contain the key
+            self._stop_run(f"A call failed for an unexpected reason: {type(error).__name__}.")
 
-    def _note_fruitless(self, call: Call, why: str) -> None:
-        """Count a call that brought nothing; stop where that is so of one class after another.
-
-        Not where answers may be missing: the open ones of a later run are those that never come.
-        """
-        self.tally.missing_count += len(call.asked)
-        self.tally.refusal = why
-        self._fruitless.add(call.prompt.class_name)
-        if len(self._fruitless) >= MOST_FAILURES and not self._accept_missing:
-            self._end(
-                PermanentFailure(
-                    f"{MOST_FAILURES} classes in a row get no answer ({why}): what was answered is "
-                    "kept; run again after that, or go on without such answers with "
-                    "--accept-missing."
-                )
-            )
-
-    def _end(self, reason: PermanentFailure) -> None:
-        self._stop = self._stop or reason
-        if not isinstance(reason, BudgetExceeded):  # what is under way then is within the budget
-            self._model.pace.stop(self._stop)
-
-    async def _complete(self, call: Call) -> None:
-        """Ask until a call's answers are all here, or the model is not going to give them."""
-        barren, wanted, reply = 0, len(call.asked), None
-        while barren < MOST_BARREN and self._stop is None:
-            reply = await self._ask(call)
-            barren = 0 if reply and reply.answers else barren + 1
+    async def _ask_until_complete(self, call: Call) -> None:
+        """Ask until every answer of a call is here, or until the model will not give the rest."""
+        empty_count, wanted_count, reply = 0, len(call.asked), None
+        while empty_count < MAX_EMPTY_REPLIES and not self._stop_reason:
+            reply = await self._ask_once(call)
+            empty_count = 0 if reply and reply.answers else empty_count + 1
             if reply is None:
                 continue
             self.tally.add(reply)
-            missing = without_answer(call.asked, [reply])
-            call = call._replace(asked=missing)
-            self._progress(self.tally)
-            if len(missing) < wanted:
-                self._fruitless.clear()
-            if not missing:
+            call = call._replace(asked=unanswered(call.asked, [reply]))
+            self.report(self.tally)
+            if len(call.asked) < wanted_count:
+                self._unanswered_classes.clear()
+            if not call.asked:
                 return
-        if len(call.asked) < wanted or barren < MOST_BARREN:
+        if len(call.asked) < wanted_count or empty_count < MAX_EMPTY_REPLIES:
             self.tally.missing_count += len(call.asked)
         else:
-            self._note_fruitless(call, self._why_barren(reply))
+            self._record_unanswered(call, self._explain_no_answer(reply))
 
-    def _why_barren(self, last: Reply | None) -> str:
-        """What is wrong with replies that hold no answer, as far as the last one shows."""
-        if last is None:
-            return f"what comes back is no chat completion{self._model.said_instead}"
-        why = f"replies hold no usable answer; the last ended with {last.finish_reason!r}"
-        return f"{why}: --max-tokens sets how long they may be" if last.is_cut else why
-
-    async def _ask(self, call: Call) -> Reply | None:
-        reserved = await self._reserve(call)
+    async def _ask_once(self, call: Call) -> Reply | None:
+        reserved_usd = await self._reserve_budget(call)
         reply = None
         try:
-            reply = await self._model.ask(call)
+            reply = await self.model.ask(call)
         finally:
-            self._under_way -= 1
-            self._budget.settle(reserved, reply)
-            self._settled.set()
-            self._settled = asyncio.Event()
-        if reply is not None:  # on disk before anything else is asked: it is paid for
-            await asyncio.to_thread(self._replies.add, call, reply)
+            self._calls_in_flight -= 1
+            self.budget.settle(reserved_usd, reply)
+            self._call_ended.set()
+            self._call_ended = asyncio.Event()
+        if reply is not None:  # it is paid for: write it before anything else is asked
+            await asyncio.to_thread(self.replies.add, call, reply)
         return reply
 
-    async def _reserve(self, call: Call) -> float:
-        """Set aside what a call may cost, once calls under way leave enough of the budget."""
+    async def _reserve_budget(self, call: Call) -> float:
+        """Reserve the money that a call may cost, if need be after calls in flight have ended."""
         while True:
             try:
-                reserved = self._budget.reserve(call)
+                reserved_usd = self.budget.reserve(estimate_tokens(call.prompt, call.asked))
             except BudgetExceeded:
-                if not self._under_way:
+                if not self._calls_in_flight:
                     raise
-                await self._settled.wait()
+                await self._call_ended.wait()
             else:
-                self._under_way += 1
-                return reserved
+                self._calls_in_flight += 1
+                return reserved_usd
+
+    def _record_unanswered(self, call: Call, reason: str) -> None:
+        """Count a call without any answer; stop the run after too many such classes in a row.
+
+        With `accept_missing` the run goes on: a later run asks only for answers that never come.
+        """
+        self.tally.missing_count += len(call.asked)
+        self.tally.refusal = reason
+        self._unanswered_classes.add(call.prompt.class_name)
+        if len(self._unanswered_classes) >= MAX_UNANSWERED_CLASSES and not self.accept_missing:
+            self._stop_run(
+                f"{MAX_UNANSWERED_CLASSES} classes in a row get no answer ({reason}): all answers "
+                "so far are kept; solve that and run the command again, or continue without "
+                "missing answers with --accept-missing."
+            )
+
+    def _explain_no_answer(self, last_reply: Reply | None) -> str:
+        """Say why replies hold no answer, as far as the last one shows it."""
+        if last_reply is None:
+            details = f": {self.model.last_error}" if self.model.last_error else ""
+            return f"the replies are not chat completions{details}"
+        reason = last_reply.finish_reason
+        advice = ": --max-tokens sets how long they may be" if is_cut_off(reason) else ""
+        return f"the replies contain no usable answer; the last ended with {reason!r}{advice}"
+
+    def _stop_run(self, reason: PermanentFailure | str) -> None:
+        """Start no more calls; calls in flight end too, unless the budget is the reason."""
+        error = PermanentFailure(reason) if isinstance(reason, str) else reason
+        self._stop_reason = self._stop_reason or error
+        if not isinstance(error, BudgetExceeded):  # the budget covers the calls in flight
+            self.model.limiter.stop(self._stop_reason)

@@ -1,21 +1,22 @@
-"""The same calls through OpenAI's Batch API: submitted, polled, merged, at half the price."""
+"""The same calls through OpenAI's Batch API, at half the price: submitted, awaited, stored."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import Final
 
 import openai
 from openai.types import Batch
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from tasks.describe.llm.ask import Budget, Progress
-from tasks.describe.llm.client import CallFailed, LanguageModel, explain
-from tasks.describe.llm.plan import Tally
-from tasks.describe.llm.prices import Price
+from tasks.describe.llm.chat_format import estimate_tokens, read_error, read_reply, request_body
+from tasks.describe.llm.client import CallFailed, LanguageModel, translate_error
+from tasks.describe.llm.plan import ReportTally, Tally
+from tasks.describe.llm.prices import Budget, Price
 from tasks.describe.llm.replies import Call, Replies
 from tasks.describe.llm.settings import ModelSettings
-from tasks.describe.llm.wire import read_reply, request_body
 from tasks.runtime.clock import now
 from tasks.runtime.errors import BudgetExceeded, PermanentFailure
 from tasks.runtime.stopping import pause
@@ -27,15 +28,16 @@ from tasks.store.tables import NAME_DIGITS
 BATCH_CALLS = 20_000
 METADATA_KEY = "wca_calls"
 FOLDER = "batches"
-_ENDED = ("completed", "failed", "expired", "cancelled")
-# Of so many of the account's last batches one is looked for whose number was lost in a crash.
-_LOOK_BACK = 100
+ENDPOINT: Final = "/v1/chat/completions"
+_FINAL_STATUSES = ("completed", "failed", "expired", "cancelled")
+# A batch whose id was lost in a crash is searched among so many of the account's latest batches.
+_LISTED_BATCHES = 100
 
 
 class PendingBatch(BaseModel):
-    """A batch that was or is about to be submitted; kept in a file until its replies are here.
+    """A batch whose replies are not in the store yet; a file keeps it from before its submission.
 
-    `batch_id` is None from before the submission until its number is known.
+    `batch_id` is None until the server's id is known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,121 +50,101 @@ class PendingBatch(BaseModel):
 
     @property
     def digest(self) -> str:
-        """What names the batch here and, as metadata, on the server."""
+        """The name of the batch in the store and, as metadata, on the server."""
         return digest_of(["batch", [(call.key, call.asked) for call in self.calls]])[:NAME_DIGITS]
 
-    @classmethod
-    def left_in(cls, replies: Replies) -> "Iterator[tuple[Place, PendingBatch]]":
-        """The batches of a store that have not been merged, with their files."""
-        for path in [file.place for file in files(replies.folder / FOLDER, "[!.]*.json")]:
-            try:
-                yield path, cls.model_validate_json(path.read_bytes())
-            except ValidationError:  # damaged: its calls are open and asked again
-                path.unlink()
 
-
-class _Response(BaseModel):
-    status_code: int
-    request_id: str | None = None
-    body: JsonValue = None
+def read_pending_batches(replies: Replies) -> Iterator[tuple[Place, PendingBatch]]:
+    """Yield the file and the content of each pending batch of a store."""
+    for path in [file.place for file in files(replies.folder / FOLDER, "[!.]*.json")]:
+        try:
+            yield path, PendingBatch.model_validate_json(path.read_bytes())
+        except ValidationError:  # a damaged file: its calls are asked for again
+            path.unlink()
 
 
 class _Line(BaseModel):
-    """A line of a batch's output or of its errors."""
+    """A line in the output file or the error file of a batch."""
 
     custom_id: str
-    response: _Response
-
-    @property
-    def failure(self) -> str:
-        """What the server said of a call that failed."""
-        error = self.response.body.get("error") if isinstance(self.response.body, dict) else None
-        message = error.get("message") if isinstance(error, dict) else None
-        return f"The server refused a call ({self.response.status_code}): {message or 'no reason'}"
+    status_code: int = Field(validation_alias=AliasPath("response", "status_code"))
+    request_id: str | None = Field(None, validation_alias=AliasPath("response", "request_id"))
+    body: JsonValue = Field(None, validation_alias=AliasPath("response", "body"))
 
 
+@dataclass
 class BatchRunner:
-    """One run of batches: those that an earlier run left behind first."""
+    """The batches of one run; it starts with those that an earlier run left pending."""
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        replies: Replies,
-        budget: Budget,
-        progress: Progress,
-        poll_sec: float,
-    ) -> None:
-        self.tally = Tally()
-        self._model = model
-        self._replies = replies
-        self._budget = budget
-        self._progress = progress
-        self._poll_sec = poll_sec
-        self._reserved: dict[str, float] = {}
+    model: LanguageModel
+    replies: Replies
+    budget: Budget
+    report: ReportTally
+    poll_sec: float
+    tally: Tally = field(default_factory=Tally)
+    _reserved_usd: dict[str, float] = field(default_factory=dict)
 
-    async def run(self, open_calls: Callable[[], Iterator[Call]]) -> Tally:
-        """Bring in every reply that is open; memory grows with a batch, not with the calls.
+    async def run(self, unanswered_calls: Callable[[], Iterator[Call]]) -> Tally:
+        """Ask for every missing answer; memory grows with a batch, not with the calls.
 
-        open_calls: the calls that are open now. Raises PermanentFailure; a batch
-        under way goes on at the server and is merged by the next run.
+        unanswered_calls: returns the calls whose answers are missing now. Raises PermanentFailure;
+        a submitted batch goes on at the server, and the next run stores its replies.
         """
         try:
-            await self._merge_all()
-            barren = False
-            while not barren:
-                calls, stop = self._affordable(open_calls())
+            await self._finish_pending_batches()
+            brings_answers = True
+            while brings_answers:
+                calls, is_budget_reached = self._reserve_batch(unanswered_calls())
                 before = self.tally.answer_count
                 if calls:
-                    await self._submit(self._new(calls))
-                    await self._merge_all()
-                if stop:
-                    raise self._budget.reached()
-                barren = self.tally.answer_count == before
-            self.tally.missing_count = sum(len(call.asked) for call in open_calls())
+                    await self._submit(
+                        PendingBatch(
+                            batch_id=None,
+                            asked_at=now(),
+                            model=self.model.settings,
+                            price=self.model.price,
+                            calls=calls,
+                        )
+                    )
+                    await self._finish_pending_batches()
+                if is_budget_reached:
+                    raise self.budget.exceeded_error()
+                brings_answers = self.tally.answer_count > before
+            self.tally.missing_count = sum(len(call.asked) for call in unanswered_calls())
             return self.tally
-        except openai.NotFoundError:
-            reason: Exception = PermanentFailure(
-                "The server has no Batch API (404): leave --batch out."
-            )
         except openai.OpenAIError as error:
-            reason = explain(error, self._model.settings.llm, self._model.access)
-        if isinstance(reason, CallFailed):
-            reason = PermanentFailure(
-                f"The batch cannot be followed ({reason}): run again to go on."
-            )
-        raise reason
+            failure = translate_error(error, self.model.settings.llm, self.model.access)
+            if isinstance(error, openai.NotFoundError):
+                failure = PermanentFailure("The server has no Batch API (404): leave --batch out.")
+            elif isinstance(failure, CallFailed):
+                failure = PermanentFailure(
+                    f"The batch cannot be followed ({failure}): run the command again to continue."
+                )
+        raise failure  # outside the handler: the caught error may hold the key
 
-    def _affordable(self, calls: Iterator[Call]) -> tuple[tuple[Call, ...], BudgetExceeded | None]:
-        """The first calls that the budget allows and one batch takes, and why there are no more."""
+    def _reserve_batch(self, calls: Iterator[Call]) -> tuple[tuple[Call, ...], bool]:
+        """Choose the calls of the next batch; returns also whether the budget allows no more."""
         chosen: list[Call] = []
         try:
             for call in islice(calls, BATCH_CALLS):
-                self._reserved[call.key] = self._budget.reserve(call)
+                estimated = estimate_tokens(call.prompt, call.asked)
+                self._reserved_usd[call.key] = self.budget.reserve(estimated)
                 chosen.append(call)
-        except BudgetExceeded as stop:
-            return tuple(chosen), stop
-        return tuple(chosen), None
+        except BudgetExceeded:
+            return tuple(chosen), True
+        return tuple(chosen), False
 
-    def _new(self, calls: tuple[Call, ...]) -> PendingBatch:
-        return PendingBatch(
-            batch_id=None,
-            asked_at=now(),
-            model=self._model.settings,
-            price=self._model.price,
-            calls=calls,
-        )
-
-    async def _submit(self, batch: PendingBatch) -> PendingBatch:
-        """Hand a batch in, its file written before and after: a crash loses no paid reply."""
+    async def _submit(self, batch: PendingBatch) -> str:
+        """Submit a batch and return its id; its file, before and after, outlives a crash."""
         self._save(batch)
-        client = self._model.client
+        client = self.model.client
         lines = [
             json.dumps(
                 {
                     "custom_id": call.key,
                     "method": "POST",
-                    "url": "/v1/chat/completions",
-                    "body": request_body(call, batch.model, self._model.access),
+                    "url": ENDPOINT,
+                    "body": request_body(call, batch.model, self.model.access),
                 }
             )
             for call in batch.calls
@@ -171,103 +153,97 @@ class BatchRunner:
             file = await client.files.create(
                 file=("calls.jsonl", "\n".join(lines).encode()), purpose="batch"
             )
-        except openai.OpenAIError:  # nothing is under way: direct calls need not wait for it
+        except openai.OpenAIError:  # nothing was submitted: direct calls need not wait for it
             self._path(batch).unlink(missing_ok=True)
             raise
-        # not retried: a batch whose acknowledgement is lost would be paid for twice
-        try:
+        try:  # without retries: a batch whose acknowledgement is lost would be paid for twice
             submitted = await client.with_options(max_retries=0).batches.create(
                 input_file_id=file.id,
-                endpoint="/v1/chat/completions",
+                endpoint=ENDPOINT,
                 completion_window="24h",
                 metadata={METADATA_KEY: batch.digest},
             )
+            batch_id = submitted.id
         except openai.OpenAIError as error:
-            found = await self._find(batch)
-            if found is None:
+            found_id = await self._find_id(batch)
+            if found_id is None:
                 if isinstance(error, openai.APIStatusError) and error.status_code < 500:
-                    self._path(batch).unlink(missing_ok=True)  # refused: nothing is under way
+                    self._path(batch).unlink(missing_ok=True)  # the server refused the batch
                 raise
-            batch = found
-        else:
-            batch = batch.model_copy(update={"batch_id": submitted.id})
-        self._save(batch)
-        return batch
+            batch_id = found_id
+        self._save(batch.model_copy(update={"batch_id": batch_id}))
+        return batch_id
 
-    async def _merge_all(self) -> None:
-        """Wait for every batch that has a file here, and keep its replies."""
-        for path, left in PendingBatch.left_in(self._replies):
-            is_known = left.batch_id is not None
-            batch = left if is_known else await self._find(left) or await self._submit(left)
+    async def _finish_pending_batches(self) -> None:
+        """Wait for every pending batch and store its replies."""
+        for path, batch in read_pending_batches(self.replies):
+            batch_id = batch.batch_id or await self._find_id(batch) or await self._submit(batch)
             try:
-                state = await self._wait(batch)
-                await self._merge(batch, state)
+                state = await self._wait_for_end(batch_id)
+                await self._store_replies(batch, state)
             except openai.NotFoundError:
                 raise PermanentFailure(
-                    f"The server knows no batch {batch.batch_id}, or has its replies no more: go "
-                    f"back to the account that it was submitted with, or delete {path} to have its "
-                    "calls asked again."
+                    f"The server does not have batch {batch_id} or no longer has its replies: use "
+                    f"the account that submitted the batch, or delete {path} to ask again."
                 ) from None
             path.unlink(missing_ok=True)
-            if state.status == "cancelled":  # by somebody who wants no more of it
+            if state.status == "cancelled":  # the user wants no more of it
                 raise PermanentFailure(
-                    "The batch was cancelled at the server: what it brought is kept; run again for "
-                    "the rest."
+                    "The batch was cancelled at the server: its replies so far are kept; run the "
+                    "command again for the missing answers."
                 )
 
-    async def _find(self, batch: PendingBatch) -> PendingBatch | None:
-        """A batch whose number was lost: submitted already if the server lists its digest."""
-        page = await self._model.client.batches.list(limit=_LOOK_BACK)
-        for known in page.data:
-            if (known.metadata or {}).get(METADATA_KEY) == batch.digest:
-                return batch.model_copy(update={"batch_id": known.id})
+    async def _find_id(self, batch: PendingBatch) -> str | None:
+        """Find a batch in the server's list by its digest; None: it was not submitted."""
+        page = await self.model.client.batches.list(limit=_LISTED_BATCHES)
+        for listed in page.data:
+            if (listed.metadata or {}).get(METADATA_KEY) == batch.digest:
+                return listed.id
         return None
 
-    async def _wait(self, batch: PendingBatch) -> Batch:
-        """The batch at the server, once it has ended."""
+    async def _wait_for_end(self, batch_id: str) -> Batch:
         while True:
-            state = await self._model.client.batches.retrieve(str(batch.batch_id))
-            if state.status in _ENDED:
+            state = await self.model.client.batches.retrieve(batch_id)
+            if state.status in _FINAL_STATUSES:
                 return state
-            self._progress(self.tally)
-            await pause(self._poll_sec)
+            self.report(self.tally)
+            await pause(self.poll_sec)
 
-    async def _merge(self, batch: PendingBatch, state: Batch) -> None:
-        """Keep the replies of an ended batch; those it failed to get stay open."""
+    async def _store_replies(self, batch: PendingBatch, state: Batch) -> None:
+        """Store the replies of an ended batch; its failed calls are asked for again later."""
+        access = self.model.access
         if state.status == "failed":
             self._path(batch).unlink(missing_ok=True)
             errors = state.errors.data if state.errors and state.errors.data else []
-            said = self._model.access.redact("; ".join(e.message or "" for e in errors))[:300]
-            raise PermanentFailure(f"The server refused the batch: {said or 'it gave no reason'}.")
-        open_calls = {call.key: call for call in batch.calls}
-        async for line in self._lines(state.output_file_id, state.error_file_id):
-            call = open_calls.get(line.custom_id)
+            reason = access.quote("; ".join(error.message or "" for error in errors))
+            raise PermanentFailure(f"The server refused the batch: {reason or 'no reason given'}.")
+        waiting = {call.key: call for call in batch.calls}
+        async for line in self._read_lines(state.output_file_id, state.error_file_id):
+            call = waiting.get(line.custom_id)
             if call is None:
                 continue
-            if line.response.status_code != 200:
-                self.tally.refusal = self._model.access.redact(line.failure)[:300].rstrip(".")
+            if line.status_code != 200:
+                reason = read_error(line.body)["message"] or "no reason given"
+                self.tally.refusal = access.quote(
+                    f"The server refused a call ({line.status_code}): {reason}"
+                )
                 continue
             reply = read_reply(
-                json.dumps(line.response.body),
-                call,
-                batch.price,
-                self._model.access,
-                request_id=line.response.request_id or "",
-                asked_at=batch.asked_at,
+                line.body, call, batch.price, access, line.request_id or "", batch.asked_at
             )
             if reply is not None:
-                del open_calls[call.key]
-                self._budget.settle(self._reserved.pop(call.key, 0.0), reply)
-                self._replies.add(call, reply)
+                del waiting[call.key]
+                self.budget.settle(self._reserved_usd.pop(call.key, 0.0), reply)
+                self.replies.add(call, reply)
                 self.tally.add(reply)
-        for key in open_calls:  # nothing was paid for these
-            self._budget.settle(self._reserved.pop(key, 0.0), None)
-        self._progress(self.tally)
+        for key in waiting:  # the server charges nothing for failed calls
+            self.budget.settle(self._reserved_usd.pop(key, 0.0), None)
+        self.report(self.tally)
 
-    async def _lines(self, *file_ids: str | None) -> AsyncIterator[_Line]:
-        """The lines of files that can be read; not splitlines(): answers may hold U+2028."""
+    async def _read_lines(self, *file_ids: str | None) -> AsyncIterator[_Line]:
+        """Yield the valid lines of files; splitlines() would split answers at U+2028."""
         for file_id in filter(None, file_ids):
-            content = await self._model.client.files.content(file_id)
+            content = await self.model.client.files.content(file_id)
             for text in content.text.split("\n"):
                 with suppress(ValidationError):
                     yield _Line.model_validate_json(text)
@@ -276,4 +252,4 @@ class BatchRunner:
         write_text(self._path(batch), batch.model_dump_json() + "\n")
 
     def _path(self, batch: PendingBatch) -> Place:
-        return self._replies.folder / FOLDER / f"{batch.digest}.json"
+        return self.replies.folder / FOLDER / f"{batch.digest}.json"

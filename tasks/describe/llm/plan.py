@@ -1,22 +1,21 @@
-"""Which answers are wanted, which are here, and what the others would cost; nothing is sent."""
+"""The answers that a run needs, those that the store lacks, and what these would cost."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pydantic import BaseModel
 
-from tasks.describe.llm.answers import stored_answers
-from tasks.describe.llm.prices import Price, price_of
-from tasks.describe.llm.questions import Prompt, QuestionSet, open_questions, prompts
-from tasks.describe.llm.replies import Replies, Reply, open_calls
+from tasks.describe.llm.chat_format import estimate_tokens
+from tasks.describe.llm.prices import find_run_price
+from tasks.describe.llm.questions import QuestionSet, build_prompts, read_question_sets
+from tasks.describe.llm.replies import Call, Replies, Reply, unanswered
 from tasks.describe.llm.settings import LanguageModelSettings, ModelSettings
-from tasks.describe.llm.wire import estimate_tokens
 from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of
 from tasks.store.tables import Recipe, TableRef
 
 
 class PromptPlan(Recipe):
-    """What decides which answers are wanted: the classes, the questions, the model."""
+    """Everything that decides the calls: the classes, the questions, the model."""
 
     classes: TableRef
     question_sets: tuple[QuestionSet, ...]
@@ -25,28 +24,39 @@ class PromptPlan(Recipe):
 
     @classmethod
     def of(cls, classes: TableRef, settings: LanguageModelSettings) -> "PromptPlan":
-        """The questioning that settings ask for; InputError where they do not fit together."""
+        """Make the plan that settings describe; InputError where they do not fit together."""
         if settings.llm is None:
-            raise InputError("Name the language model to ask: --llm gpt-4o-mini.")
-        sets = open_questions(settings.questions, settings.answers)
-        for _ in prompts(sets, ["class"], settings.domain):
-            break  # raises where the domain is needed
+            raise InputError("No language model is named: name one, e.g. --llm gpt-4o-mini.")
+        sets = read_question_sets(settings.questions, settings.answers)
+        next(build_prompts(sets, ["class"], settings.domain))  # raises where the domain is missing
         return cls(
             classes=classes,
             question_sets=sets,
             domain=settings.domain,
-            model=settings.model_settings(settings.llm),
+            model=ModelSettings.model_validate(settings, from_attributes=True),
         )
 
-    def prompts(self, class_names: Sequence[str]) -> Iterator[Prompt]:
-        """Every question about every class."""
-        return prompts(self.question_sets, class_names, self.domain)
+    def calls(self, class_names: Sequence[str]) -> Iterator[Call]:
+        """Yield a call for each chunk of answers to every question about every class."""
+        model, size = self.model.model_dump(), self.model.answers_per_call
+        for prompt in build_prompts(self.question_sets, class_names, self.domain):
+            # of everything that decides an answer: the number of answers does not
+            digest = digest_of(["prompt", model, prompt.instruction, prompt.text])
+            for chunk, start in enumerate(range(0, prompt.answers, size)):
+                indices = range(start, min(start + size, prompt.answers))
+                yield Call(prompt, digest, chunk, tuple(indices))
+
+    def unanswered_calls(self, class_names: Sequence[str], replies: Replies) -> Iterator[Call]:
+        """Yield the calls that ask for every answer that the store lacks."""
+        for call in self.calls(class_names):
+            if missing := unanswered(call.asked, replies.read(call)):
+                yield call._replace(asked=missing)
 
 
 class Tally(BaseModel):
-    """What a run of calls brought and took; `cost_usd` is None where the price is not known.
+    """The calls of a run, their answers, tokens and cost; `cost_usd` is None without a price.
 
-    `refusal` is what the server said of a call that it will not answer.
+    `refusal` is the server's reason for the last call that it refused or left unanswered.
     """
 
     call_count: int = 0
@@ -63,38 +73,28 @@ class Tally(BaseModel):
         self.answer_count += len(reply.answers)
         self.prompt_tokens += reply.prompt_tokens
         self.completion_tokens += reply.completion_tokens
-        known = self.cost_usd is not None and reply.cost_usd is not None
-        self.cost_usd = (self.cost_usd or 0.0) + (reply.cost_usd or 0.0) if known else None
+        if self.cost_usd is not None:
+            self.cost_usd = None if reply.cost_usd is None else self.cost_usd + reply.cost_usd
 
 
-def written_kinds(settings: LanguageModelSettings) -> set[str]:
-    """The kinds of texts that the language model is to write; none where none is named."""
+# Called with the totals so far, after each reply.
+ReportTally = Callable[[Tally], None]
+
+
+def generated_kinds(settings: LanguageModelSettings) -> set[str]:
+    """The kinds of texts that the language model writes; none where no model is named."""
     if settings.llm is None:
         return set()
-    return {str(chosen.kind) for chosen in open_questions(settings.questions)}
-
-
-def price_for(settings: LanguageModelSettings, llm: str) -> Price | None:
-    """The price that a run's calls have; InputError where a budget is set and none is known."""
-    price = price_of(llm, settings.prices)
-    if price is None and settings.budget_usd is not None:
-        raise InputError(
-            f"No price is known for {llm!r}, so a budget cannot be kept: name a price file with "
-            "--prices, or leave --budget-usd out."
-        )
-    return price.halved() if price and settings.batch else price
+    return {str(questions.kind) for questions in read_question_sets(settings.questions)}
 
 
 def estimate(
-    questioning: PromptPlan,
-    class_names: Sequence[str],
-    settings: LanguageModelSettings,
-    replies: Replies,
+    plan: PromptPlan, class_names: Sequence[str], settings: LanguageModelSettings, replies: Replies
 ) -> Tally:
-    """What bringing in the open answers would take, about; nothing is sent."""
-    price = price_for(settings, questioning.model.llm)
-    tally = Tally(cost_usd=None if price is None else 0.0)
-    for call in open_calls(questioning.prompts(class_names), questioning.model, replies):
+    """Estimate the calls, tokens and cost of the answers that the store lacks; sends nothing."""
+    price = find_run_price(settings, plan.model.llm)
+    tally = Tally(cost_usd=None)
+    for call in plan.unanswered_calls(class_names, replies):
         tokens = estimate_tokens(call.prompt, call.asked)
         tally.call_count += 1
         tally.answer_count += len(call.asked)
@@ -103,18 +103,3 @@ def estimate(
     if price:
         tally.cost_usd = price.cost_usd(tally.prompt_tokens, tally.completion_tokens)
     return tally
-
-
-def answers_digest(
-    questioning: PromptPlan, class_names: Sequence[str], replies: Replies
-) -> tuple[str, int]:
-    """Digest of all answers wanted as they are now, and how many of them never came.
-
-    Where an answer came from, when and at what price is left out: it decides no text.
-    """
-    digest, missing = "", 0
-    wanted = questioning.prompts(class_names)
-    for prompt, index, answer in stored_answers(wanted, questioning.model, replies):
-        digest = digest_of([digest, prompt, index, answer])
-        missing += answer is None
-    return digest, missing

@@ -1,4 +1,4 @@
-"""A language model's server on loopback, and the table it leads to where nothing goes wrong."""
+"""A language model's server on loopback, and the table of its answers without any fault."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from tests.describe.llm.server import ModelServer
-from tests.describe.llm.stage import Describing
+from tests.describe.llm.stage import DescribeStage
 
 
 @pytest.fixture
@@ -21,6 +21,6 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """The table of a run without a fault."""
     model = ModelServer()
     with model.running():
-        describing = Describing(model, tmp_path_factory.mktemp("expected"))
-        describing.ask()
-        return describing.table()
+        stage = DescribeStage(model, tmp_path_factory.mktemp("expected"))
+        stage.ask()
+        return stage.table()

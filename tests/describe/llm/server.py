@@ -1,9 +1,9 @@
-"""A server on loopback that speaks the chat-completions and batch wire format, faults included.
+"""A server on loopback with the chat-completions and batch formats, and with faults.
 
     python -m tests.describe.llm.server --delay 0.2
 
-prints its address and serves until it is stopped. Its answers depend on the question and the
-answer's key alone, so that whatever happens on the way, the same answers arrive in the end.
+prints its address and serves until it is stopped. Its answers depend only on the question and the
+key of the answer, so that the same answers arrive in the end, whatever faults occur.
 """
 
 import argparse
@@ -28,14 +28,14 @@ STYLES = ("schema", "lines", "bullets", "fenced", "list", "no-schema")
 
 
 def answer(question: str, key: str) -> str:
-    """What the model says; a sentence with the question in it and something of its own."""
+    """The answer of the model: a sentence with the question, different for each key."""
     mark = hashlib.sha256(f"{question}/{key}".encode()).hexdigest()[:8]
     return f"It is round and red, number {mark}, says {key} to: {question}"
 
 
 @dataclass
 class Behaviour:
-    """How the server behaves; changed by tests between requests."""
+    """How the server behaves; tests change it between requests."""
 
     delay_sec: float = 0.0
     faults: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Behaviour:
 
 @dataclass
 class Request:
-    """One call as it came, and what was done with it."""
+    """One call as it came, and the fault that was chosen for it."""
 
     question: str
     keys: tuple[str, ...]
@@ -126,10 +126,10 @@ class ModelServer:
         headers: dict[str, str],
         data: bytes,
     ) -> None:
-        given = headers.get("authorization", "").removeprefix("Bearer ")
-        if self.behaviour.key is not None and given != self.behaviour.key:
+        key = headers.get("authorization", "").removeprefix("Bearer ")
+        if self.behaviour.key is not None and key != self.behaviour.key:
             # as some servers do, it repeats the key
-            await self._send(writer, 401, _error(f"Incorrect API key provided: {given}."))
+            await self._send(writer, 401, _error(f"Incorrect API key provided: {key}."))
         elif path == "/v1/chat/completions":
             await self._complete(writer, json.loads(data))
         else:
@@ -210,17 +210,17 @@ class ModelServer:
         self, question: str, keys: tuple[str, ...], fault: str | None = None
     ) -> dict[str, Any]:
         """The body of a reply."""
-        said = {key: self.behaviour.answers.get(key) or answer(question, key) for key in keys}
+        answers = {key: self.behaviour.answers.get(key) or answer(question, key) for key in keys}
         match fault:
             case "half":
-                said = dict(list(said.items())[::2])
+                answers = dict(list(answers.items())[::2])
             case "duplicate":
-                said = dict.fromkeys(said, next(iter(said.values())))
+                answers = dict.fromkeys(answers, next(iter(answers.values())))
             case "empty":
-                said = {
-                    key: "" if i % 3 == 0 else text for i, (key, text) in enumerate(said.items())
+                answers = {
+                    key: "" if i % 3 == 0 else text for i, (key, text) in enumerate(answers.items())
                 }
-        content: Any = _styled(said, self.behaviour.style)
+        content: Any = _styled(answers, self.behaviour.style)
         finish = "stop"
         if fault == "wrong-shape":
             content = '{"answers": 3, "note": [1, 2]}'
@@ -288,12 +288,12 @@ class ModelServer:
             case "GET", ["files", name, "content"] if name in self.files:
                 return 200, self.files[name]
             case "POST", ["batches"]:
-                given = json.loads(data)
+                wanted = json.loads(data)
                 name = f"batch-{len(self.batches)}"
                 self.batches[name] = {
-                    "id": name, "object": "batch", "endpoint": given["endpoint"], "created_at": 0,
-                    "completion_window": "24h", "input_file_id": given["input_file_id"],
-                    "metadata": given["metadata"], "status": "in_progress", "polls": 0,
+                    "id": name, "object": "batch", "endpoint": wanted["endpoint"], "created_at": 0,
+                    "completion_window": "24h", "input_file_id": wanted["input_file_id"],
+                    "metadata": wanted["metadata"], "status": "in_progress", "polls": 0,
                 }  # fmt: skip
                 return 200, self.batches[name]
             case "GET", ["batches"]:
@@ -350,26 +350,26 @@ def _asked(body: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
     return question, tuple(f"answer_{number}" for number in numbers)
 
 
-def _styled(said: dict[str, str], style: str) -> str:
-    numbers = {key: key.rpartition("_")[2] for key in said}
+def _styled(answers: dict[str, str], style: str) -> str:
+    numbers = {key: key.rpartition("_")[2] for key in answers}
     match style:
         case "lines":
-            lines = [f"{numbers[key]}. {text}" for key, text in said.items()]
+            lines = [f"{numbers[key]}. {text}" for key, text in answers.items()]
             return "Here you are:\n\n" + "\n".join(lines) + "\n\nI hope this helps!"
         case "bullets":
-            return "\n".join(f"- {text}" for text in said.values())
+            return "\n".join(f"- {text}" for text in answers.values())
         case "fenced":
-            return f"```json\n{json.dumps(said)}\n```"
+            return f"```json\n{json.dumps(answers)}\n```"
         case "list":
-            return json.dumps(list(said.values()))
+            return json.dumps(list(answers.values()))
         case "no-schema":
-            return "\n".join(f"{numbers[key]}) {text}" for key, text in said.items())
+            return "\n".join(f"{numbers[key]}) {text}" for key, text in answers.items())
         case "escaped":
-            return json.dumps(said).replace("sk-", "\\u0073k-")
+            return json.dumps(answers).replace("sk-", "\\u0073k-")
         case "raw":
-            return json.dumps(said, ensure_ascii=False)
+            return json.dumps(answers, ensure_ascii=False)
         case _:
-            return json.dumps(said)
+            return json.dumps(answers)
 
 
 def _error(message: str, code: str = "some_code") -> dict[str, Any]:

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from tasks.datasets.index import write_classes
 from tasks.describe.llm.access import Access
 from tasks.describe.llm.answers import answer_rows
+from tasks.describe.llm.ask import collect_answers
 from tasks.describe.llm.clean import RULES
-from tasks.describe.llm.generate import collect_answers
 from tasks.describe.llm.plan import PromptPlan, Tally
 from tasks.describe.llm.replies import Replies
 from tasks.describe.llm.settings import LanguageModelSettings
@@ -22,36 +22,35 @@ KEY = "sk-test-4f9c2d7e81"
 CLASSES = [f"thing {i}" for i in range(12)]
 
 
-class Addressed(Protocol):
-    """A server, as far as asking it goes."""
+class HasAddress(Protocol):
+    """A server that can be asked."""
 
     address: str
 
 
-class Describing:
+class DescribeStage:
     """One store, one server, and the steps of the stage."""
 
-    def __init__(self, server: Addressed, folder: Path, **settings: object) -> None:
-        given = {"llm": "gpt-4o-mini", "reply_timeout_sec": 1.0, **settings}
-        self.settings = LanguageModelSettings.model_validate(given)
+    def __init__(self, server: HasAddress, folder: Path, **settings: object) -> None:
+        values = {"llm": "gpt-4o-mini", "reply_timeout_sec": 1.0, **settings}
+        self.settings = LanguageModelSettings.model_validate(values)
         self.access = Access(SecretStr(KEY), server.address)
         self.store = Store(folder)
         self.replies = Replies(self.store)
 
-    def questioning(self, names: list[str]) -> PromptPlan:
+    def plan(self, names: list[str]) -> PromptPlan:
         return PromptPlan.of(write_classes(self.store, names), self.settings)
 
     def ask(self, names: list[str] = CLASSES) -> Tally:
-        wanted = self.questioning(names)
+        plan = self.plan(names)
         asking = collect_answers(
-            wanted, names, self.settings, self.access, self.replies, lambda _: None
+            plan, names, self.settings, self.access, self.replies, lambda _: None
         )
         return asyncio.run(asking)
 
     def table(self, names: list[str] = CLASSES) -> pa.Table:
-        """What decides anything: all columns but where, when and for how much."""
-        wanted = self.questioning(names)
-        batches = answer_rows(wanted.prompts(names), wanted.model, self.replies, RULES)
+        """The `answers` table without origin, time and cost."""
+        batches = answer_rows(self.plan(names), names, self.replies, RULES)
         columns = ["class_name", "kind", "question", "answer_index", "prompt_digest"]
         return pa.Table.from_batches(batches).select(
             [*columns, "answer", "text", "dropped_by", "position"]

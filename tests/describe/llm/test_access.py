@@ -2,45 +2,45 @@ import pytest
 from pydantic import SecretStr
 
 from tasks.describe.llm.access import Access, find_access
+from tasks.describe.llm.chat_format import request_body
 from tasks.describe.llm.questions import Prompt
 from tasks.describe.llm.replies import Call
 from tasks.describe.llm.settings import ModelSettings
-from tasks.describe.llm.wire import request_body
 from tasks.runtime.errors import InputError
 
 
-def found(monkeypatch: pytest.MonkeyPatch, key: str, url: str, stored: str = "") -> Access:
+def find_with(monkeypatch: pytest.MonkeyPatch, key: str, url: str, stored: str = "") -> Access:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     return find_access(SecretStr(stored) if stored else None)
 
 
 def test_the_environment_goes_before_the_secret_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(monkeypatch, " sk-one\n", "", "sk-two").key.get_secret_value() == "sk-one"
-    assert found(monkeypatch, "", "", "sk-two\n").key.get_secret_value() == "sk-two"
-    own = found(monkeypatch, "", "http://localhost:11434/v1")
+    assert find_with(monkeypatch, " sk-one\n", "", "sk-two").key.get_secret_value() == "sk-one"
+    assert find_with(monkeypatch, "", "", "sk-two\n").key.get_secret_value() == "sk-two"
+    own = find_with(monkeypatch, "", "http://localhost:11434/v1")
     assert own == Access(SecretStr("none"), "http://localhost:11434/v1")
-    assert "sk-one" not in repr(found(monkeypatch, "sk-one", ""))
+    assert "sk-one" not in repr(find_with(monkeypatch, "sk-one", ""))
 
 
 @pytest.mark.parametrize("key", ["sk-caf\u00e9", "sk-a b", "\u201csk-a\u201d", "sk-a\nb"])
 def test_a_key_that_cannot_be_sent_is_refused_without_being_shown(
     monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    with pytest.raises(InputError, match="copy it again") as caught:
-        found(monkeypatch, key, "")
+    with pytest.raises(InputError, match="copy the key again") as caught:
+        find_with(monkeypatch, key, "")
     assert key not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/v1", "http://", "http://x:port/v1"])
 def test_what_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    with pytest.raises(InputError, match="OPENAI_BASE_URL is no address"):
-        found(monkeypatch, "sk-a", url)
+    with pytest.raises(InputError, match="OPENAI_BASE_URL is not an address"):
+        find_with(monkeypatch, "sk-a", url)
 
 
 def test_a_password_in_the_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="holds a password") as caught:
-        found(monkeypatch, "", "http://user:s3cret@localhost/v1")
+    with pytest.raises(InputError, match="contains a password") as caught:
+        find_with(monkeypatch, "", "http://user:s3cret@localhost/v1")
     assert "s3cret" not in str(caught.value)
 
 

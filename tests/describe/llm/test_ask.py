@@ -1,4 +1,4 @@
-"""ChatRunner against a real server on loopback that answers late, wrongly, in part or never."""
+"""ChatRunner with a real server on loopback that answers late, wrongly, in part or never."""
 
 import json
 import subprocess
@@ -10,40 +10,39 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks.describe.llm.plan import answers_digest
-from tasks.describe.llm.replies import open_calls, prompt_digest
+from tasks.describe.llm.answers import digest_answers
 from tasks.runtime.errors import BudgetExceeded, InputError, PermanentFailure
 from tests.describe.llm.server import FAULTS, STYLES, ModelServer, answer
-from tests.describe.llm.stage import CLASSES, KEY, ROOT, Describing
+from tests.describe.llm.stage import CLASSES, KEY, ROOT, DescribeStage
 
 PEAK = """
 import sys
 from pathlib import Path
 from benchmarks.peak import peak_mb
-from tests.describe.llm.stage import Describing
+from tests.describe.llm.stage import DescribeStage
 
 class Server: address = sys.argv[1]
 
-describing = Describing(Server, Path(sys.argv[2]), questions=("clip-d",))
-describing.ask([f"thing {i}" for i in range(int(sys.argv[3]))])
+stage = DescribeStage(Server, Path(sys.argv[2]), questions=("clip-d",))
+stage.ask([f"thing {i}" for i in range(int(sys.argv[3]))])
 print(peak_mb())
 """
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.describe.llm.stage import Describing
+from tests.describe.llm.stage import DescribeStage
 
 class Server: address = sys.argv[1]
 
-Describing(Server, Path(sys.argv[2]), concurrency=3).ask()
+DescribeStage(Server, Path(sys.argv[2]), concurrency=3).ask()
 """
 
 
 def test_every_answer_has_its_row(server: ModelServer, tmp_path: Path) -> None:
-    describing = Describing(server, tmp_path, questions=("cupl", "clip-d"))
-    tally = describing.ask(["cat", "owl"])
+    stage = DescribeStage(server, tmp_path, questions=("cupl", "clip-d"))
+    tally = stage.ask(["cat", "owl"])
     assert (tally.call_count, tally.answer_count, tally.missing_count) == (12, 120, 0)
-    rows = describing.table(["cat", "owl"]).to_pylist()
+    rows = stage.table(["cat", "owl"]).to_pylist()
     assert len(rows) == 120
     first = rows[0]
     assert (first["class_name"], first["question"], first["answer_index"]) == ("cat", "look", 0)
@@ -61,9 +60,9 @@ def test_any_mixture_of_faults_ends_in_the_same_table(
     server: ModelServer, tmp_path: Path, expected: pa.Table, seed: int
 ) -> None:
     server.behaviour.faults, server.behaviour.seed = FAULTS, seed
-    describing = Describing(server, tmp_path)
-    describing.ask()
-    assert describing.table() == expected
+    stage = DescribeStage(server, tmp_path)
+    stage.ask()
+    assert stage.table() == expected
     assert len({request.fault for request in server.requests}) > len(FAULTS) // 2
 
 
@@ -72,16 +71,16 @@ def test_each_fault_alone_is_got_over(
     server: ModelServer, tmp_path: Path, expected: pa.Table, fault: str
 ) -> None:
     server.behaviour.faults = (fault,)
-    describing = Describing(server, tmp_path)
-    describing.ask(CLASSES[:2])
-    assert describing.table(CLASSES[:2]) == expected.slice(0, 100)
+    stage = DescribeStage(server, tmp_path)
+    stage.ask(CLASSES[:2])
+    assert stage.table(CLASSES[:2]) == expected.slice(0, 100)
     # what was received was not asked for again
     for question, key in received_before_asked_again(server):
         pytest.fail(f"{key} of {question!r} had been received")
 
 
 def received_before_asked_again(server: ModelServer) -> Iterator[tuple[str, str]]:
-    """Answers that were asked for after a whole reply had brought them."""
+    """Answers that were asked for again although a whole reply had contained them."""
     received: set[tuple[str, str]] = set()
     for request in server.requests:
         yield from received & {(request.question, key) for key in request.keys}
@@ -102,16 +101,15 @@ def test_servers_without_schemas_are_understood(
     server: ModelServer, tmp_path: Path, expected: pa.Table, style: str
 ) -> None:
     server.behaviour.style = style
-    describing = Describing(server, tmp_path)
-    describing.ask(CLASSES[:2])
-    found = describing.table(CLASSES[:2])
-    assert found["text"] == expected.slice(0, 100)["text"]
+    stage = DescribeStage(server, tmp_path)
+    stage.ask(CLASSES[:2])
+    assert stage.table(CLASSES[:2])["text"] == expected.slice(0, 100)["text"]
 
 
 def test_only_what_is_new_is_asked_for(server: ModelServer, tmp_path: Path) -> None:
     def asked(names: list[str], **settings: object) -> set[tuple[str, str]]:
         server.requests.clear()
-        Describing(server, tmp_path, **settings).ask(names)
+        DescribeStage(server, tmp_path, **settings).ask(names)
         counts = server.asked()
         assert set(counts.values()) <= {1}
         return set(counts)
@@ -133,16 +131,16 @@ def test_only_what_is_new_is_asked_for(server: ModelServer, tmp_path: Path) -> N
 
 
 def test_the_address_decides_nothing(server: ModelServer, tmp_path: Path) -> None:
-    Describing(server, tmp_path).ask(["cat"])
+    DescribeStage(server, tmp_path).ask(["cat"])
     other = ModelServer()
     with other.running():
-        tally = Describing(other, tmp_path).ask(["cat"])
+        tally = DescribeStage(other, tmp_path).ask(["cat"])
     assert tally.call_count == 0
 
 
 def test_few_answers_fill_up_a_chunk_later(server: ModelServer, tmp_path: Path) -> None:
-    Describing(server, tmp_path, answers=4, questions=("clip-d",)).ask(["cat"])
-    Describing(server, tmp_path, questions=("clip-d",)).ask(["cat"])
+    DescribeStage(server, tmp_path, answers=4, questions=("clip-d",)).ask(["cat"])
+    DescribeStage(server, tmp_path, questions=("clip-d",)).ask(["cat"])
     assert [len(request.keys) for request in server.requests] == [4, 6]
     assert "numbered 5, 6, 7, 8, 9, 10:" in server.requests[1].body["messages"][1]["content"]
 
@@ -151,29 +149,28 @@ def test_a_damaged_reply_is_asked_for_again_and_nothing_else(
     server: ModelServer, tmp_path: Path, expected: pa.Table
 ) -> None:
     server.behaviour.faults, server.behaviour.faults_per_question = ("half",), 1
-    describing = Describing(server, tmp_path)
-    describing.ask()
-    first, other = sorted(describing.replies.folder.glob("*-0-0.json"))[:2]
+    stage = DescribeStage(server, tmp_path)
+    stage.ask()
+    first, other = sorted(stage.replies.folder.glob("*-0-0.json"))[:2]
     first.write_text(first.read_text()[:-20])  # the reply after it, with the other half, is whole
     other.write_text(first.with_name(first.name.replace("-0.json", "-1.json")).read_text())
     server.requests.clear()
     server.behaviour.faults = ()
-    describing.ask()
+    stage.ask()
     assert [len(request.keys) for request in server.requests] == [5, 5]
-    assert describing.table() == expected
+    assert stage.table() == expected
 
 
 def test_no_reply_is_ever_replaced(server: ModelServer, tmp_path: Path) -> None:
-    describing = Describing(server, tmp_path, questions=("clip-d",))
-    wanted = describing.questioning(["cat"])
-    (call,) = open_calls(wanted.prompts(["cat"]), wanted.model, describing.replies)
-    describing.ask(["cat"])
-    before = describing.table(["cat"])
-    (reply,) = describing.replies.of_chunk(call.prompt_digest, call.chunk)
+    stage = DescribeStage(server, tmp_path, questions=("clip-d",))
+    (call,) = stage.plan(["cat"]).unanswered_calls(["cat"], stage.replies)
+    stage.ask(["cat"])
+    before = stage.table(["cat"])
+    (reply,) = stage.replies.read(call)
     late = reply.model_copy(update={"answers": {0: "Too late."}})
-    describing.replies.add(call, late)
-    assert describing.replies.of_chunk(call.prompt_digest, call.chunk) == [reply, late]
-    assert describing.table(["cat"]) == before
+    stage.replies.add(call, late)
+    assert stage.replies.read(call) == [reply, late]
+    assert stage.table(["cat"]) == before
 
 
 @pytest.mark.parametrize(
@@ -193,16 +190,16 @@ def test_what_no_retry_can_mend_stops_at_once(
 ) -> None:
     for name, value in behaviour.items():
         setattr(server.behaviour, name, value)
-    describing = Describing(server, tmp_path, **settings)
+    stage = DescribeStage(server, tmp_path, **settings)
     started = time.monotonic()
     with pytest.raises(PermanentFailure) as caught:
-        describing.ask()
+        stage.ask()
     assert message in str(caught.value)
     assert KEY not in repr(caught.getrepr(showlocals=False))
     assert caught.value.__cause__ is None
     assert time.monotonic() - started < 5
     # nothing was tried twice, and no worker went on
-    assert sum(server.statuses.values()) <= describing.settings.concurrency + 3
+    assert sum(server.statuses.values()) <= stage.settings.concurrency + 3
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
@@ -213,8 +210,8 @@ def test_a_long_wait_ends_the_run_with_its_length(
     server.behaviour.faults, server.behaviour.faults_per_question = (fault, "429-after"), 1000
     server.behaviour.headers = {"Retry-After-Ms": "900000"}
     started = time.monotonic()
-    with pytest.raises(PermanentFailure, match=r"wants to be left alone for 900 s \(429\)"):
-        Describing(server, tmp_path, concurrency=concurrency).ask()
+    with pytest.raises(PermanentFailure, match=r"accepts no calls for 900 s \(429\)"):
+        DescribeStage(server, tmp_path, concurrency=concurrency).ask()
     assert time.monotonic() - started < 10
 
 
@@ -222,17 +219,17 @@ def test_a_reply_that_trickles_is_cut_off_and_asked_for_again(
     server: ModelServer, tmp_path: Path, expected: pa.Table
 ) -> None:
     server.behaviour.faults, server.behaviour.faults_per_question = ("trickle",), 1
-    describing = Describing(server, tmp_path, reply_timeout_sec=0.5)
-    describing.ask(CLASSES[:1])
-    assert describing.table(CLASSES[:1]) == expected.slice(0, 50)
+    stage = DescribeStage(server, tmp_path, reply_timeout_sec=0.5)
+    stage.ask(CLASSES[:1])
+    assert stage.table(CLASSES[:1]) == expected.slice(0, 50)
 
 
 def test_a_class_that_the_server_refuses_does_not_end_the_run(
     server: ModelServer, tmp_path: Path
 ) -> None:
     server.behaviour.refused = "thing 3"
-    describing = Describing(server, tmp_path, questions=("clip-d",))
-    tally = describing.ask()
+    stage = DescribeStage(server, tmp_path, questions=("clip-d",))
+    tally = stage.ask()
     assert (tally.answer_count, tally.missing_count) == (110, 10)
     assert tally.refusal == "The server refused the request (400): Filtered"
     counts = server.asked()
@@ -251,7 +248,7 @@ def test_only_the_content_has_to_be_there(
     server: ModelServer, tmp_path: Path, odd: dict[str, object]
 ) -> None:
     server.behaviour.replaced = odd
-    tally = Describing(server, tmp_path).ask(["cat"])
+    tally = DescribeStage(server, tmp_path).ask(["cat"])
     assert (tally.call_count, tally.answer_count) == (5, 50)
     assert 0 < (tally.cost_usd or 0) < 0.01
     assert 0 < tally.prompt_tokens < 2000
@@ -259,9 +256,9 @@ def test_only_the_content_has_to_be_there(
 
 def test_content_in_parts_is_read(server: ModelServer, tmp_path: Path, expected: pa.Table) -> None:
     server.behaviour.style = "parts"
-    describing = Describing(server, tmp_path)
-    describing.ask(CLASSES[:2])
-    assert describing.table(CLASSES[:2]) == expected.slice(0, 100)
+    stage = DescribeStage(server, tmp_path)
+    stage.ask(CLASSES[:2])
+    assert stage.table(CLASSES[:2]) == expected.slice(0, 100)
 
 
 def test_a_key_in_an_answer_is_taken_out_however_it_is_written(
@@ -269,11 +266,11 @@ def test_a_key_in_an_answer_is_taken_out_however_it_is_written(
 ) -> None:
     server.behaviour.answers = {"answer_1": f"It is {KEY}.", "answer_2": "A sk-shaped thing."}
     server.behaviour.style = "escaped"
-    describing = Describing(server, tmp_path, questions=("clip-d",))
-    describing.ask(["cat"])
-    answers = describing.table(["cat"])["answer"].to_pylist()
+    stage = DescribeStage(server, tmp_path, questions=("clip-d",))
+    stage.ask(["cat"])
+    answers = stage.table(["cat"])["answer"].to_pylist()
     assert answers[:2] == ["It is ***.", "A sk-shaped thing."]
-    assert not any(KEY in path.read_text() for path in describing.replies.folder.glob("*.json"))
+    assert not any(KEY in path.read_text() for path in stage.replies.folder.glob("*.json"))
 
 
 def test_a_server_that_is_down_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,25 +281,25 @@ def test_a_server_that_is_down_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     with model.running():
         place = model.address.removeprefix("http://").removesuffix("/v1")
     model.address = f"http://someone:{KEY}@{place}/v1"
-    said = rf"No call succeeds .the server at {place} cannot be reached.*run again"
-    with pytest.raises(PermanentFailure, match=said) as caught:
-        Describing(model, tmp_path).ask()
+    message = rf"No call succeeds .the server at {place} cannot be reached.*run the command again"
+    with pytest.raises(PermanentFailure, match=message) as caught:
+        DescribeStage(model, tmp_path).ask()
     assert "someone" not in str(caught.value)
     assert KEY not in str(caught.value)
 
 
 def test_answers_that_never_come_are_missing(server: ModelServer, tmp_path: Path) -> None:
     server.behaviour.answers = {"answer_3": " "}
-    describing = Describing(server, tmp_path, questions=("clip-d",))
-    tally = describing.ask(["cat"])
+    stage = DescribeStage(server, tmp_path, questions=("clip-d",))
+    tally = stage.ask(["cat"])
     assert (tally.answer_count, tally.missing_count) == (9, 1)
-    assert describing.table(["cat"])["dropped_by"].to_pylist().count("missing") == 1
-    wanted = describing.questioning(["cat"])
-    digest, missing = answers_digest(wanted, ["cat"], describing.replies)
+    assert stage.table(["cat"])["dropped_by"].to_pylist().count("missing") == 1
+    plan = stage.plan(["cat"])
+    digest, missing = digest_answers(plan, ["cat"], stage.replies)
     assert missing == 1
     server.behaviour.answers = {}
-    assert describing.ask(["cat"]).answer_count == 1
-    assert answers_digest(wanted, ["cat"], describing.replies)[0] != digest
+    assert stage.ask(["cat"]).answer_count == 1
+    assert digest_answers(plan, ["cat"], stage.replies)[0] != digest
 
 
 @pytest.mark.parametrize("tokens", [20, 300])  # for an answer: as estimated, and ten times as many
@@ -314,16 +311,16 @@ def test_the_budget_is_kept_and_the_rest_asked_later(
     server.behaviour.delay_sec = 0.01
     whole_usd = 60 * (100 * 0.15 + 10 * tokens * 0.6) / 1e6
     budget = whole_usd / 2
-    describing = Describing(server, tmp_path, budget_usd=budget, max_tokens=max_tokens)
+    stage = DescribeStage(server, tmp_path, budget_usd=budget, max_tokens=max_tokens)
     runs, spent = 0, 0.0
     while True:
         runs += 1
         before = len(server.requests)
         try:
-            describing.ask()
+            stage.ask()
             break
         except BudgetExceeded as stop:
-            files = describing.replies.folder.glob("*.json")
+            files = stage.replies.folder.glob("*.json")
             now = sum(json.loads(path.read_text())["cost_usd"] for path in files)
             assert f"(${now - spent:.4f} spent)" in str(stop)
             assert now - spent <= budget
@@ -332,20 +329,20 @@ def test_the_budget_is_kept_and_the_rest_asked_later(
     assert runs > 1
     assert set(server.asked().values()) == {1}
     columns = ["class_name", "answer", "position"]  # the token limit is part of an answer's key
-    assert describing.table().select(columns) == expected.select(columns)
+    assert stage.table().select(columns) == expected.select(columns)
 
 
 def test_a_budget_needs_a_price(server: ModelServer, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No price is known for 'llama'"):
-        Describing(server, tmp_path, llm="llama", budget_usd=1.0).ask()
-    tally = Describing(server, tmp_path, llm="llama").ask(["cat"])
+        DescribeStage(server, tmp_path, llm="llama", budget_usd=1.0).ask()
+    tally = DescribeStage(server, tmp_path, llm="llama").ask(["cat"])
     assert tally.cost_usd is None
     assert tally.completion_tokens == 1000
 
 
 def test_no_more_calls_than_allowed_are_under_way(server: ModelServer, tmp_path: Path) -> None:
     server.behaviour.delay_sec = 0.05
-    Describing(server, tmp_path, concurrency=4).ask()
+    DescribeStage(server, tmp_path, concurrency=4).ask()
     assert server.most_in_flight == 4
 
 
@@ -355,7 +352,7 @@ def test_the_pace_that_headers_order_is_kept(server: ModelServer, tmp_path: Path
         "x-ratelimit-reset-requests": "200ms",
     }
     started = time.monotonic()
-    Describing(server, tmp_path, concurrency=1).ask(["cat"])
+    DescribeStage(server, tmp_path, concurrency=1).ask(["cat"])
     assert time.monotonic() - started > 4 * 0.2
 
 
@@ -363,30 +360,29 @@ def test_killed_again_and_again_nothing_is_paid_for_twice(
     server: ModelServer, tmp_path: Path, expected: pa.Table
 ) -> None:
     server.behaviour.faults, server.behaviour.delay_sec = ("half", "empty", "cut", "500"), 0.05
-    describing = Describing(server, tmp_path, concurrency=3)
-    model = describing.questioning(CLASSES).model
-    prompts = list(describing.questioning(CLASSES).prompts(CLASSES))
-    digests = {prompt.text: prompt_digest(prompt, model) for prompt in prompts}
-    command = [sys.executable, "-c", SCRIPT, str(describing.access.base_url), str(tmp_path)]
-    here: set[tuple[str, int]] = set()
+    stage = DescribeStage(server, tmp_path, concurrency=3)
+    calls = stage.plan(CLASSES).calls(CLASSES)
+    digests = {call.prompt.text: call.prompt_digest for call in calls}
+    command = [sys.executable, "-c", SCRIPT, str(stage.access.base_url), str(tmp_path)]
+    stored: set[tuple[str, int]] = set()
     for kill_at in (8, 25, 45):
         process = subprocess.Popen(command, cwd=ROOT)
-        while len(list(describing.replies.folder.glob("*.json"))) < kill_at:
+        while len(list(stage.replies.folder.glob("*.json"))) < kill_at:
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
         process.wait()
         asked = {(digests[q], int(key.rpartition("_")[2]) - 1) for q, key in server.asked()}
-        assert not asked & here
-        here = {
+        assert not asked & stored
+        stored = {
             (row["prompt_digest"], row["answer_index"])
-            for row in describing.table().to_pylist()
+            for row in stage.table().to_pylist()
             if row["answer"] is not None
         }
-        assert len(here) > kill_at
+        assert len(stored) > kill_at
         server.requests.clear()
-    describing.ask()
-    assert describing.table() == expected
+    stage.ask()
+    assert stage.table() == expected
 
 
 def test_memory_does_not_grow_with_the_number_of_classes(

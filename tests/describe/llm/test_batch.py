@@ -13,32 +13,32 @@ import pytest
 from tasks.describe.llm.batch import PendingBatch
 from tasks.runtime.errors import BudgetExceeded, InputError, PermanentFailure
 from tests.describe.llm.server import ModelServer
-from tests.describe.llm.stage import CLASSES, ROOT, Describing
+from tests.describe.llm.stage import CLASSES, ROOT, DescribeStage
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.describe.llm.stage import Describing
+from tests.describe.llm.stage import DescribeStage
 
 class Server: address = sys.argv[1]
 
-Describing(Server, Path(sys.argv[2]), batch=True, batch_poll_sec=0.01).ask()
+DescribeStage(Server, Path(sys.argv[2]), batch=True, batch_poll_sec=0.01).ask()
 """
 
 
 @pytest.fixture
-def batching(server: ModelServer, tmp_path: Path) -> Describing:
-    return Describing(server, tmp_path, batch=True, batch_poll_sec=0.01)
+def batching(server: ModelServer, tmp_path: Path) -> DescribeStage:
+    return DescribeStage(server, tmp_path, batch=True, batch_poll_sec=0.01)
 
 
-def pending(describing: Describing) -> list[PendingBatch]:
-    files = (describing.replies.folder / "batches").glob("[!.]*.json")
+def pending(stage: DescribeStage) -> list[PendingBatch]:
+    files = (stage.replies.folder / "batches").glob("[!.]*.json")
     return [PendingBatch.model_validate_json(path.read_bytes()) for path in files]
 
 
-def kill_when(describing: Describing, server: ModelServer, condition: Callable[[], bool]) -> None:
+def kill_when(stage: DescribeStage, server: ModelServer, condition: Callable[[], bool]) -> None:
     """Start asking in a process of its own and kill it as soon as the condition holds."""
-    command = [sys.executable, "-c", SCRIPT, server.address, str(describing.store.root)]
+    command = [sys.executable, "-c", SCRIPT, server.address, str(stage.store.root)]
     process = subprocess.Popen(command, cwd=ROOT)
     while not condition():
         assert process.poll() is None
@@ -48,19 +48,19 @@ def kill_when(describing: Describing, server: ModelServer, condition: Callable[[
 
 
 def test_a_batch_brings_the_same_table_at_half_the_price(
-    server: ModelServer, batching: Describing, expected: pa.Table, tmp_path: Path
+    server: ModelServer, batching: DescribeStage, expected: pa.Table, tmp_path: Path
 ) -> None:
     tally = batching.ask()
     assert batching.table() == expected
     assert (tally.call_count, tally.answer_count, len(server.batches)) == (60, 600, 1)
-    one_by_one = Describing(server, tmp_path / "other").ask()
+    one_by_one = DescribeStage(server, tmp_path / "other").ask()
     assert tally.cost_usd == pytest.approx((one_by_one.cost_usd or 0) / 2)
     assert not pending(batching)
     assert batching.ask().call_count == 0
 
 
 def test_calls_that_a_batch_lost_go_into_the_next(
-    server: ModelServer, batching: Describing, expected: pa.Table
+    server: ModelServer, batching: DescribeStage, expected: pa.Table
 ) -> None:
     server.behaviour.batch_fails = 7
     server.behaviour.faults = ("half", "empty", "duplicate", "length", "wrong-shape")
@@ -70,7 +70,7 @@ def test_calls_that_a_batch_lost_go_into_the_next(
 
 
 def test_a_batch_under_way_is_found_again(
-    server: ModelServer, batching: Describing, expected: pa.Table
+    server: ModelServer, batching: DescribeStage, expected: pa.Table
 ) -> None:
     server.behaviour.batch_polls = 1_000_000
     kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
@@ -84,7 +84,7 @@ def test_a_batch_under_way_is_found_again(
 
 
 def test_a_batch_whose_number_was_lost_is_found_again(
-    server: ModelServer, batching: Describing, expected: pa.Table
+    server: ModelServer, batching: DescribeStage, expected: pa.Table
 ) -> None:
     server.behaviour.batch_polls = 1_000_000
     kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
@@ -98,7 +98,7 @@ def test_a_batch_whose_number_was_lost_is_found_again(
 
 
 def test_a_batch_that_was_never_submitted_is_submitted(
-    server: ModelServer, batching: Describing, expected: pa.Table
+    server: ModelServer, batching: DescribeStage, expected: pa.Table
 ) -> None:
     server.behaviour.upload_hangs = True
     kill_when(batching, server, lambda: bool(pending(batching)))
@@ -110,16 +110,16 @@ def test_a_batch_that_was_never_submitted_is_submitted(
 
 
 def test_a_budget_makes_the_batch_smaller(server: ModelServer, tmp_path: Path) -> None:
-    def describing(**settings: object) -> Describing:
-        return Describing(
+    def stage(**settings: object) -> DescribeStage:
+        return DescribeStage(
             server, tmp_path, batch=True, batch_poll_sec=0.01, budget_usd=0.001, **settings
         )
 
     with pytest.raises(InputError, match="A budget for a batch needs --max-tokens"):
-        describing().ask()
-    with pytest.raises(BudgetExceeded, match="run again"):
-        describing(max_tokens=400).ask()
-    files = describing().replies.folder.glob("*.json")
+        stage().ask()
+    with pytest.raises(BudgetExceeded, match="run the command again"):
+        stage(max_tokens=400).ask()
+    files = stage().replies.folder.glob("*.json")
     costs = [json.loads(path.read_text())["cost_usd"] for path in files]
     assert 0 < len(costs) < 60
     assert 0.0003 < sum(costs) <= 0.001
@@ -129,16 +129,16 @@ def test_what_fails_in_a_batch_costs_no_budget_and_is_named(
     server: ModelServer, tmp_path: Path, expected: pa.Table
 ) -> None:
     server.behaviour.batch_fails = 50
-    describing = Describing(
+    stage = DescribeStage(
         server, tmp_path, batch=True, batch_poll_sec=0.01, budget_usd=0.02, max_tokens=400
     )
-    tally = describing.ask()  # were the lost calls counted, the second batch would be too much
+    tally = stage.ask()  # were the lost calls counted, the second batch would be too much
     assert (tally.answer_count, tally.missing_count) == (600, 0)
     assert tally.refusal == "The server refused a call (500): Lost"
 
 
 def test_a_batch_is_merged_as_the_model_it_was_asked_of(
-    server: ModelServer, batching: Describing, tmp_path: Path
+    server: ModelServer, batching: DescribeStage, tmp_path: Path
 ) -> None:
     server.behaviour.batch_polls = 1_000_000
     kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
@@ -147,14 +147,14 @@ def test_a_batch_is_merged_as_the_model_it_was_asked_of(
     path.write_text(batch.model_copy(update={"batch_id": None}).model_dump_json())
     server.batches.clear()  # it was never submitted after all
     server.behaviour.batch_polls = 0
-    other = Describing(server, tmp_path, llm="gpt-4.1", batch=True, batch_poll_sec=0.01)
+    other = DescribeStage(server, tmp_path, llm="gpt-4.1", batch=True, batch_poll_sec=0.01)
     other.ask(["cat"])
     asked = [request.body["model"] for request in server.requests]
     assert asked == ["gpt-4o-mini"] * 60 + ["gpt-4.1"] * 5
 
 
 def test_a_batch_whose_acknowledgement_is_lost_is_not_submitted_twice(
-    server: ModelServer, batching: Describing, expected: pa.Table
+    server: ModelServer, batching: DescribeStage, expected: pa.Table
 ) -> None:
     server.behaviour.drops_acknowledgement = True
     batching.ask()
@@ -163,32 +163,32 @@ def test_a_batch_whose_acknowledgement_is_lost_is_not_submitted_twice(
 
 
 def test_direct_calls_do_not_pay_for_what_a_batch_brings(
-    server: ModelServer, batching: Describing, tmp_path: Path
+    server: ModelServer, batching: DescribeStage, tmp_path: Path
 ) -> None:
     server.behaviour.batch_polls = 1_000_000
     kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
-    direct = Describing(server, tmp_path)
+    direct = DescribeStage(server, tmp_path)
     with pytest.raises(InputError, match="A batch under way brings some of these answers"):
         direct.ask([*CLASSES, "cat"])
     assert not server.requests
     assert direct.ask(["cat"]).answer_count == 50
 
 
-def test_a_batch_of_another_account_is_named(server: ModelServer, batching: Describing) -> None:
+def test_a_batch_of_another_account_is_named(server: ModelServer, batching: DescribeStage) -> None:
     server.behaviour.batch_polls = 1_000_000
     kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
     server.batches.clear()
-    with pytest.raises(PermanentFailure, match=r"knows no batch batch-0, .* delete .*\.json"):
+    with pytest.raises(PermanentFailure, match=r"does not have batch batch-0 .* delete .*\.json"):
         batching.ask()
 
 
-def test_answers_may_hold_line_separators(server: ModelServer, batching: Describing) -> None:
+def test_answers_may_hold_line_separators(server: ModelServer, batching: DescribeStage) -> None:
     server.behaviour.answers = {"answer_1": "It is red\u2028and\u0085round."}
     server.behaviour.style = "raw"
     assert batching.ask(["cat"]).answer_count == 50
 
 
-def test_a_batch_that_is_refused_says_why(server: ModelServer, batching: Describing) -> None:
+def test_a_batch_that_is_refused_says_why(server: ModelServer, batching: DescribeStage) -> None:
     server.behaviour.batch_refusal = "Too many enqueued tokens."
     with pytest.raises(PermanentFailure, match="refused the batch: Too many enqueued tokens"):
         batching.ask()
@@ -196,20 +196,20 @@ def test_a_batch_that_is_refused_says_why(server: ModelServer, batching: Describ
 
 
 def test_a_server_without_batches_is_named_and_can_be_asked_directly(
-    server: ModelServer, batching: Describing, tmp_path: Path
+    server: ModelServer, batching: DescribeStage, tmp_path: Path
 ) -> None:
     server.behaviour.has_batches = False
     with pytest.raises(PermanentFailure, match=r"has no Batch API \(404\): leave --batch out"):
         batching.ask(["cat"])
-    assert Describing(server, tmp_path).ask(["cat"]).answer_count == 50
+    assert DescribeStage(server, tmp_path).ask(["cat"]).answer_count == 50
 
 
 def test_a_batch_that_was_cancelled_is_not_submitted_again(
-    server: ModelServer, batching: Describing, expected: pa.Table
+    server: ModelServer, batching: DescribeStage, expected: pa.Table
 ) -> None:
     server.behaviour.batch_end, server.behaviour.batch_fails = "cancelled", 50
     with pytest.raises(
-        PermanentFailure, match="was cancelled at the server: what it brought is kept"
+        PermanentFailure, match="was cancelled at the server: its replies so far are kept"
     ):
         batching.ask()
     assert len(server.batches) == 1
@@ -219,10 +219,10 @@ def test_a_batch_that_was_cancelled_is_not_submitted_again(
 
 
 def test_a_batch_whose_replies_the_server_has_deleted_is_named(
-    server: ModelServer, batching: Describing
+    server: ModelServer, batching: DescribeStage
 ) -> None:
     server.behaviour.batch_polls = 1_000_000
     kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
     server.batches["batch-0"] |= {"status": "completed", "output_file_id": "file-of-last-month"}
-    with pytest.raises(PermanentFailure, match=r"has its replies no more: .* delete .*\.json"):
+    with pytest.raises(PermanentFailure, match=r"no longer has its replies: .* delete .*\.json"):
         batching.ask()

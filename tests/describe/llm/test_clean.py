@@ -5,7 +5,7 @@ from tasks.describe.llm.clean import (
     RULES,
     check_rules,
     clean,
-    says_something_visual,
+    has_visual_word,
     tidy,
 )
 
@@ -96,9 +96,9 @@ def test_a_dropped_answer_makes_no_later_one_a_duplicate() -> None:
 
 
 def test_what_says_nothing_visual_can_be_dropped() -> None:
-    assert says_something_visual("It has two long wings.")
-    assert says_something_visual("Stripes run along it.")
-    assert not says_something_visual("It is used in many countries.")
+    assert has_visual_word("It has two long wings.")
+    assert has_visual_word("Stripes run along it.")
+    assert not has_visual_word("It is used in many countries.")
     assert cleaned("It is used in many countries.") == [(None, "not_visual")]
     assert cleaned("It is used in many countries.", rules=DEFAULT_RULES)[0][1] is None
 

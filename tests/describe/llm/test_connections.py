@@ -1,4 +1,4 @@
-"""How a server is reached: through a proxy, over many connections, and what it may send."""
+"""Connections to a server: proxies, many connections at once, large and late replies."""
 
 import subprocess
 import sys
@@ -11,18 +11,18 @@ import pytest
 from tasks.runtime.errors import PermanentFailure
 from tasks.runtime.stopping import STOP, Stopped
 from tests.describe.llm.server import ModelServer
-from tests.describe.llm.stage import ROOT, Describing
+from tests.describe.llm.stage import ROOT, DescribeStage
 
 PACKED = """
 import sys
 from pathlib import Path
 from benchmarks.peak import peak_mb
-from tests.describe.llm.stage import Describing
+from tests.describe.llm.stage import DescribeStage
 
 class Server: address = sys.argv[1]
 
-describing = Describing(Server, Path(sys.argv[2]), questions=("clip-d",), reply_timeout_sec=20)
-print(describing.ask(["cat"]).answer_count)
+stage = DescribeStage(Server, Path(sys.argv[2]), questions=("clip-d",), reply_timeout_sec=20)
+print(stage.ask(["cat"]).answer_count)
 print(peak_mb())
 """
 
@@ -37,17 +37,17 @@ def test_the_proxy_of_the_environment_is_used(
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv(variable, place)
     server.address = "http://elsewhere.invalid/v1"
-    assert Describing(server, tmp_path).ask(["cat"]).answer_count == 50
+    assert DescribeStage(server, tmp_path).ask(["cat"]).answer_count == 50
     monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody is there
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server.address = f"{place}/v1"
-    assert Describing(server, tmp_path).ask(["owl"]).answer_count == 50
+    assert DescribeStage(server, tmp_path).ask(["owl"]).answer_count == 50
 
 
 def test_more_than_a_hundred_calls_are_under_way(server: ModelServer, tmp_path: Path) -> None:
     server.behaviour.delay_sec = 1.0
     names = [f"thing {i}" for i in range(30)]
-    Describing(server, tmp_path, concurrency=150, reply_timeout_sec=10).ask(names)
+    DescribeStage(server, tmp_path, concurrency=150, reply_timeout_sec=10).ask(names)
     assert server.most_in_flight == 150
 
 
@@ -69,7 +69,7 @@ def test_a_stop_ends_the_retries_of_calls_as_well(server: ModelServer, tmp_path:
     started = time.monotonic()
     try:
         with pytest.raises(Stopped):
-            Describing(server, tmp_path).ask()
+            DescribeStage(server, tmp_path).ask()
     finally:
         timer.join()
         STOP.clear()
@@ -80,7 +80,7 @@ def test_an_address_without_v1_is_named(server: ModelServer, tmp_path: Path) -> 
     server.address = server.address.removesuffix("/v1")
     server.behaviour.has_batches = False
     with pytest.raises(PermanentFailure, match=r"OPENAI_BASE_URL lacks the /v1"):
-        Describing(server, tmp_path).ask(["cat"])
+        DescribeStage(server, tmp_path).ask(["cat"])
 
 
 def test_a_server_that_is_slow_is_told_from_one_that_is_away(
@@ -93,4 +93,4 @@ def test_a_server_that_is_slow_is_told_from_one_that_is_away(
     with pytest.raises(
         PermanentFailure, match="did not answer in time: --reply-timeout-sec allows more"
     ):
-        Describing(server, tmp_path, reply_timeout_sec=0.2).ask(["cat"])
+        DescribeStage(server, tmp_path, reply_timeout_sec=0.2).ask(["cat"])

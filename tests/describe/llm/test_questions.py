@@ -3,7 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.describe.llm.questions import QUESTIONS, QuestionSet, fill, open_questions, prompts
+from tasks.describe.llm.questions import (
+    QUESTIONS,
+    QuestionSet,
+    build_prompts,
+    fill_template,
+    read_question_sets,
+)
 from tasks.runtime.errors import InputError
 
 
@@ -19,8 +25,8 @@ def write(path: Path, **changes: object) -> str:
 
 
 def test_the_five_questions_of_cupl() -> None:
-    (cupl,) = open_questions(["cupl"])
-    assert [prompt.text for prompt in prompts([cupl], ["owl"], None)] == [
+    (cupl,) = read_question_sets(["cupl"])
+    assert [prompt.text for prompt in build_prompts([cupl], ["owl"], None)] == [
         "Describe what an owl looks like",
         "How can you identify an owl?",
         "What does an owl look like?",
@@ -32,7 +38,7 @@ def test_the_five_questions_of_cupl() -> None:
 
 def test_every_set_in_the_project_is_one() -> None:
     names = [path.stem for path in QUESTIONS.glob("*.json")]
-    sets = open_questions(sorted(names))
+    sets = read_question_sets(sorted(names))
     assert {(chosen.name, chosen.kind) for chosen in sets} == {
         ("cupl", "description"),
         ("clip-d", "descriptor"),
@@ -52,19 +58,21 @@ def test_every_set_in_the_project_is_one() -> None:
     ],
 )
 def test_names_and_articles_are_filled_in_once(template: str, name: str, text: str) -> None:
-    assert fill(template, name, "a bird") == text
+    assert fill_template(template, name, "a bird") == text
 
 
 def test_a_domain_is_asked_for_where_it_is_needed() -> None:
-    generic = open_questions(["generic"])
+    generic = read_question_sets(["generic"])
     with pytest.raises(InputError, match="generic need to know .* --domain"):
-        list(prompts(generic, ["wren"], None))
-    assert all("a type of bird" in p.text for p in prompts(generic, ["wren"], "a type of bird"))
+        list(build_prompts(generic, ["wren"], None))
+    assert all(
+        "a type of bird" in p.text for p in build_prompts(generic, ["wren"], "a type of bird")
+    )
 
 
 def test_classes_of_one_name_are_asked_about_once() -> None:
-    sets = open_questions(["clip-d"])
-    assert [p.class_name for p in prompts(sets, ["missile", "owl", "missile"], None)] == [
+    sets = read_question_sets(["clip-d"])
+    assert [p.class_name for p in build_prompts(sets, ["missile", "owl", "missile"], None)] == [
         "missile",
         "owl",
     ]
@@ -72,7 +80,7 @@ def test_classes_of_one_name_are_asked_about_once() -> None:
 
 def test_ones_own_questions(tmp_path: Path) -> None:
     own = write(tmp_path / "mine.json", source="me")
-    (mine,) = open_questions([own], answers=7)
+    (mine,) = read_question_sets([own], answers=7)
     assert mine == QuestionSet(
         name="mine",
         source="me",
@@ -86,7 +94,7 @@ def test_ones_own_questions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"questions": {"q": "What?"}}, "must hold {} where the class name goes"),
+        ({"questions": {"q": "What?"}}, "must contain {} in the place of the class name"),
         ({"questions": {"a": "{}?", "b": "{}?"}}, "asked twice"),
         ({"questions": {}}, "questions"),
         ({"kind": "poem"}, "kind"),
@@ -98,17 +106,17 @@ def test_what_is_no_question_set_is_refused(
     tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        open_questions([write(tmp_path / "q.json", **changes)])
+        read_question_sets([write(tmp_path / "q.json", **changes)])
     assert message in str(caught.value)
 
 
 def test_unknown_names_and_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Unknown questions 'cuple': name clip-d, cupl, generic"):
-        open_questions(["cuple"])
+        read_question_sets(["cuple"])
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(InputError, match="must be a JSON object"):
-        open_questions([str(tmp_path / "list.json")])
+        read_question_sets([str(tmp_path / "list.json")])
     other = tmp_path / "other" / "mine.json"
     other.parent.mkdir()
     with pytest.raises(InputError, match="Two question sets have one name"):
-        open_questions([write(tmp_path / "mine.json"), write(other)])
+        read_question_sets([write(tmp_path / "mine.json"), write(other)])

@@ -41,14 +41,11 @@ def test_other_random_words_make_another_table(
 def test_visual_words_decide_only_where_a_rule_looks_at_them(
     classes: TableRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    questioning = PromptPlan.of(classes, LanguageModelSettings(llm="gpt-4o-mini"))
+    plan = PromptPlan.of(classes, LanguageModelSettings(llm="gpt-4o-mini"))
 
     def digests() -> list[str]:
         rules = ("numbering",), ("numbering", "not_visual")
-        return [
-            AnswersRecipe(questioning=questioning, rules=r, answers_digest="0").digest
-            for r in rules
-        ]
+        return [AnswersRecipe(plan=plan, rules=r, answers_digest="0").digest for r in rules]
 
     before = digests()
     other = tmp_path / "words.txt"

@@ -50,8 +50,8 @@ def test_of_two_that_come_together_both_stay(
         return put(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "atomic_path", together)
-    assert replies.of_chunk("d" * 64, 0) == []
+    assert replies.read(call) == []
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda text: replies.add(call, reply(text)), ("one", "two")))
-    kept = [found.answers[0] for found in replies.of_chunk("d" * 64, 0)]
+    kept = [stored.answers[0] for stored in replies.read(call)]
     assert sorted(kept) == ["one", "two"]

@@ -6,7 +6,7 @@ from email.utils import format_datetime
 import httpx2
 import pytest
 
-from tasks.describe.llm.pace import Pace, ordered_pause_sec, retry_after_sec
+from tasks.describe.llm.rate_limits import RateLimiter, read_pause_sec, read_retry_after_sec
 
 
 @pytest.mark.parametrize(
@@ -29,38 +29,38 @@ from tasks.describe.llm.pace import Pace, ordered_pause_sec, retry_after_sec
     ],
 )
 def test_how_long_a_reply_asks_to_wait(status: int, headers: dict[str, str], pause: float) -> None:
-    assert ordered_pause_sec(status, httpx2.Headers(headers)) == pytest.approx(pause)
+    assert read_pause_sec(status, httpx2.Headers(headers)) == pytest.approx(pause)
 
 
 def test_retry_after_can_be_a_date() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert retry_after_sec({"retry-after": date}) == pytest.approx(30, abs=2)
+    assert read_retry_after_sec({"retry-after": date}) == pytest.approx(30, abs=2)
 
 
 def test_a_pause_holds_for_every_request() -> None:
     async def waited() -> float:
-        pace = Pace(None, None)
-        await pace.after_reply(httpx2.Response(429, headers={"retry-after": "0.3"}))
+        limiter = RateLimiter(None, None)
+        await limiter.after_reply(httpx2.Response(429, headers={"retry-after": "0.3"}))
         started = time.monotonic()
         request = httpx2.Request("GET", "http://127.0.0.1")
-        await asyncio.gather(*(pace.before_request(request) for _ in range(5)))
+        await asyncio.gather(*(limiter.before_request(request) for _ in range(5)))
         return time.monotonic() - started
 
     assert 0.25 < asyncio.run(waited()) < 2
 
 
 def test_buckets_hold_requests_and_tokens_back() -> None:
-    async def taken(pace: Pace) -> float:
+    async def taken(limiter: RateLimiter) -> float:
         started = time.monotonic()
         for _ in range(3):
-            await pace.spend_tokens(1000)
-            await pace.before_request(httpx2.Request("GET", "http://127.0.0.1"))
+            await limiter.spend_tokens(1000)
+            await limiter.before_request(httpx2.Request("GET", "http://127.0.0.1"))
         return time.monotonic() - started
 
-    assert asyncio.run(taken(Pace(None, None))) < 0.2
-    assert asyncio.run(taken(Pace(240, None))) < 0.2  # within the bucket
+    assert asyncio.run(taken(RateLimiter(None, None))) < 0.2
+    assert asyncio.run(taken(RateLimiter(240, None))) < 0.2  # within the bucket
     # 2,000 tokens at once, the third thousand at 2,000 a minute: more than this test waits
     with pytest.raises(TimeoutError):
-        asyncio.run(asyncio.wait_for(taken(Pace(None, 2000)), 0.5))
+        asyncio.run(asyncio.wait_for(taken(RateLimiter(None, 2000)), 0.5))
     with pytest.raises(TimeoutError):
-        asyncio.run(asyncio.wait_for(taken(Pace(2, None)), 0.5))
+        asyncio.run(asyncio.wait_for(taken(RateLimiter(2, None)), 0.5))
