@@ -21,19 +21,20 @@ from torch.nn.functional import cosine_similarity, normalize
 from transformers import AutoModel, AutoTokenizer
 
 from tasks.embed.photo_lite import (
-    CONTEXT_LENGTH,
-    EMBEDDING_DIM,
     HEAD_PATH,
     IMAGE_SHA256,
     TEXT_SHA256,
     check_file,
-    find_ingredients,
+    find_weight_files,
     load_image_tower,
 )
 from tasks.store.digest import file_digest
 
 SEED = 0
 THREADS = 2  # the order of floating-point sums depends on it, and with it the last bits of the head
+# Both are in open_clip_config.json too.
+EMBEDDING_DIM = 512  # as ViT-B-32; the 1000 classifier rows keep 90% of their energy in it
+CONTEXT_LENGTH = 77  # CLIP's own: LLM sentences have 15-30 tokens, definitions rarely above 50
 TEXT_DIM = 384
 # open_clip's own choice for `hf_proj_type: mlp`, so that the trained head fits into its module
 HIDDEN_DIM = (TEXT_DIM + EMBEDDING_DIM) // 2
@@ -215,17 +216,17 @@ def train() -> dict[str, Tensor]:
     torch.manual_seed(SEED)
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
-    ingredients = find_ingredients()
-    check_file(ingredients.image_weights, IMAGE_SHA256)
-    check_file(ingredients.text_weights, TEXT_SHA256)
-    tower = load_image_tower(ingredients.image_weights).state_dict()
+    weights = find_weight_files()
+    check_file(weights.image, IMAGE_SHA256)
+    check_file(weights.text, TEXT_SHA256)
+    tower = load_image_tower(weights.image).state_dict()
     mean = mean_feature(tower["bn2.weight"].double(), tower["bn2.bias"].double())
     projection, targets = image_head(tower["classifier.weight"].double(), mean)
 
     concepts = imagenet_concepts()
     labelled = [concept.fill(t) for t in STUDENT_TEMPLATES for concept in concepts]
     _say("embedding the training texts, the longest part ...")
-    texts = embed_texts([*labelled, *unlabelled_texts()], ingredients.text_folder).clone()
+    texts = embed_texts([*labelled, *unlabelled_texts()], weights.text.parent).clone()
     known = len(TEACHER_TEMPLATES)  # the student's templates start with the teacher's
     teacher = Teacher(texts[: known * len(concepts)], targets.repeat(known, 1))
     student = train_student(texts, teacher(texts))

@@ -15,12 +15,12 @@ from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import Precision
 from tasks.embed.sources import (
     PREPROCESS_DEFAULTS,
-    default_precision,
+    choose_precision,
     native_precision,
     resampling_for,
     resolve_encoder,
 )
-from tasks.embed.tower import is_clips_own
+from tasks.embed.tower import is_clip_tower
 from tasks.runtime.errors import InputError
 from tasks.store.digest import file_digest
 from tests.conftest import TINY_CONFIG, photograph, write_tiny_model
@@ -182,9 +182,9 @@ def test_the_automatic_precision_is_one_that_runs(
 def test_a_convolutional_encoder_is_not_rounded_unless_it_is_asked_for() -> None:
     assert resolve_encoder("photo-lite", "auto", "cpu").identity.precision == "fp32"
     assert resolve_encoder("photo-lite", "bf16", "cpu").identity.precision == "bf16"
-    assert default_precision("cpu", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
-    assert default_precision("cuda", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
-    assert default_precision("cuda", open_clip.get_model_config("ViT-B-32")) == "fp16"
+    assert choose_precision("cpu", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
+    assert choose_precision("cuda", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
+    assert choose_precision("cuda", open_clip.get_model_config("ViT-B-32")) == "fp16"
 
 
 def test_half_the_digits_are_the_default_where_the_tower_sums_in_all_of_them() -> None:
@@ -194,12 +194,12 @@ def test_half_the_digits_are_the_default_where_the_tower_sums_in_all_of_them() -
         config = open_clip.get_model_config(name)
         vision = config["vision_cfg"]
         if "timm_model_name" in vision:
-            assert default_precision("cpu", config) == "fp32"
+            assert choose_precision("cpu", config) == "fp32"
             continue
         with torch.device("meta"):
             visual = _build_vision_tower(config["embed_dim"], vision, config.get("quick_gelu"))
-        decided[name] = default_precision("cpu", config)
-        assert decided[name] == (native_precision("cpu") if is_clips_own(visual) else "fp32"), name
+        decided[name] = choose_precision("cpu", config)
+        assert decided[name] == (native_precision("cpu") if is_clip_tower(visual) else "fp32"), name
     assert {"ViT-B-32", "RN50", "coca_ViT-B-32", "ViT-L-14-CLIPA"} <= decided.keys()
 
 
@@ -225,7 +225,7 @@ def test_square_pictures_are_framed_to_the_last_bit_whatever_their_size(tiny_mod
     _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_model}")
     for side in (1, 2, 31, 32, 33, 64, 97, 201):
         square = photograph().crop((5, 7, 5 + side, 7 + side))
-        framed = torch.from_numpy(np.array(encoder.frame(square))).permute(2, 0, 1)
+        framed = torch.from_numpy(np.array(encoder.resize_image(square))).permute(2, 0, 1)
         assert torch.equal(preprocess.transforms[-1](framed.float().div(255)), preprocess(square))
 
 
@@ -244,7 +244,7 @@ def test_other_preprocessing_is_left_to_open_clip_and_to_pillow(
     assert resampling_for(source.model_copy(update={"device": "cuda"}), False) == "pillow"
     _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     for picture in (photograph(), photograph().crop((0, 0, 90, 90))):
-        framed = np.array(load_encoder(source).frame(picture))
+        framed = np.array(load_encoder(source).resize_image(picture))
         scaled = torch.from_numpy(framed).permute(2, 0, 1).float().div(255)
         assert torch.equal(preprocess.transforms[-1](scaled), preprocess(picture))
 
@@ -269,7 +269,7 @@ def test_a_texts_row_does_not_depend_on_the_others_nor_on_padding(
     for n in (0, 7, 22):
         assert torch.equal(encoder.encode_texts([texts[n]])[0], together[n])
     with torch.inference_mode():  # padded to the whole context, all at once
-        plain = encoder._texts.encode_text(encoder._tokenizer(texts))
+        plain = encoder._text_model.encode_text(encoder._tokenizer(texts))
     error = 1 - torch.nn.functional.cosine_similarity(plain.double(), together.double())
     assert error.abs().max() < 1e-6
 
@@ -296,7 +296,7 @@ def test_texts_are_the_same_whatever_number_format_pictures_are_in(
     assert (rows * others).sum(dim=1).min() > 0.999
 
 
-def test_embeddings_that_are_no_numbers_end_the_run(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_nan_or_infinite_embedding_aborts_the_run(tiny_model: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(tiny_model, broken)
     weights = broken / "open_clip_model.safetensors"
@@ -305,7 +305,7 @@ def test_embeddings_that_are_no_numbers_end_the_run(tiny_model: Path, tmp_path: 
     state["text_projection"] = state["text_projection"] * torch.nan
     save_file(state, weights)
     encoder = Encoder(resolve_encoder(f"local-dir:{broken}", "fp32", "cpu"))
-    with pytest.raises(InputError, match="broken in fp32 gives embeddings that are no numbers"):
+    with pytest.raises(InputError, match="broken in fp32 computed NaN or infinite embeddings"):
         encoder.encode_images(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), 8)
     with pytest.raises(InputError, match="choose --precision fp32, or check its weights"):
         encoder.encode_texts(["a cat"])
@@ -342,7 +342,7 @@ def test_float32_is_not_rounded_by_the_convolutions_of_cuda(tiny_model: Path) ->
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
-def test_weights_that_were_cut_off_are_said_in_a_sentence(tiny_model: Path, tmp_path: Path) -> None:
+def test_truncated_weights_are_reported_in_a_sentence(tiny_model: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     shutil.copytree(tiny_model, cut)
     weights = cut / "open_clip_model.safetensors"

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tasks.embed.crops import CropParameters, crop_boxes
+from tasks.datasets.decode import decode_image
+from tasks.embed.crops import CropParameters, draw_boxes
 from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import Resampling
-from tasks.embed.images import Images, embed_images, embed_images_together, image_views
+from tasks.embed.images import Images, embed_images, embed_images_in_batches, make_views
 from tasks.embed.sources import resolve_encoder
 from tasks.store.digest import bytes_digest
 from tasks.store.embeddings import embedding_matrix
-from tests.conftest import photograph
 
 POOL = CropParameters(pool=7)
 
@@ -50,21 +50,18 @@ def test_views_are_the_encoders_own_preprocessing_to_the_last_bit(
     tiny_model: Path, encoder: Encoder, files: dict[str, bytes]
 ) -> None:
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_model}")
-    image = photograph()
     path = next(iter(files))
-    views = image_views(files[path], path, POOL, encoder)
-    from tasks.datasets.decode import decode_image
-
+    _, pixels = make_views(files[path], path, POOL, encoder)
     image = decode_image(files[path])
-    boxes = crop_boxes(POOL, path, *image.size)
+    boxes = draw_boxes(POOL, path, *image.size)
     pictures = [image, *(image.crop((x, y, x + s, y + s)) for x, y, s in boxes)]
     expected = torch.stack([preprocess(picture) for picture in pictures])
     with torch.inference_mode():
         rows = torch.nn.functional.normalize(model.eval().encode_image(expected), dim=-1)
-    found = encoder.encode_images(views.pixels, batch_size=8)
+    found = encoder.encode_images(pixels, batch_size=8)
     normalise = preprocess.transforms[-1]
-    assert torch.equal(normalise(views.pixels.permute(0, 3, 1, 2).float().div(255)), expected)
-    torch.testing.assert_close(encoder.scaled(views.pixels), expected, atol=1e-6, rtol=0)
+    assert torch.equal(normalise(pixels.permute(0, 3, 1, 2).float().div(255)), expected)
+    torch.testing.assert_close(encoder.normalize_pixels(pixels), expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(found, rows, atol=2e-6, rtol=0)
 
 
@@ -101,7 +98,7 @@ def test_rows_say_where_each_crop_lies(encoder: Encoder, files: dict[str, bytes]
     digest = next(iter(files))
     rows = embed(files, encoder, [digest]).to_pylist()
     width, height = rows[0]["image_width_px"], rows[0]["image_height_px"]
-    boxes = crop_boxes(POOL, digest, width, height)
+    boxes = draw_boxes(POOL, digest, width, height)
     assert [(r["left_px"], r["top_px"], r["side_px"]) for r in rows] == [(None,) * 3, *boxes]
     matrix = np.array([r["embedding"] for r in rows])
     np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-6)
@@ -121,7 +118,7 @@ def together(
 ) -> pa.Table:
     rejected: list[dict[str, object]] = []
     images = Images(digests, files.__getitem__, POOL, rejected, 2)
-    table = pa.Table.from_batches(embed_images_together(images, encoder, batch_size, how))
+    table = pa.Table.from_batches(embed_images_in_batches(images, encoder, batch_size, how))
     assert len(rejected) == 2
     return table.sort_by([("image_digest", "ascending"), ("crop_index", "ascending")])
 

@@ -15,14 +15,12 @@ from torch.nn.functional import normalize
 from tasks.datasets.files import package_folder
 from tasks.embed import photo_lite
 from tasks.embed.photo_lite import (
-    CONTEXT_LENGTH,
-    EMBEDDING_DIM,
     HEAD_PATH,
     HEAD_SHA256,
     WEIGHTS_NAME,
     assemble,
     check_file,
-    find_ingredients,
+    find_weight_files,
     load_image_tower,
 )
 from tasks.runtime.errors import InputError
@@ -30,6 +28,7 @@ from tasks.runtime.errors import InputError
 # the folder's name is no module's: the program is loaded by its path
 _program = run_path(str(HEAD_PATH.with_name("train.py")))
 Concept, mean_feature = _program["Concept"], _program["mean_feature"]
+CONTEXT_LENGTH, EMBEDDING_DIM = _program["CONTEXT_LENGTH"], _program["EMBEDDING_DIM"]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +110,7 @@ def test_losing_the_race_keeps_the_winner(tmp_path):
     for place in (winner, loser):
         place.mkdir()
         (place / WEIGHTS_NAME).write_text(place.name)
-    photo_lite._move_into_place(loser, winner)
+    photo_lite._rename_unless_exists(loser, winner)
     assert (winner / WEIGHTS_NAME).read_text() == "folder"
 
 
@@ -126,7 +125,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
 
 def test_folder_has_the_published_towers(folder):
     state = load_file(folder / WEIGHTS_NAME)
-    published = load_image_tower(find_ingredients().image_weights).state_dict()
+    published = load_image_tower(find_weight_files().image).state_dict()
     trunk = {k.removeprefix("visual.trunk."): v for k, v in state.items() if ".trunk." in k}
     assert set(published) - set(trunk) == {"classifier.weight", "classifier.bias"}
     assert all(torch.equal(trunk[name], published[name]) for name in trunk)
@@ -159,7 +158,7 @@ def test_image_projection_is_orthonormal_and_blind_to_the_mean_feature(loaded):
 
 def test_image_projection_keeps_as_much_of_the_classifier_as_any_could(loaded):
     model, _ = loaded
-    tower = load_image_tower(find_ingredients().image_weights).state_dict()
+    tower = load_image_tower(find_weight_files().image).state_dict()
     direction = normalize(mean_feature(tower["bn2.weight"], tower["bn2.bias"]), dim=0)
     rows = tower["classifier.weight"] - tower["classifier.weight"].mean(0)
     rows = rows - (rows @ direction)[:, None] * direction
