@@ -84,9 +84,7 @@ def draw_boxes(
     >>> draw_boxes(CropParameters(pool=2, seed=5), "ab", 640, 480)
     [Box(left_px=183, top_px=124, side_px=340), Box(left_px=125, top_px=30, side_px=426)]
     """
-    candidates = (
-        _draw_box(parameters, image_digest, index, width_px, height_px) for index in count(1)
-    )
+    candidates = _draw_candidates(parameters, image_digest, width_px, height_px)
     if parameters.crop_strategy == "refined":
         return _select_distinct(candidates, parameters, image_digest)
     return list(islice(candidates, parameters.pool))
@@ -135,31 +133,31 @@ def _select_distinct(
     return kept + [kept[int(u * len(kept))] for u in uniforms(key, parameters.pool - len(kept))]
 
 
-def _draw_box(
-    parameters: CropParameters, image_digest: str, index: int, width_px: int, height_px: int
-) -> Box:
-    size, across, down = _draw_numbers(parameters, image_digest, index)
-    scale = parameters.alpha + (parameters.beta - parameters.alpha) * size
-    side = max(1, math.floor(scale * min(width_px, height_px)))
-    left = math.floor(across * (width_px - side + 1))
-    top = math.floor(down * (height_px - side + 1))
-    return Box(left, top, side)
+def _draw_candidates(
+    parameters: CropParameters, image_digest: str, width_px: int, height_px: int
+) -> Iterator[Box]:
+    for size, across, down in _draw_numbers(parameters, image_digest):
+        scale = parameters.alpha + (parameters.beta - parameters.alpha) * size
+        side = max(1, math.floor(scale * min(width_px, height_px)))
+        left = math.floor(across * (width_px - side + 1))
+        top = math.floor(down * (height_px - side + 1))
+        yield Box(left, top, side)
 
 
-def _draw_numbers(parameters: CropParameters, image_digest: str, index: int) -> list[float]:
-    """Draw the three numbers in [0, 1) that decide a crop's side, left edge and top edge.
+def _draw_numbers(parameters: CropParameters, image_digest: str) -> Iterator[list[float]]:
+    """Draw for each crop the numbers in [0, 1) that decide its side, left edge and top edge.
 
-    `even` takes the point `index` of the Halton sequence (1960), shifted by an amount that the seed
-    and the image decide (Cranley & Patterson 1976): each crop is still uniform, and the crops of an
+    `even` takes the points of the Halton sequence (1960), shifted by an amount that the seed and
+    the image decide (Cranley & Patterson 1976): each crop is still uniform, and the crops of an
     image are spread out.
     """
-    if parameters.crop_strategy != "even":
-        return uniforms(f"crop/{parameters.seed}/{image_digest}/{index}", 3)
-    shifts = uniforms(f"crop/{parameters.seed}/{image_digest}/shift", len(HALTON_BASES))
-    return [
-        (_radical_inverse(index, base) + shift) % 1.0
-        for base, shift in zip(HALTON_BASES, shifts, strict=True)
-    ]
+    key = f"crop/{parameters.seed}/{image_digest}"
+    shifts = tuple(zip(HALTON_BASES, uniforms(f"{key}/shift", 3), strict=True))
+    for index in count(1):
+        if parameters.crop_strategy == "even":
+            yield [(_radical_inverse(index, base) + shift) % 1.0 for base, shift in shifts]
+        else:
+            yield uniforms(f"{key}/{index}", 3)
 
 
 def _radical_inverse(index: int, base: int) -> float:

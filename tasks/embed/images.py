@@ -98,7 +98,7 @@ def resize_views_on_device(
 
 
 def embed_images(images: Images, encoder: "Encoder", batch_size: int) -> Iterator[pa.RecordBatch]:
-    """Yield one batch of `crops` rows per image, in the order of the images, on a CPU.
+    """Embed images on a CPU: one batch of `crops` rows per image, in the order of the images.
 
     One thread takes an image from its bytes to its embeddings, without views of other images. The
     rows of an image therefore depend neither on other images nor on the number of workers.
@@ -114,12 +114,11 @@ def embed_images(images: Images, encoder: "Encoder", batch_size: int) -> Iterato
 def embed_images_in_batches(
     images: Images, encoder: "Encoder", batch_size: int, resampling: Resampling
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of `embed_images` on a GPU, which one thread of its own keeps busy.
+    """Embed images on a GPU, which a separate thread keeps busy: the batches of `embed_images`.
 
-    Other threads decode ahead; they, or the device, resize the crops. Views of successive images
-    fill batches of always `batch_size`; black pixels fill the last batch, so that nothing is
-    compiled or tuned twice. Other images in a batch change embeddings only by rounding. Memory
-    holds one batch of pixels on the device, and the layouts of the images that wait.
+    Views of successive images fill batches of always `batch_size`, the last one filled up with
+    black, so that nothing is compiled or tuned twice. Other images in a batch change embeddings
+    only by rounding. The device holds one batch of pixels.
     """
     embedded = prefetch(_embed_in_batches(images, encoder, batch_size, resampling))
     return (_build_rows(digest, layout, embeddings) for digest, layout, embeddings in embedded)

@@ -16,7 +16,7 @@ sizes = st.integers(1, 5000)
 
 
 @given(st.text(max_size=8), sizes, sizes, st.integers(0, 2**40), st.data())
-def test_crops_lie_inside_the_image_and_have_the_side_they_should(
+def test_crops_lie_inside_the_image_with_sides_from_alpha_to_beta(
     digest: str, width: int, height: int, seed: int, data: st.DataObject
 ) -> None:
     alpha = data.draw(st.floats(0.01, 1))
@@ -37,7 +37,7 @@ def test_a_smaller_pool_is_the_beginning_of_a_larger_one() -> None:
 
 
 @pytest.mark.parametrize("strategy", get_args(Strategy))
-def test_every_ingredient_decides_the_crops(strategy: Strategy) -> None:
+def test_every_parameter_decides_the_crops(strategy: Strategy) -> None:
     base = CropParameters(crop_strategy=strategy)
     others = [
         draw_boxes(base.model_copy(update={"seed": 1}), "digest", 300, 200),

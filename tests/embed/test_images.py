@@ -1,4 +1,4 @@
-"""Embeddings of images: exactly the encoder's own preprocessing, whatever the circumstances."""
+"""Embeddings of images: exactly the encoder's own preprocessing, in all circumstances."""
 
 import random
 from pathlib import Path
@@ -58,11 +58,11 @@ def test_views_are_the_encoders_own_preprocessing_to_the_last_bit(
     expected = torch.stack([preprocess(picture) for picture in pictures])
     with torch.inference_mode():
         rows = torch.nn.functional.normalize(model.eval().encode_image(expected), dim=-1)
-    found = encoder.encode_images(pixels, batch_size=8)
+    embeddings = encoder.encode_images(pixels, batch_size=8)
     normalise = preprocess.transforms[-1]
     assert torch.equal(normalise(pixels.permute(0, 3, 1, 2).float().div(255)), expected)
     torch.testing.assert_close(encoder.normalize_pixels(pixels), expected, atol=1e-6, rtol=0)
-    torch.testing.assert_close(found, rows, atol=2e-6, rtol=0)
+    torch.testing.assert_close(embeddings, rows, atol=2e-6, rtol=0)
 
 
 def test_nothing_around_an_image_changes_its_rows(
@@ -129,24 +129,24 @@ def test_batches_across_images_hold_the_same_rows(
 ) -> None:
     digests = sorted(files)
     base = embed(files, encoder, digests)
-    found = together(files, encoder, digests, batch_size, "pillow")
-    assert found.drop(["embedding", "whole_similarity"]) == base.drop(
+    batched = together(files, encoder, digests, batch_size, "pillow")
+    assert batched.drop(["embedding", "whole_similarity"]) == base.drop(
         ["embedding", "whole_similarity"]
     )
     expected = embedding_matrix(base["embedding"])
-    np.testing.assert_allclose(embedding_matrix(found["embedding"]), expected, atol=1e-6)
-    np.testing.assert_allclose(found["whole_similarity"], base["whole_similarity"], atol=1e-6)
+    np.testing.assert_allclose(embedding_matrix(batched["embedding"]), expected, atol=1e-6)
+    np.testing.assert_allclose(batched["whole_similarity"], base["whole_similarity"], atol=1e-6)
 
 
 def test_crops_of_the_device_have_nearly_pillows_embeddings(
     encoder: Encoder, files: dict[str, bytes]
 ) -> None:
     base = embed(files, encoder, sorted(files))
-    found = together(files, encoder, sorted(files), 32, "device")
-    assert found.drop(["embedding", "whole_similarity"]) == base.drop(
+    batched = together(files, encoder, sorted(files), 32, "device")
+    assert batched.drop(["embedding", "whole_similarity"]) == base.drop(
         ["embedding", "whole_similarity"]
     )
-    rows, others = (embedding_matrix(t["embedding"]) for t in (base, found))
+    rows, others = (embedding_matrix(t["embedding"]) for t in (base, batched))
     assert (rows * others).sum(axis=1).min() >= 0.9999
 
 
@@ -170,19 +170,19 @@ def test_where_memory_is_short_batches_are_halved_until_they_fit(
 ) -> None:
     encoder = Encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
     base = embed(files, encoder, sorted(files))
-    room, sizes, features = 3, [], encoder._features
+    max_size, sizes, features = 3, [], encoder._features
 
     def refuse(pixels: torch.Tensor) -> torch.Tensor:
         sizes.append(len(pixels))
-        if len(pixels) > room:
+        if len(pixels) > max_size:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return features(pixels)
 
     encoder._features = refuse
-    found = together(files, encoder, sorted(files), 32, "pillow")
-    rows, others = (embedding_matrix(t["embedding"]) for t in (base, found))
+    batched = together(files, encoder, sorted(files), 32, "pillow")
+    rows, others = (embedding_matrix(t["embedding"]) for t in (base, batched))
     np.testing.assert_allclose(others, rows, atol=1e-6)
-    assert [size for size in sizes if size > room] == [32, 16, 8, 4]
-    room = 0
+    assert [size for size in sizes if size > max_size] == [32, 16, 8, 4]
+    max_size = 0
     with pytest.raises(torch.OutOfMemoryError):
         together(files, encoder, sorted(files), 32, "pillow")

@@ -1,4 +1,4 @@
-"""The measured error: what it is compared with, and that it says what it should."""
+"""The measured errors of embeddings: the reference and the values."""
 
 from pathlib import Path
 from typing import get_args
@@ -57,10 +57,10 @@ def test_stored_rows_are_compared_with_fp32_and_pillow(
 
 def test_only_float32_of_pillows_crops_is_the_reference(tiny_model: Path) -> None:
     identity = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu").identity
-    found = {
+    references = {
         (precision, resampling)
         for precision in get_args(Precision)
         for resampling in get_args(Resampling)
         if is_reference(identity.model_copy(update={"precision": precision}), resampling)
     }
-    assert found == {("fp32", "pillow")}
+    assert references == {("fp32", "pillow")}

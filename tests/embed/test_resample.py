@@ -29,8 +29,8 @@ def on_device(pixels: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def difference(found: torch.Tensor, expected: Image.Image) -> int:
-    return int(np.abs(found.numpy().astype(int) - np.asarray(expected).astype(int)).max())
+def difference(resized: torch.Tensor, expected: Image.Image) -> int:
+    return int(np.abs(resized.numpy().astype(int) - np.asarray(expected).astype(int)).max())
 
 
 @settings(deadline=None, max_examples=60)
@@ -41,9 +41,9 @@ def test_crops_are_within_two_levels_of_pillow(
     pixels, draw = picture(width, height, seed), random.Random(seed)
     sides = [draw.randint(1, min(width, height)) for _ in range(3)]
     boxes = [Box(draw.randint(0, width - s), draw.randint(0, height - s), s) for s in sides]
-    found = resize_crops(on_device(pixels), boxes, size)
-    assert found.shape == (3, size, size, 3)
-    for rows, (left, top, side) in zip(found, boxes, strict=True):
+    resized = resize_crops(on_device(pixels), boxes, size)
+    assert resized.shape == (3, size, size, 3)
+    for rows, (left, top, side) in zip(resized, boxes, strict=True):
         crop = Image.fromarray(pixels).crop((left, top, left + side, top + side))
         assert difference(rows, crop.resize((size, size), Image.Resampling.BICUBIC)) <= 2
 
@@ -65,11 +65,11 @@ def test_whole_images_are_within_two_levels_of_the_encoders_own_preprocessing(
 
 def test_a_photograph_differs_in_few_pixels_by_one_level() -> None:
     image = photograph()
-    found = resize_crops(on_device(np.array(image)), [Box(30, 20, 250)], 224)[0].numpy()
+    resized = resize_crops(on_device(np.array(image)), [Box(30, 20, 250)], 224)[0].numpy()
     expected = np.asarray(
         image.crop((30, 20, 280, 270)).resize((224, 224), Image.Resampling.BICUBIC)
     )
-    gaps = np.abs(found.astype(int) - expected.astype(int))
+    gaps = np.abs(resized.astype(int) - expected.astype(int))
     assert gaps.max() <= 1
     assert gaps.mean() < 1e-3
 

@@ -1,4 +1,4 @@
-"""Views that a table holds already are copied, whichever run made them."""
+"""Views that a table of any run holds are copied."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -63,8 +63,8 @@ def test_reusable_and_new_images_make_the_table_that_new_ones_alone_would(
     assert held == {*digests[1:6:2], *digests[4:7]}
     assert sum(map(len, reusable.values())) == len(held)
     missing = [digest for digest in digests[:7] if digest not in held]
-    made = merge_rows(store, reusable, VIEWS, embed(files, encoder, missing))
-    assert pa.Table.from_batches(made) == pa.Table.from_batches(rows[:7])
+    merged = merge_rows(store, reusable, VIEWS, embed(files, encoder, missing))
+    assert pa.Table.from_batches(merged) == pa.Table.from_batches(rows[:7])
 
 
 def test_a_table_that_is_damaged_or_gone_holds_nothing(
@@ -86,11 +86,11 @@ def test_views_that_were_made_otherwise_are_not_copied(
         store = Store(folder)
         dataset = index_dataset(store, open_folder(photos, None, None))
         digests = store.read(dataset.images)["image_digest"].to_pylist()[:2]
-        given = {"crops": CROPS, "resampling": "pillow", **changes}
-        recipe = CropsRecipe(encoder=source.identity, image_digests=tuple(digests), **given)
+        parameters = {"crops": CROPS, "resampling": "pillow", **changes}
+        recipe = CropsRecipe(encoder=source.identity, image_digests=tuple(digests), **parameters)
         progress = Progress(done=0, total=2)
-        made = embed_image_shard(str(folder), recipe, dataset, source, None, progress)
-        return store.read(made.crops)
+        embedded = embed_image_shard(str(folder), recipe, dataset, source, None, progress)
+        return store.read(embedded.crops)
 
     first = run(tmp_path / "all")
     for place, changes in enumerate(

@@ -1,4 +1,4 @@
-"""Texts are encoded once for an encoder, whoever asks for them."""
+"""Each encoder encodes a text once, for all runs."""
 
 from pathlib import Path
 
@@ -36,8 +36,8 @@ def test_texts_of_any_whole_table_of_the_encoder_are_reusable(
     store = Store(tmp_path)
     assert read_reusable_texts(store, source.identity, TEXTS).num_rows == 0
     first, second = write(store, source, TEXTS[:10]), write(store, source, TEXTS[5:20])
-    found = read_reusable_texts(store, source.identity, TEXTS[8:30])
-    assert sorted(found["text"].to_pylist()) == sorted(TEXTS[8:20])
+    reused = read_reusable_texts(store, source.identity, TEXTS[8:30])
+    assert sorted(reused["text"].to_pylist()) == sorted(TEXTS[8:20])
     for changed in ({"weights_digest": "0"}, {"config_digest": "0"}, {"architecture": "x"}):
         other = source.identity.model_copy(update=changed)
         assert read_reusable_texts(store, other, TEXTS).num_rows == 0
@@ -46,7 +46,7 @@ def test_texts_of_any_whole_table_of_the_encoder_are_reusable(
     assert read_reusable_texts(store, source.identity, TEXTS).num_rows == first.row_count
 
 
-def test_texts_that_are_cut_say_so(source: EncoderSource) -> None:
+def test_the_rows_of_truncated_texts_say_so(source: EncoderSource) -> None:
     (rows,) = embed_texts(["a cat", "cat " * 100], load_encoder(source))
     assert rows["is_truncated"].to_pylist() == [False, True]
 
@@ -71,16 +71,16 @@ def test_the_task_encodes_only_what_no_other_run_has(
     encoded: list[str] = []
     original = Encoder.encode_texts
 
-    def noted(self: Encoder, texts: list[str]) -> Tensor:
+    def record(self: Encoder, texts: list[str]) -> Tensor:
         encoded.extend(texts)
         return original(self, texts)
 
-    monkeypatch.setattr(Encoder, "encode_texts", noted)
+    monkeypatch.setattr(Encoder, "encode_texts", record)
 
     def run(folder: Path, texts: tuple[str, ...]) -> bytes:
         recipe = TextEmbeddingsRecipe(encoder=source.identity, texts=texts)
-        given = (str(folder), recipe, source, Progress(done=0, total=len(texts)))
-        ref: TableRef = embed_text_shard(*given)
+        arguments = (str(folder), recipe, source, Progress(done=0, total=len(texts)))
+        ref: TableRef = embed_text_shard(*arguments)
         return Store(folder).path(ref).read_bytes()
 
     run(tmp_path / "a", TEXTS[:25])

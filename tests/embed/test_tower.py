@@ -67,7 +67,7 @@ def test_embeddings_are_open_clips(kind: dict[str, Any]) -> None:
     tower = build_tower(original, MEAN, STD, torch.float32)
     assert tower is not None
     assert (embed(tower, pixels) - expected).abs().max() < 1e-5
-    assert expected.std(dim=0).max() > 0.01  # pictures of noise are told apart at all
+    assert expected.std(dim=0).max() > 0.01  # images of noise are told apart at all
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(kind) or "plain")
@@ -82,7 +82,7 @@ def test_bfloat16_is_as_near_to_float32_as_it_can_be(kind: dict[str, Any]) -> No
     assert cosines.min() > 1 - 1e-4
 
 
-def test_a_picture_does_not_depend_on_its_neighbours_beyond_rounding() -> None:
+def test_an_image_does_not_depend_on_its_neighbours_beyond_rounding() -> None:
     original = visual()
     pixels = pixels_for(original)
     tower = build_tower(original, MEAN, STD, torch.float32)
