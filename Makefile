@@ -42,6 +42,7 @@ lint: install  ## formatting, lint, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy data/photo-lite/train.py
 	$(BIN)/lint-imports
 
 docs: install  ## write docs/tables.md from the schemas

@@ -30,6 +30,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import open_clip
 import pyarrow as pa
 import torch
@@ -44,18 +45,18 @@ from benchmarks.score import CLASSES, timed
 from benchmarks.straightforward import crops_one_by_one, embed_one_by_one
 from benchmarks.synthetic import RUNS
 from tasks.datasets.decode import decode_image
-from tasks.embed.crops import Box, CropParameters, crop_boxes
+from tasks.embed.crops import Box, CropParameters, draw_boxes
 from tasks.embed.encoder import Encoder
 from tasks.embed.identity import Precision
 from tasks.embed.images import (
-    Decoded,
     Images,
     embed_images,
-    embed_images_together,
-    frame_views,
+    embed_images_in_batches,
+    resize_views,
+    resize_views_on_device,
 )
 from tasks.embed.sources import native_precision, resolve_encoder
-from tasks.embed.tower import Layer, packs
+from tasks.embed.tower import Layer, can_pack
 from tasks.methods.wca import draw_counts
 from tasks.runtime.gpus import needs_gpu
 from tasks.runtime.heap import keep_freed_memory
@@ -89,7 +90,7 @@ def straightforward(work: Work, keeps_heap: bool) -> dict[str, Callable[[], Any]
     images = [decode_image(data) for data in contents]
 
     def boxes_of(place: int, width: int, height: int) -> list[Box]:
-        return crop_boxes(work.crops, digests[place], width, height)
+        return draw_boxes(work.crops, digests[place], width, height)
 
     def crop() -> None:
         for place, image in enumerate(images):
@@ -121,15 +122,15 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
     encoder = Encoder(resolve_encoder(work.encoder, work.precision, work.device))
     on_gpu = needs_gpu(work.device)
     images = {digest: decode_image(data) for digest, data in work.files.items()}
-    decoded = {d: Decoded.of(data, d, work.crops) for d, data in work.files.items()}
+    pixels_of = {d: torch.from_numpy(np.array(image)) for d, image in images.items()}
+    boxes_of = {d: draw_boxes(work.crops, d, *image.size) for d, image in images.items()}
 
     def crop(digest: str) -> None:
         if on_gpu:
-            decoded[digest].views(encoder)
+            resize_views_on_device(pixels_of[digest], boxes_of[digest], encoder)
             torch.cuda.synchronize()
         else:
-            boxes = crop_boxes(work.crops, digest, *images[digest].size)
-            frame_views(images[digest], boxes, encoder)
+            resize_views(images[digest], boxes_of[digest], encoder)
 
     shape = (1 + work.crops.pool, *_size(work), 3)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=work.device)
@@ -147,7 +148,7 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
 
     def embed() -> Iterator[pa.RecordBatch]:
         if on_gpu:
-            return embed_images_together(given, encoder, batch_size, "device")
+            return embed_images_in_batches(given, encoder, batch_size, "device")
         return embed_images(given, encoder, batch_size)
 
     dimension = encoder.encode_images(pixels[:1], 1).shape[1]
@@ -219,7 +220,7 @@ def crop_limit(work: Work) -> float:
     """Crops per second that Pillow resizes in threads, where they are cut out already."""
     images = {digest: decode_image(data) for digest, data in work.files.items()}
     cut = [
-        [image.crop((x, y, x + s, y + s)) for x, y, s in crop_boxes(work.crops, d, *image.size)]
+        [image.crop((x, y, x + s, y + s)) for x, y, s in draw_boxes(work.crops, d, *image.size)]
         for d, image in images.items()
     ]
     height, width = _size(work)
@@ -250,8 +251,8 @@ def product_rate(work: Work) -> float:
     a = torch.rand(rows, 768, device=work.device).to(dtype)
     b = torch.rand(3072, 768, device=work.device).to(dtype)
     products: list[Callable[[], Any]] = [lambda: a @ b.T]
-    if work.device == "cpu" and packs(dtype):
-        products.append(partial(Layer.of(b, torch.zeros(3072), dtype), a))
+    if work.device == "cpu" and can_pack(dtype):
+        products.append(partial(Layer(b, torch.zeros(3072), dtype), a))
 
     def timed_once(product: Callable[[], Any]) -> float:
         def finished() -> None:

@@ -1,7 +1,7 @@
-"""Train photo-lite's head from words alone; `python data/photo-lite/train.py` runs it.
+"""Train photo-lite's head from words alone: `python data/photo-lite/train.py`.
 
-The image tower's ImageNet classifier says where each of its 1000 classes lies among its features.
-The text tower learns to send a class's names and definitions there. No image is used anywhere.
+The ImageNet classifier of the image tower says where its 1000 classes lie among its features. The
+text tower learns to map the names and definitions of a class to the same place. No image is used.
 The formulas and the figures are in data/photo-lite/README.md.
 """
 
@@ -21,25 +21,26 @@ from torch.nn.functional import cosine_similarity, normalize
 from transformers import AutoModel, AutoTokenizer
 
 from tasks.embed.photo_lite import (
-    CONTEXT_LENGTH,
-    EMBEDDING_DIM,
     HEAD_PATH,
     IMAGE_SHA256,
     TEXT_SHA256,
     check_file,
-    find_ingredients,
+    find_weight_files,
     load_image_tower,
 )
 from tasks.store.digest import file_digest
 
 SEED = 0
 THREADS = 2  # the order of floating-point sums depends on it, and with it the last bits of the head
+# Both are in open_clip_config.json too.
+EMBEDDING_DIM = 512  # as ViT-B-32; the 1000 classifier rows keep 90% of their energy in it
+CONTEXT_LENGTH = 77  # CLIP's own: LLM sentences have 15-30 tokens, definitions rarely above 50
 TEXT_DIM = 384
 # open_clip's own choice for `hf_proj_type: mlp`, so that the trained head fits into its module
 HIDDEN_DIM = (TEXT_DIM + EMBEDDING_DIM) // 2
 
-# Teacher: kernel ridge regression. Width and penalty chosen among 0.3-4 and 0.5-2 by the rate at
-# which held-out classifier rows find the texts of their class.
+# Teacher: kernel ridge regression. Width and penalty were chosen among 0.3-4 and 0.5-2 by the rate
+# at which held-out classifier rows find the texts of their class.
 KERNEL_GAMMA = 2.0
 KERNEL_PENALTY = 0.5
 
@@ -48,7 +49,7 @@ STEPS = 1500
 BATCH_SIZE = 1024
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-2
-# MiniLM's pooled values are near 0.3, where GELU is almost linear; 4 moves them to where it bends.
+# MiniLM's pooled values are near 0.3, where GELU is almost linear; 4 moves them out of that range.
 FIRST_LAYER_GAIN = 4.0
 
 # Each is filled with a class's name, all its WordNet lemmas, and its WordNet definition.
@@ -88,23 +89,23 @@ class Concept(NamedTuple):
         )
 
 
-def imagenet_concepts() -> list[Concept]:
+def list_imagenet_concepts() -> list[Concept]:
     """Return the 1000 classes in the order of the classifier's rows, with open_clip's names."""
-    lemmas, definitions = _synset_table("lemma"), _synset_table("definition")
-    synsets = _timm_lines("imagenet_synsets.txt")
+    lemmas, definitions = _read_synset_table("lemma"), _read_synset_table("definition")
+    synsets = _read_timm_lines("imagenet_synsets.txt")
     return [
         Concept(name, lemmas[synset], definitions[synset])
         for synset, name in zip(synsets, IMAGENET_CLASSNAMES, strict=True)
     ]
 
 
-def unlabelled_texts() -> list[str]:
-    """Lemmas and definitions of the 21,844 synsets that timm lists; most have no classifier row."""
-    return [*_synset_table("lemma").values(), *_synset_table("definition").values()]
+def list_unlabelled_texts() -> list[str]:
+    """Return lemmas and definitions of timm's 21,844 synsets; most have no classifier row."""
+    return [*_read_synset_table("lemma").values(), *_read_synset_table("definition").values()]
 
 
-def mean_feature(gamma: Tensor, beta: Tensor) -> Tensor:
-    """Expect a pooled feature of the image tower, from its last batch norm alone.
+def expected_feature(gamma: Tensor, beta: Tensor) -> Tensor:
+    """Compute the mean of a pooled feature of the image tower from its last batch norm alone.
 
     A channel leaves that batch norm as N(beta, gamma^2) and then meets relu6, so its mean is
     beta (F(c) - F(a)) + |gamma| (f(a) - f(c)) + 6 (1 - F(c)) with a = -beta / |gamma|,
@@ -119,8 +120,8 @@ def mean_feature(gamma: Tensor, beta: Tensor) -> Tensor:
     return mean
 
 
-def image_head(classifier: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Derive the image projection and where it puts the classes.
+def derive_image_head(classifier: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the image projection and the places to which it maps the classes.
 
     The centred classifier rows lose their part along the mean feature; the projection's rows are
     the leading right-singular vectors of what is left, hence orthonormal and orthogonal to the
@@ -141,7 +142,7 @@ class Teacher:
     """Kernel ridge regression from text embeddings to places in the shared space.
 
     K(s, t) = exp(-gamma |s - t|^2) on unit vectors, coefficients (K + penalty I)^-1 Y. Closed
-    form, but it needs all training texts at hand, which an open_clip model cannot carry.
+    form, but it needs all training texts, which an open_clip model cannot hold.
     """
 
     def __init__(self, texts: Tensor, targets: Tensor) -> None:
@@ -150,7 +151,7 @@ class Teacher:
         self._coefficients = torch.linalg.solve(kernel, targets)
 
     def __call__(self, texts: Tensor) -> Tensor:
-        """Text embeddings [n, TEXT_DIM] -> predicted places [n, EMBEDDING_DIM], fp32."""
+        """Predict places [n, EMBEDDING_DIM], fp32, from text embeddings [n, TEXT_DIM]."""
         parts = torch.split(normalize(texts.double(), dim=1), 4096)  # bounds the kernel to 130 MB
         return torch.cat([self._kernel(part) @ self._coefficients for part in parts]).float()
 
@@ -159,11 +160,11 @@ class Teacher:
 
 
 def train_student(texts: Tensor, places: Tensor) -> nn.Sequential:
-    """Fit the two-layer text projection that best points where the teacher points.
+    """Fit the two-layer text projection to the directions that the teacher predicts.
 
-    Loss: 1 - mean cosine, for only directions count in the shared space. AdamW with one learning
-    rate cycle. Shapes: texts [n, TEXT_DIM] unnormalised as open_clip will feed them, places
-    [n, EMBEDDING_DIM].
+    Loss: 1 - mean cosine, because only directions count in the shared space. AdamW with one
+    learning rate cycle. Shapes: texts [n, TEXT_DIM], unnormalised as open_clip will feed them;
+    places [n, EMBEDDING_DIM].
     """
     student = nn.Sequential(
         nn.Linear(TEXT_DIM, HIDDEN_DIM, bias=False),
@@ -182,13 +183,13 @@ def train_student(texts: Tensor, places: Tensor) -> nn.Sequential:
         optimizer.step()
         schedule.step()
         if step % 250 == 0:
-            _say(f"step {step}: loss {loss.item():.4f}")
+            _print_line(f"step {step}: loss {loss.item():.4f}")
     return student
 
 
 @torch.inference_mode()
 def embed_texts(texts: list[str], folder: Path) -> Tensor:
-    """Return MiniLM's mean-pooled embeddings [n, TEXT_DIM], unnormalised, in the order given."""
+    """Compute MiniLM's mean-pooled embeddings [n, TEXT_DIM], unnormalised, in the texts' order."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # batches of little padding
@@ -215,19 +216,19 @@ def train() -> dict[str, Tensor]:
     torch.manual_seed(SEED)
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
-    ingredients = find_ingredients()
-    check_file(ingredients.image_weights, IMAGE_SHA256)
-    check_file(ingredients.text_weights, TEXT_SHA256)
-    tower = load_image_tower(ingredients.image_weights).state_dict()
-    mean = mean_feature(tower["bn2.weight"].double(), tower["bn2.bias"].double())
-    projection, targets = image_head(tower["classifier.weight"].double(), mean)
+    weights = find_weight_files()
+    check_file(weights.image, IMAGE_SHA256)
+    check_file(weights.text, TEXT_SHA256)
+    tower = load_image_tower(weights.image).state_dict()
+    mean = expected_feature(tower["bn2.weight"].double(), tower["bn2.bias"].double())
+    projection, targets = derive_image_head(tower["classifier.weight"].double(), mean)
 
-    concepts = imagenet_concepts()
+    concepts = list_imagenet_concepts()
     labelled = [concept.fill(t) for t in STUDENT_TEMPLATES for concept in concepts]
-    _say("embedding the training texts, the longest part ...")
-    texts = embed_texts([*labelled, *unlabelled_texts()], ingredients.text_folder).clone()
-    known = len(TEACHER_TEMPLATES)  # the student's templates start with the teacher's
-    teacher = Teacher(texts[: known * len(concepts)], targets.repeat(known, 1))
+    _print_line("embedding the training texts, the longest part ...")
+    texts = embed_texts([*labelled, *list_unlabelled_texts()], weights.text.parent).clone()
+    count = len(TEACHER_TEMPLATES)  # the student's templates start with the teacher's
+    teacher = Teacher(texts[: count * len(concepts)], targets.repeat(count, 1))
     student = train_student(texts, teacher(texts))
     head = {f"text.proj.{name}": tensor for name, tensor in student.state_dict().items()}
     head["visual.head.proj.weight"] = projection
@@ -244,20 +245,20 @@ def main() -> None:
         save_file(head, Path(folder) / output.name)
         (Path(folder) / output.name).chmod(0o644)  # safetensors writes for its owner alone
         (Path(folder) / output.name).replace(output)
-    _say(f"{output}: HEAD_SHA256 = {file_digest(output)}")
+    _print_line(f"{output}: HEAD_SHA256 = {file_digest(output)}")
 
 
-def _timm_lines(name: str) -> list[str]:
+def _read_timm_lines(name: str) -> list[str]:
     return (files("timm") / "data" / "_info" / name).read_text(encoding="utf-8").splitlines()
 
 
-def _synset_table(what: str) -> dict[str, str]:
-    """Synset identifier -> its lemmas or its definition."""
-    lines = _timm_lines(f"imagenet_synset_to_{what}.txt")
+def _read_synset_table(kind: str) -> dict[str, str]:
+    """Map each synset's identifier to its lemmas or its definition."""
+    lines = _read_timm_lines(f"imagenet_synset_to_{kind}.txt")
     return dict(line.split("\t", 1) for line in lines)
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

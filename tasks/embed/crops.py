@@ -1,7 +1,9 @@
-"""Where the local crops of an image lie (localised visual prompting, Li et al. 2024, section 4)."""
+"""The local crops of an image (localised visual prompting, Li et al. 2024, section 4)."""
 
 import math
-from typing import Annotated, Literal, NamedTuple, Self
+from collections.abc import Iterator
+from itertools import count, islice
+from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,21 +11,17 @@ from tasks.store.digest import uniforms
 
 
 class Box(NamedTuple):
-    """A square in the upright original image, in pixels."""
+    """A square in the upright image, in pixels."""
 
     left_px: int
     top_px: int
     side_px: int
 
 
-# `random` draws each crop by itself, as published; `even` spreads the crops of an image out;
-# `refined` passes over crops that lie nearly where an earlier one does, as BiFTA.
 Strategy = Literal["random", "even", "refined"]
-# Bases of the Halton sequence, one for each number that a crop is made of.
-HALTON_BASES = (2, 3, 5)
-# BiFTA keeps 100 of 300 crops, none of which shares more of its area with another.
-CANDIDATES_PER_CROP = 3
-MOST_OVERLAP = 0.85  # intersection over union
+HALTON_BASES = (2, 3, 5)  # one prime for each of the three numbers that place a crop
+CANDIDATES_PER_CROP = 3  # BiFTA keeps 100 of 300 crops
+MAX_OVERLAP = 0.85  # BiFTA's limit of the intersection over union of two crops
 
 
 class CropParameters(BaseModel):
@@ -31,25 +29,19 @@ class CropParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    alpha: Annotated[
-        float, Field(gt=0, le=1, description="Smallest side of a crop, as a share of the image's.")
-    ] = 0.5
-    beta: Annotated[
-        float, Field(gt=0, le=1, description="Largest side of a crop, as a share of the image's.")
-    ] = 0.9
-    pool: Annotated[int, Field(ge=1, le=1000, description="Crops embedded and kept per image.")] = (
-        100
+    alpha: float = Field(
+        0.5, gt=0, le=1, description="Smallest side of a crop, as a share of the image's."
     )
-    crop_strategy: Annotated[
-        Strategy,
-        Field(
-            description="random: each crop by itself, as published; even: spread out; refined: "
-            "without those that nearly repeat an earlier one, as BiFTA."
-        ),
-    ] = "random"
-    seed: Annotated[
-        int, Field(ge=0, le=2**63 - 1, description="Seed of crops, draws and random words.")
-    ] = 0
+    beta: float = Field(
+        0.9, gt=0, le=1, description="Largest side of a crop, as a share of the image's."
+    )
+    pool: int = Field(100, ge=1, le=1000, description="Crops embedded and kept per image.")
+    crop_strategy: Strategy = Field(
+        "random",
+        description="random: each crop by itself, as published; even: spread out; refined: "
+        "without those that nearly repeat an earlier one, as BiFTA.",
+    )
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of crops, draws and random words.")
 
     @model_validator(mode="after")
     def _check_alpha_and_beta(self) -> Self:
@@ -58,81 +50,122 @@ class CropParameters(BaseModel):
         return self
 
 
-def crop_boxes(
+def draw_boxes(
     parameters: CropParameters, image_digest: str, width_px: int, height_px: int
 ) -> list[Box]:
-    """The crops of one image, in draw order.
+    """Draw the boxes of an image's crops.
 
-    Side floor(U(alpha, beta) * min(width, height)), at least one pixel; corner uniform over the
-    places where the square fits. A pure function of its arguments: the n-th crop depends on the
-    seed, the image's digest and n, so a smaller pool is the beginning of a larger one (of
-    `refined` ones, as far as there are enough that differ).
+    The side of a box is floor(U(alpha, beta) * min(width, height)), at least one pixel. Its corner
+    is uniform over the positions where the square fits. The n-th box depends only on the arguments
+    and n, so a smaller pool is the beginning of a larger pool; with `refined`, this holds as long
+    as enough boxes differ.
+
+    Parameters
+    ----------
+    parameters : CropParameters
+        The range of the sides, the number of crops, the strategy and the seed.
+    image_digest : str
+        SHA-256 of the image's bytes.
+    width_px, height_px : int
+        Size of the upright image, each at least 1.
+
+    Returns
+    -------
+    list of Box
+        `parameters.pool` boxes inside the image, in draw order.
+
+    References
+    ----------
+    Li et al., ICML 2024, section 4, https://arxiv.org/abs/2406.02915; for `refined` Sun et al.,
+    "Let's Roll a BiFTA", TMLR 2026, https://arxiv.org/abs/2601.20419.
+
+    Examples
+    --------
+    >>> draw_boxes(CropParameters(pool=2, seed=5), "ab", 640, 480)
+    [Box(left_px=183, top_px=124, side_px=340), Box(left_px=125, top_px=30, side_px=426)]
     """
+    candidates = _draw_candidates(parameters, image_digest, width_px, height_px)
     if parameters.crop_strategy == "refined":
-        return _refined(parameters, image_digest, width_px, height_px)
-    return [
-        _box(parameters, image_digest, index, width_px, height_px)
-        for index in range(1, parameters.pool + 1)
-    ]
+        return _select_distinct(candidates, parameters, image_digest)
+    return list(islice(candidates, parameters.pool))
 
 
-def _refined(
-    parameters: CropParameters, image_digest: str, width_px: int, height_px: int
+def overlap(box: Box, other: Box) -> float:
+    """Compute the intersection over union of two squares.
+
+    Parameters
+    ----------
+    box, other : Box
+        Squares in the same image.
+
+    Returns
+    -------
+    float
+        From 0 for squares without a common pixel to 1 for equal squares.
+
+    Examples
+    --------
+    >>> overlap(Box(0, 0, 2), Box(1, 0, 2)) == 2 / 6
+    True
+    """
+    across, down = (
+        min(box[axis] + box.side_px, other[axis] + other.side_px) - max(box[axis], other[axis])
+        for axis in (0, 1)
+    )
+    shared = max(0, across) * max(0, down)
+    return shared / (box.side_px**2 + other.side_px**2 - shared)
+
+
+def _select_distinct(
+    candidates: Iterator[Box], parameters: CropParameters, image_digest: str
 ) -> list[Box]:
-    """Crops that overlap little, kept greedily in draw order (BiFTA's view refinement).
+    """Keep boxes that overlap little with all earlier ones, as BiFTA's view refinement.
 
-    Where too few differ, kept ones are drawn again to fill the pool, as the released program does.
+    Where too few boxes differ, kept ones are drawn again to fill the pool, as in BiFTA's program.
     """
     kept: list[Box] = []
-    for index in range(1, CANDIDATES_PER_CROP * parameters.pool + 1):
+    for box in islice(candidates, CANDIDATES_PER_CROP * parameters.pool):
+        if all(overlap(box, other) <= MAX_OVERLAP for other in kept):
+            kept.append(box)
         if len(kept) == parameters.pool:
             break
-        box = _box(parameters, image_digest, index, width_px, height_px)
-        if all(_overlap(box, other) <= MOST_OVERLAP for other in kept):
-            kept.append(box)
     key = f"crop/{parameters.seed}/{image_digest}/again"
     return kept + [kept[int(u * len(kept))] for u in uniforms(key, parameters.pool - len(kept))]
 
 
-def _overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two squares, from 0 to 1."""
-    across, down = (
-        min(one[side] + one.side_px, other[side] + other.side_px) - max(one[side], other[side])
-        for side in (0, 1)
-    )
-    shared = max(0, across) * max(0, down)
-    return shared / (one.side_px**2 + other.side_px**2 - shared)
+def _draw_candidates(
+    parameters: CropParameters, image_digest: str, width_px: int, height_px: int
+) -> Iterator[Box]:
+    for size, across, down in _draw_numbers(parameters, image_digest):
+        scale = parameters.alpha + (parameters.beta - parameters.alpha) * size
+        side = max(1, math.floor(scale * min(width_px, height_px)))
+        left = math.floor(across * (width_px - side + 1))
+        top = math.floor(down * (height_px - side + 1))
+        yield Box(left, top, side)
 
 
-def _box(
-    parameters: CropParameters, image_digest: str, index: int, width_px: int, height_px: int
-) -> Box:
-    """One crop, from its number on."""
-    size, across, down = _draw(parameters, image_digest, index)
-    scale = parameters.alpha + (parameters.beta - parameters.alpha) * size
-    side = max(1, math.floor(scale * min(width_px, height_px)))
-    left = math.floor(across * (width_px - side + 1))
-    top = math.floor(down * (height_px - side + 1))
-    return Box(left, top, side)
+def _draw_numbers(parameters: CropParameters, image_digest: str) -> Iterator[list[float]]:
+    """Draw for each crop the numbers in [0, 1) that decide its side, left edge and top edge.
 
-
-def _draw(parameters: CropParameters, image_digest: str, index: int) -> list[float]:
-    """Three numbers in [0, 1) for one crop: its size and its place across and down.
-
-    `even`: the Halton sequence (1960), shifted by an amount that the image and the seed decide
-    (Cranley & Patterson 1976), so that each crop is uniform as well, but no two are much alike.
+    `even` takes the points of the Halton sequence (1960), shifted by an amount that the seed and
+    the image decide (Cranley & Patterson 1976): each crop is still uniform, and the crops of an
+    image are spread out.
     """
-    if parameters.crop_strategy != "even":
-        return uniforms(f"crop/{parameters.seed}/{image_digest}/{index}", 3)
-    shifts = uniforms(f"crop/{parameters.seed}/{image_digest}/shift", len(HALTON_BASES))
-    return [
-        (_reversed_digits(index, base) + shift) % 1.0
-        for base, shift in zip(HALTON_BASES, shifts, strict=True)
-    ]
+    key = f"crop/{parameters.seed}/{image_digest}"
+    shifts = tuple(zip(HALTON_BASES, uniforms(f"{key}/shift", 3), strict=True))
+    for index in count(1):
+        if parameters.crop_strategy == "even":
+            yield [(_radical_inverse(index, base) + shift) % 1.0 for base, shift in shifts]
+        else:
+            yield uniforms(f"{key}/{index}", 3)
 
 
-def _reversed_digits(index: int, base: int) -> float:
-    """The digits of a whole number mirrored at the point: 6 = 110 in base 2 becomes 0.011."""
+def _radical_inverse(index: int, base: int) -> float:
+    """Mirror the digits of a whole number at the point.
+
+    >>> _radical_inverse(6, 2)  # 110 becomes 0.011
+    0.375
+    """
     value, place = 0.0, 1.0 / base
     while index:
         index, digit = divmod(index, base)

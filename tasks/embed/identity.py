@@ -5,15 +5,15 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 Precision = Literal["fp32", "bf16", "fp16"]
-# Who resizes crops. `pillow`: as the encoder was trained, to the last bit. `device`: as batches of
-# matrix products where the encoder runs, within 2/255 of Pillow.
+# Who resizes crops. `pillow`: as the encoder was trained, to the last bit. `device`: matrix
+# products where the encoder runs, within 2/255 of Pillow.
 Resampling = Literal["pillow", "device"]
 
 
 class EncoderIdentity(BaseModel):
     """Everything that decides an encoder's embeddings, part of the name of every table of them.
 
-    `config_digest` covers the architecture and the tokenizer's files, `preprocess` the size,
+    `config_digest` covers the architecture and the tokenizer's files; `preprocess` is the size,
     resampling and normalisation of images.
     """
 
@@ -27,12 +27,12 @@ class EncoderIdentity(BaseModel):
     precision: Precision
 
     def of_texts(self) -> Self:
-        """The identity of texts' embeddings, which are float32 whatever pictures' are."""
+        """Return the identity of text embeddings, which are float32 in every precision."""
         return self.model_copy(update={"precision": "fp32"})
 
 
 class EncoderSource(BaseModel):
-    """How to load an encoder here: names for open_clip, the place to run, and what it must be."""
+    """How to load an encoder here: its names in open_clip, the device, and what it must be."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,5 +44,5 @@ class EncoderSource(BaseModel):
 
 
 def is_reference(encoder: EncoderIdentity, resampling: Resampling) -> bool:
-    """Whether embeddings are the reference themselves, which is stored as it is."""
+    """Tell whether embeddings are the reference itself: float32, with crops by Pillow."""
     return encoder.precision == "fp32" and resampling == "pillow"

@@ -1,4 +1,4 @@
-"""Crops resized on a device as Pillow would: batches of matrix products, antialiased bicubic."""
+"""Pillow's antialiased bicubic resizing, computed on a device as batches of matrix products."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Self
@@ -10,100 +10,155 @@ from tasks.embed.crops import Box
 from tasks.store.digest import even_chunks
 
 BICUBIC_A, BICUBIC_SUPPORT = -0.5, 2.0  # of Pillow's filter, src/libImaging/Resample.c
-# Resized pixels of a line computed together, from the pixels in their reach: as many as make a
-# product worth starting, as few as leave out most of the line.
+# Resized pixels of a line that one product computes: enough to be worth a product, few enough
+# that the product leaves out most of the line.
 TILE_PX = 32
-# Values of one patch in float32 held at once, about: a bound on memory whatever the photograph.
+# About so many float32 values of one patch are held at once: it bounds memory for any image size.
 VALUES_AT_ONCE = 1 << 25
 
 
-class Lines(NamedTuple):
-    """How lines of pixels become shorter or longer: tile by tile, each from the pixels it needs.
+class LineFilter(NamedTuple):
+    """The filter that resizes lines of pixels tile by tile.
 
-    pixels: `(n, tiles, window)`, which pixels of its line a tile is made of. weights:
-    `(n, tiles, TILE_PX, window)`, how much each of those counts for each resized pixel of the tile;
-    rows sum to 1.
+    pixels: `(n, tiles, window)`, the positions in a line that a tile is computed from.
+    weights: `(n, tiles, TILE_PX, window)`, the weight of each of those pixels for each resized
+    pixel of the tile; the weights of a resized pixel sum to 1.
     """
 
     pixels: Tensor
     weights: Tensor
 
     @classmethod
-    def of(cls, sources_px: Tensor, longest_px: int, target_px: int, places: range) -> Self:
-        """Lines of `(n,)` pixels each, resized to `target_px`, of which `places` are wanted.
+    def build(cls, lengths_px: Tensor, longest_px: int, target_px: int, positions: range) -> Self:
+        """Build the filter that resizes lines to one length, with the weights of Pillow.
 
-        longest_px: the greatest of the lines, for which a device would have to be waited for. As
-        Pillow computes the weights: the filter is stretched where a line is made smaller, cut
-        off at the line's ends and normalised again.
+        Where a line becomes shorter, the bicubic filter is stretched. It is cut off at the ends of
+        the line and normalised again.
+
+        Parameters
+        ----------
+        lengths_px : Tensor
+            Lengths of the lines, `(n,)`.
+        longest_px : int
+            The greatest of the lengths; reading it from a device would wait for the device.
+        target_px : int
+            Length of every resized line.
+        positions : range
+            The positions in the resized lines that are computed.
+
+        Examples
+        --------
+        >>> narrow = LineFilter.build(torch.tensor([4]), 4, 2, range(2))
+        >>> narrow.weights[0, 0, 0, :4]
+        tensor([ 0.4587,  0.4587,  0.1198, -0.0372])
         """
-        sources = sources_px.to(torch.float64).view(-1, 1, 1, 1)
-        scale = sources / target_px
+        lengths = lengths_px.to(torch.float64).view(-1, 1, 1, 1)
+        scale = lengths / target_px
         stretch = scale.clamp(min=1.0)
         reach = BICUBIC_SUPPORT * stretch
-        tiles = -(-len(places) // TILE_PX)
-        steps = torch.arange(tiles * TILE_PX, device=sources.device, dtype=torch.float64)
-        # of the last tile what is not wanted is the last place once more
-        wanted = (places.start + steps.clamp(max=len(places) - 1)).view(1, tiles, TILE_PX, 1)
-        centres = (wanted + 0.5) * scale
+        tiles = -(-len(positions) // TILE_PX)
+        steps = torch.arange(tiles * TILE_PX, device=lengths.device, dtype=torch.float64)
+        # the last tile repeats the last position until it is full
+        resized = (positions.start + steps.clamp(max=len(positions) - 1)).view(1, tiles, TILE_PX, 1)
+        centres = (resized + 0.5) * scale
         first = (centres - reach + 0.5).floor().clamp(min=0)
-        last = torch.minimum((centres + reach + 0.5).floor(), sources)
-        most = longest_px / target_px
-        window = int(TILE_PX * most + 2 * BICUBIC_SUPPORT * max(most, 1.0)) + 2
-        start = first[:, :, :1]
-        pixels = start + torch.arange(window, device=sources.device, dtype=torch.float64)
+        last = torch.minimum((centres + reach + 0.5).floor(), lengths)
+        max_scale = longest_px / target_px
+        window = int(TILE_PX * max_scale + 2 * BICUBIC_SUPPORT * max(max_scale, 1.0)) + 2
+        pixels = first[:, :, :1] + torch.arange(window, device=lengths.device, dtype=torch.float64)
         weights = _bicubic((pixels + 0.5 - centres) / stretch)
         weights = weights * ((pixels >= first) & (pixels < last))
         weights = weights / weights.sum(dim=-1, keepdim=True)
-        return cls(torch.minimum(pixels, sources - 1).long().squeeze(2), weights.float())
+        return cls(torch.minimum(pixels, lengths - 1).long().squeeze(2), weights.float())
 
 
-def resized_crops(image: Tensor, boxes: Sequence[Box], size_px: int) -> Tensor:
-    """Square crops of an image, resized: uint8 `(3, height, width)` to `(n, size, size, 3)`.
+def resize_crops(image: Tensor, boxes: Sequence[Box], size_px: int) -> Tensor:
+    """Cut square crops out of an image and resize them.
 
-    Within 2/255 of `crop().resize()` by Pillow, pixel by pixel. No pixel outside a crop plays a
-    part. Which crops are computed together depends on the boxes alone.
+    Each pixel is within 2/255 of Pillow's `crop().resize()`. No pixel outside a crop changes the
+    crop. The boxes alone decide which crops are computed together.
+
+    Parameters
+    ----------
+    image : Tensor
+        uint8 `(3, height, width)`.
+    boxes : sequence of Box
+        At least one box, all inside the image.
+    size_px : int
+        Height and width of the resized crops.
+
+    Returns
+    -------
+    Tensor
+        uint8 `(crops, size_px, size_px, 3)`.
+
+    Examples
+    --------
+    >>> image = torch.full((3, 4, 6), 200, dtype=torch.uint8)
+    >>> resize_crops(image, [Box(1, 0, 4)], 2).flatten().tolist()
+    [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200]
     """
-    longest = max(side for _, _, side in boxes)
+    longest = max(box.side_px for box in boxes)
     at_once = max(1, VALUES_AT_ONCE // (3 * longest * max(longest, size_px)))
-    parts = [_crops(image, chunk, longest, size_px) for chunk in even_chunks(boxes, at_once)]
+    parts = [_resize_boxes(image, chunk, longest, size_px) for chunk in even_chunks(boxes, at_once)]
     return torch.cat(parts)
 
 
-def _crops(image: Tensor, boxes: Sequence[Box], longest: int, size_px: int) -> Tensor:
+def _resize_boxes(image: Tensor, boxes: Sequence[Box], longest: int, size_px: int) -> Tensor:
     height = image.shape[1]
     lefts, tops, sides = torch.tensor(boxes, device=image.device).T
-    lines = Lines.of(sides, longest, size_px, range(size_px))
-    across = lines._replace(pixels=lefts.view(-1, 1, 1) + lines.pixels)
+    down = LineFilter.build(sides, longest, size_px, range(size_px))
+    across = down._replace(pixels=lefts.view(-1, 1, 1) + down.pixels)
     # below a smaller crop lies some row of the image, which no weight reaches
     rows = (tops.view(-1, 1) + torch.arange(longest, device=image.device)).clamp(max=height - 1)
-    return _resized(image, rows, across, lines, size_px)
+    return _resize(image, rows, across, down, size_px)
 
 
-def resized_whole(image: Tensor, size_px: int) -> Tensor:
-    """The whole image, shortest side resized, middle cut out: uint8 to `(1, size, size, 3)`.
+def resize_whole_image(image: Tensor, size_px: int) -> Tensor:
+    """Resize an image to a shortest side and cut out its middle.
 
-    The sizes and the place of the cut are torchvision's Resize and CenterCrop.
+    The sizes and the position of the cut are those of torchvision's Resize and CenterCrop.
+
+    Parameters
+    ----------
+    image : Tensor
+        uint8 `(3, height, width)`.
+    size_px : int
+        Length of the resized shortest side.
+
+    Returns
+    -------
+    Tensor
+        uint8 `(1, size_px, size_px, 3)`, each pixel within 2/255 of Pillow's.
+
+    Examples
+    --------
+    >>> resize_whole_image(torch.zeros(3, 4, 6, dtype=torch.uint8), 2).shape
+    torch.Size([1, 2, 2, 3])
     """
     height, width = image.shape[1:]
-    short = min(height, width)
-    lines, shrinkage = [], []
+    shortest = min(height, width)
+    filters, shrinkage = [], []
     for length in (height, width):
-        target = size_px if length == short else int(size_px * length / short)
+        target = size_px if length == shortest else int(size_px * length / shortest)
         shrinkage.append(length - target)
         start = round((target - size_px) / 2.0)
-        source = torch.tensor([length], device=image.device)
-        lines.append(Lines.of(source, length, target, range(start, start + size_px)))
-    # from Pillow 13.0 on; the order shows where a pass overshoots black or white
-    if shrinkage[0] > max(0, 2 * shrinkage[1]):
-        columns = torch.arange(width, device=image.device).view(1, -1)
-        turned = _resized(image.transpose(1, 2), columns, lines[0], lines[1], size_px)
-        return turned.transpose(1, 2)
-    rows = torch.arange(height, device=image.device).view(1, -1)
-    return _resized(image, rows, lines[1], lines[0], size_px)
+        lengths = torch.tensor([length], device=image.device)
+        filters.append(LineFilter.build(lengths, length, target, range(start, start + size_px)))
+    down, across = filters
+    # Pillow's order from 13.0 on; it decides the pixels where a pass overshoots black or white
+    is_vertical_first = shrinkage[0] > max(0, 2 * shrinkage[1])
+    if is_vertical_first:
+        image, across, down = image.transpose(1, 2), down, across
+    rows = torch.arange(image.shape[1], device=image.device).view(1, -1)
+    resized = _resize(image, rows, across, down, size_px)
+    return resized.transpose(1, 2) if is_vertical_first else resized
 
 
-def _resized(image: Tensor, rows: Tensor, across: Lines, down: Lines, size_px: int) -> Tensor:
-    """Horizontal, then vertical pass, with 8 bits between them: uint8 `(n, size, size, 3)`.
+def _resize(
+    image: Tensor, rows: Tensor, across: LineFilter, down: LineFilter, size_px: int
+) -> Tensor:
+    """Resize horizontally, then vertically, with 8 bits between: uint8 `(n, size, size, 3)`.
 
     rows: `(n, h)`, the rows of the image `(3, height, width)` that `down` counts from 0.
     """
@@ -111,15 +166,15 @@ def _resized(image: Tensor, rows: Tensor, across: Lines, down: Lines, size_px: i
     channels = torch.arange(3, device=image.device).view(1, 1, 3, 1, 1)
     values = image[channels, rows[:, None, None, :, None], across.pixels[:, :, None, None, :]]
     products = values.flatten(2, 3).float() @ across.weights.transpose(2, 3)
-    narrow = _eight_bits(products).view(count, tiles, 3, -1, TILE_PX)
+    narrow = _round_to_8_bits(products).view(count, tiles, 3, -1, TILE_PX)
     narrow = narrow.permute(0, 3, 1, 4, 2).reshape(count, rows.shape[1], -1)  # (n, h, x and colour)
     images = torch.arange(count, device=image.device).view(-1, 1, 1)
     products = down.weights @ narrow[images, down.pixels]  # (n, tiles, TILE_PX, x and colour)
-    resized = _eight_bits(products).to(torch.uint8).view(count, -1, tiles * TILE_PX, 3)
+    resized = _round_to_8_bits(products).to(torch.uint8).view(count, -1, tiles * TILE_PX, 3)
     return resized[:, :size_px, :size_px]
 
 
-def _eight_bits(values: Tensor) -> Tensor:
+def _round_to_8_bits(values: Tensor) -> Tensor:
     return values.add_(0.5).floor_().clamp_(0, 255)
 
 

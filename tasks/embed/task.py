@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 
 
 class CropsRecipe(Recipe):
-    """What decides the rows of a shard of crops: the images' bytes, the crops, the encoder.
-
-    resampling: who resizes the crops.
-    """
+    """Everything that decides the rows of a shard of crops."""
 
     encoder: EncoderIdentity
     crops: CropParameters
@@ -41,14 +38,14 @@ class CropsRecipe(Recipe):
 
 
 class TextEmbeddingsRecipe(Recipe):
-    """What decides the rows of a shard of texts."""
+    """Everything that decides the rows of a shard of texts."""
 
     encoder: EncoderIdentity
     texts: tuple[str, ...]
 
 
 class PrecisionCheckRecipe(Recipe):
-    """What decides how far a run's embeddings are from the reference: they and how they came."""
+    """Everything that decides the measured error of a run's embeddings."""
 
     encoder: EncoderIdentity
     crops: CropParameters
@@ -57,7 +54,7 @@ class PrecisionCheckRecipe(Recipe):
 
 
 class EmbeddedImages(BaseModel):
-    """The two tables of a shard: the views of its images, and the images that have none."""
+    """The two tables of a shard: the views of its images, and the images without any."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -78,12 +75,12 @@ def embed_image_shard(
     batch_size: int | None,
     progress: Progress,
 ) -> EmbeddedImages:
-    """Write a shard's `crops` and `undecodable` tables, unless both are there.
+    """Write a shard's `crops` and `undecodable` tables, unless both exist.
 
-    Only images that no table of crops made alike holds are embedded; the rows are the same.
+    Images that another table of the same crops and encoder holds are copied, not embedded again.
     """
     from tasks.embed.images import Images
-    from tasks.embed.known import crops_schema, known_images, with_known
+    from tasks.embed.reuse import build_crops_schema, find_tables_with, merge_rows
 
     store = Store(store_root)
     crops = store.find("crops", recipe.digest)
@@ -92,16 +89,19 @@ def embed_image_shard(
         return EmbeddedImages(crops=crops, undecodable=undecodable)
     keep_freed_memory()
     mark = recipe.model_copy(update={"image_digests": ()}).digest
-    known = known_images(store, mark, recipe.image_digests)
-    missing = sorted(set(recipe.image_digests).difference(*known.values()))
+    columns = build_crops_schema(recipe.encoder.dimension, recipe.encoder.precision, mark)
+    digests = recipe.image_digests
+    reusable = dict(find_tables_with(store, "crops", columns.metadata, "image_digest", digests))
+    missing = sorted(set(digests).difference(*reusable.values()))
+    reused_count = len(digests) - len(missing)
     rejected: list[dict[str, object]] = []
     started = time.perf_counter()
     with (
         gpu_slot(encoder.device) if missing else nullcontext(),
-        _memory_to_spare(),
+        _explain_out_of_memory(),
         report_progress("embedding images", " images", progress) as count,
     ):
-        count.update(len(recipe.image_digests) - len(missing))
+        count.update(reused_count)
         places = image_places(store, dataset, missing)
 
         def read(digest: str) -> bytes:
@@ -111,33 +111,27 @@ def embed_image_shard(
             return data
 
         images = Images(missing, read, recipe.crops, rejected, cores())
-        fresh = _embedded(images, recipe, encoder, batch_size) if missing else iter(())
-        columns = crops_schema(recipe.encoder.dimension, recipe.encoder.precision, mark)
-        rows = with_known(store, known, 1 + recipe.crops.pool, fresh)
+        new = _embed(images, recipe, encoder, batch_size) if missing else iter(())
+        rows = merge_rows(store, reusable, 1 + recipe.crops.pool, new)
         crops = store.write("crops", recipe.digest, columns, rows)
         release_freed_memory()  # a run of many shards takes no more than one of a few
     undecodable = store.write_rows("undecodable", recipe.digest, schema("undecodable"), rejected)
-    get_run_logger().info(
-        "Embedded %d images (%d rejected), %.1f images/s; %d were known.",
-        len(missing),
-        len(rejected),
-        len(missing) / (time.perf_counter() - started),
-        len(recipe.image_digests) - len(missing),
-    )
+    rate = len(missing) / (time.perf_counter() - started)
+    message = "Embedded %d images (%d rejected), %.1f images/s; reused the embeddings of %d images."
+    get_run_logger().info(message, len(missing), len(rejected), rate, reused_count)
     return EmbeddedImages(crops=crops, undecodable=undecodable)
 
 
-def _embedded(
+def _embed(
     images: "Images", recipe: CropsRecipe, encoder: EncoderSource, batch_size: int | None
 ) -> Iterator[pa.RecordBatch]:
-    """The `crops` rows of images, by the encoder that is loaded for the first."""
     from tasks.embed.encoder import load_encoder
-    from tasks.embed.images import embed_images, embed_images_together
+    from tasks.embed.images import embed_images, embed_images_in_batches
 
     model = load_encoder(encoder)
     size = batch_size or model.batch_size
     if needs_gpu(encoder.device) or recipe.resampling == "device":
-        return embed_images_together(images, model, size, recipe.resampling)
+        return embed_images_in_batches(images, model, size, recipe.resampling)
     return embed_images(images, model, size)
 
 
@@ -145,8 +139,8 @@ def _embedded(
 def check_precision(
     store_root: str, recipe: PrecisionCheckRecipe, dataset: IndexedDataset, encoder: EncoderSource
 ) -> TableRef:
-    """Write a run's `precision_checks` table; where there is something to compare, load fp32."""
-    from tasks.embed.precision import CosineErrors, checked_rows, cosine_errors
+    """Write a run's `precision_checks` table; load the encoder in fp32 only to compare."""
+    from tasks.embed.precision import CosineErrors, measure_cosine_errors, read_checked_rows
 
     store = Store(store_root)
     errors = CosineErrors(0, 0.0, 0.0)
@@ -154,67 +148,67 @@ def check_precision(
         from tasks.embed.encoder import Encoder
 
         keep_freed_memory()
-        rows = checked_rows(store, recipe.embedded)
-        places = image_places(store, dataset, rows["image_digest"].unique().to_pylist())
+        checked = read_checked_rows(store, recipe.embedded)
+        places = image_places(store, dataset, checked["image_digest"].unique().to_pylist())
         exact = encoder.identity.model_copy(update={"precision": "fp32"})
-        with gpu_slot(encoder.device), _memory_to_spare():
-            errors = cosine_errors(
-                rows,
+        with gpu_slot(encoder.device), _explain_out_of_memory():
+            errors = measure_cosine_errors(
+                checked,
                 lambda digest: read_image(dataset, places[digest], digest),
                 recipe.crops,
                 Encoder(encoder.model_copy(update={"identity": exact})),
             )
     row = {"precision": recipe.encoder.precision, "resampling": recipe.resampling}
-    columns = schema("precision_checks")
-    return store.write_rows(
-        "precision_checks", recipe.digest, columns, [{**row, **errors._asdict()}]
-    )
+    columns, rows = schema("precision_checks"), [{**row, **errors._asdict()}]
+    return store.write_rows("precision_checks", recipe.digest, columns, rows)
 
 
 @task(name="embed-texts", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
 def embed_text_shard(
     store_root: str, recipe: TextEmbeddingsRecipe, encoder: EncoderSource, progress: Progress
 ) -> TableRef:
-    """Write a shard's `text_embeddings` table, unless it is there.
+    """Write a shard's `text_embeddings` table, unless it exists.
 
-    Only texts that no table of the same encoder holds are encoded; the rows are the same.
+    Texts that another table of the same encoder holds are copied, not encoded again.
     """
-    from tasks.embed.texts import embed_texts, in_order, known_texts, text_schema
+    from tasks.embed.texts import build_text_schema, embed_texts, order_rows, read_reusable_texts
 
     store = Store(store_root)
     if stored := store.find("text_embeddings", recipe.digest):
         return stored
-    known = known_texts(store, recipe.encoder, recipe.texts)
-    held = set(known["text"].to_pylist())
-    missing = [text for text in recipe.texts if text not in held]
+    reused = read_reusable_texts(store, recipe.encoder, recipe.texts)
+    reused_texts = set(reused["text"].to_pylist())
+    missing = [text for text in recipe.texts if text not in reused_texts]
     with report_progress("embedding texts", " texts", progress) as count:
-        count.update(known.num_rows)
-        batches = known.to_batches()
+        count.update(reused.num_rows)
+        batches = reused.to_batches()
         if missing:
             from tasks.embed.encoder import load_encoder
 
             keep_freed_memory()
-            with gpu_slot(encoder.device), _memory_to_spare():
+            with gpu_slot(encoder.device), _explain_out_of_memory():
                 for batch in embed_texts(missing, load_encoder(encoder)):
                     raise_if_stopped()
                     batches.append(batch)
                     count.update(batch.num_rows)
-    columns = text_schema(recipe.encoder)
-    rows = in_order(pa.Table.from_batches(batches, schema=columns), recipe.texts)
-    get_run_logger().info("Embedded %d texts; %d were known.", len(missing), known.num_rows)
+    columns = build_text_schema(recipe.encoder)
+    rows = order_rows(pa.Table.from_batches(batches, schema=columns), recipe.texts)
+    get_run_logger().info(
+        "Embedded %d texts; reused the embeddings of %d texts.", len(missing), reused.num_rows
+    )
     return store.write("text_embeddings", recipe.digest, columns, rows.to_batches())
 
 
 def unload_encoder() -> None:
-    """Have this process forget its encoder, if it has loaded one: others need the memory."""
-    encoder = sys.modules.get("tasks.embed.encoder")  # which takes seconds to import
-    if forget := getattr(encoder, "unload_encoder", None):
-        forget()
+    """Free the memory of the encoder that this process has loaded, if any."""
+    encoder = sys.modules.get("tasks.embed.encoder")  # an import here would take seconds
+    if unload := getattr(encoder, "unload_encoder", None):
+        unload()
 
 
 @contextmanager
-def _memory_to_spare() -> Iterator[None]:
-    """Raise InputError where a GPU's memory is too small: a second attempt would be as large."""
+def _explain_out_of_memory() -> Iterator[None]:
+    """Raise InputError where a GPU's memory is too small: a retry would need as much."""
     import torch
 
     try:
@@ -225,4 +219,4 @@ def _memory_to_spare() -> Iterator[None]:
             "photographs, or --device cpu."
         ) from error
     finally:
-        torch.cuda.empty_cache()  # whoever holds the GPU next could not have it emptied
+        torch.cuda.empty_cache()  # the next holder of the GPU cannot free this process's cache

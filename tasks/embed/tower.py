@@ -1,106 +1,70 @@
-"""CLIP's image tower for CPUs: open_clip's weights and results, arranged for oneDNN."""
+"""CLIP's image tower for CPUs: the weights and results of open_clip, arranged for oneDNN."""
 
-from typing import NamedTuple, Self, TypeGuard
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeGuard
 
 import torch
-from open_clip.transformer import (
-    LayerScale,
-    QuickGELU,
-    ResidualAttentionBlock,
-    VisionTransformer,
-)
+from open_clip.transformer import LayerScale, QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
 
-# QuickGELU(x) = x * sigmoid(1.702 x) = swish(1.702 x) / 1.702, and oneDNN knows swish.
+# QuickGELU(x) = x * sigmoid(1.702 x) = swish(1.702 x) / 1.702, and oneDNN has swish.
 QUICK_GELU = 1.702
-# Pixels are taken around the middle: whole numbers that bfloat16 holds, and sums that stay small.
+# Subtracted from pixels: bfloat16 holds the results exactly, and their sums stay small.
 MIDDLE = 128
 
+Norm = Callable[[Tensor], Tensor]
 
-class Layer(NamedTuple):
-    """A linear layer whose weights oneDNN has packed, and what is computed on its way out."""
 
-    weight: Tensor
-    bias: Tensor
-    after: str = "none"
+class Layer:
+    """A linear layer with weights packed by oneDNN, and the activation computed with it."""
 
-    @classmethod
-    def of(cls, weight: Tensor, bias: Tensor, dtype: torch.dtype, after: str = "none") -> Self:
-        """Pack weights `(out, in)` for products in a number format."""
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype).contiguous())
-        return cls(packed, bias.detach().to(dtype), after)
+    def __init__(
+        self, weight: Tensor, bias: Tensor, dtype: torch.dtype, activation: str = "none"
+    ) -> None:
+        rows = weight.detach().to(dtype).contiguous()  # (out, in)
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(rows)
+        self._bias = bias.detach().to(dtype)
+        self._activation = activation
+        # of GELU "none" is the exact form, by the error function
+        self._algorithm = "none" if activation == "gelu" else ""
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """`(..., in)` to `(..., out)`."""
-        # "none" is also how exactly GELU is computed: by the error function
-        algorithm = "none" if self.after == "gelu" else ""
+        """Compute `(..., out)` from `(..., in)`."""
         product: Tensor = torch.ops.mkldnn._linear_pointwise(
-            rows, self.weight, self.bias, self.after, [], algorithm
+            rows, self._weight, self._bias, self._activation, [], self._algorithm
         )
         return product
 
 
-class Norm(NamedTuple):
-    """A layer norm over float32 rows."""
+class Block:
+    """A transformer block whose layers are packed; their scales become part of the weights."""
 
-    weight: Tensor
-    bias: Tensor
-    eps: float
-
-    @classmethod
-    def of(cls, norm: nn.LayerNorm) -> Self:
-        """Take over a module's parameters."""
-        return cls(norm.weight.detach().float(), norm.bias.detach().float(), norm.eps)
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """`(..., width)` to the same."""
-        return layer_norm(rows, self.weight.shape, self.weight, self.bias, self.eps)
-
-
-class Block(NamedTuple):
-    """A transformer block: attention, then two layers, each added to what came in."""
-
-    before_attention: Norm
-    query: Layer
-    key_value: Layer
-    out: Layer
-    before_mlp: Norm
-    widen: Layer
-    narrow: Layer
-
-    @classmethod
-    def of(cls, block: ResidualAttentionBlock, dtype: torch.dtype) -> Self:
-        """Pack a block; scales of layers and of QuickGELU become part of the weights."""
-        attention, after_attention, mlp = block.attn, block.attn.out_proj, block.mlp
+    def __init__(self, block: ResidualAttentionBlock, dtype: torch.dtype) -> None:
+        attention, out, mlp = block.attn, block.attn.out_proj, block.mlp
         width = attention.embed_dim
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
         is_quick = isinstance(mlp.gelu, QuickGELU)
-        factor = QUICK_GELU if is_quick else 1.0
-        after = "swish" if is_quick else "gelu"
-        first, last = _scale(block.ls_1), _scale(block.ls_2)
-        return cls(
-            before_attention=Norm.of(block.ln_1),
-            query=Layer.of(weight[:width], bias[:width], dtype),
-            key_value=Layer.of(weight[width:], bias[width:], dtype),
-            out=Layer.of(
-                after_attention.weight * first.view(-1, 1), after_attention.bias * first, dtype
-            ),
-            before_mlp=Norm.of(block.ln_2),
-            widen=Layer.of(mlp.c_fc.weight * factor, mlp.c_fc.bias * factor, dtype, after),
-            narrow=Layer.of(
-                mlp.c_proj.weight * (last / factor).view(-1, 1), mlp.c_proj.bias * last, dtype
-            ),
-        )
+        factor, activation = (QUICK_GELU, "swish") if is_quick else (1.0, "gelu")
+        first, last = _layer_scale(block.ls_1), _layer_scale(block.ls_2)
+        narrow = mlp.c_proj.weight * (last / factor).view(-1, 1)
+        self.attention_norm = _float32_norm(block.ln_1)
+        self.query = Layer(weight[:width], bias[:width], dtype)
+        self.key_value = Layer(weight[width:], bias[width:], dtype)
+        self.out = Layer(out.weight * first.view(-1, 1), out.bias * first, dtype)
+        self.mlp_norm = _float32_norm(block.ln_2)
+        self.widen = Layer(mlp.c_fc.weight * factor, mlp.c_fc.bias * factor, dtype, activation)
+        self.narrow = Layer(narrow, mlp.c_proj.bias * last, dtype)
 
 
 class Tower:
-    """What a VisionTransformer makes of 8-bit pixels, up to rounding.
+    """Compute what a VisionTransformer computes from 8-bit pixels, up to rounding.
 
-    Differences to open_clip's forward pass: normalisation is part of the patch embedding, weights
-    are packed once instead of for every product, GELU is computed while a product's rows are still
-    in the cache, sums between blocks are float32 whatever the number format, and of the last block
-    only the class token is computed, for no other is looked at.
+    It differs from open_clip's forward pass: normalisation is part of the patch embedding, weights
+    are packed once instead of for every product, GELU is computed while the rows of a product are
+    in the cache, sums between blocks are float32 in every number format, and the last block
+    computes only the class token, because nothing reads the others.
     """
 
     def __init__(
@@ -112,33 +76,34 @@ class Tower:
         shift = ((MIDDLE / 255 - mean) / std).view(1, 3, 1, 1)
         patch = (weight * scale).permute(0, 2, 3, 1).flatten(1)
         self._dtype = dtype
-        self._patch = Layer.of(patch, torch.zeros(len(patch)), dtype)
+        self._patch = Layer(patch, torch.zeros(len(patch)), dtype)
         positions = visual.positional_embedding.detach().float()
         self._class = visual.class_embedding.detach().float() + positions[0]
         self._positions = positions[1:] + (weight * shift).sum(dim=(1, 2, 3))
-        self._before = None if isinstance(visual.ln_pre, nn.Identity) else Norm.of(visual.ln_pre)
+        has_norm = not isinstance(visual.ln_pre, nn.Identity)
+        self._first_norm = _float32_norm(visual.ln_pre) if has_norm else None
         self._heads = visual.transformer.resblocks[0].attn.num_heads
-        self._blocks = [Block.of(block, dtype) for block in visual.transformer.resblocks]
-        self._after = Norm.of(visual.ln_post)
+        self._blocks = [Block(block, dtype) for block in visual.transformer.resblocks]
+        self._last_norm = _float32_norm(visual.ln_post)
         self._projection = visual.proj.detach().float().T.contiguous()
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Embed uint8 `(n, height, width, 3)` as float32 `(n, dim)`, not normalised."""
-        tokens = self._embedded(pixels)
-        for place, block in enumerate(self._blocks, start=1):
+        tokens = self._embed_patches(pixels)
+        for number, block in enumerate(self._blocks, start=1):
             # the class token comes first
-            wanted = 1 if place == len(self._blocks) else tokens.shape[1]
-            rows = block.before_attention(tokens).to(self._dtype)
-            query = self._by_head(block.query(rows[:, :wanted]))
-            key, value = (self._by_head(part) for part in block.key_value(rows).chunk(2, dim=-1))
+            needed = 1 if number == len(self._blocks) else tokens.shape[1]
+            rows = block.attention_norm(tokens).to(self._dtype)
+            query = self._split_heads(block.query(rows[:, :needed]))
+            key, value = map(self._split_heads, block.key_value(rows).chunk(2, dim=-1))
             attended = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-            tokens = tokens[:, :wanted] + block.out(attended)
-            rows = block.before_mlp(tokens).to(self._dtype)
+            tokens = tokens[:, :needed] + block.out(attended)
+            rows = block.mlp_norm(tokens).to(self._dtype)
             tokens += block.narrow(block.widen(rows))
-        return linear(self._after(tokens[:, 0]), self._projection)
+        return linear(self._last_norm(tokens[:, 0]), self._projection)
 
-    def _embedded(self, pixels: Tensor) -> Tensor:
-        """The class token and one for each patch: float32 `(n, 1 + patches, width)`."""
+    def _embed_patches(self, pixels: Tensor) -> Tensor:
+        """Compute the class token and a token per patch: float32 `(n, 1 + patches, width)`."""
         images, height, width, channels = pixels.shape
         side = self._patch_px
         grid = pixels.view(images, height // side, side, width // side, side, channels)
@@ -146,25 +111,25 @@ class Tower:
         tokens = torch.empty(images, 1 + patches.shape[1], len(self._class))
         tokens[:, 0] = self._class
         torch.add(self._patch(patches), self._positions, out=tokens[:, 1:])
-        return tokens if self._before is None else self._before(tokens)
+        return tokens if self._first_norm is None else self._first_norm(tokens)
 
-    def _by_head(self, rows: Tensor) -> Tensor:
-        """`(n, tokens, width)` to `(n, heads, tokens, width / heads)`."""
+    def _split_heads(self, rows: Tensor) -> Tensor:
+        """Turn `(n, tokens, width)` into `(n, heads, tokens, width / heads)`."""
         return rows.view(*rows.shape[:2], self._heads, -1).transpose(1, 2)
 
 
-def tower_for(visual: nn.Module, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tower | None:
-    """A tower for an open_clip module's weights; None where it or the machine is of another kind.
+def build_tower(visual: nn.Module, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tower | None:
+    """Build a tower with an open_clip module's weights; None where it or the machine cannot.
 
     mean, std: of the normalisation, `(3,)`, of values from 0 to 1.
     """
-    if not (packs(dtype) and is_clips_own(visual)):
+    if not (can_pack(dtype) and is_clip_tower(visual)):
         return None
     return Tower(visual, mean, std, dtype)
 
 
-def packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN packs weights of a number format here, as torch's compiler has it do."""
+def can_pack(dtype: torch.dtype) -> bool:
+    """Tell whether oneDNN packs weights of a number format on this machine."""
     operations = ("_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")
     is_built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not (is_built and all(hasattr(torch.ops.mkldnn, name) for name in operations)):
@@ -173,12 +138,10 @@ def packs(dtype: torch.dtype) -> bool:
     return dtype is torch.float32 or (dtype is torch.bfloat16 and has_bf16)
 
 
-def is_clips_own(visual: nn.Module) -> TypeGuard[VisionTransformer]:
-    """Whether a tower is CLIP's: equal blocks, a class token that is the result, no other pool."""
-    return type(visual) is VisionTransformer and _is_plain(visual)
-
-
-def _is_plain(visual: VisionTransformer) -> bool:
+def is_clip_tower(visual: Any) -> TypeGuard[VisionTransformer]:
+    """Tell whether a tower is CLIP's: equal blocks, and the class token is the result."""
+    if type(visual) is not VisionTransformer:
+        return False
     side = visual.conv1.kernel_size[0]
     return (
         visual.pool_type == "tok"
@@ -196,6 +159,12 @@ def _is_plain(visual: VisionTransformer) -> bool:
     )
 
 
-def _scale(module: nn.Module) -> Tensor:
-    """What a layer's result is multiplied with, `(width,)` or one number."""
+def _float32_norm(norm: nn.LayerNorm) -> Norm:
+    weight, bias = norm.weight.detach().float(), norm.bias.detach().float()
+    shape = list(weight.shape)
+    return partial(layer_norm, normalized_shape=shape, weight=weight, bias=bias, eps=norm.eps)
+
+
+def _layer_scale(module: nn.Module) -> Tensor:
+    """Return the factors of a layer's result, `(width,)` or a single 1."""
     return module.gamma.detach() if isinstance(module, LayerScale) else torch.ones(1)

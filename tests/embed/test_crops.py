@@ -10,19 +10,19 @@ from pydantic import ValidationError
 from scipy.stats import kstest
 from scipy.stats.qmc import Halton
 
-from tasks.embed.crops import Box, CropParameters, Strategy, crop_boxes
+from tasks.embed.crops import Box, CropParameters, Strategy, draw_boxes
 
 sizes = st.integers(1, 5000)
 
 
 @given(st.text(max_size=8), sizes, sizes, st.integers(0, 2**40), st.data())
-def test_crops_lie_inside_the_image_and_have_the_side_they_should(
+def test_crops_lie_inside_the_image_with_sides_from_alpha_to_beta(
     digest: str, width: int, height: int, seed: int, data: st.DataObject
 ) -> None:
     alpha = data.draw(st.floats(0.01, 1))
     beta = data.draw(st.floats(alpha, 1))
     short = min(width, height)
-    boxes = crop_boxes(
+    boxes = draw_boxes(
         CropParameters(alpha=alpha, beta=beta, pool=5, seed=seed), digest, width, height
     )
     for left, top, side in boxes:
@@ -32,30 +32,30 @@ def test_crops_lie_inside_the_image_and_have_the_side_they_should(
 
 
 def test_a_smaller_pool_is_the_beginning_of_a_larger_one() -> None:
-    small, large = (crop_boxes(CropParameters(pool=n), "digest", 300, 200) for n in (60, 100))
+    small, large = (draw_boxes(CropParameters(pool=n), "digest", 300, 200) for n in (60, 100))
     assert large[:60] == small
 
 
 @pytest.mark.parametrize("strategy", get_args(Strategy))
-def test_every_ingredient_decides_the_crops(strategy: Strategy) -> None:
+def test_every_parameter_decides_the_crops(strategy: Strategy) -> None:
     base = CropParameters(crop_strategy=strategy)
     others = [
-        crop_boxes(base.model_copy(update={"seed": 1}), "digest", 300, 200),
-        crop_boxes(base.model_copy(update={"alpha": 0.6}), "digest", 300, 200),
-        crop_boxes(base.model_copy(update={"beta": 0.8}), "digest", 300, 200),
+        draw_boxes(base.model_copy(update={"seed": 1}), "digest", 300, 200),
+        draw_boxes(base.model_copy(update={"alpha": 0.6}), "digest", 300, 200),
+        draw_boxes(base.model_copy(update={"beta": 0.8}), "digest", 300, 200),
         *(
-            crop_boxes(CropParameters(crop_strategy=s), "digest", 300, 200)
+            draw_boxes(CropParameters(crop_strategy=s), "digest", 300, 200)
             for s in get_args(Strategy)
         ),
-        crop_boxes(base, "other", 300, 200),
-        crop_boxes(base, "digest", 200, 300),
+        draw_boxes(base, "other", 300, 200),
+        draw_boxes(base, "digest", 200, 300),
     ]
-    assert others.count(crop_boxes(base, "digest", 300, 200)) == 1  # its own strategy's
+    assert others.count(draw_boxes(base, "digest", 300, 200)) == 1  # its own strategy's
 
 
 def test_crops_follow_from_sha256_alone() -> None:
     # stored tables and published numbers rest on these: derived here without the project's code
-    for index, box in enumerate(crop_boxes(CropParameters(pool=3, seed=5), "ab", 640, 480), 1):
+    for index, box in enumerate(draw_boxes(CropParameters(pool=3, seed=5), "ab", 640, 480), 1):
         hashed = hashlib.sha256(f"crop/5/ab/{index}/0".encode()).digest()
         size, across, down = (
             Fraction(int.from_bytes(hashed[i : i + 8], "big") >> 11, 2**53) for i in (0, 8, 16)
@@ -69,7 +69,7 @@ def test_even_crops_follow_from_sha256_and_the_halton_sequence() -> None:
     hashed = hashlib.sha256(b"crop/5/ab/shift/0").digest()
     shifts = [int.from_bytes(hashed[i : i + 8], "big") / 2**64 for i in (0, 8, 16)]
     sequence = Halton(3, scramble=False).random(21)[1:]  # from the second on: the first is 0
-    boxes = crop_boxes(CropParameters(pool=20, crop_strategy="even", seed=5), "ab", 640, 480)
+    boxes = draw_boxes(CropParameters(pool=20, crop_strategy="even", seed=5), "ab", 640, 480)
     for box, numbers in zip(boxes, sequence.tolist(), strict=True):
         size, across, down = ((n + s) % 1 for n, s in zip(numbers, shifts, strict=True))
         side = math.floor((0.5 + 0.4 * size) * 480)
@@ -81,7 +81,7 @@ def test_even_crops_follow_from_sha256_and_the_halton_sequence() -> None:
 
 
 def test_sides_and_corners_are_uniform() -> None:
-    boxes = crop_boxes(CropParameters(pool=1000), "digest", 30_000, 20_000)
+    boxes = draw_boxes(CropParameters(pool=1000), "digest", 30_000, 20_000)
     sides = [(side / 20_000 - 0.5) / 0.4 for _, _, side in boxes]
     lefts = [left / (30_000 - side) for left, _, side in boxes]
     tops = [top / (20_000 - side) for _, top, side in boxes]
@@ -98,19 +98,19 @@ def test_even_crops_are_uniform_for_each_place_and_closer_than_chance_to_even() 
     even, chance = CropParameters(crop_strategy="even"), CropParameters()
     # over images, the n-th crop is anywhere with equal chance, whichever n
     for n in (0, 57):
-        lefts = [crop_boxes(even, f"image {i}", 10_000, 1_000)[n].left_px for i in range(400)]
+        lefts = [draw_boxes(even, f"image {i}", 10_000, 1_000)[n].left_px for i in range(400)]
         assert kstest([left / 9_300 for left in lefts], "uniform").pvalue > 1e-3
 
     # within an image they leave no gaps that chance would leave: distance from the diagonal
     def gap(parameters: CropParameters, image: str) -> float:
-        boxes = crop_boxes(parameters, image, 10_000, 1_000)
+        boxes = draw_boxes(parameters, image, 10_000, 1_000)
         places = [box.left_px / (10_000 - box.side_px + 1) for box in boxes]
         return float(kstest(places, "uniform").statistic)
 
     images = [f"image {i}" for i in range(30)]
     assert max(gap(even, i) for i in images) < min(gap(chance, i) for i in images)
     small, large = (
-        crop_boxes(CropParameters(pool=n, crop_strategy="even"), "digest", 300, 200)
+        draw_boxes(CropParameters(pool=n, crop_strategy="even"), "digest", 300, 200)
         for n in (60, 100)
     )
     assert large[:60] == small
@@ -127,12 +127,12 @@ def test_refined_crops_are_the_random_ones_that_differ(
         )
         return Fraction(across * down, one.side_px**2 + other.side_px**2 - across * down)
 
-    candidates = crop_boxes(CropParameters(pool=3 * pool), digest, width, height)
+    candidates = draw_boxes(CropParameters(pool=3 * pool), digest, width, height)
     expected: list[Box] = []
     for box in candidates:  # by exact fractions, one after another
         if all(overlap(box, kept) <= Fraction(17, 20) for kept in expected):
             expected.append(box)
-    refined = crop_boxes(CropParameters(pool=pool, crop_strategy="refined"), digest, width, height)
+    refined = draw_boxes(CropParameters(pool=pool, crop_strategy="refined"), digest, width, height)
     assert len(refined) == pool
     assert refined[: len(expected)] == expected[:pool]
     assert set(refined) <= set(expected)
@@ -141,12 +141,12 @@ def test_refined_crops_are_the_random_ones_that_differ(
 def test_a_photograph_has_enough_crops_that_differ() -> None:
     refined = CropParameters(crop_strategy="refined")
     for place in range(20):
-        boxes = crop_boxes(refined, f"image {place}", 500, 375)
+        boxes = draw_boxes(refined, f"image {place}", 500, 375)
         assert len(set(boxes)) == len(boxes) == 100
     # squares of one size in a square have few places: kept ones are drawn again
     narrow = CropParameters(crop_strategy="refined", alpha=0.9)
-    boxes = crop_boxes(narrow, "image", 300, 300)
+    boxes = draw_boxes(narrow, "image", 300, 300)
     different = len(set(boxes))
     assert different < len(boxes) == 100
     assert len(set(boxes[different:])) > different / 2  # and not one of them alone
-    assert crop_boxes(narrow, "image", 300, 300) == boxes
+    assert draw_boxes(narrow, "image", 300, 300) == boxes

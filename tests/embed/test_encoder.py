@@ -1,4 +1,4 @@
-"""How encoders are named, told apart and refused."""
+"""How encoders are resolved, distinguished, refused, and how they encode."""
 
 import json
 import shutil
@@ -15,12 +15,12 @@ from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import Precision
 from tasks.embed.sources import (
     PREPROCESS_DEFAULTS,
-    default_precision,
+    choose_precision,
     native_precision,
     resampling_for,
     resolve_encoder,
 )
-from tasks.embed.tower import is_clips_own
+from tasks.embed.tower import is_clip_tower
 from tasks.runtime.errors import InputError
 from tasks.store.digest import file_digest
 from tests.conftest import TINY_CONFIG, photograph, write_tiny_model
@@ -55,7 +55,7 @@ def test_weights_precision_and_preprocessing_make_another_identity(
     assert len(identities) == 5
 
 
-def test_a_tokenizer_decides_by_its_files_wherever_they_lie(
+def test_the_files_of_a_tokenizer_decide_the_identity_not_their_folder(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
@@ -143,7 +143,7 @@ def test_long_texts_are_cut_with_the_end_token_kept(tiny_model: Path) -> None:
         ("hf-hub:nobody/nothing", "neither cached nor can be downloaded"),
     ],
 )
-def test_a_wrong_encoder_says_what_to_write(
+def test_an_error_about_a_wrong_name_says_what_to_write(
     name: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import huggingface_hub.constants
@@ -179,31 +179,31 @@ def test_the_automatic_precision_is_one_that_runs(
     assert cosines.min() > 0.9999
 
 
-def test_a_convolutional_encoder_is_not_rounded_unless_it_is_asked_for() -> None:
+def test_a_convolutional_encoder_is_float32_unless_requested_otherwise() -> None:
     assert resolve_encoder("photo-lite", "auto", "cpu").identity.precision == "fp32"
     assert resolve_encoder("photo-lite", "bf16", "cpu").identity.precision == "bf16"
-    assert default_precision("cpu", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
-    assert default_precision("cuda", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
-    assert default_precision("cuda", open_clip.get_model_config("ViT-B-32")) == "fp16"
+    assert choose_precision("cpu", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
+    assert choose_precision("cuda", {"vision_cfg": {"layers": [3, 4, 6, 3]}}) == "fp32"
+    assert choose_precision("cuda", open_clip.get_model_config("ViT-B-32")) == "fp16"
 
 
-def test_half_the_digits_are_the_default_where_the_tower_sums_in_all_of_them() -> None:
-    """Told from a configuration alone, before a model is built, for all that open_clip has."""
-    decided = {}
+def test_a_half_format_is_the_default_only_for_clip_towers() -> None:
+    """The configuration alone decides, before a model is built, for all models of open_clip."""
+    chosen = {}
     for name in open_clip.list_models():
         config = open_clip.get_model_config(name)
         vision = config["vision_cfg"]
         if "timm_model_name" in vision:
-            assert default_precision("cpu", config) == "fp32"
+            assert choose_precision("cpu", config) == "fp32"
             continue
         with torch.device("meta"):
             visual = _build_vision_tower(config["embed_dim"], vision, config.get("quick_gelu"))
-        decided[name] = default_precision("cpu", config)
-        assert decided[name] == (native_precision("cpu") if is_clips_own(visual) else "fp32"), name
-    assert {"ViT-B-32", "RN50", "coca_ViT-B-32", "ViT-L-14-CLIPA"} <= decided.keys()
+        chosen[name] = choose_precision("cpu", config)
+        assert chosen[name] == (native_precision("cpu") if is_clip_tower(visual) else "fp32"), name
+    assert {"ViT-B-32", "RN50", "coca_ViT-B-32", "ViT-L-14-CLIPA"} <= chosen.keys()
 
 
-def test_texts_longer_than_the_context_are_told(tiny_model: Path) -> None:
+def test_texts_longer_than_the_context_are_truncated(tiny_model: Path) -> None:
     encoder = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
     # CLIP's tokenizer puts a token before and one after the text: 75 words of one token fit in 77
     texts = ["a cat", "cat " * 75, "cat " * 76, "cat " * 500]
@@ -213,20 +213,20 @@ def test_texts_longer_than_the_context_are_told(tiny_model: Path) -> None:
     torch.testing.assert_close(rows[2], rows[3])  # the rest plays no part
 
 
-def test_photo_lite_tells_them_too() -> None:
+def test_photo_lite_reports_truncated_texts_too() -> None:
     encoder = load_encoder(resolve_encoder("photo-lite", "fp32", "cpu"))
     length = encoder._tokenizer.context_length
     texts = ["cat " * (length - 2), "cat " * (length - 1)]
     assert encoder.are_truncated(texts) == [False, True]
 
 
-def test_square_pictures_are_framed_to_the_last_bit_whatever_their_size(tiny_model: Path) -> None:
+def test_square_images_are_resized_to_the_last_bit_at_any_size(tiny_model: Path) -> None:
     encoder = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
     _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_model}")
     for side in (1, 2, 31, 32, 33, 64, 97, 201):
         square = photograph().crop((5, 7, 5 + side, 7 + side))
-        framed = torch.from_numpy(np.array(encoder.frame(square))).permute(2, 0, 1)
-        assert torch.equal(preprocess.transforms[-1](framed.float().div(255)), preprocess(square))
+        resized = torch.from_numpy(np.array(encoder.resize_image(square))).permute(2, 0, 1)
+        assert torch.equal(preprocess.transforms[-1](resized.float().div(255)), preprocess(square))
 
 
 @pytest.mark.parametrize(
@@ -243,13 +243,13 @@ def test_other_preprocessing_is_left_to_open_clip_and_to_pillow(
     source = resolve_encoder(f"local-dir:{folder}", "fp32", "cpu")
     assert resampling_for(source.model_copy(update={"device": "cuda"}), False) == "pillow"
     _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
-    for picture in (photograph(), photograph().crop((0, 0, 90, 90))):
-        framed = np.array(load_encoder(source).frame(picture))
-        scaled = torch.from_numpy(framed).permute(2, 0, 1).float().div(255)
-        assert torch.equal(preprocess.transforms[-1](scaled), preprocess(picture))
+    for image in (photograph(), photograph().crop((0, 0, 90, 90))):
+        resized = np.array(load_encoder(source).resize_image(image))
+        scaled = torch.from_numpy(resized).permute(2, 0, 1).float().div(255)
+        assert torch.equal(preprocess.transforms[-1](scaled), preprocess(image))
 
 
-def test_a_gpu_resizes_crops_unless_pillow_is_asked_for(tiny_model: Path) -> None:
+def test_a_gpu_resizes_crops_unless_pillow_is_requested(tiny_model: Path) -> None:
     source = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu")
     cuda = source.model_copy(update={"device": "cuda:1"})
     assert resampling_for(source, False) == "pillow"
@@ -269,7 +269,7 @@ def test_a_texts_row_does_not_depend_on_the_others_nor_on_padding(
     for n in (0, 7, 22):
         assert torch.equal(encoder.encode_texts([texts[n]])[0], together[n])
     with torch.inference_mode():  # padded to the whole context, all at once
-        plain = encoder._texts.encode_text(encoder._tokenizer(texts))
+        plain = encoder._text_model.encode_text(encoder._tokenizer(texts))
     error = 1 - torch.nn.functional.cosine_similarity(plain.double(), together.double())
     assert error.abs().max() < 1e-6
 
@@ -280,7 +280,7 @@ def test_no_texts_have_no_rows(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_texts_are_the_same_whatever_number_format_pictures_are_in(
+def test_texts_are_the_same_in_every_number_format_of_images(
     precision: Precision, tiny_model: Path
 ) -> None:
     sources = [
@@ -296,7 +296,7 @@ def test_texts_are_the_same_whatever_number_format_pictures_are_in(
     assert (rows * others).sum(dim=1).min() > 0.999
 
 
-def test_embeddings_that_are_no_numbers_end_the_run(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_nan_or_infinite_embedding_aborts_the_run(tiny_model: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(tiny_model, broken)
     weights = broken / "open_clip_model.safetensors"
@@ -305,7 +305,7 @@ def test_embeddings_that_are_no_numbers_end_the_run(tiny_model: Path, tmp_path: 
     state["text_projection"] = state["text_projection"] * torch.nan
     save_file(state, weights)
     encoder = Encoder(resolve_encoder(f"local-dir:{broken}", "fp32", "cpu"))
-    with pytest.raises(InputError, match="broken in fp32 gives embeddings that are no numbers"):
+    with pytest.raises(InputError, match="broken in fp32 computed NaN or infinite embeddings"):
         encoder.encode_images(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), 8)
     with pytest.raises(InputError, match="choose --precision fp32, or check its weights"):
         encoder.encode_texts(["a cat"])
@@ -318,17 +318,17 @@ def test_embeddings_that_are_no_numbers_end_the_run(tiny_model: Path, tmp_path: 
 def test_a_gpus_batch_is_a_power_of_two_that_takes_half_of_its_memory(
     free_gb: float, own_gb: float, expected: int, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The arithmetic alone, with 6 MB for a picture; what a GPU says of its memory is made up."""
+    """The arithmetic alone, with 6 MB per image; the figures of a GPU's memory are invented."""
     encoder = Encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
     weights_gb = 0.3
-    told = {
+    figures = {
         "reset_peak_memory_stats": None,
         "memory_allocated": int(weights_gb * 1e9),
         "max_memory_allocated": int((weights_gb + 8 * 0.006) * 1e9),
         "memory_reserved": int((weights_gb + own_gb) * 1e9),
         "mem_get_info": (int(free_gb * 1e9), int(80e9)),
     }
-    for name, value in told.items():
+    for name, value in figures.items():
         monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
     monkeypatch.setattr(encoder, "encode_images", lambda pixels, _: pixels)
     monkeypatch.setattr(encoder, "device", torch.device("cuda"))
@@ -342,7 +342,7 @@ def test_float32_is_not_rounded_by_the_convolutions_of_cuda(tiny_model: Path) ->
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
-def test_weights_that_were_cut_off_are_said_in_a_sentence(tiny_model: Path, tmp_path: Path) -> None:
+def test_truncated_weights_are_reported_in_a_sentence(tiny_model: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     shutil.copytree(tiny_model, cut)
     weights = cut / "open_clip_model.safetensors"

@@ -1,4 +1,4 @@
-"""Embeddings of images: exactly the encoder's own preprocessing, whatever the circumstances."""
+"""Embeddings of images: exactly the encoder's own preprocessing, in all circumstances."""
 
 import random
 from pathlib import Path
@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tasks.embed.crops import CropParameters, crop_boxes
+from tasks.datasets.decode import decode_image
+from tasks.embed.crops import CropParameters, draw_boxes
 from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import Resampling
-from tasks.embed.images import Images, embed_images, embed_images_together, image_views
+from tasks.embed.images import Images, embed_images, embed_images_in_batches, make_views
 from tasks.embed.sources import resolve_encoder
 from tasks.store.digest import bytes_digest
 from tasks.store.embeddings import embedding_matrix
-from tests.conftest import photograph
 
 POOL = CropParameters(pool=7)
 
@@ -50,22 +50,19 @@ def test_views_are_the_encoders_own_preprocessing_to_the_last_bit(
     tiny_model: Path, encoder: Encoder, files: dict[str, bytes]
 ) -> None:
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_model}")
-    image = photograph()
     path = next(iter(files))
-    views = image_views(files[path], path, POOL, encoder)
-    from tasks.datasets.decode import decode_image
-
+    _, pixels = make_views(files[path], path, POOL, encoder)
     image = decode_image(files[path])
-    boxes = crop_boxes(POOL, path, *image.size)
+    boxes = draw_boxes(POOL, path, *image.size)
     pictures = [image, *(image.crop((x, y, x + s, y + s)) for x, y, s in boxes)]
     expected = torch.stack([preprocess(picture) for picture in pictures])
     with torch.inference_mode():
         rows = torch.nn.functional.normalize(model.eval().encode_image(expected), dim=-1)
-    found = encoder.encode_images(views.pixels, batch_size=8)
+    embeddings = encoder.encode_images(pixels, batch_size=8)
     normalise = preprocess.transforms[-1]
-    assert torch.equal(normalise(views.pixels.permute(0, 3, 1, 2).float().div(255)), expected)
-    torch.testing.assert_close(encoder.scaled(views.pixels), expected, atol=1e-6, rtol=0)
-    torch.testing.assert_close(found, rows, atol=2e-6, rtol=0)
+    assert torch.equal(normalise(pixels.permute(0, 3, 1, 2).float().div(255)), expected)
+    torch.testing.assert_close(encoder.normalize_pixels(pixels), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(embeddings, rows, atol=2e-6, rtol=0)
 
 
 def test_nothing_around_an_image_changes_its_rows(
@@ -101,7 +98,7 @@ def test_rows_say_where_each_crop_lies(encoder: Encoder, files: dict[str, bytes]
     digest = next(iter(files))
     rows = embed(files, encoder, [digest]).to_pylist()
     width, height = rows[0]["image_width_px"], rows[0]["image_height_px"]
-    boxes = crop_boxes(POOL, digest, width, height)
+    boxes = draw_boxes(POOL, digest, width, height)
     assert [(r["left_px"], r["top_px"], r["side_px"]) for r in rows] == [(None,) * 3, *boxes]
     matrix = np.array([r["embedding"] for r in rows])
     np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-6)
@@ -121,7 +118,7 @@ def together(
 ) -> pa.Table:
     rejected: list[dict[str, object]] = []
     images = Images(digests, files.__getitem__, POOL, rejected, 2)
-    table = pa.Table.from_batches(embed_images_together(images, encoder, batch_size, how))
+    table = pa.Table.from_batches(embed_images_in_batches(images, encoder, batch_size, how))
     assert len(rejected) == 2
     return table.sort_by([("image_digest", "ascending"), ("crop_index", "ascending")])
 
@@ -132,24 +129,24 @@ def test_batches_across_images_hold_the_same_rows(
 ) -> None:
     digests = sorted(files)
     base = embed(files, encoder, digests)
-    found = together(files, encoder, digests, batch_size, "pillow")
-    assert found.drop(["embedding", "whole_similarity"]) == base.drop(
+    batched = together(files, encoder, digests, batch_size, "pillow")
+    assert batched.drop(["embedding", "whole_similarity"]) == base.drop(
         ["embedding", "whole_similarity"]
     )
     expected = embedding_matrix(base["embedding"])
-    np.testing.assert_allclose(embedding_matrix(found["embedding"]), expected, atol=1e-6)
-    np.testing.assert_allclose(found["whole_similarity"], base["whole_similarity"], atol=1e-6)
+    np.testing.assert_allclose(embedding_matrix(batched["embedding"]), expected, atol=1e-6)
+    np.testing.assert_allclose(batched["whole_similarity"], base["whole_similarity"], atol=1e-6)
 
 
 def test_crops_of_the_device_have_nearly_pillows_embeddings(
     encoder: Encoder, files: dict[str, bytes]
 ) -> None:
     base = embed(files, encoder, sorted(files))
-    found = together(files, encoder, sorted(files), 32, "device")
-    assert found.drop(["embedding", "whole_similarity"]) == base.drop(
+    batched = together(files, encoder, sorted(files), 32, "device")
+    assert batched.drop(["embedding", "whole_similarity"]) == base.drop(
         ["embedding", "whole_similarity"]
     )
-    rows, others = (embedding_matrix(t["embedding"]) for t in (base, found))
+    rows, others = (embedding_matrix(t["embedding"]) for t in (base, batched))
     assert (rows * others).sum(axis=1).min() >= 0.9999
 
 
@@ -173,19 +170,19 @@ def test_where_memory_is_short_batches_are_halved_until_they_fit(
 ) -> None:
     encoder = Encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
     base = embed(files, encoder, sorted(files))
-    room, sizes, features = 3, [], encoder._features
+    max_size, sizes, features = 3, [], encoder._features
 
     def refuse(pixels: torch.Tensor) -> torch.Tensor:
         sizes.append(len(pixels))
-        if len(pixels) > room:
+        if len(pixels) > max_size:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return features(pixels)
 
     encoder._features = refuse
-    found = together(files, encoder, sorted(files), 32, "pillow")
-    rows, others = (embedding_matrix(t["embedding"]) for t in (base, found))
+    batched = together(files, encoder, sorted(files), 32, "pillow")
+    rows, others = (embedding_matrix(t["embedding"]) for t in (base, batched))
     np.testing.assert_allclose(others, rows, atol=1e-6)
-    assert [size for size in sizes if size > room] == [32, 16, 8, 4]
-    room = 0
+    assert [size for size in sizes if size > max_size] == [32, 16, 8, 4]
+    max_size = 0
     with pytest.raises(torch.OutOfMemoryError):
         together(files, encoder, sorted(files), 32, "pillow")

@@ -15,21 +15,20 @@ from torch.nn.functional import normalize
 from tasks.datasets.files import package_folder
 from tasks.embed import photo_lite
 from tasks.embed.photo_lite import (
-    CONTEXT_LENGTH,
-    EMBEDDING_DIM,
     HEAD_PATH,
     HEAD_SHA256,
     WEIGHTS_NAME,
     assemble,
     check_file,
-    find_ingredients,
+    find_weight_files,
     load_image_tower,
 )
 from tasks.runtime.errors import InputError
 
 # the folder's name is no module's: the program is loaded by its path
 _program = run_path(str(HEAD_PATH.with_name("train.py")))
-Concept, mean_feature = _program["Concept"], _program["mean_feature"]
+Concept, expected_feature = _program["Concept"], _program["expected_feature"]
+CONTEXT_LENGTH, EMBEDDING_DIM = _program["CONTEXT_LENGTH"], _program["EMBEDDING_DIM"]
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +105,12 @@ def test_second_assembly_imports_no_framework_and_changes_nothing(folder):
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
-def test_losing_the_race_keeps_the_winner(tmp_path):
+def test_a_folder_that_another_process_wrote_first_is_kept(tmp_path):
     winner, loser = tmp_path / "folder", tmp_path / ".temporary"
     for place in (winner, loser):
         place.mkdir()
         (place / WEIGHTS_NAME).write_text(place.name)
-    photo_lite._move_into_place(loser, winner)
+    photo_lite._rename_unless_exists(loser, winner)
     assert (winner / WEIGHTS_NAME).read_text() == "folder"
 
 
@@ -126,7 +125,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
 
 def test_folder_has_the_published_towers(folder):
     state = load_file(folder / WEIGHTS_NAME)
-    published = load_image_tower(find_ingredients().image_weights).state_dict()
+    published = load_image_tower(find_weight_files().image).state_dict()
     trunk = {k.removeprefix("visual.trunk."): v for k, v in state.items() if ".trunk." in k}
     assert set(published) - set(trunk) == {"classifier.weight", "classifier.bias"}
     assert all(torch.equal(trunk[name], published[name]) for name in trunk)
@@ -147,11 +146,11 @@ def test_text_embedding_ignores_padding_and_length_is_kept(loaded, tokenizer):
     torch.testing.assert_close(padded, bare, rtol=1e-4, atol=1e-4)
 
 
-def test_image_projection_is_orthonormal_and_blind_to_the_mean_feature(loaded):
+def test_image_projection_is_orthonormal_and_orthogonal_to_the_mean_feature(loaded):
     model, _ = loaded
     projection = model.visual.head.proj.weight.detach().double()
     last = model.visual.trunk.bn2
-    mean = mean_feature(last.weight.detach().double(), last.bias.detach().double())
+    mean = expected_feature(last.weight.detach().double(), last.bias.detach().double())
     assert (projection @ mean).norm() < 1e-3 * mean.norm()
     identity = torch.eye(EMBEDDING_DIM).double()
     torch.testing.assert_close(projection @ projection.T, identity, rtol=0, atol=1e-3)
@@ -159,8 +158,8 @@ def test_image_projection_is_orthonormal_and_blind_to_the_mean_feature(loaded):
 
 def test_image_projection_keeps_as_much_of_the_classifier_as_any_could(loaded):
     model, _ = loaded
-    tower = load_image_tower(find_ingredients().image_weights).state_dict()
-    direction = normalize(mean_feature(tower["bn2.weight"], tower["bn2.bias"]), dim=0)
+    tower = load_image_tower(find_weight_files().image).state_dict()
+    direction = normalize(expected_feature(tower["bn2.weight"], tower["bn2.bias"]), dim=0)
     rows = tower["classifier.weight"] - tower["classifier.weight"].mean(0)
     rows = rows - (rows @ direction)[:, None] * direction
     kept = (rows @ model.visual.head.proj.weight.detach().T).square().sum()
@@ -174,7 +173,7 @@ def test_mean_feature_equals_the_mean_of_many_draws():
     gamma, beta = torch.tensor([1.0, -2.0, 5.0, 0.1]), torch.tensor([-1.0, 0.5, 3.0, 7.0])
     draws = torch.randn(400_000, 4, generator=generator) * gamma + beta
     expected = draws.clamp(0, 6).mean(0)
-    torch.testing.assert_close(mean_feature(gamma, beta), expected, rtol=0, atol=0.02)
+    torch.testing.assert_close(expected_feature(gamma, beta), expected, rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize("other", ["truck", "piano", "goldfish", "mountain bike"])

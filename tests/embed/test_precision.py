@@ -1,4 +1,4 @@
-"""The measured error: what it is compared with, and that it says what it should."""
+"""The measured errors of embeddings: the reference and the values."""
 
 from pathlib import Path
 from typing import get_args
@@ -10,8 +10,8 @@ import pytest
 from tasks.embed.crops import CropParameters
 from tasks.embed.encoder import load_encoder
 from tasks.embed.identity import Precision, Resampling, is_reference
-from tasks.embed.images import Images, embed_images, embed_images_together
-from tasks.embed.precision import checked_rows, cosine_errors
+from tasks.embed.images import Images, embed_images, embed_images_in_batches
+from tasks.embed.precision import measure_cosine_errors, read_checked_rows
 from tasks.embed.sources import resolve_encoder
 from tasks.store.digest import bytes_digest
 from tasks.store.embeddings import embedding_matrix
@@ -31,14 +31,14 @@ def test_stored_rows_are_compared_with_fp32_and_pillow(
     files = {bytes_digest(data): data for data in contents}
     source = resolve_encoder(f"local-dir:{tiny_model}", precision, "cpu")
     images = Images(sorted(files), files.__getitem__, POOL, [], 1)
-    rows = embed_images_together(images, load_encoder(source), 16, "device")
+    rows = embed_images_in_batches(images, load_encoder(source), 16, "device")
     store = Store(tmp_path)
     crops = store.write("crops", "0" * 64, schema("crops", 32), rows)
-    checked = checked_rows(store, crops)
+    checked = read_checked_rows(store, crops)
     assert checked.num_rows == 4 * 16
     assert set(checked["image_digest"].to_pylist()) == set(sorted(files)[:4])
     reference = load_encoder(resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu"))
-    errors = cosine_errors(checked, files.__getitem__, POOL, reference)
+    errors = measure_cosine_errors(checked, files.__getitem__, POOL, reference)
     assert errors.view_count == 64
     assert least < errors.max_cosine_error < most
     # by the path that exact runs take, whose first crops are the same
@@ -57,10 +57,10 @@ def test_stored_rows_are_compared_with_fp32_and_pillow(
 
 def test_only_float32_of_pillows_crops_is_the_reference(tiny_model: Path) -> None:
     identity = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu").identity
-    found = {
+    references = {
         (precision, resampling)
         for precision in get_args(Precision)
         for resampling in get_args(Resampling)
         if is_reference(identity.model_copy(update={"precision": precision}), resampling)
     }
-    assert found == {("fp32", "pillow")}
+    assert references == {("fp32", "pillow")}

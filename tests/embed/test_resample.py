@@ -13,7 +13,7 @@ from PIL import Image
 
 from tasks.embed import resample
 from tasks.embed.crops import Box
-from tasks.embed.resample import Lines, resized_crops, resized_whole
+from tasks.embed.resample import LineFilter, resize_crops, resize_whole_image
 from tests.conftest import photograph
 
 sizes = st.integers(1, 400)
@@ -29,8 +29,8 @@ def on_device(pixels: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def difference(found: torch.Tensor, expected: Image.Image) -> int:
-    return int(np.abs(found.numpy().astype(int) - np.asarray(expected).astype(int)).max())
+def difference(resized: torch.Tensor, expected: Image.Image) -> int:
+    return int(np.abs(resized.numpy().astype(int) - np.asarray(expected).astype(int)).max())
 
 
 @settings(deadline=None, max_examples=60)
@@ -41,9 +41,9 @@ def test_crops_are_within_two_levels_of_pillow(
     pixels, draw = picture(width, height, seed), random.Random(seed)
     sides = [draw.randint(1, min(width, height)) for _ in range(3)]
     boxes = [Box(draw.randint(0, width - s), draw.randint(0, height - s), s) for s in sides]
-    found = resized_crops(on_device(pixels), boxes, size)
-    assert found.shape == (3, size, size, 3)
-    for rows, (left, top, side) in zip(found, boxes, strict=True):
+    resized = resize_crops(on_device(pixels), boxes, size)
+    assert resized.shape == (3, size, size, 3)
+    for rows, (left, top, side) in zip(resized, boxes, strict=True):
         crop = Image.fromarray(pixels).crop((left, top, left + side, top + side))
         assert difference(rows, crop.resize((size, size), Image.Resampling.BICUBIC)) <= 2
 
@@ -60,36 +60,36 @@ def test_whole_images_are_within_two_levels_of_the_encoders_own_preprocessing(
     expected = Image.fromarray(pixels)
     for step in image_transform(size, is_train=False).transforms[:-2]:
         expected = step(expected)
-    assert difference(resized_whole(on_device(pixels), size)[0], expected) <= 2
+    assert difference(resize_whole_image(on_device(pixels), size)[0], expected) <= 2
 
 
 def test_a_photograph_differs_in_few_pixels_by_one_level() -> None:
     image = photograph()
-    found = resized_crops(on_device(np.array(image)), [Box(30, 20, 250)], 224)[0].numpy()
+    resized = resize_crops(on_device(np.array(image)), [Box(30, 20, 250)], 224)[0].numpy()
     expected = np.asarray(
         image.crop((30, 20, 280, 270)).resize((224, 224), Image.Resampling.BICUBIC)
     )
-    gaps = np.abs(found.astype(int) - expected.astype(int))
+    gaps = np.abs(resized.astype(int) - expected.astype(int))
     assert gaps.max() <= 1
     assert gaps.mean() < 1e-3
 
 
 def test_an_image_as_narrow_as_a_line_takes_no_memory_to_speak_of() -> None:
     pixels = picture(1, 20_000, 0)  # resized whole it would be 4,480,000 pixels long
-    assert resized_whole(on_device(pixels), 224).shape == (1, 224, 224, 3)
+    assert resize_whole_image(on_device(pixels), 224).shape == (1, 224, 224, 3)
 
 
 def test_a_bound_on_memory_changes_no_crop(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = on_device(picture(120, 90, 2))
     boxes = [Box(n, n, 40 + 3 * n) for n in range(12)]
-    base = resized_crops(pixels, boxes, 64)
+    base = resize_crops(pixels, boxes, 64)
     monkeypatch.setattr(resample, "VALUES_AT_ONCE", 1)
-    apart = resized_crops(pixels, boxes, 64)
+    apart = resize_crops(pixels, boxes, 64)
     assert (apart.int() - base.int()).abs().max() <= 1
 
 
 def test_weights_of_an_unchanged_size_are_those_of_no_change() -> None:
-    lines = Lines.of(torch.tensor([7]), 9, 7, range(7))
+    lines = LineFilter.build(torch.tensor([7]), 9, 7, range(7))
     ((weights,),) = lines.weights
     assert torch.equal(weights[:7, :7], torch.eye(7))
     assert not weights[:7, 7:].any()

@@ -1,4 +1,4 @@
-"""Texts are encoded once for an encoder, whoever asks for them."""
+"""Each encoder encodes a text once, for all runs."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resolve_encoder
 from tasks.embed.task import TextEmbeddingsRecipe, embed_text_shard
-from tasks.embed.texts import embed_texts, in_order, known_texts, text_schema
+from tasks.embed.texts import build_text_schema, embed_texts, order_rows, read_reusable_texts
 from tasks.runtime.progress import Progress
 from tasks.store.digest import bytes_digest
 from tasks.store.tables import Store, TableRef
@@ -26,40 +26,42 @@ def source(tiny_model: Path) -> EncoderSource:
 def write(store: Store, source: EncoderSource, texts: tuple[str, ...]) -> TableRef:
     rows = pa.Table.from_batches(embed_texts(texts, load_encoder(source)))
     digest = TextEmbeddingsRecipe(encoder=source.identity, texts=texts).digest
-    columns = text_schema(source.identity)
+    columns = build_text_schema(source.identity)
     return store.write("text_embeddings", digest, columns, rows.to_batches())
 
 
-def test_texts_of_any_whole_table_of_the_encoder_are_known(
+def test_texts_of_any_whole_table_of_the_encoder_are_reusable(
     source: EncoderSource, tmp_path: Path
 ) -> None:
     store = Store(tmp_path)
-    assert known_texts(store, source.identity, TEXTS).num_rows == 0
+    assert read_reusable_texts(store, source.identity, TEXTS).num_rows == 0
     first, second = write(store, source, TEXTS[:10]), write(store, source, TEXTS[5:20])
-    found = known_texts(store, source.identity, TEXTS[8:30])
-    assert sorted(found["text"].to_pylist()) == sorted(TEXTS[8:20])
+    reused = read_reusable_texts(store, source.identity, TEXTS[8:30])
+    assert sorted(reused["text"].to_pylist()) == sorted(TEXTS[8:20])
     for changed in ({"weights_digest": "0"}, {"config_digest": "0"}, {"architecture": "x"}):
         other = source.identity.model_copy(update=changed)
-        assert known_texts(store, other, TEXTS).num_rows == 0
+        assert read_reusable_texts(store, other, TEXTS).num_rows == 0
     data = store.path(second).read_bytes()
     store.path(second).write_bytes(data[: len(data) // 2])  # no longer whole
-    assert known_texts(store, source.identity, TEXTS).num_rows == first.row_count
+    assert read_reusable_texts(store, source.identity, TEXTS).num_rows == first.row_count
 
 
-def test_texts_that_are_cut_say_so(source: EncoderSource) -> None:
+def test_the_rows_of_truncated_texts_say_so(source: EncoderSource) -> None:
     (rows,) = embed_texts(["a cat", "cat " * 100], load_encoder(source))
     assert rows["is_truncated"].to_pylist() == [False, True]
 
 
-def test_known_and_new_texts_make_the_table_that_new_ones_alone_would(
+def test_reusable_and_new_texts_make_the_table_that_new_ones_alone_would(
     source: EncoderSource, tmp_path: Path
 ) -> None:
     store = Store(tmp_path)
     write(store, source, TEXTS[3:17])
-    known = known_texts(store, source.identity, TEXTS)
+    known = read_reusable_texts(store, source.identity, TEXTS)
     new = [text for text in TEXTS if text not in known["text"].to_pylist()]
     batches = [*known.to_batches(), *embed_texts(new, load_encoder(source))]
-    rows = in_order(pa.Table.from_batches(batches, schema=text_schema(source.identity)), TEXTS)
+    rows = order_rows(
+        pa.Table.from_batches(batches, schema=build_text_schema(source.identity)), TEXTS
+    )
     assert rows == pa.Table.from_batches(embed_texts(TEXTS, load_encoder(source)))
 
 
@@ -69,16 +71,16 @@ def test_the_task_encodes_only_what_no_other_run_has(
     encoded: list[str] = []
     original = Encoder.encode_texts
 
-    def noted(self: Encoder, texts: list[str]) -> Tensor:
+    def record(self: Encoder, texts: list[str]) -> Tensor:
         encoded.extend(texts)
         return original(self, texts)
 
-    monkeypatch.setattr(Encoder, "encode_texts", noted)
+    monkeypatch.setattr(Encoder, "encode_texts", record)
 
     def run(folder: Path, texts: tuple[str, ...]) -> bytes:
         recipe = TextEmbeddingsRecipe(encoder=source.identity, texts=texts)
-        given = (str(folder), recipe, source, Progress(done=0, total=len(texts)))
-        ref: TableRef = embed_text_shard(*given)
+        arguments = (str(folder), recipe, source, Progress(done=0, total=len(texts)))
+        ref: TableRef = embed_text_shard(*arguments)
         return Store(folder).path(ref).read_bytes()
 
     run(tmp_path / "a", TEXTS[:25])

@@ -8,7 +8,7 @@ from open_clip.transformer import LayerNorm, LayerNormFp32, QuickGELU, VisionTra
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from tasks.embed.tower import Tower, tower_for
+from tasks.embed.tower import Tower, build_tower
 
 MEAN, STD = torch.tensor([0.48, 0.45, 0.40]), torch.tensor([0.26, 0.27, 0.28])
 PLAIN: dict[str, Any] = {
@@ -64,16 +64,16 @@ def test_embeddings_are_open_clips(kind: dict[str, Any]) -> None:
     original = visual(**kind)
     pixels = pixels_for(original)
     expected = reference(original, pixels)
-    tower = tower_for(original, MEAN, STD, torch.float32)
+    tower = build_tower(original, MEAN, STD, torch.float32)
     assert tower is not None
     assert (embed(tower, pixels) - expected).abs().max() < 1e-5
-    assert expected.std(dim=0).max() > 0.01  # pictures of noise are told apart at all
+    assert expected.std(dim=0).max() > 0.01  # images of noise are told apart at all
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(kind) or "plain")
 def test_bfloat16_is_as_near_to_float32_as_it_can_be(kind: dict[str, Any]) -> None:
     original = visual(**kind)
-    tower = tower_for(original, MEAN, STD, torch.bfloat16)
+    tower = build_tower(original, MEAN, STD, torch.bfloat16)
     if tower is None:  # a processor that oneDNN has no bfloat16 for: open_clip's module is used
         assert not torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return
@@ -82,10 +82,10 @@ def test_bfloat16_is_as_near_to_float32_as_it_can_be(kind: dict[str, Any]) -> No
     assert cosines.min() > 1 - 1e-4
 
 
-def test_a_picture_does_not_depend_on_its_neighbours_beyond_rounding() -> None:
+def test_an_image_does_not_depend_on_its_neighbours_beyond_rounding() -> None:
     original = visual()
     pixels = pixels_for(original)
-    tower = tower_for(original, MEAN, STD, torch.float32)
+    tower = build_tower(original, MEAN, STD, torch.float32)
     assert tower is not None
     together = embed(tower, pixels)
     alone = torch.cat([embed(tower, pixels[i : i + 1]) for i in range(len(pixels))])
@@ -109,11 +109,11 @@ class Derived(VisionTransformer):
     ids=str,
 )
 def test_other_towers_stay_open_clips(changes: dict[str, Any]) -> None:
-    assert tower_for(visual(**changes), MEAN, STD, torch.float32) is None
+    assert build_tower(visual(**changes), MEAN, STD, torch.float32) is None
 
 
 def test_other_classes_and_formats_stay_open_clips() -> None:
     settings = {**PLAIN, "norm_layer": LayerNorm}
-    assert tower_for(Derived(**settings), MEAN, STD, torch.float32) is None
-    assert tower_for(nn.Identity(), MEAN, STD, torch.float32) is None
-    assert tower_for(visual(), MEAN, STD, torch.float16) is None
+    assert build_tower(Derived(**settings), MEAN, STD, torch.float32) is None
+    assert build_tower(nn.Identity(), MEAN, STD, torch.float32) is None
+    assert build_tower(visual(), MEAN, STD, torch.float16) is None

@@ -1,5 +1,6 @@
-"""Views that a table holds already are copied, whichever run made them."""
+"""Views that a table of any run holds are copied."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from tasks.embed.crops import CropParameters
 from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import Precision
 from tasks.embed.images import Images, embed_images
-from tasks.embed.known import crops_schema, known_images, with_known
+from tasks.embed.reuse import EMBEDDING_KEY, build_crops_schema, find_tables_with, merge_rows
 from tasks.embed.sources import resolve_encoder
 from tasks.embed.task import CropsRecipe, embed_image_shard
 from tasks.runtime.progress import Progress
@@ -40,25 +41,30 @@ def embed(files: dict[str, bytes], encoder: Encoder, digests: list[str]) -> list
 
 def write(store: Store, batches: list[pa.RecordBatch], mark: str = MARK) -> TableRef:
     digests = [batch["image_digest"][0].as_py() for batch in batches]
-    columns = crops_schema(batches[0]["embedding"].type.list_size, "fp32", mark)
+    columns = build_crops_schema(batches[0]["embedding"].type.list_size, "fp32", mark)
     return store.write("crops", digest_of([mark, digests]), columns, batches)
 
 
-def test_known_and_fresh_images_make_the_table_that_fresh_ones_alone_would(
+def find_reusable(store: Store, digests: Iterable[str]) -> dict[TableRef, set[str]]:
+    metadata = {EMBEDDING_KEY: MARK.encode()}
+    return dict(find_tables_with(store, "crops", metadata, "image_digest", digests))
+
+
+def test_reusable_and_new_images_make_the_table_that_new_ones_alone_would(
     encoder: Encoder, files: dict[str, bytes], tmp_path: Path
 ) -> None:
     store, rows = Store(tmp_path), embed(files, encoder, sorted(files))
     digests = [batch["image_digest"][0].as_py() for batch in rows]
     first, second = write(store, rows[1:6:2]), write(store, rows[4:8])
     write(store, rows, "otherwise")
-    known = known_images(store, MARK, digests[:7])
-    held = set().union(*known.values())
-    assert known.keys() == {first, second}
+    reusable = find_reusable(store, digests[:7])
+    held = set().union(*reusable.values())
+    assert reusable.keys() == {first, second}
     assert held == {*digests[1:6:2], *digests[4:7]}
-    assert sum(map(len, known.values())) == len(held)
+    assert sum(map(len, reusable.values())) == len(held)
     missing = [digest for digest in digests[:7] if digest not in held]
-    made = with_known(store, known, VIEWS, embed(files, encoder, missing))
-    assert pa.Table.from_batches(made) == pa.Table.from_batches(rows[:7])
+    merged = merge_rows(store, reusable, VIEWS, embed(files, encoder, missing))
+    assert pa.Table.from_batches(merged) == pa.Table.from_batches(rows[:7])
 
 
 def test_a_table_that_is_damaged_or_gone_holds_nothing(
@@ -69,7 +75,7 @@ def test_a_table_that_is_damaged_or_gone_holds_nothing(
     data = store.path(damaged).read_bytes()
     store.path(damaged).write_bytes(data[: len(data) // 2])
     (tmp_path / gone.uri).unlink()
-    assert known_images(store, MARK, files) == {whole: {rows[0]["image_digest"][0].as_py()}}
+    assert find_reusable(store, files) == {whole: {rows[0]["image_digest"][0].as_py()}}
 
 
 def test_views_that_were_made_otherwise_are_not_copied(
@@ -80,11 +86,11 @@ def test_views_that_were_made_otherwise_are_not_copied(
         store = Store(folder)
         dataset = index_dataset(store, open_folder(photos, None, None))
         digests = store.read(dataset.images)["image_digest"].to_pylist()[:2]
-        given = {"crops": CROPS, "resampling": "pillow", **changes}
-        recipe = CropsRecipe(encoder=source.identity, image_digests=tuple(digests), **given)
+        parameters = {"crops": CROPS, "resampling": "pillow", **changes}
+        recipe = CropsRecipe(encoder=source.identity, image_digests=tuple(digests), **parameters)
         progress = Progress(done=0, total=2)
-        made = embed_image_shard(str(folder), recipe, dataset, source, None, progress)
-        return store.read(made.crops)
+        embedded = embed_image_shard(str(folder), recipe, dataset, source, None, progress)
+        return store.read(embedded.crops)
 
     first = run(tmp_path / "all")
     for place, changes in enumerate(
