@@ -1,9 +1,9 @@
-"""How every stage's Prefect task is cached, refreshed, retried, limited and watched."""
+"""How every stage's Prefect task is cached, refreshed, retried and watched."""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -14,20 +14,15 @@ from prefect import Task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
-from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.utilities.callables import get_call_parameters
 
 from tasks.runtime.errors import InputError, PermanentFailure
-from tasks.runtime.gpus import lock_gpu, needs_gpu
 from tasks.runtime.progress import Count, Progress, progress_bar
 from tasks.store.tables import Recipe, Store
 
-# The global concurrency limit that tasks on CUDA hold a slot of.
-GPU_LIMIT = "gpu"
 PROGRESS_EVERY_SEC = 3.0  # each update is a write to the server's database
 # What a second attempt cannot change: input, missing rights, a mistake in the program.
 LASTING = (
@@ -81,28 +76,6 @@ _RETRIED: dict[str, Any] = {
 TABLE_TASK: dict[str, Any] = {**_RETRIED, "cache_policy": ByRecipe(), "persist_result": True}
 # What looks at files, or is made in seconds of what may have changed, is done every time.
 UNCACHED_TASK: dict[str, Any] = {**_RETRIED, "persist_result": False}
-
-
-@contextmanager
-def gpu_slot(device: str) -> Iterator[None]:
-    """Have a GPU for oneself where the device is one; on a CPU nothing is asked for.
-
-    Two encoders at once on a GPU would end each other for lack of memory: each is locked on its
-    machine, and the limit `gpu` says how many are worked on behind one server. Strict: on a server
-    without the limit InputError says how to create it.
-    """
-    with ExitStack() as held:
-        if needs_gpu(device):
-            held.enter_context(lock_gpu(device))
-            try:
-                held.enter_context(concurrency(GPU_LIMIT, strict=True))
-            except ConcurrencySlotAcquisitionError as error:
-                raise InputError(
-                    f"This Prefect server has no concurrency limit {GPU_LIMIT!r}: create it with "
-                    f"`prefect gcl create {GPU_LIMIT} --limit 1`, or start the server with "
-                    "`make ui`."
-                ) from error
-        yield
 
 
 @contextmanager

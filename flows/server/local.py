@@ -16,7 +16,6 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from flows.server.children import Child
-from flows.server.limits import ensure_limits, free_slots
 from flows.server.temporary import HOST
 from tasks.runtime.errors import InputError, PermanentFailure, one_line
 
@@ -72,12 +71,9 @@ def wait_until_healthy(server: Child, port: int) -> None:
         time.sleep(LOOK_EVERY_SEC)
 
 
-def prepare(
-    environment: Mapping[str, str], say: Callable[[str], None], *, is_new: bool = False
-) -> None:
-    """Create the work pool and the limits where missing, and bring prefect.yaml's deployments.
+def prepare(environment: Mapping[str, str]) -> None:
+    """Create the work pool where it is missing, and deploy prefect.yaml.
 
-    is_new: the server has started just now.
     Raises PermanentFailure with what Prefect says of prefect.yaml.
     """
     template = ProcessWorker.get_default_base_job_template()
@@ -85,9 +81,6 @@ def prepare(
     # a pool that is there keeps the settings that the user gave it
     with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
         client.create_work_pool(pool)
-    ensure_limits(say)
-    if is_new:
-        free_slots()
     done = subprocess.run(  # noqa: S603 - Prefect's own command
         (*PREFECT, "--no-prompt", "deploy", "--all"),
         cwd=ROOT,

@@ -90,23 +90,21 @@ class TemporaryServer:
 
 
 @contextmanager
-def prefect_server(
-    flow: str, device: str | None = "cpu", *, encodes: bool = True
-) -> Iterator[None]:
-    """Around a command's run of the flow in `flows.{flow}`: a server, limits and tags.
+def prefect_server(flow: str, *, encodes: bool = True) -> Iterator[None]:
+    """Around a command's run of the flow in `flows.{flow}`: a server, and tags that say so.
 
     The flow, and the encoder's libraries if it `encodes`, are imported while the server starts: a
     command imports no flow before.
     """
     server = TemporaryServer.begin()
     import_module(f"flows.{flow}")
-    from flows.server.limits import started_here
+    from prefect import tags
 
     if server:
         if encodes:
             Thread(target=_import_encoder, daemon=True).start()
         server.use()
-    with started_here(device, is_server_own=server is not None):
+    with tags("wca", "command-line"):
         yield
 
 

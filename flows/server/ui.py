@@ -41,7 +41,7 @@ def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
                 started.callback(server.stop)
                 prefect_server.wait_until_healthy(server, port)
             with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
-                prefect_server.prepare(environment, say, is_new=server is not None)
+                prefect_server.prepare(environment)
                 if lost := mark_lost_runs_crashed():
                     say(f"Crashed     {lost} of last time's flow runs: run them again to go on.")
                 schedules = prefect_server.active_schedules()

@@ -15,14 +15,14 @@ from tasks.datasets.index import IndexedDataset, image_places, read_image
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
 from tasks.runtime.errors import InputError
-from tasks.runtime.gpus import needs_gpu
+from tasks.runtime.gpus import lock_gpu, needs_gpu
 from tasks.runtime.heap import keep_freed_memory, release_freed_memory
 from tasks.runtime.progress import Progress
 from tasks.runtime.stopping import raise_if_stopped
 from tasks.runtime.threads import cores
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.table_task import HOUR, TABLE_TASK, gpu_slot, report_progress
+from tasks.table_task import HOUR, TABLE_TASK, report_progress
 
 if TYPE_CHECKING:
     from tasks.embed.images import Images  # with torch, seconds to import
@@ -97,7 +97,7 @@ def embed_image_shard(
     rejected: list[dict[str, object]] = []
     started = time.perf_counter()
     with (
-        gpu_slot(encoder.device) if missing else nullcontext(),
+        lock_gpu(encoder.device) if missing else nullcontext(),
         _memory_to_spare(),
         report_progress("embedding images", " images", progress) as count,
     ):
@@ -157,7 +157,7 @@ def check_precision(
         rows = checked_rows(store, recipe.embedded)
         places = image_places(store, dataset, rows["image_digest"].unique().to_pylist())
         exact = encoder.identity.model_copy(update={"precision": "fp32"})
-        with gpu_slot(encoder.device), _memory_to_spare():
+        with lock_gpu(encoder.device), _memory_to_spare():
             errors = cosine_errors(
                 rows,
                 lambda digest: read_image(dataset, places[digest], digest),
@@ -194,7 +194,7 @@ def embed_text_shard(
             from tasks.embed.encoder import load_encoder
 
             keep_freed_memory()
-            with gpu_slot(encoder.device), _memory_to_spare():
+            with lock_gpu(encoder.device), _memory_to_spare():
                 for batch in embed_texts(missing, load_encoder(encoder)):
                     raise_if_stopped()
                     batches.append(batch)

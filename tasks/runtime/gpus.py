@@ -5,12 +5,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tasks.runtime.stopping import raise_if_stopped
+from tasks.runtime.stopping import STOP, raise_if_stopped
 
 LOOK_EVERY_SEC = 1.0
 
@@ -51,18 +51,21 @@ def gpu_of(device: str) -> str:
 
 @contextmanager
 def lock_gpu(device: str) -> Iterator[None]:
-    """Wait until no other process or thread of this user's is on a GPU, and keep it meanwhile.
+    """Wait until no other process or thread of this user computes on a GPU, and keep it meanwhile.
 
-    The lock is the operating system's: it ends with its holder, however that ends.
+    The lock is the operating system's: it ends with its holder, however that ends. On a CPU nothing
+    is locked. Raises Stopped where the process is asked to stop while it waits.
     """
-    user = os.getuid() if hasattr(os, "getuid") else 0  # nobody may open another's in /tmp
-    name = f"wca-flows-{user}-gpu-{gpu_of(device).replace('/', '-')}.lock"
-    lock = FileLock(Path(tempfile.gettempdir()) / name)
-    while not lock.is_locked:
-        raise_if_stopped()
-        with suppress(Timeout):
-            lock.acquire(timeout=LOOK_EVERY_SEC)
-    try:
+    if not needs_gpu(device):
         yield
-    finally:
-        lock.release()
+        return
+    user = os.getuid() if hasattr(os, "getuid") else 0  # nobody may open another user's in /tmp
+    name = f"wca-flows-{user}-gpu-{gpu_of(device).replace('/', '-')}.lock"
+    lock = FileLock(Path(tempfile.gettempdir()) / name, poll_interval=LOOK_EVERY_SEC)
+    try:
+        held = lock.acquire(cancel_check=STOP.is_set)
+    except Timeout:
+        raise_if_stopped()
+        raise
+    with held:
+        yield

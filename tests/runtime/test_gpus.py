@@ -95,10 +95,25 @@ def test_two_threads_of_a_process_are_not_on_one_gpu_either() -> None:
 
 
 def test_who_is_asked_to_stop_waits_no_longer() -> None:
+    stopped = threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(Stopped), lock_gpu("cuda"):
+            pass
+        stopped.set()
+
     with lock_gpu("cuda"):
-        STOP.set()
+        waiting = threading.Thread(target=wait)
+        waiting.start()
         try:
-            with pytest.raises(Stopped), lock_gpu("cuda"):
-                pass
+            assert not stopped.wait(0.2)
+            STOP.set()
+            assert stopped.wait(10)
         finally:
             STOP.clear()
+            waiting.join()
+
+
+def test_on_a_cpu_nothing_is_locked() -> None:
+    with lock_gpu("cpu"), lock_gpu("cpu"):
+        pass

@@ -12,14 +12,11 @@ import psutil
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.states import Cancelling, Pending, Running, State
 
 from flows.server import ui
-from flows.server.limits import ensure_limits
 from flows.server.local import ROOT, prepare
 from flows.server.lost_runs import mark_lost_runs_crashed
-from tasks.table_task import GPU_LIMIT
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -128,11 +125,7 @@ def test_deployments_run_in_the_project_wherever_the_command_is_given(
     on_server: dict[str, str], tmp_path: Path
 ) -> None:
     with get_client(sync_client=True) as client:
-        ensure_limits(print)
-        held_by_a_killed_run = GlobalConcurrencyLimitUpdate(active_slots=1)
-        client.update_global_concurrency_limit(GPU_LIMIT, held_by_a_killed_run)
-        prepare({**on_server, "PWD": str(tmp_path)}, print, is_new=True)
-        assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots == 0
+        prepare({**on_server, "PWD": str(tmp_path)})
         made = [d for d in client.read_deployments() if d.pull_steps]
         steps = [step for d in made for step in d.pull_steps or []]
         for deployment in made:

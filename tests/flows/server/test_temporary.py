@@ -88,25 +88,3 @@ def test_a_server_that_does_not_start_is_one_sentence(alone: dict[str, str]) -> 
     )
     assert done.returncode == 1
     assert "wca: Prefect's temporary server did not start (status" in done.stderr
-
-
-# A command that holds a slot of the limit `gpu` of its own server.
-ON_A_GPU = """
-import sys, time
-from flows.server.temporary import prefect_server
-with prefect_server("report", "cuda", encodes=False):
-    from prefect.concurrency.sync import concurrency
-    with concurrency("gpu", strict=True):
-        print("held", flush=True)
-        time.sleep(float(sys.argv[1]))
-"""
-
-
-def test_a_killed_command_on_a_gpu_does_not_keep_later_ones_waiting(alone: dict[str, str]) -> None:
-    command = [sys.executable, "-c", ON_A_GPU]
-    with subprocess.Popen([*command, "60"], env=alone, stdout=subprocess.PIPE) as killed:
-        assert killed.stdout
-        assert killed.stdout.readline() == b"held\n"
-        killed.kill()
-    done = subprocess.run([*command, "0"], env=alone, capture_output=True, timeout=90, check=True)
-    assert done.stdout == b"held\n"
