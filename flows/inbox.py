@@ -56,9 +56,7 @@ def classify_inbox(config: InboxConfig) -> InboxSummary:
     name = config.inbox_name or str(folder)
     store = Store(config.store)
     with mark_in_use(store), _alone(store, name):
-        arrivals = find_arrivals.submit(
-            str(store.root), name, str(folder), config.settle_sec
-        ).result()
+        arrivals = find_arrivals(str(store.root), name, str(folder), config.settle_sec)
         for unreadable in arrivals.unreadable:
             get_run_logger().warning("%s cannot be read: it is looked at again.", unreadable)
         with one_encoder():

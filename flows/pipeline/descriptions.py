@@ -26,6 +26,7 @@ def write_descriptions(
     questioning = PromptPlan.of(classes, settings)
     store = runner.store
     started = time.perf_counter()
+    # in a thread: Ctrl-C lets the calls that are under way end, and what they cost is kept
     asked: CollectedAnswers = ask_language_model.submit(
         str(store.root), questioning, settings
     ).result()
