@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict
 
 from flows.classify import with_best_method
 from flows.pipeline.artifacts import publish_inbox
 from flows.pipeline.run import one_encoder, run_stages
-from flows.pipeline.runner import FLOW
+from flows.pipeline.runner import pipeline_flow
 from flows.settings.inbox import InboxConfig
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
@@ -44,10 +43,8 @@ class InboxSummary(BaseModel):
     store_root: str
 
 
-@flow(
-    name="classify-inbox",
-    flow_run_name="{config.folder} with {config.encoder}, seed {config.seed}",
-    **FLOW,
+@pipeline_flow(
+    "classify-inbox", run_name="{config.folder} with {config.encoder}, seed {config.seed}"
 )
 def classify_inbox(config: InboxConfig) -> InboxSummary:
     """Classify the new images in a folder and append them to the inbox table."""

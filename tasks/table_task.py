@@ -5,14 +5,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
-from prefect import Task
+from prefect import Task, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
@@ -23,6 +21,8 @@ from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.runtime.progress import Count, Progress, progress_bar
 from tasks.store.tables import Recipe, Store
 
+P = ParamSpec("P")
+R = TypeVar("R")
 PROGRESS_EVERY_SEC = 3.0  # each update is a write to the server's database
 # What a second attempt cannot change: input, missing rights, a mistake in the program.
 LASTING = (
@@ -44,20 +44,10 @@ logging.getLogger("prefect.task_runs").addFilter(
 )
 
 
-@dataclass
-class ByRecipe(CachePolicy):
-    """Cache key of a task that takes `store_root` and `recipe`: the store, the task, the digest."""
-
-    def compute_key(
-        self,
-        task_ctx: TaskRunContext,
-        inputs: dict[str, Any],
-        flow_parameters: dict[str, Any],  # noqa: ARG002 - the interface; a recipe is complete
-        **kwargs: Any,  # noqa: ARG002 - the interface
-    ) -> str:
-        """`<task>-<digest of store and recipe>`; the recipe holds all that decides the rows."""
-        recipe: Recipe = inputs["recipe"]
-        return f"{task_ctx.task.name}-{recipe.located_digest(inputs['store_root'])}"
+def recipe_key(context: TaskRunContext, inputs: dict[str, Any]) -> str:
+    """The cache key `<task>-<digest of store and recipe>`; a recipe decides every row."""
+    recipe: Recipe = inputs["recipe"]
+    return f"{context.task.name}-{recipe.located_digest(inputs['store_root'])}"
 
 
 def is_retryable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
@@ -65,17 +55,34 @@ def is_retryable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     return not isinstance(state.result(raise_on_failure=False), LASTING)
 
 
-# JSON, because Prefect's default result format is pickle, which runs code when it is read.
-# Every task adds a timeout: far beyond what its work can take, so that only what hangs meets it.
-_RETRIED: dict[str, Any] = {
-    "result_serializer": "json",  # failures are written all the same
-    "retries": 2,  # a full disk or a busy file system; the store makes a repeat cheap
-    "retry_delay_seconds": [1, 10],
-    "retry_condition_fn": is_retryable,
-}
-TABLE_TASK: dict[str, Any] = {**_RETRIED, "cache_policy": ByRecipe(), "persist_result": True}
-# What looks at files, or is made in seconds of what may have changed, is done every time.
-UNCACHED_TASK: dict[str, Any] = {**_RETRIED, "persist_result": False}
+def uncached_task(
+    name: str,
+    timeout_sec: float,
+    *,
+    run_name: str | None = None,
+    cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str] | None = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a task that is done in every run: it reads what may have changed.
+
+    timeout_sec: far beyond what the work can take, so that only what hangs meets it.
+    """
+    return task(
+        name=name,
+        task_run_name=run_name,
+        timeout_seconds=timeout_sec,
+        cache_key_fn=cache_key_fn,
+        persist_result=cache_key_fn is not None,
+        # of failures too: Prefect's default format is pickle, which runs code when it is read
+        result_serializer="json",
+        retries=2,  # a full disk or a busy file system; the store makes a repeat cheap
+        retry_delay_seconds=[1, 10],
+        retry_condition_fn=is_retryable,
+    )
+
+
+def table_task(name: str, timeout_sec: float) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function that takes `store_root` and `recipe` a task that is cached by them."""
+    return uncached_task(name, timeout_sec, cache_key_fn=recipe_key)
 
 
 @contextmanager

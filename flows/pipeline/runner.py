@@ -1,12 +1,12 @@
 """How a stage's tasks are started, awaited and timed."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
-from prefect import Task
+from prefect import Flow, Task, flow
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -21,12 +21,21 @@ from tasks.store.runs import StageTiming
 from tasks.store.tables import Recipe, Store
 from tasks.table_task import submit
 
-# What every flow is made with.
-FLOW: dict[str, Any] = {
-    # inside a task torch uses every core; two tasks at once would only get in each other's way
-    "task_runner": ThreadPoolTaskRunner(max_workers=1),
-    "result_serializer": "json",  # of failures too: by default they are written as pickles
-}
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def pipeline_flow(
+    name: str, run_name: str | Callable[[], str]
+) -> Callable[[Callable[P, R]], Flow[P, R]]:
+    """Make a function a flow whose runs are named `run_name` in the UI."""
+    return flow(
+        name=name,
+        flow_run_name=run_name,
+        # inside a task torch uses every core: two tasks at once would only slow each other down
+        task_runner=ThreadPoolTaskRunner[Any](max_workers=1),  # type: ignore[arg-type] # invariant
+        result_serializer="json",  # of failures too: by default they are written as pickles
+    )
 
 
 class StageRunner:

@@ -7,7 +7,6 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from prefect import task
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict
 
@@ -22,7 +21,7 @@ from tasks.runtime.stopping import raise_if_stopped
 from tasks.runtime.threads import cores
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.table_task import HOUR, TABLE_TASK, report_progress
+from tasks.table_task import HOUR, report_progress, table_task
 
 if TYPE_CHECKING:
     from tasks.embed.images import Images  # with torch, seconds to import
@@ -69,7 +68,7 @@ class EmbeddedImages(BaseModel):
 EMBED_TIMEOUT_SEC = 24 * HOUR
 
 
-@task(name="embed-images", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
+@table_task("embed-images", EMBED_TIMEOUT_SEC)
 def embed_image_shard(
     store_root: str,
     recipe: CropsRecipe,
@@ -141,7 +140,7 @@ def _embedded(
     return embed_images(images, model, size)
 
 
-@task(name="check-precision", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
+@table_task("check-precision", EMBED_TIMEOUT_SEC)
 def check_precision(
     store_root: str, recipe: PrecisionCheckRecipe, dataset: IndexedDataset, encoder: EncoderSource
 ) -> TableRef:
@@ -171,7 +170,7 @@ def check_precision(
     )
 
 
-@task(name="embed-texts", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
+@table_task("embed-texts", EMBED_TIMEOUT_SEC)
 def embed_text_shard(
     store_root: str, recipe: TextEmbeddingsRecipe, encoder: EncoderSource, progress: Progress
 ) -> TableRef:
