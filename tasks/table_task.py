@@ -127,20 +127,19 @@ def submit(
     recipe: Recipe,
     tables: Sequence[str],
     run_name: str,
-    elsewhere: Callable[[Task[..., Any], dict[str, Any]], PrefectFuture[Any]] | None = None,
+    start_elsewhere: Callable[[Task[..., Any], dict[str, Any]], PrefectFuture[Any]] | None = None,
     **arguments: Any,
 ) -> PrefectFuture[Any]:
-    """Start a table task.
+    """Start a table task, a remembered result of which holds only while its tables are whole.
 
-    Prefect remembers that a task ran, not that its files are still whole. Where one of `tables` is
-    missing or damaged, the remembered result is passed over and written anew. elsewhere: starts
-    what there is work to do for in another place than the flow's own task runner.
+    Where one of `tables` is missing or damaged, the task is done again. start_elsewhere: starts a
+    task that has work to do in another place than the flow's own task runner.
     """
     is_stored = all(Store(store_root).find(table, recipe.digest) for table in tables)
-    options = task.with_options(refresh_cache=not is_stored, task_run_name=run_name)
-    future: PrefectFuture[Any]
-    if is_stored or elsewhere is None:
-        future = options.submit(store_root, recipe, **arguments)
-    else:
-        future = elsewhere(options, get_call_parameters(task.fn, (store_root, recipe), arguments))
-    return future
+    task = task.with_options(refresh_cache=not is_stored, task_run_name=run_name)
+    parameters = get_call_parameters(task.fn, (store_root, recipe), arguments)
+    if is_stored or start_elsewhere is None:
+        # in a thread: on Ctrl-C a stage ends after the item that it is at
+        future: PrefectFuture[Any] = task.submit(**parameters)
+        return future
+    return start_elsewhere(task, parameters)

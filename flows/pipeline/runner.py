@@ -9,10 +9,9 @@ from typing import Any, ParamSpec, Self, TypeVar
 from prefect import Flow, Task, flow
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.engines.cluster import Start
-from flows.engines.start import started
+from flows.engines.start import start_engine
 from flows.settings.engine import EngineSettings
 from tasks.embed.task import unload_encoder
 from tasks.runtime.errors import InputError
@@ -54,7 +53,7 @@ class StageRunner:
         self._device = device
         if self._settings.engine == "threads" and self._settings.engine_address:
             raise InputError("--engine-address belongs to --engine dask or --engine ray: name one.")
-        self._start: Start | None = None
+        self._engine: TaskRunner[Any] | None = None
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -85,7 +84,7 @@ class StageRunner:
                 recipe,
                 tables,
                 f"{stage} {i + 1} of {len(recipes)}",
-                elsewhere=self._elsewhere if is_spread else None,
+                start_elsewhere=self._start_on_engine if is_spread else None,
                 **arguments,
                 **(extras[i] if extras else {}),
             )
@@ -103,13 +102,17 @@ class StageRunner:
         self.note(stage, started, len(futures), cached)
         return results
 
-    def _elsewhere(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
-        """Start a task on the engine, which starts with its first one."""
-        if self._start is None:
+    def _start_on_engine(
+        self, task: Task[..., Any], parameters: dict[str, Any]
+    ) -> PrefectFuture[Any]:
+        """Start a task on the engine, which itself starts with its first task."""
+        # not as the flow's task runner: that would start it for a run of which everything is cached
+        if self._engine is None:
             unload_encoder()  # which each worker loads for itself
-            engine = started(self._settings, self._device)
-            self._start = self._running.enter_context(engine)
-        return self._start(task, parameters)
+            engine = start_engine(self._settings, self._device)
+            self._engine = self._running.enter_context(engine)
+        future: PrefectFuture[Any] = self._engine.submit(task, parameters)
+        return future
 
     def note(self, stage: str, started: float, tables: int, reused: int) -> None:
         """Keep what a stage took since `started` (perf_counter seconds), and log one line of it."""
