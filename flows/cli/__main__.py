@@ -2,10 +2,10 @@
 
 import atexit
 import gc
+import logging
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
 from typing import NoReturn
 
@@ -40,21 +40,25 @@ DONE, FAILED_RUN, BAD_INPUT, OVER_BUDGET, INTERRUPTED = 0, 1, 2, 3, 130
 
 def main() -> NoReturn:
     """Run the command and exit: 0 done, 1 failed, 2 bad input, 3 over budget, 130 stopped."""
+    status = FAILED_RUN
+
+    def end_process() -> None:
+        logging.shutdown()
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+    # registered first, so called last, after what stops Prefect's own server: an interpreter that
+    # ends by itself after a flow run has DuckDB's binding print a page of harmless leaks
+    atexit.register(end_process)
     share_one_heap()
     signal.signal(signal.SIGINT, _stop)
     try:
         status = run()
-    except SystemExit as ended:  # as rich does where nobody reads on: wca ... | head
-        status = ended.code if isinstance(ended.code, int) else FAILED_RUN
-    # As the interpreter would end, but for taking modules apart: after a flow run that makes
-    # DuckDB's binding print a page of harmless leaks. Threads first, then the exit handlers, which
-    # stop Prefect's own server.
-    threading._shutdown()  # type: ignore[attr-defined] # what the interpreter itself calls
-    atexit._run_exitfuncs()
-    with suppress(BrokenPipeError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(status)
+    except SystemExit as error:  # as rich raises where nobody reads on: wca ... | head
+        status = error.code if isinstance(error.code, int) else FAILED_RUN
+    sys.exit(status)
 
 
 def _stop(*_: object) -> None:
