@@ -1,5 +1,6 @@
-"""A Prefect server on this machine: started, prepared for this project's deployments, asked."""
+"""A Prefect server on this machine: how it is started, given prefect.yaml's deployments, asked."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
-from flows.server.children import Child
+from flows.server.children import LAST_CHARACTERS, Child
 from flows.server.temporary import HOST
 from tasks.runtime.errors import InputError, PermanentFailure, one_line
 
@@ -26,25 +27,25 @@ LOOK_EVERY_SEC = 0.5
 PREFECT = (sys.executable, "-m", "prefect")
 
 
-def start(
+def start_server(
     port: int, environment: Mapping[str, str], log: Path, say: Callable[[str], None]
 ) -> Child | None:
-    """A new server, or None where a Prefect server answers at the port already.
+    """Start a server; None where a Prefect server answers at the port already.
 
     Raises InputError where something else has the port.
     """
     if is_healthy(port):
         say(f"A Prefect server is running at port {port} already: using it, and leaving it.")
         return None
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
-            raise InputError(
-                f"Port {port} cannot be used ({getattr(error, 'strerror', None) or error}): "
-                "choose another with --port, or make ui PORT=4300."
-            ) from error
+    try:
+        socket.create_server((HOST, port)).close()
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else error
+        raise InputError(
+            f"Port {port} cannot be used ({reason}): "
+            "choose another with --port, or make ui PORT=4300."
+        ) from error
     say("Starting the Prefect server; the first time this takes half a minute.")
     command = (*PREFECT, "server", "start", "--host", HOST, "--port", str(port))
     return Child("server", command, environment, log)
@@ -71,7 +72,7 @@ def wait_until_healthy(server: Child, port: int) -> None:
         time.sleep(LOOK_EVERY_SEC)
 
 
-def prepare(environment: Mapping[str, str]) -> None:
+def deploy(environment: Mapping[str, str]) -> None:
     """Create the work pool where it is missing, and deploy prefect.yaml.
 
     Raises PermanentFailure with what Prefect says of prefect.yaml.
@@ -81,7 +82,8 @@ def prepare(environment: Mapping[str, str]) -> None:
     # a pool that is there keeps the settings that the user gave it
     with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
         client.create_work_pool(pool)
-    done = subprocess.run(  # noqa: S603 - Prefect's own command
+    # Prefect's command: its Python functions do not read prefect.yaml
+    result = subprocess.run(  # noqa: S603 - Prefect's own command
         (*PREFECT, "--no-prompt", "deploy", "--all"),
         cwd=ROOT,
         # prefect.yaml has its flows run in $PWD, which is where the command was given
@@ -90,9 +92,9 @@ def prepare(environment: Mapping[str, str]) -> None:
         text=True,
         check=False,
     )
-    if done.returncode:
-        said = one_line(done.stderr or done.stdout, None)[-600:]
-        raise PermanentFailure(f"prefect.yaml could not be deployed: {said}")
+    if result.returncode:
+        reason = one_line(result.stderr or result.stdout, None)[-LAST_CHARACTERS:]
+        raise PermanentFailure(f"prefect.yaml could not be deployed: {reason}")
 
 
 def active_schedules() -> list[str]:
@@ -100,14 +102,14 @@ def active_schedules() -> list[str]:
     with get_client(sync_client=True) as client:
         deployments = client.read_deployments()
     return [
-        f"{deployment.name} {_in_words(entry.schedule)}"
+        f"{deployment.name} {_describe_schedule(entry.schedule)}"
         for deployment in sorted(deployments, key=lambda d: d.name)
         for entry in deployment.schedules
         if entry.active and not deployment.paused
     ]
 
 
-def _in_words(schedule: object) -> str:
+def _describe_schedule(schedule: object) -> str:
     if isinstance(schedule, CronSchedule):
         return f"at {schedule.cron} ({schedule.timezone or 'UTC'})"
     if isinstance(schedule, IntervalSchedule):

@@ -78,8 +78,8 @@ def test_why_a_program_ended_is_what_it_said_last(tmp_path: Path) -> None:
 def test_a_worker_that_crashes_is_replaced_but_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.server.ui.PREFECT", (sys.executable, "-c", "raise SystemExit(7)"))
-    monkeypatch.setattr("flows.server.ui.LOOK_EVERY_SEC", 0.05)
+    monkeypatch.setattr("flows.server.local.PREFECT", (sys.executable, "-c", "raise SystemExit(7)"))
+    monkeypatch.setattr("flows.server.local.LOOK_EVERY_SEC", 0.05)
     said: list[str] = []
     with pytest.raises(PermanentFailure, match="The worker ended with status 7"):
         ui._keep_a_worker(None, dict(os.environ), tmp_path / "log", said.append)
@@ -90,19 +90,19 @@ def test_a_worker_that_crashes_is_replaced_but_not_for_ever(
 def test_a_port_that_is_none_is_refused(
     port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.server.local import start
+    from flows.server.local import start_server
 
     with pytest.raises(InputError, match=f"Port {port} cannot be used"):
-        start(port, {}, tmp_path / "log", print)
+        start_server(port, {}, tmp_path / "log", print)
 
 
 STOPPABLE = """
 import time
-from flows.server.ui import _stoppable
+from flows.server.ui import interrupt_on_signals
+interrupt_on_signals()
 try:
-    with _stoppable():
-        print("ready", flush=True)
-        time.sleep(60)
+    print("ready", flush=True)
+    time.sleep(60)
 except KeyboardInterrupt:
     print("in order", flush=True)
 """

@@ -15,7 +15,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.states import Cancelling, Pending, Running, State
 
 from flows.server import ui
-from flows.server.local import ROOT, prepare
+from flows.server.local import ROOT, deploy
 from flows.server.lost_runs import mark_lost_runs_crashed
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -103,8 +103,8 @@ os.kill(os.getpid(), 9)
 def test_flow_runs_of_a_worker_that_is_killed_end_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.server.ui.PREFECT", (sys.executable, "-c", WORKER))
-    monkeypatch.setattr("flows.server.ui.LOOK_EVERY_SEC", 0.05)
+    monkeypatch.setattr("flows.server.local.PREFECT", (sys.executable, "-c", WORKER))
+    monkeypatch.setattr("flows.server.local.LOOK_EVERY_SEC", 0.05)
     log = tmp_path / "log"
     with pytest.raises(Exception, match="The worker ended with status -9"):
         ui._keep_a_worker(None, dict(os.environ), log, print)
@@ -125,7 +125,7 @@ def test_deployments_run_in_the_project_wherever_the_command_is_given(
     on_server: dict[str, str], tmp_path: Path
 ) -> None:
     with get_client(sync_client=True) as client:
-        prepare({**on_server, "PWD": str(tmp_path)})
+        deploy({**on_server, "PWD": str(tmp_path)})
         made = [d for d in client.read_deployments() if d.pull_steps]
         steps = [step for d in made for step in d.pull_steps or []]
         for deployment in made:
