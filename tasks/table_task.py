@@ -1,4 +1,4 @@
-"""How every stage's Prefect task is cached, refreshed, retried and watched."""
+"""How the Prefect task of every stage is cached, refreshed, retried and watched."""
 
 import logging
 import threading
@@ -24,8 +24,8 @@ from tasks.store.tables import Recipe, Store
 P = ParamSpec("P")
 R = TypeVar("R")
 PROGRESS_EVERY_SEC = 3.0  # each update is a write to the server's database
-# What a second attempt cannot change: input, missing rights, a mistake in the program.
-LASTING = (
+# A second attempt changes nothing: bad input, missing rights, a mistake in the program.
+PERMANENT_ERRORS = (
     InputError,
     PermanentFailure,
     PermissionError,
@@ -37,8 +37,8 @@ LASTING = (
 )
 MINUTE, HOUR = 60.0, 3600.0  # seconds, for timeouts
 
-# A timeout in a thread takes effect between two Python steps: of the loops that could run for ever,
-# not of a read that hangs. Prefect says so in a line at every task, which would be half of a log.
+# A timeout in a thread takes effect between two Python steps: it ends a loop that runs for ever but
+# no read that hangs. Prefect logs that in a line at every task, which would be half of a log.
 logging.getLogger("prefect.task_runs").addFilter(
     lambda record: not record.getMessage().startswith("Timeout of ")
 )
@@ -51,20 +51,20 @@ def recipe_key(context: TaskRunContext, inputs: dict[str, Any]) -> str:
 
 
 def is_retryable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """Whether a failure may pass: not bad input, nor what was retried where it happened."""
-    return not isinstance(state.result(raise_on_failure=False), LASTING)
+    """Whether a second attempt may succeed: not after bad input or what was retried already."""
+    return not isinstance(state.result(raise_on_failure=False), PERMANENT_ERRORS)
 
 
-def uncached_task(
+def pipeline_task(
     name: str,
     timeout_sec: float,
     *,
     run_name: str | None = None,
     cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str] | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a function a task that is done in every run: it reads what may have changed.
+    """Make a function a task that is retried, and done in every run unless `cache_key_fn` is given.
 
-    timeout_sec: far beyond what the work can take, so that only what hangs meets it.
+    timeout_sec: far longer than the work can take, so that it ends only a task that hangs.
     """
     return task(
         name=name,
@@ -72,9 +72,9 @@ def uncached_task(
         timeout_seconds=timeout_sec,
         cache_key_fn=cache_key_fn,
         persist_result=cache_key_fn is not None,
-        # of failures too: Prefect's default format is pickle, which runs code when it is read
+        # for failures too: Prefect's default format is pickle, which runs code when it is read
         result_serializer="json",
-        retries=2,  # a full disk or a busy file system; the store makes a repeat cheap
+        retries=2,  # a full disk or a busy file system; the store makes a second attempt cheap
         retry_delay_seconds=[1, 10],
         retry_condition_fn=is_retryable,
     )
@@ -82,30 +82,32 @@ def uncached_task(
 
 def table_task(name: str, timeout_sec: float) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function that takes `store_root` and `recipe` a task that is cached by them."""
-    return uncached_task(name, timeout_sec, cache_key_fn=recipe_key)
+    return pipeline_task(name, timeout_sec, cache_key_fn=recipe_key)
 
 
 @contextmanager
 def report_progress(what: str, unit: str, progress: Progress) -> Iterator[Count]:
-    """A count to update: a bar in the terminal, a progress artifact of this task run in the UI.
+    """Show a count that the task updates: a bar in the terminal, a progress artifact in the UI.
 
-    The artifact follows every few seconds from a thread of its own: neither the work nor an event
-    loop waits for the server, and a server that cannot be reached ends no work.
+    A thread of its own updates the artifact every few seconds: neither the work nor an event loop
+    waits for the server, and a server that cannot be reached ends no work.
     """
     ended = threading.Event()
     with progress_bar(what, unit, progress) as count:
-        follow = partial(_follow, f"{what.capitalize()}: {{:,}} of {{:,}}{unit}", count, ended)
-        # in a copy of the context, which says whose artifact it is
-        follower = threading.Thread(target=copy_context().run, args=(follow,), daemon=True)
-        follower.start()
+        update = partial(
+            _update_artifact, f"{what.capitalize()}: {{:,}} of {{:,}}{unit}", count, ended
+        )
+        # a copy of the context tells Prefect which task run the artifact belongs to
+        thread = threading.Thread(target=copy_context().run, args=(update,), daemon=True)
+        thread.start()
         try:
             yield count
         finally:
             ended.set()
-            follower.join(timeout=PROGRESS_EVERY_SEC)
+            thread.join(timeout=PROGRESS_EVERY_SEC)
 
 
-def _follow(text: str, count: Count, ended: threading.Event) -> None:
+def _update_artifact(text: str, count: Count, ended: threading.Event) -> None:
     """Keep an artifact up to date until the work has ended."""
     shown, is_last = count.done, False
     try:
@@ -117,7 +119,7 @@ def _follow(text: str, count: Count, ended: threading.Event) -> None:
                 shown = count.done
                 description = text.format(shown, count.total)
                 update_progress_artifact(cast(UUID, artifact), count.percent, description)
-    except Exception as error:  # a bar is no reason to end the work it shows
+    except Exception as error:  # progress that cannot be shown ends no work
         get_run_logger().warning("Progress is not shown: %s", error)
 
 

@@ -1,4 +1,4 @@
-"""How a stage's tasks are started, awaited and timed."""
+"""How flows start, await and time the tasks of a stage."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -38,10 +38,10 @@ def pipeline_flow(
 
 
 class StageRunner:
-    """Runs the tasks of stages over one store and keeps what each stage took.
+    """Runs the tasks of stages over one store and keeps the time of each stage.
 
     As a context it ends the engine that it has started. settings: where shards are worked on, for
-    an encoder's `device`; without them, and what is no shard, on the flow's own thread.
+    an encoder's `device`; without them, and for a stage of one task, in the flow's own process.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class StageRunner:
         extras: Sequence[dict[str, Any]] = (),
         **arguments: Any,
     ) -> list[Any]:
-        """Follow recipes as tasks, wait for all, note the time and how many were cached.
+        """Run a task for each recipe, wait for all, note the time and how many were cached.
 
-        A shard that fails costs that shard: the others are finished before its failure is raised.
+        When a shard fails, the others are finished before its error is raised.
         """
         started = time.perf_counter()
         is_spread = len(recipes) > 1 and self._settings.engine != "threads"
@@ -97,7 +97,7 @@ class StageRunner:
                 "%s: %d of %d tasks failed; the others are kept.",
                 *(stage.capitalize(), failed, len(futures)),
             )
-        results = [future.result() for future in futures]  # the first that failed raises
+        results = [future.result() for future in futures]  # the first failure raises its error
         cached = sum(future.state.name == "Cached" for future in futures)
         self.note(stage, started, len(futures), cached)
         return results
@@ -115,13 +115,12 @@ class StageRunner:
         return future
 
     def note(self, stage: str, started: float, tables: int, reused: int) -> None:
-        """Keep what a stage took since `started` (perf_counter seconds), and log one line of it."""
+        """Keep and log the time of a stage since `started` (perf_counter seconds)."""
         taken = round(time.perf_counter() - started, 3)
         self.timings.append(
             StageTiming(stage=stage, duration_sec=taken, table_count=tables, reused_count=reused)
         )
-        what = f"{stage.capitalize()}: {reused} of {tables} Cached, {taken:.1f} s."
-        get_run_logger().info(what)
+        get_run_logger().info(f"{stage.capitalize()}: {reused} of {tables} Cached, {taken:.1f} s.")
 
     def timings_by_stage(self) -> list[StageTiming]:
         """One entry a stage, in the order of their first runs."""
@@ -140,6 +139,6 @@ class StageRunner:
 
 
 def progress_of(shards: list[list[str]]) -> list[dict[str, Progress]]:
-    """Where each shard stands in the whole."""
+    """The progress of a run at the start of each shard."""
     done = [0, *accumulate(map(len, shards))]
     return [{"progress": Progress(done=d, total=done[-1])} for d in done[:-1]]

@@ -24,7 +24,7 @@ from tasks.store.digest import file_digest
 from tasks.store.leases import hold_lock
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.table_task import HOUR, MINUTE, report_progress, table_task, uncached_task
+from tasks.table_task import HOUR, MINUTE, pipeline_task, report_progress, table_task
 
 # The Prefect Secret block that is looked for where the environment has no OPENAI_API_KEY.
 SECRET_BLOCK = "openai-api-key"  # noqa: S105 - a block's name
@@ -85,7 +85,7 @@ class DescriptionsRecipe(Recipe):
 
 # Not cached by Prefect: the store keeps every reply, and looking whether all are there takes a
 # moment. A batch may take the provider a day, and be given in twice.
-@uncached_task("ask-language-model", 72 * HOUR)
+@pipeline_task("ask-language-model", 72 * HOUR)
 def ask_language_model(
     store_root: str, questioning: PromptPlan, settings: LanguageModelSettings
 ) -> CollectedAnswers:

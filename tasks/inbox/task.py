@@ -7,7 +7,7 @@ from tasks.inbox.history import done_images
 from tasks.inbox.rows import inbox_rows
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.table_task import HOUR, MINUTE, table_task, uncached_task
+from tasks.table_task import HOUR, MINUTE, pipeline_task, table_task
 
 
 class InboxBatchRecipe(Recipe):
@@ -24,7 +24,7 @@ class InboxBatchRecipe(Recipe):
 
 
 # Not cached: another look finds other files, and only new ones are read.
-@uncached_task("find-arrivals", 2 * HOUR, run_name="look into {folder}")
+@pipeline_task("find-arrivals", 2 * HOUR, run_name="look into {folder}")
 def find_arrivals(store_root: str, inbox_name: str, folder: str, settle_sec: float) -> Arrivals:
     """Find the images of an inbox that no `inbox` table has yet."""
     done = done_images(Store(store_root), inbox_name)

@@ -4,13 +4,13 @@ from tasks.datasets.index import IndexedDataset
 from tasks.store.place import Place, atomic_path, write_text
 from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
-from tasks.table_task import HOUR, uncached_task
+from tasks.table_task import HOUR, pipeline_task
 
 # A page takes seconds, of a million images perhaps minutes.
 PAGE_TIMEOUT_SEC = HOUR
 
 
-@uncached_task("write-report", PAGE_TIMEOUT_SEC)
+@pipeline_task("write-report", PAGE_TIMEOUT_SEC)
 def write_report(store_root: str, run_id: str, dataset: IndexedDataset) -> Place:
     """Write `<store>/runs/<run_id>/report.html` from the snapshot and the data set's images."""
     from tasks.report.page.images import image_opener
@@ -23,7 +23,7 @@ def write_report(store_root: str, run_id: str, dataset: IndexedDataset) -> Place
     return target
 
 
-@uncached_task("draw-explanations", PAGE_TIMEOUT_SEC)
+@pipeline_task("draw-explanations", PAGE_TIMEOUT_SEC)
 def draw_explanations(store_root: str, run_id: str, dataset: IndexedDataset) -> list[Place]:
     """Write `<store>/runs/<run_id>/explanation-<n>.png` for every explained image."""
     from tasks.report.page.figure import explanation_png
@@ -40,7 +40,7 @@ def draw_explanations(store_root: str, run_id: str, dataset: IndexedDataset) -> 
     return paths
 
 
-@uncached_task("write-sweep", PAGE_TIMEOUT_SEC)
+@pipeline_task("write-sweep", PAGE_TIMEOUT_SEC)
 def write_sweep(store_root: str, run_id: str) -> Place:
     """Write the page of a sweep, `<store>/runs/<run_id>/report.html`."""
     from tasks.report.page.sweep import sweep_page
