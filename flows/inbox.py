@@ -92,10 +92,9 @@ def _classify(
         predictions=tuple(summary.refs("predictions")),
         rejected=summary.refs("rejected")[0],
     )
-    recorded: TableRef = submit(
+    return submit(
         record_batch, str(store.root), recipe, ["inbox"], f"record {len(batch)} images"
     ).result()
-    return recorded
 
 
 def _alone(store: Store, inbox_name: str) -> AbstractContextManager[None]:

@@ -124,14 +124,14 @@ def _update_artifact(text: str, count: Count, ended: threading.Event) -> None:
 
 
 def submit(
-    task: Task[..., Any],
+    task: Task[..., R],
     store_root: str,
     recipe: Recipe,
     tables: Sequence[str],
     run_name: str,
-    start_elsewhere: Callable[[Task[..., Any], dict[str, Any]], PrefectFuture[Any]] | None = None,
+    start_elsewhere: Callable[[Task[..., R], dict[str, Any]], PrefectFuture[R]] | None = None,
     **arguments: Any,
-) -> PrefectFuture[Any]:
+) -> PrefectFuture[R]:
     """Start a table task, a remembered result of which holds only while its tables are whole.
 
     Where one of `tables` is missing or damaged, the task is done again. start_elsewhere: starts a
@@ -142,6 +142,6 @@ def submit(
     parameters = get_call_parameters(task.fn, (store_root, recipe), arguments)
     if is_stored or start_elsewhere is None:
         # in a thread: on Ctrl-C a stage ends after the item that it is at
-        future: PrefectFuture[Any] = task.submit(**parameters)
+        future: PrefectFuture[R] = task.submit(**parameters)
         return future
     return start_elsewhere(task, parameters)

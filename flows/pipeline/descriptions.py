@@ -27,9 +27,7 @@ def write_descriptions(
     store = runner.store
     started = time.perf_counter()
     # in a thread: Ctrl-C lets the calls that are under way end, and what they cost is kept
-    asked: CollectedAnswers = ask_language_model.submit(
-        str(store.root), questioning, settings
-    ).result()
+    asked = ask_language_model.submit(str(store.root), questioning, settings).result()
     runner.note("ask language model", started, 1, int(asked.tally.call_count == 0))
     recipe = AnswersRecipe(
         questioning=questioning, rules=settings.clean, answers_digest=asked.answers_digest

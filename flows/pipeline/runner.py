@@ -65,12 +65,12 @@ class StageRunner:
     def run(
         self,
         stage: str,
-        task: Task[..., Any],
+        task: Task[..., R],
         tables: Sequence[str],
         recipes: Sequence[Recipe],
         extras: Sequence[dict[str, Any]] = (),
         **arguments: Any,
-    ) -> list[Any]:
+    ) -> list[R]:
         """Run a task for each recipe, wait for all, note the time and how many were cached.
 
         When a shard fails, the others are finished before its error is raised.
@@ -102,16 +102,14 @@ class StageRunner:
         self.note(stage, started, len(futures), cached)
         return results
 
-    def _start_on_engine(
-        self, task: Task[..., Any], parameters: dict[str, Any]
-    ) -> PrefectFuture[Any]:
+    def _start_on_engine(self, task: Task[..., R], parameters: dict[str, Any]) -> PrefectFuture[R]:
         """Start a task on the engine, which itself starts with its first task."""
         # not as the flow's task runner: that would start it for a run of which everything is cached
         if self._engine is None:
             unload_encoder()  # which each worker loads for itself
             engine = start_engine(self._settings, self._device)
             self._engine = self._running.enter_context(engine)
-        future: PrefectFuture[Any] = self._engine.submit(task, parameters)
+        future: PrefectFuture[R] = self._engine.submit(task, parameters)
         return future
 
     def note(self, stage: str, started: float, tables: int, reused: int) -> None:
