@@ -44,7 +44,7 @@ logging.getLogger("prefect.task_runs").addFilter(
 )
 
 
-def recipe_key(context: TaskRunContext, inputs: dict[str, Any]) -> str:
+def compute_recipe_key(context: TaskRunContext, inputs: dict[str, Any]) -> str:
     """The cache key `<task>-<digest of store and recipe>`; a recipe decides every row."""
     recipe: Recipe = inputs["recipe"]
     return f"{context.task.name}-{recipe.located_digest(inputs['store_root'])}"
@@ -82,7 +82,7 @@ def pipeline_task(
 
 def table_task(name: str, timeout_sec: float) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function that takes `store_root` and `recipe` a task that is cached by them."""
-    return pipeline_task(name, timeout_sec, cache_key_fn=recipe_key)
+    return pipeline_task(name, timeout_sec, cache_key_fn=compute_recipe_key)
 
 
 @contextmanager

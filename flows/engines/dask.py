@@ -10,9 +10,9 @@ from distributed.deploy.spec import SpecCluster
 from distributed.security import Security
 from prefect_dask.task_runners import DaskTaskRunner
 
-from flows.engines.workers import LOOPBACK, worker_environments
+from flows.engines.workers import LOOPBACK, plan_workers
 from flows.settings.engine import EngineSettings
-from tasks.runtime.gpus import visible_gpus
+from tasks.runtime.gpus import list_visible_gpus
 
 CONNECT_SEC = 20
 
@@ -24,7 +24,7 @@ def start_runner(settings: EngineSettings, device: str) -> Iterator[DaskTaskRunn
         options = {"timeout": CONNECT_SEC}
         runner = DaskTaskRunner(address=settings.engine_address, client_kwargs=options)
     else:
-        environments = worker_environments(device, settings.workers, visible_gpus())
+        environments = plan_workers(device, settings.workers, list_visible_gpus())
         # Dask's LocalCluster gives all workers one environment, and so the same GPU
         runner = DaskTaskRunner(
             cluster_class=SpecCluster, cluster_kwargs=_describe_cluster(environments)

@@ -9,10 +9,10 @@ from typing import Any
 from prefect_ray import RayTaskRunner
 from prefect_ray.context import remote_options
 
-from flows.engines.workers import LOOPBACK, worker_environments
+from flows.engines.workers import LOOPBACK, plan_workers
 from flows.settings.engine import EngineSettings
 from tasks.runtime.errors import InputError
-from tasks.runtime.gpus import needs_gpu, visible_gpus
+from tasks.runtime.gpus import list_visible_gpus, needs_gpu
 
 # A worker that was killed is replaced, and the task that it worked on is tried so many times more.
 TASK_RETRIES = 3
@@ -35,8 +35,8 @@ def start_runner(settings: EngineSettings, device: str) -> Iterator[RayTaskRunne
         )
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not settings.engine_address:
-        gpus = visible_gpus() if on_gpu else []
-        environments = worker_environments(device, settings.workers, gpus)
+        gpus = list_visible_gpus() if on_gpu else []
+        environments = plan_workers(device, settings.workers, gpus)
         environments[0].pop("CUDA_VISIBLE_DEVICES", None)  # Ray sets it for each task
         options |= {
             "num_cpus": len(environments),

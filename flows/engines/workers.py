@@ -7,9 +7,7 @@ LOOPBACK = "127.0.0.1"  # whoever reaches a scheduler may run code: nobody but t
 CORES_PER_WORKER = 4
 
 
-def worker_environments(
-    device: str, workers: int | None, gpus: list[str]
-) -> tuple[dict[str, str], ...]:
+def plan_workers(device: str, workers: int | None, gpus: list[str]) -> tuple[dict[str, str], ...]:
     """Environment variables of each worker: its share of the cores, and the GPU that it alone sees.
 
     device: the encoder's; one with a number (`cuda:1`) is shared by all workers, `cuda` means that

@@ -136,7 +136,7 @@ class StageRunner:
         ]
 
 
-def progress_of(shards: list[list[str]]) -> list[dict[str, Progress]]:
+def divide_progress(shards: list[list[str]]) -> list[dict[str, Progress]]:
     """The progress of a run at the start of each shard."""
     done = [0, *accumulate(map(len, shards))]
     return [{"progress": Progress(done=d, total=done[-1])} for d in done[:-1]]

@@ -61,7 +61,7 @@ def is_healthy(port: int) -> bool:
 
 
 def wait_until_healthy(server: Child, port: int) -> None:
-    """Return once the server answers; PermanentFailure where it ended or took too long."""
+    """Return once the server answers; raise PermanentFailure where it ended or took too long."""
     until = time.monotonic() + START_SEC
     while not is_healthy(port):
         server.check()
@@ -97,8 +97,8 @@ def deploy(environment: Mapping[str, str]) -> None:
         raise PermanentFailure(f"prefect.yaml could not be deployed: {reason}")
 
 
-def active_schedules() -> list[str]:
-    """What the server will start of itself, and when, in words."""
+def describe_active_schedules() -> list[str]:
+    """Which deployments the server starts by itself, and when, in words."""
     with get_client(sync_client=True) as client:
         deployments = client.read_deployments()
     return [

@@ -20,7 +20,7 @@ from flows.server.temporary import HOST, KEPT_SEC
 from flows.settings.store import STORE_VARIABLE
 from tasks.store.place import Place
 
-WORKER_SLOTS = 2  # the inbox goes on beside a long benchmark; each deployment runs once at a time
+WORKER_SLOTS = 2  # the inbox runs beside a long benchmark; each deployment runs once at a time
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a closed terminal
 RESTARTS = 3  # a worker that ends more often than this within a minute will not stay
 
@@ -31,8 +31,10 @@ def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
     Raises InputError where the port is taken, PermanentFailure where server or worker do not stay.
     """
     address = f"http://{HOST}:{port}"
-    environment = _environment(address, store)
-    logs = Path(PREFECT_HOME.value()) / "wca"  # the user's own: runs of last time stay to be seen
+    environment = _make_environment(address, store)
+    logs = (
+        Path(PREFECT_HOME.value()) / "wca"
+    )  # of the user, not of the store: the runs of last time stay visible
     logs.mkdir(parents=True, exist_ok=True)
     server = None
     interrupt_on_signals()
@@ -44,12 +46,12 @@ def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
             local.deploy(environment)
             if lost := mark_lost_runs_crashed():
                 say(f"Crashed     {lost} of last time's flow runs: run them again to go on.")
-            schedules = local.active_schedules()
+            schedules = local.describe_active_schedules()
             say(f"Prefect UI  {address}")
             say(f"Schedules   {'; '.join(schedules) or 'none is active'}")
             say(f"Logs        {logs}")
             say("Ctrl-C stops the worker, then the server; schedules stay active for next time.")
-            _keep_a_worker(server, environment, logs / f"worker-{port}.log", say)
+            _keep_worker_running(server, environment, logs / f"worker-{port}.log", say)
     except KeyboardInterrupt:
         if server:
             say("Stopping the server.")
@@ -58,9 +60,9 @@ def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
             server.stop()
 
 
-def _environment(address: str, store: Place) -> dict[str, str]:
-    """What server, worker and flow runs see: this process's variables and where they belong."""
-    quiet = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # is for commands that print results
+def _make_environment(address: str, store: Place) -> dict[str, str]:
+    """The environment variables of server, worker and flow runs."""
+    quiet = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # for commands that print results
     return {
         **{name: value for name, value in os.environ.items() if name != quiet},
         "PREFECT_API_URL": f"{address}/api",
@@ -72,10 +74,10 @@ def _environment(address: str, store: Place) -> dict[str, str]:
     }
 
 
-def _keep_a_worker(
+def _keep_worker_running(
     server: Child | None, environment: dict[str, str], log: Path, say: Callable[[str], None]
 ) -> Never:
-    """Look after a worker until a person stops the command; one that crashed is replaced.
+    """Run a worker until a person stops the command, and replace it when it crashes.
 
     Raises PermanentFailure where the server ends or workers end again and again.
     """

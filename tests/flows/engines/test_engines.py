@@ -13,7 +13,7 @@ from prefect import flow, task
 
 from flows.benchmark import benchmark
 from flows.engines.start import start_engine
-from flows.engines.workers import worker_environments
+from flows.engines.workers import plan_workers
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.engine import EngineSettings
@@ -149,9 +149,9 @@ def test_ray_deals_out_gpus_itself() -> None:
 def test_gpus_are_dealt_out_and_cores_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.engines.workers.cores", lambda: 16)
     half = {"OMP_NUM_THREADS": "8", "MKL_NUM_THREADS": "8"}
-    assert worker_environments("cuda", None, ["0", "3"]) == (
+    assert plan_workers("cuda", None, ["0", "3"]) == (
         {**half, "CUDA_VISIBLE_DEVICES": "0"},
         {**half, "CUDA_VISIBLE_DEVICES": "3"},
     )
-    assert worker_environments("cuda:1", 2, ["0", "1"]) == (half, half)
-    assert len(worker_environments("cpu", None, [])) == 4
+    assert plan_workers("cuda:1", 2, ["0", "1"]) == (half, half)
+    assert len(plan_workers("cpu", None, [])) == 4

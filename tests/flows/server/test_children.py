@@ -82,7 +82,7 @@ def test_a_worker_that_crashes_is_replaced_but_not_for_ever(
     monkeypatch.setattr("flows.server.local.LOOK_EVERY_SEC", 0.05)
     said: list[str] = []
     with pytest.raises(PermanentFailure, match="The worker ended with status 7"):
-        ui._keep_a_worker(None, dict(os.environ), tmp_path / "log", said.append)
+        ui._keep_worker_running(None, dict(os.environ), tmp_path / "log", said.append)
     assert said == ["The worker ended with status 7: starting another."] * 3
 
 

@@ -107,7 +107,7 @@ def test_flow_runs_of_a_worker_that_is_killed_end_with_it(
     monkeypatch.setattr("flows.server.local.LOOK_EVERY_SEC", 0.05)
     log = tmp_path / "log"
     with pytest.raises(Exception, match="The worker ended with status -9"):
-        ui._keep_a_worker(None, dict(os.environ), log, print)
+        ui._keep_worker_running(None, dict(os.environ), log, print)
     pids = [int(line) for line in log.read_text().split()]
     assert len(pids) == ui.RESTARTS + 1
     time.sleep(0.1)
