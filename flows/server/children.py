@@ -1,4 +1,7 @@
-"""Programs that a command starts, watches and stops: Prefect's server and worker."""
+"""Programs that a command starts, watches and stops: Prefect's server and worker.
+
+Prefect supervises neither, and the flow runs of a worker that is killed outlive it.
+"""
 
 import subprocess
 from collections.abc import Mapping, Sequence

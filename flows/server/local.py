@@ -1,4 +1,7 @@
-"""A Prefect server on this machine: how it is started, given prefect.yaml's deployments, asked."""
+"""A Prefect server on this machine: how it is started, given prefect.yaml's deployments, asked.
+
+`prefect server start --background` allows one server a PREFECT_HOME and does not say when it ends.
+"""
 
 import os
 import socket

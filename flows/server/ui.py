@@ -1,7 +1,7 @@
 """Prefect's server, a worker and the deployments of prefect.yaml, until a person stops them.
 
-`prefect server start --background` and a worker in this process would do with less code, but the
-first outlives a command that is killed, and the second could not be replaced after a crash.
+The worker is a process of its own: Prefect's ProcessWorker in this one could not be replaced after
+a crash.
 """
 
 import os
