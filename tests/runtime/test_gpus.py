@@ -1,4 +1,4 @@
-"""GPUs by name, and one user at a time for each; the lock needs no GPU."""
+"""Names of GPUs, and one process at a time on each; the lock needs no GPU."""
 
 import os
 import subprocess

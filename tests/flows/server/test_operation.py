@@ -1,4 +1,4 @@
-"""How runs behave on a server: the failure of one shard, what the UI is shown."""
+"""Runs on a server: which failures are tried again, one failed shard, what the UI shows."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_what_somebody_starts_waits_and_what_a_schedule_starts_is_left_out() -> 
 
 
 @pytest.mark.parametrize(
-    ("error", "is_worth_it"),
+    ("error", "may_succeed"),
     [
         (InputError("bad"), False),
         (BudgetExceeded("dear"), False),
@@ -53,10 +53,10 @@ def test_what_somebody_starts_waits_and_what_a_schedule_starts_is_left_out() -> 
         (TimeoutError(), True),
     ],
 )
-def test_only_what_may_pass_is_tried_again(error: Exception, is_worth_it: bool) -> None:
+def test_only_what_may_pass_is_tried_again(error: Exception, may_succeed: bool) -> None:
     unused: Any = None
     state: State[Any] = Failed(data=error)
-    assert is_retryable(unused, unused, state) is is_worth_it
+    assert is_retryable(unused, unused, state) is may_succeed
 
 
 def test_a_bad_shard_costs_one_shard(config: BenchmarkConfig, tmp_path: Path) -> None:

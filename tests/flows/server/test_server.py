@@ -1,4 +1,4 @@
-"""What `wca ui` writes down, on a real server, of flow runs whose processes are gone."""
+"""`wca ui` marks flow runs whose processes are gone as Crashed, on a real server."""
 
 import os
 import subprocess
@@ -111,10 +111,10 @@ def test_flow_runs_of_a_worker_that_is_killed_end_with_it(
     pids = [int(line) for line in log.read_text().split()]
     assert len(pids) == ui.RESTARTS + 1
     time.sleep(0.1)
-    assert not any(map(is_at_work, pids))
+    assert not any(map(is_running, pids))
 
 
-def is_at_work(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
