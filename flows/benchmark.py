@@ -1,12 +1,10 @@
 """The benchmark flow: from a labelled data set to accuracy tables."""
 
-from prefect import flow
-
 from flows.pipeline.artifacts import publish_run
 from flows.pipeline.command import command_line
 from flows.pipeline.insights import EXPLAINED
 from flows.pipeline.run import run_stages
-from flows.pipeline.runner import FLOW
+from flows.pipeline.runner import pipeline_flow
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.datasets.settings import DataSource
@@ -16,11 +14,7 @@ from tasks.store.retention import mark_in_use
 from tasks.store.tables import Store
 
 
-@flow(
-    name="benchmark",
-    flow_run_name="{config.data} with {config.encoder}, seed {config.seed}",
-    **FLOW,
-)
+@pipeline_flow("benchmark", run_name="{config.data} with {config.encoder}, seed {config.seed}")
 def benchmark(config: BenchmarkConfig) -> RunSummary:
     """Describe, embed, score and report a labelled data set."""
     source = DataSource.model_validate(config.model_dump())

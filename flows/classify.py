@@ -1,10 +1,8 @@
 """The classify flow: the same stages for pictures without labels."""
 
-from prefect import flow
-
 from flows.pipeline.command import command_line
 from flows.pipeline.run import run_stages
-from flows.pipeline.runner import FLOW
+from flows.pipeline.runner import pipeline_flow
 from flows.pipeline.summary import RunSummary
 from flows.settings.classify import ClassifyConfig, ClassifySettings
 from tasks.datasets.settings import FileSource
@@ -20,7 +18,7 @@ from tasks.store.tables import Store
 MOST_EXPLAINED = 50
 
 
-@flow(name="classify", flow_run_name="{config.encoder}, seed {config.seed}", **FLOW)
+@pipeline_flow("classify", run_name="{config.encoder}, seed {config.seed}")
 def classify(config: ClassifyConfig) -> RunSummary:
     """Find the best classes of some pictures."""
     source = FileSource(images=config.images, classes=config.classes)

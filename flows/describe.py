@@ -1,12 +1,11 @@
 """The describe flow: from class names to descriptions written by a language model."""
 
-from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.pipeline.command import command_line
 from flows.pipeline.descriptions import write_descriptions, writing_parameters
 from flows.pipeline.record import record
-from flows.pipeline.runner import FLOW, StageRunner
+from flows.pipeline.runner import StageRunner, pipeline_flow
 from flows.pipeline.summary import FlowSummary
 from flows.settings.describe import DescribeConfig
 from tasks.datasets.class_names import names_file, read_class_names
@@ -35,7 +34,7 @@ def _run_name() -> str:
     return f"{classes} by {config.llm}"
 
 
-@flow(name="describe", flow_run_name=_run_name, **FLOW)
+@pipeline_flow("describe", run_name=_run_name)
 def describe(config: DescribeConfig) -> DescribeSummary:
     """Have a language model describe classes, and clean what it writes."""
     name, class_names = open_classes(config.classes)

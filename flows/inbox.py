@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict
 
 from flows.classify import with_best_method
 from flows.pipeline.artifacts import publish_inbox
 from flows.pipeline.run import one_encoder, run_stages
-from flows.pipeline.runner import FLOW
+from flows.pipeline.runner import pipeline_flow
 from flows.settings.inbox import InboxConfig
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
@@ -44,10 +43,8 @@ class InboxSummary(BaseModel):
     store_root: str
 
 
-@flow(
-    name="classify-inbox",
-    flow_run_name="{config.folder} with {config.encoder}, seed {config.seed}",
-    **FLOW,
+@pipeline_flow(
+    "classify-inbox", run_name="{config.folder} with {config.encoder}, seed {config.seed}"
 )
 def classify_inbox(config: InboxConfig) -> InboxSummary:
     """Classify the new images in a folder and append them to the inbox table."""
@@ -56,9 +53,7 @@ def classify_inbox(config: InboxConfig) -> InboxSummary:
     name = config.inbox_name or str(folder)
     store = Store(config.store)
     with mark_in_use(store), _alone(store, name):
-        arrivals = find_arrivals.submit(
-            str(store.root), name, str(folder), config.settle_sec
-        ).result()
+        arrivals = find_arrivals(str(store.root), name, str(folder), config.settle_sec)
         for unreadable in arrivals.unreadable:
             get_run_logger().warning("%s cannot be read: it is looked at again.", unreadable)
         with one_encoder():
@@ -97,10 +92,9 @@ def _classify(
         predictions=tuple(summary.refs("predictions")),
         rejected=summary.refs("rejected")[0],
     )
-    recorded: TableRef = submit(
+    return submit(
         record_batch, str(store.root), recipe, ["inbox"], f"record {len(batch)} images"
     ).result()
-    return recorded
 
 
 def _alone(store: Store, inbox_name: str) -> AbstractContextManager[None]:

@@ -1,10 +1,9 @@
 """The report flow: the page of a run that is there, written again from its tables."""
 
-from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
 from flows.pipeline.artifacts import publish_report
-from flows.pipeline.runner import FLOW
+from flows.pipeline.runner import pipeline_flow
 from flows.settings.report import ReportConfig
 from tasks.datasets.index import IndexedDataset
 from tasks.report.task import write_report, write_sweep
@@ -28,7 +27,7 @@ class ReportSummary(BaseModel):
     report: PlaceField
 
 
-@flow(name="report", flow_run_name="report on {config.run}", **FLOW)
+@pipeline_flow("report", run_name="report on {config.run}")
 def report(config: ReportConfig) -> ReportSummary:
     """Write the page of a run again, as after an update or where its images have come back."""
     store = Store(config.store)

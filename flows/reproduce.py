@@ -3,13 +3,12 @@
 import csv
 from collections.abc import Mapping
 
-from prefect import flow
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from flows.benchmark import benchmark
 from flows.pipeline.artifacts import publish_table
 from flows.pipeline.run import one_encoder
-from flows.pipeline.runner import FLOW
+from flows.pipeline.runner import pipeline_flow
 from flows.pipeline.summary import RunSummary
 from flows.pipeline.texts import text_sources
 from flows.settings.benchmark import BenchmarkConfig
@@ -36,7 +35,7 @@ class Reproduction(BaseModel):
     path: PlaceField
 
 
-@flow(name="reproduce", flow_run_name="{config.table}", **FLOW)
+@pipeline_flow("reproduce", run_name="{config.table}")
 def reproduce(config: ReproduceConfig) -> Reproduction:
     """Benchmark every data set of a table with every encoder; what is finished is not repeated."""
     table = published_table(config.table)

@@ -1,10 +1,8 @@
 """The sweep flow: accuracy against parameters, each distinct set of crops embedded once."""
 
-from prefect import flow
-
 from flows.pipeline.command import command_line
 from flows.pipeline.record import manifest_of, record
-from flows.pipeline.runner import FLOW, StageRunner
+from flows.pipeline.runner import StageRunner, pipeline_flow
 from flows.pipeline.stages import (
     embed_images,
     embed_texts,
@@ -40,7 +38,7 @@ class SweepSummary(FlowSummary):
     sweeps: TableRef
 
 
-@flow(name="sweep", flow_run_name="{config.data} over {config.over}", **FLOW)
+@pipeline_flow("sweep", run_name="{config.data} over {config.over}")
 def sweep(config: SweepConfig) -> SweepSummary:
     """Score a labelled data set under many settings, computing only what each changes."""
     if config.llm:

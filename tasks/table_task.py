@@ -1,36 +1,31 @@
-"""How every stage's Prefect task is cached, refreshed, retried, limited and watched."""
+"""How the Prefect task of every stage is cached, refreshed, retried and watched."""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
-from prefect import Task
+from prefect import Task, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
-from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.utilities.callables import get_call_parameters
 
 from tasks.runtime.errors import InputError, PermanentFailure
-from tasks.runtime.gpus import lock_gpu, needs_gpu
 from tasks.runtime.progress import Count, Progress, progress_bar
 from tasks.store.tables import Recipe, Store
 
-# The global concurrency limit that tasks on CUDA hold a slot of.
-GPU_LIMIT = "gpu"
+P = ParamSpec("P")
+R = TypeVar("R")
 PROGRESS_EVERY_SEC = 3.0  # each update is a write to the server's database
-# What a second attempt cannot change: input, missing rights, a mistake in the program.
-LASTING = (
+# A second attempt changes nothing: bad input, missing rights, a mistake in the program.
+PERMANENT_ERRORS = (
     InputError,
     PermanentFailure,
     PermissionError,
@@ -42,90 +37,77 @@ LASTING = (
 )
 MINUTE, HOUR = 60.0, 3600.0  # seconds, for timeouts
 
-# A timeout in a thread takes effect between two Python steps: of the loops that could run for ever,
-# not of a read that hangs. Prefect says so in a line at every task, which would be half of a log.
+# A timeout in a thread takes effect between two Python steps: it ends a loop that runs for ever but
+# no read that hangs. Prefect logs that in a line at every task, which would be half of a log.
 logging.getLogger("prefect.task_runs").addFilter(
     lambda record: not record.getMessage().startswith("Timeout of ")
 )
 
 
-@dataclass
-class ByRecipe(CachePolicy):
-    """Cache key of a task that takes `store_root` and `recipe`: the store, the task, the digest."""
-
-    def compute_key(
-        self,
-        task_ctx: TaskRunContext,
-        inputs: dict[str, Any],
-        flow_parameters: dict[str, Any],  # noqa: ARG002 - the interface; a recipe is complete
-        **kwargs: Any,  # noqa: ARG002 - the interface
-    ) -> str:
-        """`<task>-<digest of store and recipe>`; the recipe holds all that decides the rows."""
-        recipe: Recipe = inputs["recipe"]
-        return f"{task_ctx.task.name}-{recipe.located_digest(inputs['store_root'])}"
+def compute_recipe_key(context: TaskRunContext, inputs: dict[str, Any]) -> str:
+    """The cache key `<task>-<digest of store and recipe>`; a recipe decides every row."""
+    recipe: Recipe = inputs["recipe"]
+    return f"{context.task.name}-{recipe.located_digest(inputs['store_root'])}"
 
 
 def is_retryable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """Whether a failure may pass: not bad input, nor what was retried where it happened."""
-    return not isinstance(state.result(raise_on_failure=False), LASTING)
+    """Whether a second attempt may succeed: not after bad input or what was retried already."""
+    return not isinstance(state.result(raise_on_failure=False), PERMANENT_ERRORS)
 
 
-# JSON, because Prefect's default result format is pickle, which runs code when it is read.
-# Every task adds a timeout: far beyond what its work can take, so that only what hangs meets it.
-_RETRIED: dict[str, Any] = {
-    "result_serializer": "json",  # failures are written all the same
-    "retries": 2,  # a full disk or a busy file system; the store makes a repeat cheap
-    "retry_delay_seconds": [1, 10],
-    "retry_condition_fn": is_retryable,
-}
-TABLE_TASK: dict[str, Any] = {**_RETRIED, "cache_policy": ByRecipe(), "persist_result": True}
-# What looks at files, or is made in seconds of what may have changed, is done every time.
-UNCACHED_TASK: dict[str, Any] = {**_RETRIED, "persist_result": False}
+def pipeline_task(
+    name: str,
+    timeout_sec: float,
+    *,
+    run_name: str | None = None,
+    cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str] | None = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a task that is retried, and done in every run unless `cache_key_fn` is given.
 
-
-@contextmanager
-def gpu_slot(device: str) -> Iterator[None]:
-    """Have a GPU for oneself where the device is one; on a CPU nothing is asked for.
-
-    Two encoders at once on a GPU would end each other for lack of memory: each is locked on its
-    machine, and the limit `gpu` says how many are worked on behind one server. Strict: on a server
-    without the limit InputError says how to create it.
+    timeout_sec: far longer than the work can take, so that it ends only a task that hangs.
     """
-    with ExitStack() as held:
-        if needs_gpu(device):
-            held.enter_context(lock_gpu(device))
-            try:
-                held.enter_context(concurrency(GPU_LIMIT, strict=True))
-            except ConcurrencySlotAcquisitionError as error:
-                raise InputError(
-                    f"This Prefect server has no concurrency limit {GPU_LIMIT!r}: create it with "
-                    f"`prefect gcl create {GPU_LIMIT} --limit 1`, or start the server with "
-                    "`make ui`."
-                ) from error
-        yield
+    return task(
+        name=name,
+        task_run_name=run_name,
+        timeout_seconds=timeout_sec,
+        cache_key_fn=cache_key_fn,
+        persist_result=cache_key_fn is not None,
+        # for failures too: Prefect's default format is pickle, which runs code when it is read
+        result_serializer="json",
+        retries=2,  # a full disk or a busy file system; the store makes a second attempt cheap
+        retry_delay_seconds=[1, 10],
+        retry_condition_fn=is_retryable,
+    )
+
+
+def table_task(name: str, timeout_sec: float) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function that takes `store_root` and `recipe` a task that is cached by them."""
+    return pipeline_task(name, timeout_sec, cache_key_fn=compute_recipe_key)
 
 
 @contextmanager
 def report_progress(what: str, unit: str, progress: Progress) -> Iterator[Count]:
-    """A count to update: a bar in the terminal, a progress artifact of this task run in the UI.
+    """Show a count that the task updates: a bar in the terminal, a progress artifact in the UI.
 
-    The artifact follows every few seconds from a thread of its own: neither the work nor an event
-    loop waits for the server, and a server that cannot be reached ends no work.
+    A thread of its own updates the artifact every few seconds: neither the work nor an event loop
+    waits for the server, and a server that cannot be reached ends no work.
     """
     ended = threading.Event()
     with progress_bar(what, unit, progress) as count:
-        follow = partial(_follow, f"{what.capitalize()}: {{:,}} of {{:,}}{unit}", count, ended)
-        # in a copy of the context, which says whose artifact it is
-        follower = threading.Thread(target=copy_context().run, args=(follow,), daemon=True)
-        follower.start()
+        update = partial(
+            _update_artifact, f"{what.capitalize()}: {{:,}} of {{:,}}{unit}", count, ended
+        )
+        # a copy of the context tells Prefect which task run the artifact belongs to
+        thread = threading.Thread(target=copy_context().run, args=(update,), daemon=True)
+        thread.start()
         try:
             yield count
         finally:
             ended.set()
-            follower.join(timeout=PROGRESS_EVERY_SEC)
+            thread.join(timeout=PROGRESS_EVERY_SEC)
 
 
-def _follow(text: str, count: Count, ended: threading.Event) -> None:
+def _update_artifact(text: str, count: Count, ended: threading.Event) -> None:
     """Keep an artifact up to date until the work has ended."""
     shown, is_last = count.done, False
     try:
@@ -137,30 +119,29 @@ def _follow(text: str, count: Count, ended: threading.Event) -> None:
                 shown = count.done
                 description = text.format(shown, count.total)
                 update_progress_artifact(cast(UUID, artifact), count.percent, description)
-    except Exception as error:  # a bar is no reason to end the work it shows
+    except Exception as error:  # progress that cannot be shown ends no work
         get_run_logger().warning("Progress is not shown: %s", error)
 
 
 def submit(
-    task: Task[..., Any],
+    task: Task[..., R],
     store_root: str,
     recipe: Recipe,
     tables: Sequence[str],
     run_name: str,
-    elsewhere: Callable[[Task[..., Any], dict[str, Any]], PrefectFuture[Any]] | None = None,
+    start_elsewhere: Callable[[Task[..., R], dict[str, Any]], PrefectFuture[R]] | None = None,
     **arguments: Any,
-) -> PrefectFuture[Any]:
-    """Start a table task.
+) -> PrefectFuture[R]:
+    """Start a table task, a remembered result of which holds only while its tables are whole.
 
-    Prefect remembers that a task ran, not that its files are still whole. Where one of `tables` is
-    missing or damaged, the remembered result is passed over and written anew. elsewhere: starts
-    what there is work to do for in another place than the flow's own task runner.
+    Where one of `tables` is missing or damaged, the task is done again. start_elsewhere: starts a
+    task that has work to do in another place than the flow's own task runner.
     """
     is_stored = all(Store(store_root).find(table, recipe.digest) for table in tables)
-    options = task.with_options(refresh_cache=not is_stored, task_run_name=run_name)
-    future: PrefectFuture[Any]
-    if is_stored or elsewhere is None:
-        future = options.submit(store_root, recipe, **arguments)
-    else:
-        future = elsewhere(options, get_call_parameters(task.fn, (store_root, recipe), arguments))
-    return future
+    task = task.with_options(refresh_cache=not is_stored, task_run_name=run_name)
+    parameters = get_call_parameters(task.fn, (store_root, recipe), arguments)
+    if is_stored or start_elsewhere is None:
+        # in a thread: on Ctrl-C a stage ends after the item that it is at
+        future: PrefectFuture[R] = task.submit(**parameters)
+        return future
+    return start_elsewhere(task, parameters)

@@ -63,7 +63,7 @@ def benchmark(
     """
     given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
     config = BenchmarkConfig(data=data, **given)
-    with prefect_server("benchmark", config.device):
+    with prefect_server("benchmark"):
         from flows import benchmark as flow
 
         summary = flow.benchmark(config)
@@ -104,7 +104,7 @@ def classify(
         raise InputError("Name at least two classes: --classes cat,dog.")
     given = (settings or ClassifySettings()).model_dump(exclude_unset=True)
     config = ClassifyConfig(images=images, classes=chosen, **given)
-    with prefect_server("classify", config.device):
+    with prefect_server("classify"):
         from flows import classify as flow
 
         summary = flow.classify(config)

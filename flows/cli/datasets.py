@@ -110,7 +110,7 @@ def reproduce(
     """
     given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)
     config = ReproduceConfig(table=table, **given)
-    with prefect_server("reproduce", config.device):
+    with prefect_server("reproduce"):
         from flows import reproduce as flow
 
         result = flow.reproduce(config)

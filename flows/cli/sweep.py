@@ -39,7 +39,7 @@ def sweep(
     if over:
         given["over"] = over
     config = SweepConfig(data=data, **given)
-    with prefect_server("sweep", config.device):
+    with prefect_server("sweep"):
         from flows import sweep as flow
 
         summary = flow.sweep(config)

@@ -10,52 +10,46 @@ from distributed.deploy.spec import SpecCluster
 from distributed.security import Security
 from prefect_dask.task_runners import DaskTaskRunner
 
-from flows.engines.cluster import LOOPBACK, Start, connected
-from flows.engines.placement import Placement, placement
+from flows.engines.workers import LOOPBACK, plan_workers
 from flows.settings.engine import EngineSettings
-from tasks.runtime.gpus import visible_gpus
+from tasks.runtime.gpus import list_visible_gpus
 
 CONNECT_SEC = 20
 
 
 @contextmanager
-def running(settings: EngineSettings, device: str) -> Iterator[Start]:
-    """A cluster, connected; InputError where it is out of reach."""
+def start_runner(settings: EngineSettings, device: str) -> Iterator[DaskTaskRunner]:
+    """Run a cluster on this machine, or connect to the one at the address."""
     if settings.engine_address:
-        runner = DaskTaskRunner(
-            address=settings.engine_address, client_kwargs={"timeout": CONNECT_SEC}
-        )
+        options = {"timeout": CONNECT_SEC}
+        runner = DaskTaskRunner(address=settings.engine_address, client_kwargs=options)
     else:
-        where = placement(device, settings.workers, visible_gpus())
-        runner = DaskTaskRunner(cluster=SpecCluster(**_cluster(where)))  # type: ignore[no-untyped-call]
-    try:
-        with runner:
-            connected(lambda: runner.client, settings)
-            yield runner.submit
-    finally:
-        if runner._cluster is not None:  # a cluster that is passed in is left running
-            runner._cluster.close()
+        environments = plan_workers(device, settings.workers, list_visible_gpus())
+        # Dask's LocalCluster gives all workers one environment, and so the same GPU
+        runner = DaskTaskRunner(
+            cluster_class=SpecCluster, cluster_kwargs=_describe_cluster(environments)
+        )
+    with runner:
+        _ = runner.client  # connects now, not with the first task
+        yield runner
 
 
-def _cluster(where: Placement) -> dict[str, Any]:
-    """A scheduler and workers that only this process can talk to, each with its own environment."""
-    # whoever reaches a scheduler may run code: TLS with a certificate that lives as long as it
+def _describe_cluster(environments: tuple[dict[str, str], ...]) -> dict[str, Any]:
+    """A scheduler and a worker for each environment that only this process can talk to."""
+    # TLS, with a certificate that lives as long as the cluster
     security = Security.temporary()  # type: ignore[no-untyped-call]
     common = {"host": LOOPBACK, "protocol": "tls", "security": security, "dashboard": False}
+    worker = {
+        **common,
+        "nthreads": 1,
+        "memory_limit": 0,  # none: tasks hand on references, and hold an encoder
+        "silence_logs": logging.ERROR,
+    }
     return {
         "scheduler": {"cls": Scheduler, "options": common},
         "workers": {
-            i: {
-                "cls": Nanny,
-                "options": {
-                    **common,
-                    "nthreads": 1,
-                    "memory_limit": 0,  # none: tasks hand on references, and hold an encoder
-                    "env": where.environment(i),
-                    "silence_logs": logging.ERROR,
-                },
-            }
-            for i in range(len(where.gpus))
+            i: {"cls": Nanny, "options": {**worker, "env": environment}}
+            for i, environment in enumerate(environments)
         },
         "security": security,
         "silence_logs": logging.ERROR,

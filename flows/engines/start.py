@@ -3,37 +3,61 @@
 The engine decides how fast tables come, never what is in them.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
 
 from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import TaskRunner
 
-from flows.engines.cluster import Start
 from flows.settings.engine import EngineSettings
-from tasks.runtime.errors import InputError
+from tasks.runtime.errors import InputError, one_line
+
+CONNECT_SEC = 5
 
 
 @contextmanager
-def started(settings: EngineSettings, device: str) -> Iterator[Start]:
-    """A running engine for an encoder's device; within a flow, whose server its workers use.
+def start_engine(settings: EngineSettings, device: str) -> Iterator[TaskRunner[Any]]:
+    """Start an engine for an encoder's device, within a flow, whose server its workers use.
 
     Raises InputError where the engine is not installed or its cluster out of reach.
     """
     context = FlowRunContext.get()
     if context is None:
-        raise RuntimeError("An engine is started within a flow.")
-    # without PREFECT_API_URL the flow has started a server, and each worker would start another
-    server = {PREFECT_API_URL: str(context.client.api_url)}
+        raise RuntimeError("An engine can only be started within a flow.")
+    engine, where = settings.engine, settings.engine_address or "on this machine"
     with ExitStack() as running:
+        # without PREFECT_API_URL the flow has started a server, and each worker would start another
+        server = {PREFECT_API_URL: str(context.client.api_url)}
         running.enter_context(temporary_settings(server))
         try:
-            engine = import_module(f"flows.engines.{settings.engine}")
-            start = running.enter_context(engine.running(settings, device))
+            module = import_module(f"flows.engines.{engine}")
+            if settings.engine_address:
+                check_reachable(settings.engine_address)
+            runner = running.enter_context(module.start_runner(settings, device))
         except ImportError as error:
             raise InputError(
-                f"The engine {settings.engine} is not installed: "
-                f'pip install "wca-flows[{settings.engine}]".'
+                f'The engine {engine} is not installed: pip install "wca-flows[{engine}]".'
             ) from error
-        yield start
+        except InputError:
+            raise
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"No {engine} cluster {where} could be reached: start it, or leave out "
+                f"--engine-address ({one_line(error)})."
+            ) from error
+        get_run_logger().info("Shards go to %s %s.", engine, where)
+        yield runner
+
+
+def check_reachable(address: str) -> None:
+    """Raise OSError or ValueError where nobody answers; the libraries try for half a minute."""
+    parts = urlsplit(address)
+    if not parts.hostname or not parts.port:
+        raise ValueError(f"{address!r} is no address: write tcp://HOST:8786 or ray://HOST:10001")
+    socket.create_connection((parts.hostname, parts.port), timeout=CONNECT_SEC).close()

@@ -26,7 +26,8 @@ def write_descriptions(
     plan = PromptPlan.of(classes, settings)
     store = runner.store
     started = time.perf_counter()
-    asked: CollectedAnswers = ask_language_model.submit(str(store.root), plan, settings).result()
+    # in a thread: Ctrl-C lets the calls that are under way end, and what they cost is kept
+    asked = ask_language_model.submit(str(store.root), plan, settings).result()
     runner.note("ask language model", started, 1, int(asked.tally.call_count == 0))
     recipe = AnswersRecipe(plan=plan, rules=settings.clean, answers_digest=asked.answers_digest)
     (answers,) = runner.run("clean answers", clean_answers, ["answers"], [recipe])

@@ -1,18 +1,17 @@
-"""How a stage's tasks are started, awaited and timed."""
+"""How flows start, await and time the tasks of a stage."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
-from prefect import Task
+from prefect import Flow, Task, flow
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.engines.cluster import Start
-from flows.engines.start import started
+from flows.engines.start import start_engine
 from flows.settings.engine import EngineSettings
 from tasks.embed.task import unload_encoder
 from tasks.runtime.errors import InputError
@@ -21,19 +20,28 @@ from tasks.store.runs import StageTiming
 from tasks.store.tables import Recipe, Store
 from tasks.table_task import submit
 
-# What every flow is made with.
-FLOW: dict[str, Any] = {
-    # inside a task torch uses every core; two tasks at once would only get in each other's way
-    "task_runner": ThreadPoolTaskRunner(max_workers=1),
-    "result_serializer": "json",  # of failures too: by default they are written as pickles
-}
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def pipeline_flow(
+    name: str, run_name: str | Callable[[], str]
+) -> Callable[[Callable[P, R]], Flow[P, R]]:
+    """Make a function a flow whose runs are named `run_name` in the UI."""
+    return flow(
+        name=name,
+        flow_run_name=run_name,
+        # inside a task torch uses every core: two tasks at once would only slow each other down
+        task_runner=ThreadPoolTaskRunner[Any](max_workers=1),  # type: ignore[arg-type] # invariant
+        result_serializer="json",  # of failures too: by default they are written as pickles
+    )
 
 
 class StageRunner:
-    """Runs the tasks of stages over one store and keeps what each stage took.
+    """Runs the tasks of stages over one store and keeps the time of each stage.
 
     As a context it ends the engine that it has started. settings: where shards are worked on, for
-    an encoder's `device`; without them, and what is no shard, on the flow's own thread.
+    an encoder's `device`; without them, and for a stage of one task, in the flow's own process.
     """
 
     def __init__(
@@ -45,7 +53,7 @@ class StageRunner:
         self._device = device
         if self._settings.engine == "threads" and self._settings.engine_address:
             raise InputError("--engine-address belongs to --engine dask or --engine ray: name one.")
-        self._start: Start | None = None
+        self._engine: TaskRunner[Any] | None = None
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -57,15 +65,15 @@ class StageRunner:
     def run(
         self,
         stage: str,
-        task: Task[..., Any],
+        task: Task[..., R],
         tables: Sequence[str],
         recipes: Sequence[Recipe],
         extras: Sequence[dict[str, Any]] = (),
         **arguments: Any,
-    ) -> list[Any]:
-        """Follow recipes as tasks, wait for all, note the time and how many were cached.
+    ) -> list[R]:
+        """Run a task for each recipe, wait for all, note the time and how many were cached.
 
-        A shard that fails costs that shard: the others are finished before its failure is raised.
+        When a shard fails, the others are finished before its error is raised.
         """
         started = time.perf_counter()
         is_spread = len(recipes) > 1 and self._settings.engine != "threads"
@@ -76,7 +84,7 @@ class StageRunner:
                 recipe,
                 tables,
                 f"{stage} {i + 1} of {len(recipes)}",
-                elsewhere=self._elsewhere if is_spread else None,
+                start_elsewhere=self._start_on_engine if is_spread else None,
                 **arguments,
                 **(extras[i] if extras else {}),
             )
@@ -89,27 +97,28 @@ class StageRunner:
                 "%s: %d of %d tasks failed; the others are kept.",
                 *(stage.capitalize(), failed, len(futures)),
             )
-        results = [future.result() for future in futures]  # the first that failed raises
+        results = [future.result() for future in futures]  # the first failure raises its error
         cached = sum(future.state.name == "Cached" for future in futures)
         self.note(stage, started, len(futures), cached)
         return results
 
-    def _elsewhere(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
-        """Start a task on the engine, which starts with its first one."""
-        if self._start is None:
+    def _start_on_engine(self, task: Task[..., R], parameters: dict[str, Any]) -> PrefectFuture[R]:
+        """Start a task on the engine, which itself starts with its first task."""
+        # not as the flow's task runner: that would start it for a run of which everything is cached
+        if self._engine is None:
             unload_encoder()  # which each worker loads for itself
-            engine = started(self._settings, self._device)
-            self._start = self._running.enter_context(engine)
-        return self._start(task, parameters)
+            engine = start_engine(self._settings, self._device)
+            self._engine = self._running.enter_context(engine)
+        future: PrefectFuture[R] = self._engine.submit(task, parameters)
+        return future
 
     def note(self, stage: str, started: float, tables: int, reused: int) -> None:
-        """Keep what a stage took since `started` (perf_counter seconds), and log one line of it."""
+        """Keep and log the time of a stage since `started` (perf_counter seconds)."""
         taken = round(time.perf_counter() - started, 3)
         self.timings.append(
             StageTiming(stage=stage, duration_sec=taken, table_count=tables, reused_count=reused)
         )
-        what = f"{stage.capitalize()}: {reused} of {tables} Cached, {taken:.1f} s."
-        get_run_logger().info(what)
+        get_run_logger().info(f"{stage.capitalize()}: {reused} of {tables} Cached, {taken:.1f} s.")
 
     def timings_by_stage(self) -> list[StageTiming]:
         """One entry a stage, in the order of their first runs."""
@@ -127,7 +136,7 @@ class StageRunner:
         ]
 
 
-def progress_of(shards: list[list[str]]) -> list[dict[str, Progress]]:
-    """Where each shard stands in the whole."""
+def divide_progress(shards: list[list[str]]) -> list[dict[str, Progress]]:
+    """The progress of a run at the start of each shard."""
     done = [0, *accumulate(map(len, shards))]
     return [{"progress": Progress(done=d, total=done[-1])} for d in done[:-1]]

@@ -2,7 +2,7 @@
 
 import time
 
-from flows.pipeline.runner import StageRunner, progress_of
+from flows.pipeline.runner import StageRunner, divide_progress
 from flows.pipeline.texts import TextSources
 from tasks.datasets.index import IndexedDataset
 from tasks.datasets.settings import DataSource, FileSource
@@ -13,7 +13,6 @@ from tasks.embed.identity import EncoderSource, Resampling
 from tasks.embed.settings import EncoderSettings
 from tasks.embed.task import (
     CropsRecipe,
-    EmbeddedImages,
     TextEmbeddingsRecipe,
     embed_image_shard,
     embed_text_shard,
@@ -37,7 +36,7 @@ TEXTS_PER_SHARD = 4096  # a few seconds' work; ImageNet with CuPL has about 130,
 def index_dataset(runner: StageRunner, source: DataSource | FileSource) -> IndexedDataset:
     """Read every file's digest; the `images` and `classes` tables."""
     started = time.perf_counter()
-    indexed: IndexedDataset = index_images.submit(str(runner.store.root), source).result()
+    indexed = index_images(str(runner.store.root), source)
     runner.note("index images", started, 1, 0)
     return indexed
 
@@ -62,10 +61,8 @@ def gather_texts(
         descriptors=sources.descriptors and TextFile.at(sources.descriptors),
         generated=answers,
     )
-    refs: list[TableRef] = runner.run(
-        "describe classes", describe_classes, ["descriptions"], [recipe]
-    )
-    return refs[0]
+    (table,) = runner.run("describe classes", describe_classes, ["descriptions"], [recipe])
+    return table
 
 
 def embed_texts(
@@ -81,7 +78,7 @@ def embed_texts(
         )
         for shard in shards
     ]
-    tables, progress = ["text_embeddings"], progress_of(shards)
+    tables, progress = ["text_embeddings"], divide_progress(shards)
     return runner.run("embed texts", embed_text_shard, tables, recipes, progress, encoder=encoder)
 
 
@@ -99,12 +96,12 @@ def embed_images(
     )
     digests = runner.store.read(indexed.images, ["image_digest"])["image_digest"].drop_null()
     shards = shards_by_digest(digests.to_pylist(), settings.shard_size)
-    embedded: list[EmbeddedImages] = runner.run(
+    embedded = runner.run(
         "embed images",
         embed_image_shard,
         ["crops", "undecodable"],
         [recipe.model_copy(update={"image_digests": tuple(shard)}) for shard in shards],
-        progress_of(shards),
+        divide_progress(shards),
         dataset=indexed,
         encoder=encoder,
         batch_size=settings.batch_size,
@@ -128,7 +125,6 @@ def weigh_texts(
         text_scale=text_scale,
         dimension=dimension,
     )
-    vectors: TableRef
     (vectors,) = runner.run("weigh texts", class_vectors, ["class_vectors"], [recipe])
     return vectors
 
@@ -159,6 +155,5 @@ def score_images(
 def summarise(runner: StageRunner, recipe: ResultsRecipe) -> RunResults:
     """Compute the result tables, and account for every image."""
     tables = ["accuracy", "per_class_accuracy", "confusion", "rejected"]
-    results: RunResults
     (results,) = runner.run("summarise", summarise_run, tables, [recipe])
     return results

@@ -1,10 +1,10 @@
-"""Programs that a command starts, watches and stops: Prefect's server and worker."""
+"""Programs that a command starts, watches and stops: Prefect's server and worker.
 
-import os
-import signal
+Prefect supervises neither, and the flow runs of a worker that is killed outlive it.
+"""
+
 import subprocess
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,20 +12,21 @@ import psutil
 
 from tasks.runtime.errors import PermanentFailure
 
-STOP_SEC = 20.0  # a worker asks its flow runs to stop; those write down that they did
-LAST_LINES = 5  # of a program's log: what it says last is why it ended
+STOP_SEC = 20.0  # a flow run that is asked to stop tells the server that it did
+LAST_CHARACTERS = 600  # of a program's log: its last words say why it ended
 
 
 class Child:
-    """A program in a process group of its own: Ctrl-C reaches it only in the order of `stop`."""
+    """A program in a session of its own: Ctrl-C reaches it only through `stop`."""
 
     def __init__(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path
     ) -> None:
         self.name = name
         self.log = log
+        self.started: set[psutil.Process] = set()
         with log.open("ab") as output:
-            self.process = subprocess.Popen(  # noqa: S603 - this project's own commands
+            self.process = psutil.Popen(
                 command,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -36,68 +37,39 @@ class Child:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the program has not ended yet."""
         return self.process.poll() is None
 
-    def children(self) -> set[psutil.Process]:
-        """The processes that it started itself and that are there now."""
-        try:
-            return set(psutil.Process(self.process.pid).children())
-        except psutil.NoSuchProcess:
-            return set()
+    def note_children(self) -> None:
+        """Remember which processes the program has started: they outlive one that is killed."""
+        with suppress(psutil.NoSuchProcess):
+            self.started.update(self.process.children())
 
     def check(self) -> None:
-        """Raise PermanentFailure with the end of its log where it has ended."""
+        """Raise PermanentFailure with the end of the log where the program has ended."""
         if not self.is_running:
             raise PermanentFailure(
                 f"The {self.name} ended with status {self.process.returncode}; "
-                f"{self.log} ends: {last_lines(self.log)}"
+                f"{self.log} ends: {read_last_words(self.log)}"
             )
 
     def stop(self) -> None:
-        """Ask it and what it started to end, wait, and end by force what is still there."""
-        self._signal(signal.SIGTERM)
-        until = time.monotonic() + STOP_SEC
-        while self._group_is_there() and time.monotonic() < until:
-            self.process.poll()  # collects it, so that its group can be seen to be empty
-            time.sleep(0.1)
-        self._signal(signal.SIGKILL)
+        """Ask the program and all that it started to end, wait, and kill what is still there."""
+        family: set[psutil.Process] = set()
+        for process in (self.process, *self.started):
+            with suppress(psutil.NoSuchProcess):
+                family |= {process, *process.children(recursive=True)}
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        for process in psutil.wait_procs(family, timeout=STOP_SEC)[1]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait()
 
-    def _signal(self, number: int) -> None:
-        try:
-            os.killpg(self.process.pid, number)
-        except (ProcessLookupError, PermissionError):  # macOS says the latter of zombies
-            return
 
-    def _group_is_there(self) -> bool:
-        try:
-            os.killpg(self.process.pid, 0)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
-
-
-def end(processes: Collection[psutil.Process]) -> None:
-    """Ask processes, and what they started, to end, wait, and end by force what is still there.
-
-    A flow run has a process group of its own: it outlives a worker that is killed.
-    """
-    there: set[psutil.Process] = set()
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            there |= {process, *process.children(recursive=True)}
-    for process in there:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    for process in psutil.wait_procs(there, timeout=STOP_SEC)[1]:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def last_lines(log: Path) -> str:
-    """The end of a log on one line."""
+def read_last_words(log: Path) -> str:
+    """The end of a log on one line, without the frames that Prefect draws around errors."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return " | ".join(line.strip() for line in lines if line.strip(" ╭╮╰╯─│|"))[-600:] or (
-        " ".join(lines[-LAST_LINES:])
-    )
+    words = " | ".join(line.strip() for line in lines if line.strip(" ╭╮╰╯─│|"))
+    return words[-LAST_CHARACTERS:]

@@ -1,5 +1,9 @@
-"""A Prefect server on this machine: started, prepared for this project's deployments, asked."""
+"""A Prefect server on this machine: how it is started, given prefect.yaml's deployments, asked.
 
+`prefect server start --background` allows one server a PREFECT_HOME and does not say when it ends.
+"""
+
+import os
 import socket
 import subprocess
 import sys
@@ -15,8 +19,7 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
-from flows.server.children import Child
-from flows.server.limits import ensure_limits, free_slots
+from flows.server.children import LAST_CHARACTERS, Child
 from flows.server.temporary import HOST
 from tasks.runtime.errors import InputError, PermanentFailure, one_line
 
@@ -27,25 +30,25 @@ LOOK_EVERY_SEC = 0.5
 PREFECT = (sys.executable, "-m", "prefect")
 
 
-def start(
+def start_server(
     port: int, environment: Mapping[str, str], log: Path, say: Callable[[str], None]
 ) -> Child | None:
-    """A new server, or None where a Prefect server answers at the port already.
+    """Start a server; None where a Prefect server answers at the port already.
 
     Raises InputError where something else has the port.
     """
     if is_healthy(port):
         say(f"A Prefect server is running at port {port} already: using it, and leaving it.")
         return None
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
-            raise InputError(
-                f"Port {port} cannot be used ({getattr(error, 'strerror', None) or error}): "
-                "choose another with --port, or make ui PORT=4300."
-            ) from error
+    try:
+        socket.create_server((HOST, port)).close()
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else error
+        raise InputError(
+            f"Port {port} cannot be used ({reason}): "
+            "choose another with --port, or make ui PORT=4300."
+        ) from error
     say("Starting the Prefect server; the first time this takes half a minute.")
     command = (*PREFECT, "server", "start", "--host", HOST, "--port", str(port))
     return Child("server", command, environment, log)
@@ -61,7 +64,7 @@ def is_healthy(port: int) -> bool:
 
 
 def wait_until_healthy(server: Child, port: int) -> None:
-    """Return once the server answers; PermanentFailure where it ended or took too long."""
+    """Return once the server answers; raise PermanentFailure where it ended or took too long."""
     until = time.monotonic() + START_SEC
     while not is_healthy(port):
         server.check()
@@ -72,12 +75,9 @@ def wait_until_healthy(server: Child, port: int) -> None:
         time.sleep(LOOK_EVERY_SEC)
 
 
-def prepare(
-    environment: Mapping[str, str], say: Callable[[str], None], *, is_new: bool = False
-) -> None:
-    """Create the work pool and the limits where missing, and bring prefect.yaml's deployments.
+def deploy(environment: Mapping[str, str]) -> None:
+    """Create the work pool where it is missing, and deploy prefect.yaml.
 
-    is_new: the server has started just now.
     Raises PermanentFailure with what Prefect says of prefect.yaml.
     """
     template = ProcessWorker.get_default_base_job_template()
@@ -85,10 +85,8 @@ def prepare(
     # a pool that is there keeps the settings that the user gave it
     with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
         client.create_work_pool(pool)
-    ensure_limits(say)
-    if is_new:
-        free_slots()
-    done = subprocess.run(  # noqa: S603 - Prefect's own command
+    # Prefect's command: its Python functions do not read prefect.yaml
+    result = subprocess.run(  # noqa: S603 - Prefect's own command
         (*PREFECT, "--no-prompt", "deploy", "--all"),
         cwd=ROOT,
         # prefect.yaml has its flows run in $PWD, which is where the command was given
@@ -97,24 +95,24 @@ def prepare(
         text=True,
         check=False,
     )
-    if done.returncode:
-        said = one_line(done.stderr or done.stdout, None)[-600:]
-        raise PermanentFailure(f"prefect.yaml could not be deployed: {said}")
+    if result.returncode:
+        reason = one_line(result.stderr or result.stdout, None)[-LAST_CHARACTERS:]
+        raise PermanentFailure(f"prefect.yaml could not be deployed: {reason}")
 
 
-def active_schedules() -> list[str]:
-    """What the server will start of itself, and when, in words."""
+def describe_active_schedules() -> list[str]:
+    """Which deployments the server starts by itself, and when, in words."""
     with get_client(sync_client=True) as client:
         deployments = client.read_deployments()
     return [
-        f"{deployment.name} {_in_words(entry.schedule)}"
+        f"{deployment.name} {_describe_schedule(entry.schedule)}"
         for deployment in sorted(deployments, key=lambda d: d.name)
         for entry in deployment.schedules
         if entry.active and not deployment.paused
     ]
 
 
-def _in_words(schedule: object) -> str:
+def _describe_schedule(schedule: object) -> str:
     if isinstance(schedule, CronSchedule):
         return f"at {schedule.cron} ({schedule.timezone or 'UTC'})"
     if isinstance(schedule, IntervalSchedule):

@@ -1,27 +1,28 @@
-"""Flow runs whose processes are gone, which nobody else would write down as ended."""
+"""Flow runs whose processes are gone, which nobody else would record as ended.
+
+Prefect's own way, heartbeats and an automation on their absence, takes a minute or more and does
+not see flow runs that are still pending.
+"""
 
 import psutil
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Crashed
 
 WORKER = "wca-"  # begins the names of workers that `wca ui` starts, with its process number
-CLOCK_SEC = 1.0  # systems tell when a process began to about a second
+CLOCK_SEC = 1.0  # systems report when a process began to about a second
+UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
 def mark_lost_runs_crashed() -> int:
-    """Write down which flow runs of workers of `wca ui` do not go on, and count them.
+    """Record as Crashed the flow runs of workers of `wca ui` that no process goes on with.
 
-    A flow run that is stopped in the middle of a task, or with the whole machine, has no time to
-    say so itself, and as Running it would keep its deployment's place for ever.
+    Returns how many there were. A flow run that is stopped in the middle of a task, or with the
+    whole machine, has no time to record that itself, and as Running it would keep its deployment's
+    place for ever.
     """
-    going = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=going)))
+    wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": UNFINISHED}}})
     message = "Stopped with its worker. What was finished is kept: run it again to go on from here."
     with get_client(sync_client=True) as client:
         lost = [run for run in client.read_flow_runs(flow_run_filter=wanted) if _is_lost(run)]
@@ -40,6 +41,6 @@ def _is_lost(run: FlowRun) -> bool:
         process = psutil.Process(int(number))
         began: float = process.create_time() - CLOCK_SEC
         is_zombie: bool = process.status() == psutil.STATUS_ZOMBIE
-        return is_zombie or began > run.updated.timestamp()  # numbers are given again
+        return is_zombie or began > run.updated.timestamp()  # process numbers are used again
     except psutil.NoSuchProcess:
         return True

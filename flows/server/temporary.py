@@ -1,7 +1,7 @@
-"""A Prefect server for the length of one command, where none is named, and what goes with it.
+"""A Prefect server for the length of one command that names no other.
 
-Prefect would start one as well, but only after importing the whole server into the command's own
-process, and would leave it running where the command is killed.
+Prefect can start one as well, but imports the whole server into the command's own process first,
+and leaves it running when the command is killed.
 """
 
 import atexit
@@ -19,15 +19,15 @@ from typing import Self
 
 from tasks.runtime.errors import PermanentFailure
 
-HOST = "127.0.0.1"  # whoever reaches the server may start flows: nobody but this machine
+HOST = "127.0.0.1"  # whoever reaches the server may start flows: only this machine
 API_VARIABLE = "PREFECT_API_URL"
 START_SEC = 90.0  # the first start migrates a new database, 14-20 s on two cores
 STOP_SEC = 5.0
-KEPT_SEC = 24 * 3600  # by default a connection ends in five seconds, and finding out takes two
+KEPT_SEC = 24 * 3600  # by default a connection ends after 5 s, and noticing that takes 2 s
 
 
 class TemporaryServer:
-    """A server in a process of its own, which ends with this one, however this one ends."""
+    """A server in a process of its own, which ends with this process however this one ends."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -35,41 +35,41 @@ class TemporaryServer:
             (sys.executable, "-P", "-m", "flows.server.temporary"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the command's, which needs its server to the end
+            start_new_session=True,  # Ctrl-C goes to the command, which needs its server to the end
         )
 
     @classmethod
     def begin(cls) -> Self | None:
-        """Start a server, seconds of work for another core, unless Prefect knows of one.
+        """Start a server unless Prefect's settings name one; None where they do.
 
-        To be called before anything imports Prefect, which takes a second itself.
+        Call it before anything imports Prefect, which takes a second: meanwhile the server starts.
         """
         if os.environ.get(API_VARIABLE):
             return None
         server = cls()
         from prefect.settings import get_current_settings
 
-        if get_current_settings().api.url:  # of a profile or a file
+        if get_current_settings().api.url:  # in a profile or a file
             server.stop()
             return None
-        # where Prefect's own handlers, which still send what they have, come after this one
+        # Prefect registers exit handlers that send the last logs later, so they run before this one
         atexit.register(server.stop)
         return server
 
     def use(self) -> None:
-        """Wait until it answers, and name it to Prefect, here and in processes started from here.
+        """Wait until the server answers, and name it to Prefect, here and in child processes.
 
-        Raises PermanentFailure where it does not start; what it said is in the terminal.
+        Raises PermanentFailure where it does not start; its own error is in the terminal.
         """
         from prefect.context import refresh_global_settings_context
 
-        assert self._process.stdout is not None  # noqa: S101 - it was asked for
-        patience = Timer(START_SEC, self._process.kill)
-        patience.start()
+        assert self._process.stdout is not None  # noqa: S101 - a pipe
+        timeout = Timer(START_SEC, self._process.kill)
+        timeout.start()
         try:
             port = self._process.stdout.readline().decode().strip()
-        finally:  # Ctrl-C would otherwise wait for it
-            patience.cancel()
+        finally:  # the process would otherwise wait for the timer at its end
+            timeout.cancel()
         if not port:
             raise PermanentFailure(
                 f"Prefect's temporary server did not start (status {self._process.wait()}), see "
@@ -79,8 +79,8 @@ class TemporaryServer:
         refresh_global_settings_context()
 
     def stop(self) -> None:
-        """End it, and wait until it has written what it knows."""
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        """End the server, and wait until it has written its records."""
+        assert self._process.stdin is not None  # noqa: S101 - a pipe
         self._process.stdin.close()
         try:
             self._process.wait(STOP_SEC)
@@ -90,35 +90,32 @@ class TemporaryServer:
 
 
 @contextmanager
-def prefect_server(
-    flow: str, device: str | None = "cpu", *, encodes: bool = True
-) -> Iterator[None]:
-    """Around a command's run of the flow in `flows.{flow}`: a server, limits and tags.
+def prefect_server(flow: str, *, encodes: bool = True) -> Iterator[None]:
+    """Have a server for a command's run of the flow in `flows.{flow}`, and tag the run.
 
-    The flow, and the encoder's libraries if it `encodes`, are imported while the server starts: a
-    command imports no flow before.
+    The flow, and the encoder's libraries if it `encodes`, are imported while the server starts.
     """
     server = TemporaryServer.begin()
     import_module(f"flows.{flow}")
-    from flows.server.limits import started_here
+    from prefect import tags
 
     if server:
         if encodes:
             Thread(target=_import_encoder, daemon=True).start()
         server.use()
-    with started_here(device, is_server_own=server is not None):
+    with tags("wca", "command-line"):
         yield
 
 
 def _import_encoder() -> None:
-    with suppress(Exception):  # the command may end meanwhile; a run imports it again, and says why
+    with suppress(Exception):  # the run imports it again and reports the error
         import_module("tasks.embed.encoder")
 
 
 def main() -> None:
     """Serve until standard input ends; print the port once requests are answered."""
     Thread(target=_end_with_the_command, daemon=True).start()
-    gc.disable()  # imports make a million objects that all stay
+    gc.disable()  # imports make a million objects that stay in use
     import uvicorn
     from prefect.server.api.server import create_app
 
@@ -136,7 +133,7 @@ def main() -> None:
 
 
 def _end_with_the_command() -> None:
-    """Once nobody holds the other end of standard input, end as uvicorn does when it is told to."""
+    """End as uvicorn does on a signal once the command has closed standard input or has ended."""
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
 

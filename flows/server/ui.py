@@ -1,25 +1,26 @@
-"""Prefect's server, a worker and the deployments of prefect.yaml, for as long as somebody looks."""
+"""Prefect's server, a worker and the deployments of prefect.yaml, until a person stops them.
+
+The worker is a process of its own: Prefect's ProcessWorker in this one could not be replaced after
+a crash.
+"""
 
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Never
 
-import psutil
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from flows.server import local as prefect_server
-from flows.server.children import Child, end
-from flows.server.local import LOOK_EVERY_SEC, POOL, PREFECT
+from flows.server import local
+from flows.server.children import Child
 from flows.server.lost_runs import WORKER, mark_lost_runs_crashed
 from flows.server.temporary import HOST, KEPT_SEC
 from flows.settings.store import STORE_VARIABLE
 from tasks.store.place import Place
 
-WORKER_SLOTS = 2  # the inbox goes on beside a long benchmark; each deployment runs once at a time
+WORKER_SLOTS = 2  # the inbox runs beside a long benchmark; each deployment runs once at a time
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a closed terminal
 RESTARTS = 3  # a worker that ends more often than this within a minute will not stay
 
@@ -30,38 +31,38 @@ def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
     Raises InputError where the port is taken, PermanentFailure where server or worker do not stay.
     """
     address = f"http://{HOST}:{port}"
-    environment = _environment(address, store)
-    logs = Path(PREFECT_HOME.value()) / "wca"  # the user's own: runs of last time stay to be seen
+    environment = _make_environment(address, store)
+    logs = (
+        Path(PREFECT_HOME.value()) / "wca"
+    )  # of the user, not of the store: the runs of last time stay visible
     logs.mkdir(parents=True, exist_ok=True)
     server = None
-    with _stoppable(), ExitStack() as started:
-        try:
-            server = prefect_server.start(port, environment, logs / f"server-{port}.log", say)
-            if server:
-                started.callback(server.stop)
-                prefect_server.wait_until_healthy(server, port)
-            with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
-                prefect_server.prepare(environment, say, is_new=server is not None)
-                if lost := mark_lost_runs_crashed():
-                    say(f"Crashed     {lost} of last time's flow runs: run them again to go on.")
-                schedules = prefect_server.active_schedules()
-                say(f"Prefect UI  {address}")
-                say(f"Schedules   {'; '.join(schedules) or 'none is active'}")
-                say(f"Logs        {logs}")
-                say(
-                    "Ctrl-C stops the worker, then the server; schedules stay active for next time."
-                )
-                _keep_a_worker(server, environment, logs / f"worker-{port}.log", say)
-        except KeyboardInterrupt:
-            for number in STOPPING:
-                signal.signal(number, signal.SIG_IGN)
-            if server:
-                say("Stopping the server.")
+    interrupt_on_signals()
+    try:
+        server = local.start_server(port, environment, logs / f"server-{port}.log", say)
+        if server:
+            local.wait_until_healthy(server, port)
+        with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+            local.deploy(environment)
+            if lost := mark_lost_runs_crashed():
+                say(f"Crashed     {lost} of last time's flow runs: run them again to go on.")
+            schedules = local.describe_active_schedules()
+            say(f"Prefect UI  {address}")
+            say(f"Schedules   {'; '.join(schedules) or 'none is active'}")
+            say(f"Logs        {logs}")
+            say("Ctrl-C stops the worker, then the server; schedules stay active for next time.")
+            _keep_worker_running(server, environment, logs / f"worker-{port}.log", say)
+    except KeyboardInterrupt:
+        if server:
+            say("Stopping the server.")
+    finally:
+        if server:
+            server.stop()
 
 
-def _environment(address: str, store: Place) -> dict[str, str]:
-    """What server, worker and flow runs see: this process's variables and where they belong."""
-    quiet = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # is for commands that print results
+def _make_environment(address: str, store: Place) -> dict[str, str]:
+    """The environment variables of server, worker and flow runs."""
+    quiet = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # for commands that print results
     return {
         **{name: value for name, value in os.environ.items() if name != quiet},
         "PREFECT_API_URL": f"{address}/api",
@@ -73,34 +74,30 @@ def _environment(address: str, store: Place) -> dict[str, str]:
     }
 
 
-def _keep_a_worker(
+def _keep_worker_running(
     server: Child | None, environment: dict[str, str], log: Path, say: Callable[[str], None]
 ) -> Never:
-    """Look after a worker until somebody stops the command; one that crashed is replaced.
+    """Run a worker until a person stops the command, and replace it when it crashes.
 
     Raises PermanentFailure where the server ends or workers end again and again.
     """
-    command = (*PREFECT, "worker", "start", "--pool", POOL, "--type", "process")
+    command = (*local.PREFECT, "worker", "start", "--pool", local.POOL, "--type", "process")
     options = ("--name", f"{WORKER}{os.getpid()}", "--limit", str(WORKER_SLOTS))
     crashes: list[float] = []
     while True:
         worker = Child("worker", (*command, *options), environment, log)
-        runs: set[psutil.Process] = set()
         try:
             while worker.is_running:
-                runs |= worker.children()
+                worker.note_children()
                 if server:
                     server.check()
-                time.sleep(LOOK_EVERY_SEC)
+                time.sleep(local.LOOK_EVERY_SEC)
         except KeyboardInterrupt:
-            for number in STOPPING:
-                signal.signal(number, signal.SIG_IGN)  # what is being stopped is stopped whole
             say("Stopping the worker.")
             raise
         finally:
             worker.stop()
-            end(runs)
-            if runs and (server is None or server.is_running):
+            if worker.started and (server is None or server.is_running):
                 mark_lost_runs_crashed()
         now = time.monotonic()
         crashes = [t for t in crashes if t > now - 60] + [now]
@@ -109,19 +106,14 @@ def _keep_a_worker(
         say(f"The worker ended with status {worker.process.returncode}: starting another.")
 
 
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """What STOPPING names as KeyboardInterrupt here, whatever it means to other commands."""
+def interrupt_on_signals() -> None:
+    """Have the first signal of STOPPING raise KeyboardInterrupt, and later ones do nothing."""
 
-    def stop(*_: object) -> Never:
+    def interrupt(*_: object) -> Never:
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)  # what is being stopped is stopped whole
         raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    for number, handler in before.items():
-        if number != signal.SIGHUP or handler != signal.SIG_IGN:  # nohup outlives its terminal
-            signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number in STOPPING:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets
+            signal.signal(number, interrupt)

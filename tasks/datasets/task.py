@@ -1,21 +1,17 @@
 """The Prefect tasks that read a data set's images and look for new ones."""
 
-from prefect import task
 from prefect.logging import get_run_logger
 
 from tasks.datasets.index import IndexedDataset, index_dataset
 from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.sources import open_source
 from tasks.store.tables import Store
-from tasks.table_task import HOUR, UNCACHED_TASK
+from tasks.table_task import HOUR, pipeline_task
 
 
-@task(
-    name="index-images",
-    task_run_name="index images",
-    **UNCACHED_TASK,  # reading every file's digest is how a change is noticed
-    timeout_seconds=12 * HOUR,  # a terabyte over a slow network; a mount that hangs ends here
-)
+# Not cached: reading every file's digest is how a change is noticed. A terabyte over a slow network
+# takes hours; a mount that hangs ends with the timeout.
+@pipeline_task("index-images", 12 * HOUR, run_name="index images")
 def index_images(store_root: str, source: DataSource | FileSource) -> IndexedDataset:
     """Write the `images` and `classes` tables of a data set, which is opened here once more."""
     dataset = open_source(source)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from prefect import task
 from prefect.blocks.system import Secret
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -26,7 +25,7 @@ from tasks.store.digest import file_digest
 from tasks.store.leases import hold_lock
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.table_task import HOUR, MINUTE, TABLE_TASK, is_retryable, report_progress
+from tasks.table_task import HOUR, MINUTE, pipeline_task, report_progress, table_task
 
 # The Prefect Secret block that is read where the environment has no OPENAI_API_KEY.
 SECRET_BLOCK = "openai-api-key"  # noqa: S105 - a block's name
@@ -85,16 +84,9 @@ class DescriptionsRecipe(Recipe):
     waffle_words: str = Field(default_factory=lambda: file_digest(WAFFLE_WORDS))
 
 
-@task(
-    name="ask-language-model",
-    # Prefect does not cache it: the store keeps the replies and tells quickly which are missing
-    persist_result=False,
-    result_serializer="json",
-    retries=1,  # for a busy file system; the client retries calls and raises PermanentFailure
-    retry_delay_seconds=5,
-    timeout_seconds=72 * HOUR,  # a batch may take the provider a day, and be submitted twice
-    retry_condition_fn=is_retryable,
-)
+# Not cached by Prefect: the store keeps every reply, and tells quickly which are
+# missing. A batch may take the provider a day, and be given in twice.
+@pipeline_task("ask-language-model", 72 * HOUR)
 def ask_language_model(
     store_root: str, plan: PromptPlan, settings: LanguageModelSettings
 ) -> CollectedAnswers:
@@ -117,7 +109,7 @@ def ask_language_model(
     return CollectedAnswers(answers_digest=digest, tally=tally)
 
 
-@task(name="clean-answers", **TABLE_TASK, timeout_seconds=30 * MINUTE)  # text, without network
+@table_task("clean-answers", 30 * MINUTE)  # text, without network
 def clean_answers(store_root: str, recipe: AnswersRecipe) -> TableRef:
     """Write the `answers` table: every answer, its cleaned text or the rule that dropped it."""
     store = Store(store_root)
@@ -126,7 +118,7 @@ def clean_answers(store_root: str, recipe: AnswersRecipe) -> TableRef:
     return store.write("answers", recipe.digest, schema("answers"), rows)
 
 
-@task(name="describe-classes", **TABLE_TASK, timeout_seconds=30 * MINUTE)  # likewise
+@table_task("describe-classes", 30 * MINUTE)  # likewise
 def describe_classes(store_root: str, recipe: DescriptionsRecipe) -> TableRef:
     """Write the `descriptions` table: every text of every class."""
     store = Store(store_root)

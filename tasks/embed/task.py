@@ -7,7 +7,6 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from prefect import task
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict
 
@@ -15,14 +14,14 @@ from tasks.datasets.index import IndexedDataset, image_places, read_image
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
 from tasks.runtime.errors import InputError
-from tasks.runtime.gpus import needs_gpu
+from tasks.runtime.gpus import lock_gpu, needs_gpu
 from tasks.runtime.heap import keep_freed_memory, release_freed_memory
 from tasks.runtime.progress import Progress
 from tasks.runtime.stopping import raise_if_stopped
 from tasks.runtime.threads import cores
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.table_task import HOUR, TABLE_TASK, gpu_slot, report_progress
+from tasks.table_task import HOUR, report_progress, table_task
 
 if TYPE_CHECKING:
     from tasks.embed.images import Images  # with torch, seconds to import
@@ -66,7 +65,7 @@ class EmbeddedImages(BaseModel):
 EMBED_TIMEOUT_SEC = 24 * HOUR
 
 
-@task(name="embed-images", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
+@table_task("embed-images", EMBED_TIMEOUT_SEC)
 def embed_image_shard(
     store_root: str,
     recipe: CropsRecipe,
@@ -97,7 +96,7 @@ def embed_image_shard(
     rejected: list[dict[str, object]] = []
     started = time.perf_counter()
     with (
-        gpu_slot(encoder.device) if missing else nullcontext(),
+        lock_gpu(encoder.device) if missing else nullcontext(),
         _explain_out_of_memory(),
         report_progress("embedding images", " images", progress) as count,
     ):
@@ -135,7 +134,7 @@ def _embed(
     return embed_images(images, model, size)
 
 
-@task(name="check-precision", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
+@table_task("check-precision", EMBED_TIMEOUT_SEC)
 def check_precision(
     store_root: str, recipe: PrecisionCheckRecipe, dataset: IndexedDataset, encoder: EncoderSource
 ) -> TableRef:
@@ -151,7 +150,7 @@ def check_precision(
         checked = read_checked_rows(store, recipe.embedded)
         places = image_places(store, dataset, checked["image_digest"].unique().to_pylist())
         exact = encoder.identity.model_copy(update={"precision": "fp32"})
-        with gpu_slot(encoder.device), _explain_out_of_memory():
+        with lock_gpu(encoder.device), _explain_out_of_memory():
             errors = measure_cosine_errors(
                 checked,
                 lambda digest: read_image(dataset, places[digest], digest),
@@ -163,7 +162,7 @@ def check_precision(
     return store.write_rows("precision_checks", recipe.digest, columns, rows)
 
 
-@task(name="embed-texts", **TABLE_TASK, timeout_seconds=EMBED_TIMEOUT_SEC)
+@table_task("embed-texts", EMBED_TIMEOUT_SEC)
 def embed_text_shard(
     store_root: str, recipe: TextEmbeddingsRecipe, encoder: EncoderSource, progress: Progress
 ) -> TableRef:
@@ -186,7 +185,7 @@ def embed_text_shard(
             from tasks.embed.encoder import load_encoder
 
             keep_freed_memory()
-            with gpu_slot(encoder.device), _explain_out_of_memory():
+            with lock_gpu(encoder.device), _explain_out_of_memory():
                 for batch in embed_texts(missing, load_encoder(encoder)):
                     raise_if_stopped()
                     batches.append(batch)

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-from prefect import task
-
 from tasks.inbox.arrivals import Arrivals, NewImage, Stamp, find_new_images
 from tasks.inbox.history import done_images
 from tasks.inbox.rows import inbox_rows
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.table_task import HOUR, MINUTE, TABLE_TASK, UNCACHED_TASK
+from tasks.table_task import HOUR, MINUTE, pipeline_task, table_task
 
 
 class InboxBatchRecipe(Recipe):
@@ -25,12 +23,8 @@ class InboxBatchRecipe(Recipe):
     rejected: TableRef
 
 
-@task(
-    name="find-arrivals",
-    task_run_name="look into {folder}",
-    **UNCACHED_TASK,  # another look finds other files
-    timeout_seconds=2 * HOUR,  # only new files are read
-)
+# Not cached: another look finds other files, and only new ones are read.
+@pipeline_task("find-arrivals", 2 * HOUR, run_name="look into {folder}")
 def find_arrivals(store_root: str, inbox_name: str, folder: str, settle_sec: float) -> Arrivals:
     """Find the images of an inbox that no `inbox` table has yet."""
     done = done_images(Store(store_root), inbox_name)
@@ -38,7 +32,7 @@ def find_arrivals(store_root: str, inbox_name: str, folder: str, settle_sec: flo
     return find_new_images(Path(folder), known, done.digests, settle_sec)
 
 
-@task(name="record-batch", **TABLE_TASK, timeout_seconds=10 * MINUTE)  # a few thousand rows
+@table_task("record-batch", 10 * MINUTE)  # a few thousand rows
 def record_batch(store_root: str, recipe: InboxBatchRecipe) -> TableRef:
     """Write a batch's `inbox` table: from then on its images are done."""
     store = Store(store_root)

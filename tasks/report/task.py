@@ -1,18 +1,16 @@
 """The Prefect tasks that write pages and pictures of a run."""
 
-from prefect import task
-
 from tasks.datasets.index import IndexedDataset
 from tasks.store.place import Place, atomic_path, write_text
 from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
-from tasks.table_task import HOUR, UNCACHED_TASK
+from tasks.table_task import HOUR, pipeline_task
 
 # A page takes seconds, of a million images perhaps minutes.
 PAGE_TIMEOUT_SEC = HOUR
 
 
-@task(name="write-report", **UNCACHED_TASK, timeout_seconds=PAGE_TIMEOUT_SEC)
+@pipeline_task("write-report", PAGE_TIMEOUT_SEC)
 def write_report(store_root: str, run_id: str, dataset: IndexedDataset) -> Place:
     """Write `<store>/runs/<run_id>/report.html` from the snapshot and the data set's images."""
     from tasks.report.page.images import image_opener
@@ -25,7 +23,7 @@ def write_report(store_root: str, run_id: str, dataset: IndexedDataset) -> Place
     return target
 
 
-@task(name="draw-explanations", **UNCACHED_TASK, timeout_seconds=PAGE_TIMEOUT_SEC)
+@pipeline_task("draw-explanations", PAGE_TIMEOUT_SEC)
 def draw_explanations(store_root: str, run_id: str, dataset: IndexedDataset) -> list[Place]:
     """Write `<store>/runs/<run_id>/explanation-<n>.png` for every explained image."""
     from tasks.report.page.figure import explanation_png
@@ -42,7 +40,7 @@ def draw_explanations(store_root: str, run_id: str, dataset: IndexedDataset) -> 
     return paths
 
 
-@task(name="write-sweep", **UNCACHED_TASK, timeout_seconds=PAGE_TIMEOUT_SEC)
+@pipeline_task("write-sweep", PAGE_TIMEOUT_SEC)
 def write_sweep(store_root: str, run_id: str) -> Place:
     """Write the page of a sweep, `<store>/runs/<run_id>/report.html`."""
     from tasks.report.page.sweep import sweep_page

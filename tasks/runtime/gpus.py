@@ -1,16 +1,16 @@
-"""The GPUs of this machine: which there are, and one user at a time for each."""
+"""The GPUs of this machine, and a lock for each, so that one process at a time uses it."""
 
 import ctypes
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tasks.runtime.stopping import raise_if_stopped
+from tasks.runtime.stopping import STOP, raise_if_stopped
 
 LOOK_EVERY_SEC = 1.0
 
@@ -20,7 +20,7 @@ def needs_gpu(device: str) -> bool:
     return device.startswith("cuda")
 
 
-def visible_gpus() -> list[str]:
+def list_visible_gpus() -> list[str]:
     """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
     if named := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return named.split(",")
@@ -32,7 +32,7 @@ def visible_gpus() -> list[str]:
 
 
 def _has_driver() -> bool:
-    """Whether there may be a GPU: on Linux CUDA's library comes with the driver, not with torch."""
+    """Whether there may be a GPU: on Linux the driver, not torch, brings CUDA's library."""
     if sys.platform != "linux" or Path("/dev/kfd").exists():  # AMD's driver, which torch takes too
         return True
     try:
@@ -42,27 +42,30 @@ def _has_driver() -> bool:
     return True
 
 
-def gpu_of(device: str) -> str:
-    """What the machine calls a device: `cuda` is the first GPU that this process sees."""
+def find_gpu(device: str) -> str:
+    """The name of a device on this machine: `cuda` is the first GPU that this process sees."""
     number = int(device.partition(":")[2] or 0)
-    gpus = visible_gpus()
+    gpus = list_visible_gpus()
     return gpus[number] if number < len(gpus) else str(number)
 
 
 @contextmanager
 def lock_gpu(device: str) -> Iterator[None]:
-    """Wait until no other process or thread of this user's is on a GPU, and keep it meanwhile.
+    """Wait until no other process or thread of this user computes on a GPU, and keep it meanwhile.
 
-    The lock is the operating system's: it ends with its holder, however that ends.
+    The lock is the operating system's: it ends with its holder, however that ends. On a CPU nothing
+    is locked. Raises Stopped where the process is asked to stop while it waits.
     """
-    user = os.getuid() if hasattr(os, "getuid") else 0  # nobody may open another's in /tmp
-    name = f"wca-flows-{user}-gpu-{gpu_of(device).replace('/', '-')}.lock"
-    lock = FileLock(Path(tempfile.gettempdir()) / name)
-    while not lock.is_locked:
-        raise_if_stopped()
-        with suppress(Timeout):
-            lock.acquire(timeout=LOOK_EVERY_SEC)
-    try:
+    if not needs_gpu(device):
         yield
-    finally:
-        lock.release()
+        return
+    user = os.getuid() if hasattr(os, "getuid") else 0  # nobody may open another user's in /tmp
+    name = f"wca-flows-{user}-gpu-{find_gpu(device).replace('/', '-')}.lock"
+    lock = FileLock(Path(tempfile.gettempdir()) / name, poll_interval=LOOK_EVERY_SEC)
+    try:
+        held = lock.acquire(cancel_check=STOP.is_set)
+    except Timeout:
+        raise_if_stopped()
+        raise
+    with held:
+        yield

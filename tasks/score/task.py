@@ -2,14 +2,13 @@
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from tasks.score.summarise import account_for_images, summarise
 from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.table_task import HOUR, TABLE_TASK
+from tasks.table_task import HOUR, table_task
 
 # Bootstrap draws: an interval's ends then vary by about a thirtieth of its width.
 RESAMPLES = 2000
@@ -112,7 +111,7 @@ class ResultsRecipe(Recipe):
 SCORE_TIMEOUT_SEC = 2 * HOUR
 
 
-@task(name="class-vectors", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
+@table_task("class-vectors", SCORE_TIMEOUT_SEC)
 def class_vectors(store_root: str, recipe: ClassVectorsRecipe) -> TableRef:
     """Write the `class_vectors` table."""
     from tasks.score.predict import class_vector_rows
@@ -126,7 +125,7 @@ def class_vectors(store_root: str, recipe: ClassVectorsRecipe) -> TableRef:
     return store.write(name, recipe.digest, schema(name, recipe.dimension), [batch])
 
 
-@task(name="score-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
+@table_task("score-images", SCORE_TIMEOUT_SEC)
 def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
     """Write a shard's `predictions` table."""
     from tasks.methods.wca import draw_counts
@@ -142,7 +141,7 @@ def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
     return store.write("predictions", recipe.digest, schema("predictions"), batches)
 
 
-@task(name="summarise", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
+@table_task("summarise", SCORE_TIMEOUT_SEC)
 def summarise_run(store_root: str, recipe: ResultsRecipe) -> RunResults:
     """Write the result tables, having accounted for every image."""
     store = Store(store_root)
@@ -161,7 +160,7 @@ def summarise_run(store_root: str, recipe: ResultsRecipe) -> RunResults:
     )
 
 
-@task(name="compare-methods", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
+@table_task("compare-methods", SCORE_TIMEOUT_SEC)
 def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef, ...]:
     """Write the tables of spreads, paired tests and calibration."""
     from tasks.score.statistics import statistics_tables
@@ -172,7 +171,7 @@ def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
-@task(name="align-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
+@table_task("align-images", SCORE_TIMEOUT_SEC)
 def align_shard(store_root: str, recipe: AlignmentsRecipe) -> TableRef:
     """Write a shard's `alignments` table."""
     from tasks.score.align import alignment_rows, first_labels
@@ -189,7 +188,7 @@ def align_shard(store_root: str, recipe: AlignmentsRecipe) -> TableRef:
     return store.write("alignments", recipe.digest, schema("alignments"), batches)
 
 
-@task(name="summarise-alignments", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
+@table_task("summarise-alignments", SCORE_TIMEOUT_SEC)
 def summarise_alignments(store_root: str, recipe: AlignmentSummaryRecipe) -> TableRef:
     """Write the `alignment_summary` table."""
     from tasks.score.align import alignment_summary
@@ -200,7 +199,7 @@ def summarise_alignments(store_root: str, recipe: AlignmentSummaryRecipe) -> Tab
     return _write(store, recipe, "alignment_summary", table)
 
 
-@task(name="explain-images", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
+@table_task("explain-images", SCORE_TIMEOUT_SEC)
 def explain_images(store_root: str, recipe: ExplanationsRecipe) -> tuple[TableRef, ...]:
     """Write the tables that explain some images."""
     from tasks.score.explained import explanation_tables
@@ -218,7 +217,7 @@ def explain_images(store_root: str, recipe: ExplanationsRecipe) -> tuple[TableRe
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
-@task(name="summarise-sweep", **TABLE_TASK, timeout_seconds=SCORE_TIMEOUT_SEC)
+@table_task("summarise-sweep", SCORE_TIMEOUT_SEC)
 def summarise_sweep(store_root: str, recipe: SweepRecipe) -> TableRef:
     """Write the `sweeps` table."""
     store = Store(store_root)

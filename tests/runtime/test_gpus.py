@@ -1,4 +1,4 @@
-"""GPUs by name, and one user at a time for each; the lock needs no GPU."""
+"""Names of GPUs, and one process at a time on each; the lock needs no GPU."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.runtime import gpus
-from tasks.runtime.gpus import gpu_of, lock_gpu, needs_gpu, visible_gpus
+from tasks.runtime.gpus import find_gpu, list_visible_gpus, lock_gpu, needs_gpu
 from tasks.runtime.stopping import STOP, Stopped
 
 # Holds a GPU until it is killed.
@@ -32,8 +32,8 @@ def private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_device_is_the_gpu_that_the_process_sees_there() -> None:
-    assert visible_gpus() == ["3", "5", "GPU-1f/2"]
-    assert [gpu_of(name) for name in ("cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:7")] == [
+    assert list_visible_gpus() == ["3", "5", "GPU-1f/2"]
+    assert [find_gpu(name) for name in ("cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:7")] == [
         *("3", "3", "5", "GPU-1f/2", "7")
     ]
     assert [needs_gpu(name) for name in ("cuda", "cuda:1", "cpu", "mps")] == [
@@ -44,7 +44,7 @@ def test_a_device_is_the_gpu_that_the_process_sees_there() -> None:
 def test_torch_is_not_imported_to_count_the_gpus_of_a_machine_without_a_driver() -> None:
     environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
     code = (
-        "import sys; from tasks.runtime.gpus import visible_gpus; gpus = visible_gpus(); "
+        "import sys; from tasks.runtime.gpus import list_visible_gpus; gpus = list_visible_gpus(); "
         "counted = 'torch' in sys.modules; import torch; "
         "print(len(gpus) == torch.cuda.device_count(), counted)"
     )
@@ -95,10 +95,25 @@ def test_two_threads_of_a_process_are_not_on_one_gpu_either() -> None:
 
 
 def test_who_is_asked_to_stop_waits_no_longer() -> None:
+    stopped = threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(Stopped), lock_gpu("cuda"):
+            pass
+        stopped.set()
+
     with lock_gpu("cuda"):
-        STOP.set()
+        waiting = threading.Thread(target=wait)
+        waiting.start()
         try:
-            with pytest.raises(Stopped), lock_gpu("cuda"):
-                pass
+            assert not stopped.wait(0.2)
+            STOP.set()
+            assert stopped.wait(10)
         finally:
             STOP.clear()
+            waiting.join()
+
+
+def test_on_a_cpu_nothing_is_locked() -> None:
+    with lock_gpu("cpu"), lock_gpu("cpu"):
+        pass

@@ -12,8 +12,8 @@ import pytest
 from prefect import flow, task
 
 from flows.benchmark import benchmark
-from flows.engines.placement import placement
-from flows.engines.start import started
+from flows.engines.start import start_engine
+from flows.engines.workers import plan_workers
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.engine import EngineSettings
@@ -92,8 +92,8 @@ def loaded(source: EncoderSource) -> tuple[int, int, int]:
 
 @flow
 def loads(settings: EngineSettings, source: EncoderSource, count: int) -> list[tuple[int, ...]]:
-    with started(settings, "cpu") as start:
-        futures = [start(loaded, {"source": source}) for _ in range(count)]
+    with start_engine(settings, "cpu") as engine:
+        futures = [engine.submit(loaded, {"source": source}) for _ in range(count)]
         return [future.result() for future in futures]
 
 
@@ -141,17 +141,17 @@ def test_ray_deals_out_gpus_itself() -> None:
 
     with (
         pytest.raises(InputError, match="cuda:1 is none of them: name --device cuda"),
-        engine_ray.running(EngineSettings(engine="ray"), "cuda:1"),
+        engine_ray.start_runner(EngineSettings(engine="ray"), "cuda:1"),
     ):
         pass
 
 
 def test_gpus_are_dealt_out_and_cores_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.engines.placement.cores", lambda: 16)
-    dealt = placement("cuda", None, ["0", "3"])
-    assert [dealt.environment(i) for i in range(2)] == [
-        {"OMP_NUM_THREADS": "8", "MKL_NUM_THREADS": "8", "CUDA_VISIBLE_DEVICES": "0"},
-        {"OMP_NUM_THREADS": "8", "MKL_NUM_THREADS": "8", "CUDA_VISIBLE_DEVICES": "3"},
-    ]
-    assert placement("cuda:1", 2, ["0", "1"]).environment(1) == dealt.threads_environment()
-    assert placement("cpu", None, []).gpus == (None,) * 4
+    monkeypatch.setattr("flows.engines.workers.cores", lambda: 16)
+    half = {"OMP_NUM_THREADS": "8", "MKL_NUM_THREADS": "8"}
+    assert plan_workers("cuda", None, ["0", "3"]) == (
+        {**half, "CUDA_VISIBLE_DEVICES": "0"},
+        {**half, "CUDA_VISIBLE_DEVICES": "3"},
+    )
+    assert plan_workers("cuda:1", 2, ["0", "1"]) == (half, half)
+    assert len(plan_workers("cpu", None, [])) == 4

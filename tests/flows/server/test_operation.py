@@ -1,4 +1,4 @@
-"""How runs behave on a server: limits, the failure of one shard, what the UI is shown."""
+"""Runs on a server: which failures are tried again, one failed shard, what the UI shows."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,6 @@ from uuid import UUID
 import duckdb
 import pytest
 import yaml
-from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -16,17 +15,16 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
 )
-from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed, State
 
 from flows.benchmark import benchmark
 from flows.pipeline.summary import RunSummary
-from flows.server.limits import ensure_limits, started_here
+from flows.server.temporary import prefect_server
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.runtime.errors import BudgetExceeded, InputError
 from tasks.store.runs import read_runs
 from tasks.store.tables import Store
-from tasks.table_task import GPU_LIMIT, gpu_slot, is_retryable
+from tasks.table_task import is_retryable
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -34,63 +32,6 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 @pytest.fixture
 def config(small: dict[str, Any], photos: Path, tmp_path: Path) -> BenchmarkConfig:
     return BenchmarkConfig(**small, data=f"folder:{photos}", shard_size=5, store=tmp_path / "store")
-
-
-@pytest.fixture
-def no_limit(prefect_server: None) -> None:
-    with get_client(sync_client=True) as client:
-        try:
-            client.delete_global_concurrency_limit_by_name(GPU_LIMIT)
-        except ObjectNotFound:
-            return
-
-
-@task(
-    retries=3,
-    retry_delay_seconds=60,
-    retry_condition_fn=is_retryable,
-    result_serializer="json",  # as everywhere, or the session's results hold pickles
-)
-def on_device(device: str) -> str:
-    with gpu_slot(device):
-        return device
-
-
-@flow(result_serializer="json")
-def uses(device: str) -> str:
-    return on_device(device)
-
-
-def test_a_gpu_task_needs_the_limit_and_says_how_to_make_it(no_limit: None) -> None:
-    assert uses("cpu") == "cpu"
-    with pytest.raises(InputError, match="no concurrency limit 'gpu': create it with `prefect gcl"):
-        uses("cuda:0")
-
-
-def test_the_limit_follows_gpus_that_are_added_unless_somebody_chose_it(no_limit: None) -> None:
-    said: list[str] = []
-
-    def limit_on_a_machine_with(gpu_count: int) -> int:
-        ensure_limits(said.append, gpu_count)
-        return client.read_global_concurrency_limit_by_name(GPU_LIMIT).limit
-
-    with get_client(sync_client=True) as client:
-        assert [limit_on_a_machine_with(count) for count in (0, 1, 4, 2)] == [1, 1, 4, 4]
-        assert said == ["The concurrency limit 'gpu' is raised from 1 to 4, one a GPU."]
-        client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 3)
-        assert limit_on_a_machine_with(8) == 3
-        assert len(said) == 1
-
-
-def test_who_starts_a_run_makes_the_limit_where_it_is_needed(no_limit: None) -> None:
-    with get_client(sync_client=True) as client:
-        with started_here("cpu"), pytest.raises(ObjectNotFound):
-            client.read_global_concurrency_limit_by_name(GPU_LIMIT)
-        with started_here("cuda"):
-            assert uses("cuda") == "cuda"
-        client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 4)
-        ensure_limits(print)  # what somebody chose stays
-        assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).limit == 4
 
 
 def test_what_somebody_starts_waits_and_what_a_schedule_starts_is_left_out() -> None:
@@ -101,7 +42,7 @@ def test_what_somebody_starts_waits_and_what_a_schedule_starts_is_left_out() -> 
 
 
 @pytest.mark.parametrize(
-    ("error", "is_worth_it"),
+    ("error", "may_succeed"),
     [
         (InputError("bad"), False),
         (BudgetExceeded("dear"), False),
@@ -112,10 +53,10 @@ def test_what_somebody_starts_waits_and_what_a_schedule_starts_is_left_out() -> 
         (TimeoutError(), True),
     ],
 )
-def test_only_what_may_pass_is_tried_again(error: Exception, is_worth_it: bool) -> None:
+def test_only_what_may_pass_is_tried_again(error: Exception, may_succeed: bool) -> None:
     unused: Any = None
     state: State[Any] = Failed(data=error)
-    assert is_retryable(unused, unused, state) is is_worth_it
+    assert is_retryable(unused, unused, state) is may_succeed
 
 
 def test_a_bad_shard_costs_one_shard(config: BenchmarkConfig, tmp_path: Path) -> None:
@@ -140,7 +81,7 @@ def flow_run_id(summary: RunSummary) -> UUID:
 
 
 def test_what_the_ui_is_shown(config: BenchmarkConfig, photos: Path) -> None:
-    with started_here("cpu"):
+    with prefect_server("benchmark"):
         summary = benchmark(config)
     chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id(summary)]))
     with get_client(sync_client=True) as client:

@@ -1,4 +1,4 @@
-"""What `wca ui` writes down, on a real server, of flow runs whose processes are gone."""
+"""`wca ui` marks flow runs whose processes are gone as Crashed, on a real server."""
 
 import os
 import subprocess
@@ -12,14 +12,11 @@ import psutil
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.states import Cancelling, Pending, Running, State
 
 from flows.server import ui
-from flows.server.limits import ensure_limits
-from flows.server.local import ROOT, prepare
+from flows.server.local import ROOT, deploy
 from flows.server.lost_runs import mark_lost_runs_crashed
-from tasks.table_task import GPU_LIMIT
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -106,18 +103,18 @@ os.kill(os.getpid(), 9)
 def test_flow_runs_of_a_worker_that_is_killed_end_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.server.ui.PREFECT", (sys.executable, "-c", WORKER))
-    monkeypatch.setattr("flows.server.ui.LOOK_EVERY_SEC", 0.05)
+    monkeypatch.setattr("flows.server.local.PREFECT", (sys.executable, "-c", WORKER))
+    monkeypatch.setattr("flows.server.local.LOOK_EVERY_SEC", 0.05)
     log = tmp_path / "log"
     with pytest.raises(Exception, match="The worker ended with status -9"):
-        ui._keep_a_worker(None, dict(os.environ), log, print)
+        ui._keep_worker_running(None, dict(os.environ), log, print)
     pids = [int(line) for line in log.read_text().split()]
     assert len(pids) == ui.RESTARTS + 1
     time.sleep(0.1)
-    assert not any(map(is_at_work, pids))
+    assert not any(map(is_running, pids))
 
 
-def is_at_work(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -128,11 +125,7 @@ def test_deployments_run_in_the_project_wherever_the_command_is_given(
     on_server: dict[str, str], tmp_path: Path
 ) -> None:
     with get_client(sync_client=True) as client:
-        ensure_limits(print)
-        held_by_a_killed_run = GlobalConcurrencyLimitUpdate(active_slots=1)
-        client.update_global_concurrency_limit(GPU_LIMIT, held_by_a_killed_run)
-        prepare({**on_server, "PWD": str(tmp_path)}, print, is_new=True)
-        assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots == 0
+        deploy({**on_server, "PWD": str(tmp_path)})
         made = [d for d in client.read_deployments() if d.pull_steps]
         steps = [step for d in made for step in d.pull_steps or []]
         for deployment in made:

@@ -1,4 +1,4 @@
-"""A command's own Prefect server: it answers, is named to everybody, and never stays behind."""
+"""A command's own Prefect server answers, is named to every library, and ends with the command."""
 
 import os
 import signal
@@ -27,12 +27,12 @@ time.sleep(float(sys.argv[1]))
 
 @pytest.fixture
 def alone(tmp_path: Path) -> dict[str, str]:
-    """The environment of somebody who has no Prefect server, and no database yet."""
+    """The environment of a person who has no Prefect server, and no database yet."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     return {**environment, "PREFECT_HOME": str(tmp_path / "prefect")}
 
 
-def is_there(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         return httpx2.get(f"{url}health", timeout=5).status_code == httpx2.codes.OK
     except httpx2.TransportError:
@@ -51,11 +51,11 @@ def test_the_server_ends_with_the_command_however_that_ends(
         url = command.stdout.readline().strip()
         assert url.startswith("http://127.0.0.1:")
         if ending:
-            assert is_there(url)
+            assert answers(url)
             command.send_signal(ending)
         command.wait(30)
     until = time.monotonic() + 20
-    while is_there(url):
+    while answers(url):
         assert time.monotonic() < until, "the server stayed"
         time.sleep(0.1)
 
@@ -71,10 +71,10 @@ def test_a_server_that_is_named_is_used(
         'active = "team"\n[profiles.team]\nPREFECT_API_URL = "http://127.0.0.1:1/api"\n'
     )
     program = "from flows.server.temporary import TemporaryServer as T; print(T.begin())"
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program], env=alone, capture_output=True, text=True, check=True
     )
-    assert found.stdout.strip() == "None"
+    assert done.stdout.strip() == "None"
 
 
 def test_a_server_that_does_not_start_is_one_sentence(alone: dict[str, str]) -> None:
@@ -88,25 +88,3 @@ def test_a_server_that_does_not_start_is_one_sentence(alone: dict[str, str]) -> 
     )
     assert done.returncode == 1
     assert "wca: Prefect's temporary server did not start (status" in done.stderr
-
-
-# A command that holds a slot of the limit `gpu` of its own server.
-ON_A_GPU = """
-import sys, time
-from flows.server.temporary import prefect_server
-with prefect_server("report", "cuda", encodes=False):
-    from prefect.concurrency.sync import concurrency
-    with concurrency("gpu", strict=True):
-        print("held", flush=True)
-        time.sleep(float(sys.argv[1]))
-"""
-
-
-def test_a_killed_command_on_a_gpu_does_not_keep_later_ones_waiting(alone: dict[str, str]) -> None:
-    command = [sys.executable, "-c", ON_A_GPU]
-    with subprocess.Popen([*command, "60"], env=alone, stdout=subprocess.PIPE) as killed:
-        assert killed.stdout
-        assert killed.stdout.readline() == b"held\n"
-        killed.kill()
-    done = subprocess.run([*command, "0"], env=alone, capture_output=True, timeout=90, check=True)
-    assert done.stdout == b"held\n"
