@@ -5,7 +5,7 @@ import importlib.util
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,18 @@ def read_texts(path: Path) -> tuple[str, ...]:
     if not texts or not all(texts):
         raise InputError(f"{path} must hold texts, a line each or a JSON list, none of them empty.")
     return texts
+
+
+def read_templates(path: Path) -> tuple[str, ...]:
+    """The templates of CLIP-E in a file, one a line or a JSON list; raises as `check_templates`."""
+    return check_templates(read_texts(path), path)
+
+
+def check_templates(templates: Sequence[str], source: Path) -> tuple[str, ...]:
+    """The templates; InputError where one does not have exactly one place for the class name."""
+    if bad := [text for text in templates if text.count("{}") != 1]:
+        raise InputError(f"{source}: a template needs {{}} exactly once: {bad}.")
+    return tuple(templates)
 
 
 def read_records(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:

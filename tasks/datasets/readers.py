@@ -7,11 +7,11 @@ any task can read an image again: `dog/1.jpg`, `shard-0.tar/dog/1.jpg`, `part-0.
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.datasets.cifar import CIFAR, read_cifar
 from tasks.datasets.files import package_folder, read_file
-from tasks.datasets.hub import HUB, read_hub
-from tasks.datasets.parquet import PARQUET, read_parquet
-from tasks.datasets.tar import TAR, read_tar
+from tasks.datasets.formats.hub import HUB, read_hub
+from tasks.datasets.formats.parquet import PARQUET, read_parquet
+from tasks.datasets.formats.tar import TAR, read_tar
+from tasks.datasets.named.cifar import CIFAR, read_cifar
 
 # A card's images may lie inside installed packages: `package:skimage/data/coffee.png`.
 PACKAGE = "package:"

@@ -3,18 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.datasets.cards import card_names, open_card, open_named
 from tasks.datasets.dataset import Dataset, ImageEntry, select
 from tasks.datasets.decode import is_picture
-from tasks.datasets.files import files_below, is_text, read_json, read_texts
-from tasks.datasets.folder import open_folder
-from tasks.datasets.hub import open_hub
-from tasks.datasets.parquet import open_parquet
+from tasks.datasets.files import files_below, is_text, read_json, read_templates, read_texts
+from tasks.datasets.formats.folder import open_folder
+from tasks.datasets.formats.hub import open_hub
+from tasks.datasets.formats.parquet import open_parquet
+from tasks.datasets.formats.table import open_csv
+from tasks.datasets.formats.tar import open_tar
+from tasks.datasets.named.cards import card_names, open_card, open_named
 from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.spelling import equal_names
-from tasks.datasets.table import open_csv
-from tasks.datasets.tar import open_tar
-from tasks.datasets.templates import read_templates
 from tasks.runtime.errors import InputError
 
 _Open = Callable[[str, Path | None, str | None], Dataset]

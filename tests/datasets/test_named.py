@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.datasets.cards import (
+from tasks.datasets.dataset import Dataset
+from tasks.datasets.decode import decode_image
+from tasks.datasets.index import image_places, index_dataset, read_image
+from tasks.datasets.named.cards import (
     ROOT_VARIABLE,
     NamedCard,
     Preset,
@@ -18,11 +21,8 @@ from tasks.datasets.cards import (
     data_root,
     named_cards,
 )
-from tasks.datasets.catalogue import download
-from tasks.datasets.dataset import Dataset
-from tasks.datasets.decode import decode_image
-from tasks.datasets.imagenet import synset_names
-from tasks.datasets.index import image_places, index_dataset, read_image
+from tasks.datasets.named.catalogue import download
+from tasks.datasets.named.imagenet import synset_names
 from tasks.datasets.readers import read_bytes
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source

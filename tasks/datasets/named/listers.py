@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.datasets.cifar import CIFAR, list_cifar10, list_cifar100
 from tasks.datasets.dataset import ImageEntry
 from tasks.datasets.files import (
     files_below,
@@ -15,9 +14,10 @@ from tasks.datasets.files import (
     read_records,
     whole_number,
 )
-from tasks.datasets.folder import list_folders
-from tasks.datasets.imagenet import list_imagenet, list_imagenet_v2, list_synsets
-from tasks.datasets.mat import list_cars, list_flowers
+from tasks.datasets.formats.folder import list_folders
+from tasks.datasets.named.cifar import CIFAR, list_cifar10, list_cifar100
+from tasks.datasets.named.imagenet import list_imagenet, list_imagenet_v2, list_synsets
+from tasks.datasets.named.matlab import list_cars, list_flowers
 from tasks.runtime.errors import InputError
 
 _Listed = tuple[tuple[str, ...], list[ImageEntry]]

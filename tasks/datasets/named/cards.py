@@ -1,6 +1,7 @@
 """Cards in data/datasets: data sets by name, with the published protocol of each."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -8,11 +9,18 @@ from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.datasets.dataset import DEFAULT_TEMPLATE, Dataset, ImageEntry
-from tasks.datasets.files import CARDS, DATA_FOLDER, files_in, folders_below, is_inside, read_json
-from tasks.datasets.imagenet import openai_templates
-from tasks.datasets.listing import Listing, list_images
+from tasks.datasets.files import (
+    CARDS,
+    DATA_FOLDER,
+    check_templates,
+    files_in,
+    folders_below,
+    is_inside,
+    read_json,
+)
+from tasks.datasets.named.imagenet import openai_templates, synset_lemmas, synset_names
+from tasks.datasets.named.listers import Listing, list_images, places_spellings
 from tasks.datasets.readers import PACKAGE
-from tasks.datasets.templates import checked_templates
 from tasks.runtime.errors import InputError, invalid_file_error
 
 ROOT_VARIABLE = "WCA_DATA_ROOT"
@@ -170,6 +178,26 @@ def text_file(name: str, published_as: str, root: Path) -> Path:
     return root / "descriptions" / f"{name}.{published_as}.json"
 
 
+def find_other_names(data: str, root: Path | None) -> Mapping[str, Sequence[str]]:
+    """The other names of a named data set's classes, by class name.
+
+    They are WordNet's for ImageNet, those with qualifiers for Places365, and else the card's.
+    """
+    card = next((card for card in named_cards() if card.name == data), None)
+    if card is None:
+        return {}
+    if card.lister.startswith("imagenet"):
+        lemmas = synset_lemmas()
+        names: dict[str, list[str]] = {}
+        for synset, name in synset_names().items():
+            names.setdefault(name, []).extend(lemmas.get(synset, ()))
+        return names
+    folder = card.locate(data_root(root))
+    if card.lister == "places365" and folder is not None:
+        return places_spellings(folder)
+    return card.aliases
+
+
 def _parsed(form: type[_Form], path: Path, found: object) -> _Form:
     try:
         return form.model_validate(found)
@@ -198,7 +226,7 @@ def _listed(card: _Card, path: Path, split: str | None) -> Dataset:
         root=PACKAGE if packaged == {True} else str(path.parent.resolve()),
         class_names=card.classes,
         images=images,
-        templates=checked_templates(card.templates, path),
+        templates=check_templates(card.templates, path),
         descriptions=_existing(text_file(path.stem, "cupl", beside)),
         descriptors=_existing(text_file(path.stem, "clip-d", beside)),
     )

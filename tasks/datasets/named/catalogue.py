@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.datasets.cards import NamedCard, data_root, find_card, named_cards
+from tasks.datasets.named.cards import NamedCard, data_root, find_card, named_cards
 from tasks.runtime.errors import InputError, one_line
 
 

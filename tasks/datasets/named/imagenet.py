@@ -8,8 +8,8 @@ from typing import Any
 
 from tasks.datasets.dataset import ImageEntry
 from tasks.datasets.files import files_below, folders_below, package_folder, read_lines
-from tasks.datasets.folder import folder_images
-from tasks.datasets.mat import load_mat
+from tasks.datasets.formats.folder import folder_images
+from tasks.datasets.named.matlab import load_mat
 from tasks.runtime.errors import InputError
 
 SYNSETS = "imagenet_synsets.txt"
