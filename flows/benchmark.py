@@ -23,12 +23,11 @@ from tasks.store.tables import Store
 )
 def benchmark(config: BenchmarkConfig) -> RunSummary:
     """Describe, embed, score and report a labelled data set."""
-    source = DataSource.model_validate(config.model_dump())
-    dataset = open_source(source)
+    dataset = open_source(DataSource.model_validate(config.model_dump()))
     command = command_line("benchmark", [config.data], config, {"data", "store"})
     settings = config.with_preset(dataset.preset)
     with mark_in_use(Store(config.store)):
-        summary = run_stages("benchmark", settings, source, dataset, command, EXPLAINED)
+        summary = run_stages("benchmark", settings, dataset, command, EXPLAINED)
         report = write_report(summary.store_root, summary.run_id, summary.indexed)
     summary = summary.model_copy(update={"report": report})
     publish_run(summary)

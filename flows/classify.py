@@ -27,7 +27,7 @@ def classify(config: ClassifyConfig) -> RunSummary:
     settings = with_best_method(config)
     with mark_in_use(Store(config.store)):
         if not config.explain:
-            return run_stages("classify", settings, source, open_source(source), _command(config))
+            return run_stages("classify", settings, open_source(source), _command(config))
         return _explained(config, settings, source)
 
 
@@ -41,7 +41,7 @@ def _explained(
         )
     dataset = open_source(source)
     count = min(len(dataset.images), MOST_EXPLAINED)
-    summary = run_stages("classify", settings, source, dataset, _command(config), count)
+    summary = run_stages("classify", settings, dataset, _command(config), count)
     place = (summary.store_root, summary.run_id, summary.indexed)
     pictures = draw_explanations(*place)
     return summary.model_copy(update={"report": write_report(*place), "pictures": tuple(pictures)})

@@ -86,7 +86,7 @@ def _classify(
     paths = tuple(folder / image.stamp.name for image in batch)
     source = FileSource(images=paths, classes=config.classes)
     settings = with_best_method(config)
-    summary = run_stages("classify-inbox", settings, source, open_source(source))
+    summary = run_stages("classify-inbox", settings, open_source(source))
     recipe = InboxBatchRecipe(
         inbox_name=name,
         run_id=summary.run_id,

@@ -52,8 +52,7 @@ def sweep(config: SweepConfig) -> SweepSummary:
 
 
 def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> SweepSummary:
-    data = DataSource.model_validate(given.model_dump())
-    dataset = open_source(data)
+    dataset = open_source(DataSource.model_validate(given.model_dump()))
     config = given.with_preset(dataset.preset)
     points = sweep_points(config, config.over, dataset)
     sources = text_sources(config, dataset)
@@ -62,7 +61,7 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         or available_methods([m.name for m in METHODS.values() if m.is_swept], sources.kinds),
         sources.kinds,
     )
-    indexed = index_dataset(runner, data)
+    indexed = index_dataset(runner, dataset)
     kinds, identity = text_kinds(methods), encoder.identity
     resampling = resampling_for(encoder, config.exact)
 

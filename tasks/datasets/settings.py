@@ -40,10 +40,7 @@ class DataSettings(BaseModel):
 
 
 class DataSource(DataSettings):
-    """All that is said about the data: opened twice, it gives the same data set twice.
-
-    It stands for the data set where one of 100,000 images would be too large to hand on.
-    """
+    """Everything that a user says about the data: which they are, and how to read them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
