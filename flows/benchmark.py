@@ -12,7 +12,7 @@ from flows.settings.benchmark import BenchmarkConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.report.task import write_report
-from tasks.store.retention import mark_in_use
+from tasks.store.retention import prevent_pruning
 from tasks.store.tables import Store
 
 
@@ -26,7 +26,7 @@ def benchmark(config: BenchmarkConfig) -> RunSummary:
     dataset = open_source(DataSource.model_validate(config.model_dump()))
     command = command_line("benchmark", [config.data], config, {"data", "store"})
     settings = config.with_preset(dataset.preset)
-    with mark_in_use(Store(config.store)):
+    with prevent_pruning(Store(config.store)):
         summary = run_stages("benchmark", settings, dataset, command, EXPLAINED)
         report = write_report(summary.store_root, summary.run_id, summary.indexed)
     summary = summary.model_copy(update={"report": report})

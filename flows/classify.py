@@ -13,7 +13,7 @@ from tasks.describe.llm.plan import written_kinds
 from tasks.methods.registry import METHODS
 from tasks.report.task import draw_explanations, write_report
 from tasks.runtime.errors import InputError
-from tasks.store.retention import mark_in_use
+from tasks.store.retention import prevent_pruning
 from tasks.store.tables import Store
 
 # Explained in one run: as many as a person looks at.
@@ -25,7 +25,7 @@ def classify(config: ClassifyConfig) -> RunSummary:
     """Find the best classes of some pictures."""
     source = FileSource(images=config.images, classes=config.classes)
     settings = with_best_method(config)
-    with mark_in_use(Store(config.store)):
+    with prevent_pruning(Store(config.store)):
         if not config.explain:
             return run_stages("classify", settings, open_source(source), _command(config))
         return _explained(config, settings, source)

@@ -21,12 +21,12 @@ from flows.pipeline.runner import FLOW
 from flows.settings.inbox import InboxConfig
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
-from tasks.inbox.arrivals import NewImage
-from tasks.inbox.history import is_snapshot_behind
+from tasks.inbox.folder import NewImage
+from tasks.inbox.table import is_snapshot_behind
 from tasks.inbox.task import InboxBatchRecipe, find_arrivals, record_batch
 from tasks.store.digest import digest_of, even_chunks
 from tasks.store.leases import hold_lock
-from tasks.store.retention import mark_in_use
+from tasks.store.retention import prevent_pruning
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
 from tasks.table_task import submit
@@ -55,7 +55,7 @@ def classify_inbox(config: InboxConfig) -> InboxSummary:
     folder.mkdir(parents=True, exist_ok=True)
     name = config.inbox_name or str(folder)
     store = Store(config.store)
-    with mark_in_use(store), _alone(store, name):
+    with prevent_pruning(store), _alone(store, name):
         arrivals = find_arrivals.submit(
             str(store.root), name, str(folder), config.settle_sec
         ).result()

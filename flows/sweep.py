@@ -28,7 +28,7 @@ from tasks.report.task import write_sweep
 from tasks.runtime.errors import InputError
 from tasks.score.sweep import SweepPoint
 from tasks.score.task import SweepRecipe, summarise_sweep
-from tasks.store.retention import mark_in_use
+from tasks.store.retention import prevent_pruning
 from tasks.store.tables import Store, TableRef
 
 
@@ -45,7 +45,7 @@ def sweep(config: SweepConfig) -> SweepSummary:
     """Score a labelled data set under many settings, computing only what each changes."""
     if config.llm:
         raise InputError("A sweep takes texts from files: wca describe writes them first.")
-    with mark_in_use(Store(config.store)):
+    with prevent_pruning(Store(config.store)):
         encoder = resolve_encoder(config.encoder, config.precision, config.device)
         with StageRunner(Store(config.store), config, encoder.device) as runner:
             return _sweep(config, runner, encoder)

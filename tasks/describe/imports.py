@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.datasets.spelling import fold, with_nearest
+from tasks.datasets.spelling import normalize_name, suggest_name
 from tasks.describe.texts import checked_texts
 from tasks.runtime.errors import InputError
 
@@ -53,7 +53,7 @@ def import_texts(
     if missing := [name for name in found if not found[name]]:
         raise InputError(
             f"{source} has no texts for {len(missing)} of {len(found)} classes: "
-            f"{'; '.join(with_nearest(name, unused) for name in missing[:10])}. "
+            f"{'; '.join(suggest_name(name, unused) for name in missing[:10])}. "
             "Name the file's spelling with --renames: JSON {spelling: class name}."
         )
     respelled = [(key, name) for key, name in places.items() if key != name]
@@ -68,11 +68,11 @@ def _places(
     others = {name: [name, *aliases.get(name, ())] for name in names}
     ways: list[tuple[Callable[[str], str], dict[str, list[str]]]] = [
         (str, names),
-        (fold, names),
-        (fold, others),
-        (lambda text: fold(text).replace(" ", ""), others),
-        (lambda text: " ".join(sorted(fold(text).split())), others),
-        (lambda text: fold(re.sub(r"\([^)]*\)", " ", text)), others),
+        (normalize_name, names),
+        (normalize_name, others),
+        (lambda text: normalize_name(text).replace(" ", ""), others),
+        (lambda text: " ".join(sorted(normalize_name(text).split())), others),
+        (lambda text: normalize_name(re.sub(r"\([^)]*\)", " ", text)), others),
     ]
     shared = {name for name in names if list(class_names).count(name) > 1}
     places: dict[str, str] = {}

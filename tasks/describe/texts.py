@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.datasets.spelling import with_nearest
+from tasks.datasets.spelling import suggest_name
 from tasks.describe.waffle import waffle_descriptors
 from tasks.runtime.errors import InputError
 
@@ -95,7 +95,7 @@ def join_by_name(
     if missing := [name for name in wanted if not texts.get(name)]:
         raise InputError(
             f"{source} has no texts for {len(missing)} of {len(wanted)} classes: "
-            f"{'; '.join(with_nearest(name, others) for name in missing[:_SHOWN])}."
+            f"{'; '.join(suggest_name(name, others) for name in missing[:_SHOWN])}."
         )
     return {name: tuple(texts[name]) for name in wanted}
 

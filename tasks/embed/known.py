@@ -33,7 +33,7 @@ def holders(
         return
     field = pc.field(column)
     where = (field >= min(wanted)) & (field <= max(wanted))  # other shards' are not even read
-    for ref in store.marked(table, key, mark):
+    for ref in store.find_by_footer(table, key, mark):
         try:
             held = store.read(ref, [column], where)[column]
         except (OSError, InputError):
@@ -64,7 +64,7 @@ def with_known(
 def _of_images(
     store: Store, ref: TableRef, chosen: Set[str], views: int
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    for rows in store.blocks(ref, schema("crops", 1).names, views):
+    for rows in store.read_blocks(ref, schema("crops", 1).names, views):
         if (digest := _digest(rows)) in chosen:
             yield digest, rows
 

@@ -11,7 +11,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict
 
-from tasks.datasets.index import IndexedDataset, image_places, read_image
+from tasks.datasets.index import IndexedDataset, find_image_names, read_image
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
 from tasks.runtime.errors import InputError
@@ -102,7 +102,7 @@ def embed_image_shard(
         report_progress("embedding images", " images", progress) as count,
     ):
         count.update(len(recipe.image_digests) - len(missing))
-        places = image_places(store, dataset, missing)
+        places = find_image_names(store, dataset, missing)
 
         def read(digest: str) -> bytes:
             raise_if_stopped()
@@ -155,7 +155,7 @@ def check_precision(
 
         keep_freed_memory()
         rows = checked_rows(store, recipe.embedded)
-        places = image_places(store, dataset, rows["image_digest"].unique().to_pylist())
+        places = find_image_names(store, dataset, rows["image_digest"].unique().to_pylist())
         exact = encoder.identity.model_copy(update={"precision": "fp32"})
         with gpu_slot(encoder.device), _memory_to_spare():
             errors = cosine_errors(

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -52,25 +52,25 @@ class Table(BaseModel):
 
     doc: _Text
     columns: Annotated[tuple[Column, ...], Field(min_length=1), AfterValidator(_checked_columns)]
-    is_snapshot_only: bool = False
+    snapshot: Literal["copy", "view", "only"] | None = None
 
 
 _DECLARED = tomllib.loads((Path(__file__).parent / "tables.toml").read_text(encoding="utf-8"))
 _INTRODUCTION: str = _DECLARED.pop("introduction")
 _ALL = {name: Table.model_validate(table) for name, table in _DECLARED.items()}
-TABLES = {name: table for name, table in _ALL.items() if not table.is_snapshot_only}
-SNAPSHOT_TABLES = {name: table for name, table in _ALL.items() if table.is_snapshot_only}
+TABLES = {name: table for name, table in _ALL.items() if table.snapshot != "only"}
+SNAPSHOT_TABLES = {name: table for name, table in _ALL.items() if table.snapshot == "only"}
 
 
 def schema(table: str, dimension: int = 0, precision: str = "fp32") -> pa.Schema:
-    """The Arrow schema of a stored table.
+    """The Arrow schema of a table.
 
     dimension: the length of its embeddings. precision: the encoder's number format. Embeddings of
     `crops` made in fewer bits than fp32 are stored in half precision, whose rounding is smaller
     than their error; everything else is float32.
     """
     embedding = embedding_type(dimension, is_half=table == "crops" and precision != "fp32")
-    return pa.schema([(c.name, c.type or embedding) for c in TABLES[table].columns])
+    return pa.schema([(c.name, c.type or embedding) for c in _ALL[table].columns])
 
 
 def markdown() -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.decode import decode_image
-from tasks.datasets.index import image_places, index_dataset, read_image
+from tasks.datasets.index import find_image_names, index_dataset, read_image
 from tasks.datasets.named.cards import (
     ROOT_VARIABLE,
     NamedCard,
@@ -88,7 +88,7 @@ def test_images_are_read_again_by_the_names_in_the_index(name: str, tmp_path: Pa
     trees.TREES[name](tmp_path)
     store = Store(tmp_path / "store")
     indexed = index_dataset(store, opened(name, tmp_path))
-    places = image_places(store, indexed)
+    places = find_image_names(store, indexed)
     assert len(places) == len(trees.TRUTH[name])
     for digest, place in places.items():
         read_image(indexed, place, digest)

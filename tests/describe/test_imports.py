@@ -2,7 +2,7 @@ import pytest
 
 from tasks.datasets.named.cards import find_other_names
 from tasks.datasets.named.imagenet import synset_names
-from tasks.datasets.spelling import fold
+from tasks.datasets.spelling import normalize_name
 from tasks.describe.imports import import_texts
 from tasks.runtime.errors import InputError
 
@@ -94,4 +94,4 @@ def test_wordnets_names_of_imagenets_classes_are_known() -> None:
 
 
 def test_folding_keeps_letters_and_digits_only() -> None:
-    assert fold("  Café-au_Lait (No. 2), Colt's ") == "cafe au lait no 2 colts"
+    assert normalize_name("  Café-au_Lait (No. 2), Colt's ") == "cafe au lait no 2 colts"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.inbox.history import done_images, latest_rows
+from tasks.inbox.table import read_latest_rows, read_recorded_images
 from tasks.runtime.errors import InputError
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
@@ -22,14 +22,14 @@ def batch(store: Store, inbox_name: str, *images: str) -> TableRef:
 
 def test_done_is_what_the_tables_of_this_inbox_list(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert done_images(store, "mine") == (frozenset(), frozenset())
+    assert read_recorded_images(store, "mine") == (frozenset(), frozenset())
     batch(store, "mine", "a", "b")
     batch(store, "mine", "c")
     batch(store, "another", "d")
-    done = done_images(store, "mine")
+    done = read_recorded_images(store, "mine")
     assert done.digests == {"a", "b", "c"}
     assert done.files == {(f"{image}.jpg", 7, 9) for image in "abc"}
-    assert {row["image_digest"] for row in latest_rows(store, "another", 5)} == {"d"}
+    assert {row["image_digest"] for row in read_latest_rows(store, "another", 5)} == {"d"}
 
 
 @pytest.mark.parametrize("is_cut_off", [True, False])
@@ -42,6 +42,9 @@ def test_a_damaged_table_is_named_and_not_passed_over(tmp_path: Path, is_cut_off
     chunk = pq.read_metadata(path).row_group(0).column(0)
     data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
     path.write_bytes(data[:-9] if is_cut_off else data)
-    for read in (lambda: done_images(store, "mine"), lambda: latest_rows(store, "mine", 5)):
+    for read in (
+        lambda: read_recorded_images(store, "mine"),
+        lambda: read_latest_rows(store, "mine", 5),
+    ):
         with pytest.raises(InputError, match=f"{path.name} is damaged: delete it"):
             read()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.inbox.rows import inbox_rows
+from tasks.inbox.table import build_inbox_rows
 from tasks.store.schemas import schema
 
 CLASSES = [{"class_id": c, "class_name": name} for c, name in enumerate(("cat", "dog", "owl"))]
@@ -32,7 +32,7 @@ def test_each_image_has_its_classes_best_first_or_a_reason() -> None:
     ]  # fmt: skip
     # d3 came with other bytes than it has now: it is left for the next look
     files = {f"d{i}": {"image_name": f"{i}.jpg", "size_bytes": i} for i in (0, 1, 3)}
-    rows = inbox_rows(
+    rows = build_inbox_rows(
         table("images", IMAGES),
         table("classes", CLASSES),
         table("predictions", predictions),

@@ -1,36 +1,35 @@
-"""One folder per class: torchvision's ImageFolder layout."""
+"""Folders: one per class, the layout of torchvision's ImageFolder."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tasks.datasets.dataset import Dataset, ImageEntry
+from tasks.datasets.dataset import Dataset, ImageEntry, Listed
 from tasks.datasets.decode import is_picture
 from tasks.datasets.files import files_below, files_in, folders_below, read_json
-from tasks.datasets.labels import chosen_split
-from tasks.datasets.spelling import SHOWN, listed, with_nearest
+from tasks.datasets.labels import check_split
+from tasks.datasets.spelling import SHOWN, join_names, suggest_name
 from tasks.runtime.errors import InputError
 
-_BESIDE = "It lies beside the class folders and so is of no class: move it into one of them."
+_BESIDE = "It is beside the class folders and has no class: move it into one of them."
 
 
 def open_folder(root: Path, classnames: Path | None, split: str | None) -> Dataset:
-    """A folder with one sub-folder per class, classes in sorted order.
+    """Open a folder with one sub-folder per class; the classes are in sorted order.
 
-    With `split`, that sub-folder's sub-folders are the classes. Pictures beside the class folders
-    are listed as rejected.
+    With `split` it opens that sub-folder. Images beside the class folders are listed as rejected.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; expected {root}/<class>/<image>.jpg.")
     if split is not None:
-        chosen_split(split, set(folders_below(root)), root)
+        check_split(split, set(folders_below(root)), root)
         root /= split
     folders = folders_below(root)
     if not folders:
         raise InputError(f"{root} has no class folders; expected {root}/<class>/<image>.jpg.")
     default = root / "classnames.json"
     names, others = _folder_names(folders, classnames or (default if default.is_file() else None))
-    images = folder_images(root, folders)
+    images = list_folder_images(root, folders)
     pictures = Counter(image.class_id for image in images if is_picture(image.name))
     if not pictures:
         raise InputError(f"{root} has no images; expected {root}/<class>/<image>.jpg.")
@@ -47,8 +46,8 @@ def open_folder(root: Path, classnames: Path | None, split: str | None) -> Datas
     )
 
 
-def folder_images(root: Path, folders: list[str]) -> list[ImageEntry]:
-    """Every file below each folder, labelled by the folder's position in the list."""
+def list_folder_images(root: Path, folders: list[str]) -> list[ImageEntry]:
+    """Every file below each folder; its class_id is the position of the folder in the list."""
     return [
         ImageEntry(name, class_id)
         for class_id, folder in enumerate(folders)
@@ -57,25 +56,25 @@ def folder_images(root: Path, folders: list[str]) -> list[ImageEntry]:
 
 
 def list_folders(
-    root: Path, name_of: Callable[[str], str], without: frozenset[str] = frozenset()
-) -> tuple[tuple[str, ...], list[ImageEntry]]:
-    """A data set whose folders are its classes: class names and images."""
-    folders = [folder for folder in folders_below(root) if folder not in without]
-    return tuple(name_of(folder) for folder in folders), folder_images(root, folders)
+    root: Path, name_of: Callable[[str], str], ignored: frozenset[str] = frozenset()
+) -> Listed:
+    """The class names and images of a data set whose folders are its classes."""
+    folders = [folder for folder in folders_below(root) if folder not in ignored]
+    return tuple(name_of(folder) for folder in folders), list_folder_images(root, folders)
 
 
 def _remarks(empty: list[str], others: list[str]) -> Iterator[str]:
     if empty:
         yield (
-            "Class folders without a picture, which are classes to choose from all the same: "
-            f"{listed(empty)}."
+            "Class folders without an image, which stay classes to choose from: "
+            f"{join_names(empty)}."
         )
     if others:
-        yield f"Class names that were left out, since there are no such folders: {listed(others)}."
+        yield f"Class names without a folder, which are left out: {join_names(others)}."
 
 
 def _folder_names(folders: list[str], classnames: Path | None) -> tuple[tuple[str, ...], list[str]]:
-    """The folders' class names, and names of the file that are of no folder."""
+    """The class name of each folder, and the names in the file without a folder."""
     if classnames is None:
         return tuple(folder.replace("_", " ") for folder in folders), []
     mapping = read_json(classnames)
@@ -85,6 +84,6 @@ def _folder_names(folders: list[str], classnames: Path | None) -> tuple[tuple[st
     if missing := [folder for folder in folders if not mapping.get(folder, "").strip()]:
         raise InputError(
             f"{classnames} has no name for {len(missing)} of {len(folders)} folders: "
-            f"{'; '.join(with_nearest(folder, others) for folder in missing[:SHOWN])}."
+            f"{'; '.join(suggest_name(folder, others) for folder in missing[:SHOWN])}."
         )
     return tuple(mapping[folder] for folder in folders), others

@@ -20,7 +20,7 @@ from tasks.runtime.clock import now
 from tasks.runtime.errors import BudgetExceeded, PermanentFailure
 from tasks.runtime.stopping import pause
 from tasks.store.digest import digest_of
-from tasks.store.place import Place, files, write_text
+from tasks.store.place import Place, list_files, write_text
 from tasks.store.tables import NAME_DIGITS
 
 # The API takes 50,000 calls and 200 MB; a call is about 2 KB.
@@ -54,7 +54,7 @@ class PendingBatch(BaseModel):
     @classmethod
     def left_in(cls, replies: Replies) -> "Iterator[tuple[Place, PendingBatch]]":
         """The batches of a store that have not been merged, with their files."""
-        for path in [file.place for file in files(replies.folder / FOLDER, "[!.]*.json")]:
+        for path in [file.place for file in list_files(replies.folder / FOLDER, "[!.]*.json")]:
             try:
                 yield path, cls.model_validate_json(path.read_bytes())
             except ValidationError:  # damaged: its calls are open and asked again
