@@ -137,10 +137,9 @@ def resolve_place(place: str | Place) -> Place:
     if not name or re.search(r"(^|/)\.\.?(/|$)", name):
         raise InputError(f"{text} names no bucket and folder.")
     # fails here where a library is missing; one place has one spelling, the one of DuckDB
-    filesystem = Remote(f"{parts.scheme}://{name}").filesystem
-    return Remote(
-        filesystem.unstrip_protocol(filesystem._strip_protocol(f"{parts.scheme}://{name}"))
-    )
+    remote = Remote(f"{parts.scheme}://{name}")
+    filesystem = remote.filesystem
+    return Remote(filesystem.unstrip_protocol(filesystem._strip_protocol(remote.url)))
 
 
 # The type of a pydantic field: a place is written as its path or URL.
@@ -159,14 +158,14 @@ def list_files(folder: Place, pattern: str) -> list[File]:
     once.
     """
     if isinstance(folder, Path):
-        found = []
+        matching = []
         for path in sorted(folder.glob(pattern)):
             try:
                 stat = path.stat()
             except FileNotFoundError:  # another process has deleted it
                 continue
-            found.append(File(path, stat.st_size, stat.st_mtime))
-        return found
+            matching.append(File(path, stat.st_size, stat.st_mtime))
+        return matching
     parts = pattern.split("/")
     base = folder
     while len(parts) > 1 and not re.search(r"[*?\[]", parts[0]):
@@ -177,12 +176,12 @@ def list_files(folder: Place, pattern: str) -> list[File]:
         except FileNotFoundError:
             return []
     start = base.url.partition("://")[2].strip("/") + "/"
-    found = []
+    matching = []
     for key, info in sorted(listed.items()):
         below = key.lstrip("/").removeprefix(start).split("/")
         if len(below) == len(parts) and all(map(fnmatchcase, below, parts)):
-            found.append(File(base / "/".join(below), info["size"], _modified(info)))
-    return found
+            matching.append(File(base / "/".join(below), info["size"], _modified(info)))
+    return matching
 
 
 def escape_glob(path: str) -> str:

@@ -223,7 +223,7 @@ def test_a_run_waits_while_the_store_is_pruned(store: Store) -> None:
             through.set()
 
     flow = threading.Thread(target=use)
-    with leases.lease(store.root / "pruning"):
+    with leases.hold_lease(store.root / "pruning"):
         flow.start()
         started.wait()
         while not names(store, "running"):

@@ -164,8 +164,8 @@ def open_named(name: str, root: Path | None, split: str | None) -> Dataset:
         class_names=class_names,
         images=images,
         templates=card.prompts(),
-        descriptions=_find_text_file(name, "cupl", base),
-        descriptors=_find_text_file(name, "clip-d", base),
+        descriptions=_find_text_file(name, "cupl", base, DATA_FOLDER),
+        descriptors=_find_text_file(name, "clip-d", base, DATA_FOLDER),
         preset=card.preset.model_dump(),
     )
 
@@ -194,8 +194,8 @@ def open_card(path: Path, split: str | None = None) -> Dataset:
         class_names=card.classes,
         images=images,
         templates=check_templates(card.templates, path),
-        descriptions=_existing(text_path(path.stem, "cupl", data)),
-        descriptors=_existing(text_path(path.stem, "clip-d", data)),
+        descriptions=_find_text_file(path.stem, "cupl", data),
+        descriptors=_find_text_file(path.stem, "clip-d", data),
     )
 
 
@@ -231,9 +231,10 @@ def _parse(form: type[_Form], path: Path, value: object) -> _Form:
         raise invalid_file_error(f"{path} is not a data-set card", error) from error
 
 
-def _find_text_file(name: str, published_as: str, root: Path) -> Path | None:
-    own = _existing(text_path(name, published_as, root))
-    return own or _existing(text_path(name, published_as, DATA_FOLDER))
+def _find_text_file(name: str, published_as: str, *roots: Path) -> Path | None:
+    """The texts of a data set in the first root that has them; None where none has."""
+    paths = (text_path(name, published_as, root) for root in roots)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _list_images(card: NamedCard, folder: Path, split: str, base: Path) -> Listed:
@@ -245,10 +246,6 @@ def _list_images(card: NamedCard, folder: Path, split: str, base: Path) -> Liste
     if not listed[1]:
         raise InputError(f"{card.title} has no images in {folder}.\n{card.tree(base)}")
     return listed
-
-
-def _existing(path: Path) -> Path | None:
-    return path if path.is_file() else None
 
 
 def _contents(place: Path) -> str:

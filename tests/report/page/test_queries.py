@@ -202,8 +202,8 @@ def test_explanations_come_in_their_order_with_names(run: Run, found: dict[str, 
         assert row["is_changed_together"] == (told["class_id_together"] != mine)
         assert row["class_name"] == run.names[told["class_id"]]
         assert row["class_name_together"] == run.names[told["class_id_together"]]
-        is_utf8 = told["removed"] == "description"
-        assert row["text"] == (f"description {told['index']} of {mine}" if is_utf8 else None)
+        is_text = told["removed"] == "description"
+        assert row["text"] == (f"description {told['index']} of {mine}" if is_text else None)
 
 
 def test_files_answers_and_the_first_executions_times_add_up(
