@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.datasets.files import read_listed
+from tasks.datasets.files import read_json_or_lines
 from tasks.runtime.errors import InputError
 
 # A text with such an ending names a file, whether it exists or not.
@@ -43,7 +43,7 @@ def _has_file_ending(name: str) -> bool:
 
 
 def _read_file(path: Path) -> list[str]:
-    value = read_listed(path)
+    value = read_json_or_lines(path)
     if isinstance(value, dict):
         are_texts = {isinstance(item, str) for item in value.values()}
         names = list(value.values()) if are_texts == {True} else list(value)

@@ -28,7 +28,7 @@ class UndecodableImage(ValueError):
     """The file cannot be decoded to an image; the message is the reason in `rejected`."""
 
 
-def is_picture(name: str) -> bool:
+def has_image_ending(name: str) -> bool:
     """Whether a file name has the ending of an image."""
     _, dot, ending = name.rpartition(".")  # by text: 100,000 Path objects take a second
     return dot + ending.lower() in EXTENSIONS

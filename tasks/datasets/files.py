@@ -68,7 +68,7 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
-def read_listed(path: Path) -> Any:
+def read_json_or_lines(path: Path) -> Any:
     """The value of a .json file, or the lines of a text file without blank ones and `# comments`.
 
     Raises InputError for a table, since any of its columns could be meant.
@@ -85,7 +85,7 @@ def read_listed(path: Path) -> Any:
 
 def read_texts(path: Path) -> tuple[str, ...]:
     """The texts in a JSON list or a text file, a line each; InputError where one is empty."""
-    value = read_listed(path)
+    value = read_json_or_lines(path)
     items = value if isinstance(value, list) else []
     texts = tuple(item.strip() if isinstance(item, str) else "" for item in items)
     if not texts or not all(texts):

@@ -43,10 +43,10 @@ def index_dataset(store: Store, dataset: Dataset, readers: int = 8) -> IndexedDa
 
         def read_rows(start: int) -> list[dict[str, object]]:
             entries = dataset.images[start : start + ROWS_AT_ONCE]
-            return list(pool.map(partial(_image_row, dataset.root), count(start), entries))
+            return list(pool.map(partial(_read_image_row, dataset.root), count(start), entries))
 
         starts = range(0, len(dataset.images), ROWS_AT_ONCE)
-        images = _write(store, "images", map(read_rows, starts))
+        images = _write_table(store, "images", map(read_rows, starts))
     classes = write_classes(store, dataset.class_names)
     return IndexedDataset(root=dataset.root, images=images, classes=classes)
 
@@ -56,7 +56,7 @@ def write_classes(store: Store, class_names: Sequence[str]) -> TableRef:
     rows: list[dict[str, object]] = [
         {"class_id": i, "class_name": name} for i, name in enumerate(class_names)
     ]
-    return _write(store, "classes", iter([rows]))
+    return _write_table(store, "classes", iter([rows]))
 
 
 def find_image_names(
@@ -81,7 +81,7 @@ def read_image(dataset: IndexedDataset, name: str, digest: str) -> bytes:
     return data
 
 
-def _image_row(root: str, image_id: int, entry: ImageEntry) -> dict[str, object]:
+def _read_image_row(root: str, image_id: int, entry: ImageEntry) -> dict[str, object]:
     name, digest, read_error = entry.name, None, entry.problem
     try:
         if is_utf8(name):
@@ -105,7 +105,7 @@ def _image_row(root: str, image_id: int, entry: ImageEntry) -> dict[str, object]
     }
 
 
-def _write(store: Store, table: str, chunks: Iterator[list[dict[str, object]]]) -> TableRef:
+def _write_table(store: Store, table: str, chunks: Iterator[list[dict[str, object]]]) -> TableRef:
     """Write rows as a table that is named by their digest."""
     digests, batches = [], []
     for rows in chunks:

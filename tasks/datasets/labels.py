@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.datasets.dataset import class_index
-from tasks.datasets.files import read_listed
+from tasks.datasets.files import read_json_or_lines
 from tasks.datasets.spelling import SHOWN, join_names
 from tasks.runtime.errors import InputError
 
@@ -32,7 +32,7 @@ class LabelSet(NamedTuple):
     @classmethod
     def read(cls, path: Path) -> "LabelSet":
         """The labels of a file: JSON {label: class name} or [class name, ...], or a name a line."""
-        value = read_listed(path)
+        value = read_json_or_lines(path)
         if isinstance(value, dict):
             return cls._checked(tuple(value), tuple(value.values()), str(path))
         if isinstance(value, list):

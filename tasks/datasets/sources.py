@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.datasets.dataset import Dataset, ImageEntry, sample_images
-from tasks.datasets.decode import is_picture
+from tasks.datasets.decode import has_image_ending
 from tasks.datasets.files import files_below, is_utf8, read_json, read_templates, read_texts
 from tasks.datasets.formats.folder import open_folder
 from tasks.datasets.formats.hub import open_hub
@@ -73,7 +73,7 @@ def open_files(paths: list[Path], class_names: list[str]) -> Dataset:
 
 
 def _below(folder: Path) -> list[Path]:
-    return [folder / name for name in files_below(folder, "") if is_picture(name)]
+    return [folder / name for name in files_below(folder, "") if has_image_ending(name)]
 
 
 def _open(source: DataSource) -> Dataset:

@@ -35,7 +35,6 @@ def release_freed_memory() -> None:
 
 
 def _call_glibc(function: str, *arguments: int) -> None:
-    """Call a function of the C library where there is one of that name."""
     called = getattr(ctypes.CDLL(None), function, None) if os.name == "posix" else None
     if called is not None:
         called(*arguments)

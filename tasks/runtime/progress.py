@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 class Progress(BaseModel):
-    """How many items of the whole work are done."""
+    """How many of the items are done."""
 
     model_config = ConfigDict(frozen=True)
 

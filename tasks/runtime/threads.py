@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import count
+from itertools import count, takewhile
 from typing import TypeVar, cast
 
 T = TypeVar("T")
@@ -56,9 +56,7 @@ def map_in_threads(
 
 
 def prefetch(items: Iterable[T]) -> Iterator[T]:
-    """Yield the same items, in order; a thread produces the next ones meanwhile."""
+    """Yield the same items, in order; another thread produces them, a few ahead."""
     iterator, end = iter(items), object()
-    for item in map_in_threads(lambda _: next(iterator, end), count(), 1, initializer=lambda: None):
-        if item is end:
-            return
-        yield cast(T, item)
+    made = map_in_threads(lambda _: next(iterator, end), count(), 1, initializer=lambda: None)
+    yield from cast(Iterator[T], takewhile(lambda item: item is not end, made))

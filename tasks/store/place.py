@@ -79,19 +79,19 @@ class Remote:
 
     def read_bytes(self) -> bytes:
         """The bytes of the file; FileNotFoundError where there is none."""
-        with _translated_errors(self):
+        with _translate_errors(self):
             return bytes(self.filesystem.cat_file(self.url))
 
     def is_file(self) -> bool:
-        """Whether a file lies here."""
-        with _translated_errors(self):
+        """Whether there is a file at this place."""
+        with _translate_errors(self):
             return bool(self.filesystem.isfile(self.url))
 
     exists = is_file
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete the file."""
-        with _translated_errors(self):
+        with _translate_errors(self):
             try:
                 self.filesystem.rm_file(self.url)
             except FileNotFoundError:
@@ -170,7 +170,7 @@ def list_files(folder: Place, pattern: str) -> list[File]:
     base = folder
     while len(parts) > 1 and not re.search(r"[*?\[]", parts[0]):
         base /= parts.pop(0)
-    with _translated_errors(folder):
+    with _translate_errors(folder):
         try:
             listed = folder.filesystem.find(base.url, detail=True)
         except FileNotFoundError:
@@ -191,7 +191,7 @@ def escape_glob(path: str) -> str:
 
 def delete_folder(folder: Remote) -> None:
     """Delete every file below a folder."""
-    with _translated_errors(folder):
+    with _translate_errors(folder):
         folder.filesystem.rm(folder.url, recursive=True)
 
 
@@ -199,7 +199,7 @@ def modification_time(place: Place) -> float:
     """When a file was last written, as `File.modified`; FileNotFoundError where there is none."""
     if isinstance(place, Path):
         return place.stat().st_mtime
-    with _translated_errors(place):
+    with _translate_errors(place):
         return _modified(place.filesystem.info(place.url))
 
 
@@ -237,7 +237,7 @@ def write_text(target: Place, text: str) -> None:
 def _upload(source: Path, target: Remote, is_to_stay: Callable[[], bool] | None) -> None:
     """Upload a file; where `is_to_stay` is given, do not overwrite what it wants to keep."""
     put = target.filesystem.put_file
-    with _translated_errors(target, is_writing=True):
+    with _translate_errors(target, is_writing=True):
         if is_to_stay is not None:
             try:
                 put(str(source), target.url, mode="create")
@@ -253,13 +253,13 @@ def local_copy(place: Remote) -> Iterator[Path]:
     """A temporary local copy of a file in a bucket."""
     with TemporaryDirectory(prefix="wca-") as folder:
         path = Path(folder) / place.name
-        with _translated_errors(place):
+        with _translate_errors(place):
             place.filesystem.get_file(place.url, str(path))
         yield path
 
 
 @contextmanager
-def _translated_errors(place: Remote, is_writing: bool = False) -> Iterator[None]:
+def _translate_errors(place: Remote, is_writing: bool = False) -> Iterator[None]:
     """Turn a bucket's errors into one sentence; those that last into InputError (no retry)."""
     bucket = "/".join(place.url.split("/")[:3])
     try:

@@ -72,12 +72,12 @@ def measure_usage(store: Store) -> list[Usage]:
     for manifest, _ in read_runs(store):
         groups[manifest.dataset_name, manifest.encoder_name or ""].append(manifest)
     rows = []
-    sizes = {file.place: file.size_bytes for file in _tables(store)}
+    sizes = {file.place: file.size_bytes for file in _list_tables(store)}
     for (dataset_name, encoder_name), manifests in groups.items():
         paths = {store.path(ref) for manifest in manifests for ref in manifest.tables}
         size = sum(sizes[path] for path in paths)
         rows.append(Usage(dataset_name, encoder_name, len(manifests), len(paths), size))
-    free = _unreferenced(store, [m for manifests in groups.values() for m in manifests])
+    free = _list_unreferenced(store, [m for manifests in groups.values() for m in manifests])
     size = sum(file.size_bytes for file in free)
     rows.sort(key=lambda row: (-row.size_bytes, row))
     return [*rows, Usage("(no run)", "", 0, len(free), size)]
@@ -94,8 +94,8 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
         for manifest, _ in read_runs(store)
         for ref in manifest.tables
     }
-    for file in _tables(store):
-        if reason := _damage(store, file.place, counts.get(file.place)):
+    for file in _list_tables(store):
+        if reason := _find_damage(store, file.place, counts.get(file.place)):
             yield file.place, reason
 
 
@@ -108,7 +108,7 @@ def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pr
     """
     with _exclusive_use(store) as raise_if_late:
         runs = [manifest for manifest, _ in read_runs(store)]
-        kept = runs if keep is None else _newest(runs, keep)
+        kept = runs if keep is None else _newest_runs(runs, keep)
         old = [run for run in runs if run not in kept]
         used_before = {store.path(ref) for run in runs for ref in run.tables}
         oldest = time.time() - grace_days * _DAY_SEC
@@ -116,7 +116,7 @@ def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pr
         needed = {store.path(ref) for ref in read_referenced_tables(store)} - used_before
         removed = [
             file
-            for file in _unreferenced(store, kept)
+            for file in _list_unreferenced(store, kept)
             if file.place not in needed and (file.place in used_before or file.modified < oldest)
         ]
         pruned = Pruned(
@@ -154,7 +154,7 @@ def _exclusive_use(store: Store) -> Iterator[Callable[[], None]]:
         yield lambda: None
 
 
-def _newest(runs: Sequence[RunManifest], keep: int) -> list[RunManifest]:
+def _newest_runs(runs: Sequence[RunManifest], keep: int) -> list[RunManifest]:
     """The last `keep` runs of each flow, data set and encoder; `runs` begins with the oldest.
 
     Data sets of the same name differ by their folder and their split.
@@ -166,21 +166,21 @@ def _newest(runs: Sequence[RunManifest], keep: int) -> list[RunManifest]:
     return [run for group in groups.values() for run in group[-keep:]]
 
 
-def _tables(store: Store) -> list[File]:
+def _list_tables(store: Store) -> list[File]:
     """Every complete table file, in the order of places."""
     tables = [file for name in TABLES for file in store.list_files(name)]
     return sorted(tables, key=lambda file: file.place)
 
 
-def _unreferenced(store: Store, runs: Sequence[RunManifest]) -> list[File]:
+def _list_unreferenced(store: Store, runs: Sequence[RunManifest]) -> list[File]:
     """Table files that none of the runs refers to, and incomplete files of crashed runs."""
     used = {store.path(ref) for run in runs for ref in run.tables}
     partial = [file for name in TABLES for file in list_files(store.root / name, ".*.tmp")]
-    tables = [file for file in _tables(store) if file.place.parent.name not in RECORDS]
+    tables = [file for file in _list_tables(store) if file.place.parent.name not in RECORDS]
     return [file for file in tables if file.place not in used] + partial
 
 
-def _damage(store: Store, path: Place, row_count: int | None) -> str | None:
+def _find_damage(store: Store, path: Place, row_count: int | None) -> str | None:
     """The reason why a table file is damaged; None if it is not."""
     try:
         with pq.ParquetFile(

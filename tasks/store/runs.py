@@ -121,9 +121,7 @@ def record_run(
 def remove_run(store: Store, run_id: str) -> None:
     """Delete the records of a run and its executions; its tables stay."""
     folder = _folder(store) / run_id
-    (
-        folder / "run.json"
-    ).unlink()  # first: without this file there is no run, whatever a crash leaves
+    (folder / "run.json").unlink()  # first, since without this file there is no run
     if isinstance(folder, Remote):
         delete_folder(folder)
     else:

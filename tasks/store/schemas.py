@@ -36,7 +36,7 @@ class Column(NamedTuple):
         return None if self.type_name == EMBEDDING else _TYPES[self.type_name]
 
 
-def _checked_columns(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+def _check_columns(columns: tuple[Column, ...]) -> tuple[Column, ...]:
     if unknown := {column.type_name for column in columns} - {EMBEDDING, *_TYPES}:
         raise ValueError(f"unknown column types: {', '.join(sorted(unknown))}")
     names = [column.name for column in columns]
@@ -51,7 +51,7 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     doc: _Text
-    columns: Annotated[tuple[Column, ...], Field(min_length=1), AfterValidator(_checked_columns)]
+    columns: Annotated[tuple[Column, ...], Field(min_length=1), AfterValidator(_check_columns)]
     snapshot: Literal["copy", "view", "only"] | None = None
 
 

@@ -110,7 +110,7 @@ def _build(store: Store, target: Place, records: list[Place]) -> None:
         with duckdb.connect(str(partial), config=_FORMAT) as connection:
             if isinstance(target, Remote):
                 connection.register_filesystem(target.filesystem)
-            for name, rows in _run_tables(store, runs).items():
+            for name, rows in _build_run_tables(store, runs).items():
                 _create_table(connection, name, rows)
             for name, tables in copied.items():
                 _create_table(connection, name, pa.concat_tables(tables or [_empty_table(name)]))
@@ -145,10 +145,10 @@ _VIEWS = Path(__file__).parent / "views.sql"
 _INTERVALS = Path(__file__).parent / "intervals.sql"
 
 
-def _run_tables(store: Store, runs: _Runs) -> dict[str, pa.Table]:
+def _build_run_tables(store: Store, runs: _Runs) -> dict[str, pa.Table]:
     rows: dict[str, list[dict[str, object]]] = {"runs": [], "executions": [], "run_tables": []}
     for manifest, executions in runs:
-        rows["runs"].append(_run_row(manifest, executions))
+        rows["runs"].append(_build_run_row(manifest, executions))
         rows["executions"] += [
             {**execution.model_dump(exclude={"stages"}), **stage.model_dump()}
             for execution in executions
@@ -166,7 +166,7 @@ def _run_tables(store: Store, runs: _Runs) -> dict[str, pa.Table]:
     return {name: pa.Table.from_pylist(rows[name], schema(name)) for name in SNAPSHOT_TABLES}
 
 
-def _run_row(manifest: RunManifest, executions: list[Execution]) -> dict[str, object]:
+def _build_run_row(manifest: RunManifest, executions: list[Execution]) -> dict[str, object]:
     other = {"tables", "indexed", "parameters", "encoder", "versions"}
     return {
         **manifest.model_dump(exclude=other),

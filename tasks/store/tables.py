@@ -95,7 +95,7 @@ class Store:
         """
         path = self.path(TableRef(table=table, digest=digest, row_count=0))
         try:
-            meta, size = _footer(path)
+            meta, size = _read_footer(path)
         except (OSError, pa.ArrowInvalid):
             return None
         if (meta.metadata or {}).get(DIGEST_KEY) != digest.encode() or _data_end(meta) > size:
@@ -144,7 +144,7 @@ class Store:
 
         def match(file: File) -> TableRef | None:
             try:
-                footer = _footer_metadata(file.place)
+                footer = _read_footer_metadata(file.place)
             except (OSError, pa.ArrowInvalid):
                 return None
             if footer.get(key) != value:
@@ -227,7 +227,7 @@ def _name_damaged_file(path: Place) -> Iterator[None]:
         ) from error
 
 
-def _footer(path: Place) -> tuple[pq.FileMetaData, int]:
+def _read_footer(path: Place) -> tuple[pq.FileMetaData, int]:
     """The footer of a file, and the size of the file in bytes."""
     if isinstance(path, Path):
         return pq.read_metadata(path), path.stat().st_size
@@ -236,9 +236,9 @@ def _footer(path: Place) -> tuple[pq.FileMetaData, int]:
 
 
 @lru_cache(maxsize=65_536)  # every shard of a run searches the same files
-def _footer_metadata(path: Place) -> dict[bytes, bytes]:
+def _read_footer_metadata(path: Place) -> dict[bytes, bytes]:
     """The keys and values of a footer; other parts of the file may have been damaged since."""
-    return dict(_footer(path)[0].metadata or {})
+    return dict(_read_footer(path)[0].metadata or {})
 
 
 def _is_embedding(field: pa.Field) -> bool:

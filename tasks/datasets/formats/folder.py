@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.datasets.dataset import Dataset, ImageEntry, Listed
-from tasks.datasets.decode import is_picture
+from tasks.datasets.decode import has_image_ending
 from tasks.datasets.files import files_below, files_in, folders_below, read_json
 from tasks.datasets.labels import check_split
 from tasks.datasets.spelling import SHOWN, join_names, suggest_name
@@ -28,19 +28,21 @@ def open_folder(root: Path, classnames: Path | None, split: str | None) -> Datas
     if not folders:
         raise InputError(f"{root} has no class folders; expected {root}/<class>/<image>.jpg.")
     default = root / "classnames.json"
-    names, others = _folder_names(folders, classnames or (default if default.is_file() else None))
+    names, others = _read_folder_names(
+        folders, classnames or (default if default.is_file() else None)
+    )
     images = list_folder_images(root, folders)
-    pictures = Counter(image.class_id for image in images if is_picture(image.name))
-    if not pictures:
+    image_counts = Counter(image.class_id for image in images if has_image_ending(image.name))
+    if not image_counts:
         raise InputError(f"{root} has no images; expected {root}/<class>/<image>.jpg.")
-    empty = [folder for class_id, folder in enumerate(folders) if not pictures[class_id]]
+    empty = [folder for class_id, folder in enumerate(folders) if not image_counts[class_id]]
     return Dataset(
         name=f"folder:{root.resolve().name}",
         root=str(root.resolve()),
         class_names=names,
         images=[
             *images,
-            *(ImageEntry(n, None, problem=_BESIDE) for n in files_in(root) if is_picture(n)),
+            *(ImageEntry(n, None, problem=_BESIDE) for n in files_in(root) if has_image_ending(n)),
         ],
         remarks=tuple(_remarks(empty, others)),
     )
@@ -73,7 +75,9 @@ def _remarks(empty: list[str], others: list[str]) -> Iterator[str]:
         yield f"Class names without a folder, which are left out: {join_names(others)}."
 
 
-def _folder_names(folders: list[str], classnames: Path | None) -> tuple[tuple[str, ...], list[str]]:
+def _read_folder_names(
+    folders: list[str], classnames: Path | None
+) -> tuple[tuple[str, ...], list[str]]:
     """The class name of each folder, and the names in the file without a folder."""
     if classnames is None:
         return tuple(folder.replace("_", " ") for folder in folders), []

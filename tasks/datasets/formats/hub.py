@@ -29,7 +29,7 @@ def open_hub(spec: str, classnames: Path | None, split: str | None) -> Dataset:
     column = next((n for n in rows.column_names if n in LABELS), None)
     if column is None:
         raise InputError(f"{spec} has no column {LABELS[0]}; found {', '.join(rows.column_names)}.")
-    _image_column(spec, rows)
+    _find_image_column(spec, rows)
     values = [str(v) for v in rows[column]]
     names = getattr(rows.features[column], "names", None)
     labels = LabelSet.numbered(names, "the features") if names else LabelSet.of(values)
@@ -50,7 +50,7 @@ def read_hub(root: str, name: str) -> bytes:
     """
     split, _, row = name.rpartition("/")
     rows = _load(root)[split]
-    value = rows[int(row)][_image_column(root, rows)]
+    value = rows[int(row)][_find_image_column(root, rows)]
     if value["bytes"] is not None:
         return bytes(value["bytes"])
     return read_file(Path(value["path"])) if value["path"] else b""
@@ -79,12 +79,12 @@ def _load(spec: str) -> dict[str, Any]:
     splits = loaded if isinstance(loaded, dict) else {str(loaded.split or "all"): loaded}
     undecoded = datasets.Image(decode=False)
     return {
-        name: rows.cast_column(_image_column(spec, rows), undecoded)
+        name: rows.cast_column(_find_image_column(spec, rows), undecoded)
         for name, rows in splits.items()
     }
 
 
-def _image_column(spec: str, rows: Any) -> str:
+def _find_image_column(spec: str, rows: Any) -> str:
     for name, feature in rows.features.items():
         if type(feature).__name__ == "Image":
             return str(name)

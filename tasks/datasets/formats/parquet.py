@@ -73,11 +73,11 @@ def read_parquet(root: str, name: str) -> bytes:
     if not is_inside(file) or not row.isdigit():
         raise FileNotFoundError(2, f"no row {name!r}")
     path = Path(root) / file
-    starts = _group_starts(path, path.stat().st_mtime_ns)
+    starts = _read_group_starts(path, path.stat().st_mtime_ns)
     group = next((g for g in range(len(starts) - 1) if starts[g + 1] > int(row)), None)
     if group is None:
         raise FileNotFoundError(2, f"no row {name!r}")
-    column = _group(path, group, path.stat().st_mtime_ns)
+    column = _read_group(path, group, path.stat().st_mtime_ns)
     value = column[int(row) - starts[group]].as_py()
     if isinstance(value, dict):
         if value.get("bytes") is None and value.get("path"):
@@ -161,7 +161,7 @@ def _declared_labels(schema: pa.Schema) -> LabelSet | None:
 
 
 @lru_cache(maxsize=256)
-def _group_starts(path: Path, _modified: int) -> list[int]:
+def _read_group_starts(path: Path, _modified: int) -> list[int]:
     """The first row of each row group, and at the end the number of rows."""
     meta = pq.read_metadata(path)
     starts = [0]
@@ -171,6 +171,6 @@ def _group_starts(path: Path, _modified: int) -> list[int]:
 
 
 @lru_cache(maxsize=2)  # rows of a file that is read in order share row groups
-def _group(path: Path, group: int, _modified: int) -> pa.ChunkedArray:
+def _read_group(path: Path, group: int, _modified: int) -> pa.ChunkedArray:
     with pq.ParquetFile(path) as parquet:
         return parquet.read_row_group(group, columns=[IMAGE])[IMAGE]

@@ -26,7 +26,7 @@ def open_csv(path: Path, classnames: Path | None, split: str | None) -> Dataset:
     that cannot be read, whose file is missing or whose label is unknown.
     """
     problems = Problems(path)
-    rows = _rows(path, problems)
+    rows = _read_rows(path, problems)
     splits = {row.split for row in rows if row.split}
     if check_split(split, splits, path) is not None:
         rows = [row for row in rows if row.split == split]
@@ -47,7 +47,7 @@ def open_csv(path: Path, classnames: Path | None, split: str | None) -> Dataset:
     return Dataset(f"csv:{path.stem}", folder, labels.class_names, images)
 
 
-def _rows(path: Path, problems: Problems) -> list[_Row]:
+def _read_rows(path: Path, problems: Problems) -> list[_Row]:
     tabs = path.suffix.lower() == ".tsv"
     lines = read_text(path).splitlines(keepends=True)
     reader = csv.reader(lines, delimiter="\t" if tabs else ",", skipinitialspace=True, strict=True)

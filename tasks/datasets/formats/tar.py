@@ -32,11 +32,11 @@ def open_tar(spec: str, classnames: Path | None, split: str | None) -> Dataset:
     classnames.txt beside the shards, from 0. Raises InputError for a wrong shard or sample.
     """
     path = Path(spec).expanduser()
-    root, shards = _shards(path, split)
+    root, shards = _find_shards(path, split)
     names_file = classnames or next(
         (p for f in (root, root.parent) if (p := f / CLASS_FILE).is_file()), None
     )
-    samples = [sample for shard in shards for sample in _samples(root, shard)]
+    samples = [sample for shard in shards for sample in _read_samples(root, shard)]
     if not samples:
         raise InputError(f"{path} holds no labelled images; expected x.jpg and x.cls in a shard.")
     labels = LabelSet.read(names_file) if names_file else LabelSet.of(label for _, label in samples)
@@ -54,7 +54,7 @@ def read_tar(root: str, name: str) -> bytes:
     path = Path(root) / f"{shard}.tar"
     if not dot_tar or not is_inside(shard):
         raise FileNotFoundError(2, f"no member {name!r}")
-    place = _members(path, path.stat().st_mtime_ns).get(member)
+    place = _list_members(path, path.stat().st_mtime_ns).get(member)
     if place is None:
         raise FileNotFoundError(2, f"no member {name!r}")
     offset, size = place
@@ -63,7 +63,7 @@ def read_tar(root: str, name: str) -> bytes:
         return file.read(size)
 
 
-def _shards(path: Path, split: str | None) -> tuple[Path, list[Path]]:
+def _find_shards(path: Path, split: str | None) -> tuple[Path, list[Path]]:
     folders: set[str] = set()
     if path.is_dir():
         folders = {p.name for p in path.iterdir() if p.is_dir() and any(p.glob("*.tar"))}
@@ -73,7 +73,7 @@ def _shards(path: Path, split: str | None) -> tuple[Path, list[Path]]:
     else:
         if split is not None:
             raise InputError(f"--split goes with a folder of shards, not with {path}.")
-        root, shards = path.parent, [path.parent / name for name in _expand(path.name)]
+        root, shards = path.parent, [path.parent / name for name in _expand_range(path.name)]
     if missing := [str(p) for p in shards if not p.is_file()]:
         raise InputError(f"No such shard: {', '.join(missing[:5])}.")
     if not shards:
@@ -82,7 +82,7 @@ def _shards(path: Path, split: str | None) -> tuple[Path, list[Path]]:
     return root, shards
 
 
-def _expand(name: str) -> list[str]:
+def _expand_range(name: str) -> list[str]:
     """The names that `a-{000..012}.tar` stands for."""
     match = _RANGE.search(name)
     if match is None:
@@ -94,23 +94,23 @@ def _expand(name: str) -> list[str]:
     ]
 
 
-def _samples(root: Path, shard: Path) -> Iterator[tuple[str, str]]:
+def _read_samples(root: Path, shard: Path) -> Iterator[tuple[str, str]]:
     """Yield each image of a shard with its label, in the order of the shard."""
     prefix = shard.relative_to(root).as_posix()
     images: dict[str, str] = {}
     labels: dict[str, str] = {}
     try:
-        members = _members(shard, shard.stat().st_mtime_ns)
+        members = _list_members(shard, shard.stat().st_mtime_ns)
         with shard.open("rb") as file:
             for member, (offset, size) in members.items():
-                key, ending = _key(member)
+                key, ending = _split_member_name(member)
                 if ending in EXTENSIONS:
                     if key in images:
                         raise InputError(f"{shard} has two images named {key}.")
                     images[key] = member
                 elif ending in (".cls", ".json") and size <= MAX_LABEL_BYTES:
                     file.seek(offset)
-                    labels.setdefault(key, _label(shard, member, file.read(size)))
+                    labels.setdefault(key, _parse_label(shard, member, file.read(size)))
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{shard} is not an uncompressed tar file: {error}.") from error
     if bare := [key for key in images if not labels.get(key)]:
@@ -119,13 +119,13 @@ def _samples(root: Path, shard: Path) -> Iterator[tuple[str, str]]:
         yield f"{prefix}/{member}", labels[key]
 
 
-def _key(member: str) -> tuple[str, str]:
+def _split_member_name(member: str) -> tuple[str, str]:
     """The key of a sample, which ends at the first dot of the file name, and the last ending."""
     folder, slash, file = member.rpartition("/")
     return f"{folder}{slash}{file.partition('.')[0]}", f".{file.rpartition('.')[2].lower()}"
 
 
-def _label(shard: Path, member: str, data: bytes) -> str:
+def _parse_label(shard: Path, member: str, data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig").strip()
         if member.lower().endswith(".json"):
@@ -140,7 +140,7 @@ def _label(shard: Path, member: str, data: bytes) -> str:
 
 
 @lru_cache(maxsize=32)  # 10,000 images take a second to list and a megabyte of memory
-def _members(path: Path, _modified: int) -> dict[str, tuple[int, int]]:
+def _list_members(path: Path, _modified: int) -> dict[str, tuple[int, int]]:
     """The offset and size in bytes of each regular file in a tar file."""
     places = {}
     with tarfile.open(path, "r:") as tar:

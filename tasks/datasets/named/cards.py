@@ -106,7 +106,7 @@ class NamedCard(BaseModel):
         """The expected and the existing files below the data root, in several lines."""
         expected = "\n".join(f"  {line}" for line in self.layout)
         place = next((p for f in self.folders if (p := data_root / f).is_dir()), data_root)
-        contents = _contents(place)
+        contents = _list_contents(place)
         return (
             f"Expected below {data_root} ({ROOT_VARIABLE}, --data-root):\n{expected}\n"
             f"Found in {place}:\n{contents}\n{self.get}"
@@ -248,7 +248,7 @@ def _list_images(card: NamedCard, folder: Path, split: str, base: Path) -> Liste
     return listed
 
 
-def _contents(place: Path) -> str:
+def _list_contents(place: Path) -> str:
     """The first names in a folder, a line each."""
     if not place.is_dir():
         return "  no such folder"

@@ -19,12 +19,12 @@ _HUNDRED = {"test": ("test.bin",), "train": ("train.bin",)}
 
 def list_cifar10(folder: Path, split: str) -> Listed:
     """The class names and images of CIFAR-10."""
-    return _list(folder, _TEN[split], "batches.meta.txt", label_bytes=1)
+    return _list_records(folder, _TEN[split], "batches.meta.txt", label_bytes=1)
 
 
 def list_cifar100(folder: Path, split: str) -> Listed:
     """The fine class names and images of CIFAR-100; the fine label is the second byte."""
-    return _list(folder, _HUNDRED[split], "fine_label_names.txt", label_bytes=2)
+    return _list_records(folder, _HUNDRED[split], "fine_label_names.txt", label_bytes=2)
 
 
 def read_cifar(root: str, name: str) -> bytes:
@@ -37,20 +37,22 @@ def read_cifar(root: str, name: str) -> bytes:
         raise FileNotFoundError(2, f"no record {name!r}")
     label_bytes = 1 if file.rpartition("/")[2] in (*_TEN["test"], *_TEN["train"]) else 2
     path = Path(root) / file
-    records = _records(path, label_bytes, path.stat().st_mtime_ns)
+    records = _map_records(path, label_bytes, path.stat().st_mtime_ns)
     if int(record) >= len(records):
         raise FileNotFoundError(2, f"no record {name!r}")
     planes = records[int(record), label_bytes:].reshape(3, SIDE, SIDE)
     return b"P6 %d %d 255\n" % (SIDE, SIDE) + planes.transpose(1, 2, 0).tobytes()
 
 
-def _list(folder: Path, files: tuple[str, ...], names_file: str, label_bytes: int) -> Listed:
+def _list_records(
+    folder: Path, files: tuple[str, ...], names_file: str, label_bytes: int
+) -> Listed:
     names = tuple(name.replace("_", " ") for name in read_lines(folder / names_file))
     images = []
     for file in files:
         path = folder / file
         try:
-            labels = _records(path, label_bytes, path.stat().st_mtime_ns)[:, label_bytes - 1]
+            labels = _map_records(path, label_bytes, path.stat().st_mtime_ns)[:, label_bytes - 1]
         except OSError as error:
             raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
         if labels.size and labels.max() >= len(names):
@@ -60,7 +62,7 @@ def _list(folder: Path, files: tuple[str, ...], names_file: str, label_bytes: in
 
 
 @lru_cache(maxsize=8)  # maps the file once instead of reading it for every image
-def _records(path: Path, label_bytes: int, _modified: int) -> NDArray[np.uint8]:
+def _map_records(path: Path, label_bytes: int, _modified: int) -> NDArray[np.uint8]:
     """The records `(records, label_bytes + 3072)`, mapped from the file."""
     size = label_bytes + PIXELS
     if not path.stat().st_size or path.stat().st_size % size:

@@ -20,7 +20,7 @@ from tasks.datasets.named.matlab import list_cars, list_flowers
 from tasks.runtime.errors import InputError
 
 
-def _cub(folder: Path, split: str) -> Listed:
+def _list_cub(folder: Path, split: str) -> Listed:
     """Four files, joined by the numbers of images and classes."""
     wanted = {"test": "0", "train": "1"}[split]
     classes = {
@@ -54,7 +54,7 @@ def _bird_name(folder: str) -> str:
     return f"{first.replace('_', '-')} {last}".strip()
 
 
-def _pets(folder: Path, split: str) -> Listed:
+def _list_pets(folder: Path, split: str) -> Listed:
     """Classes in the order of their numbers, which is not the order of their names."""
     path = folder / "annotations" / f"{split}.txt"
     names: dict[int, str] = {}
@@ -72,7 +72,7 @@ def _pets(folder: Path, split: str) -> Listed:
     return tuple(names[number] for number in index), images
 
 
-def _dtd(folder: Path, split: str) -> Listed:
+def _list_dtd(folder: Path, split: str) -> Listed:
     """The first of ten splits, which publications use; the folders are the classes."""
     classes = folders_below(folder / "images")
     return tuple(c.replace("_", " ") for c in classes), _read_image_list(
@@ -80,7 +80,7 @@ def _dtd(folder: Path, split: str) -> Listed:
     )
 
 
-def _food101(folder: Path, split: str) -> Listed:
+def _list_food101(folder: Path, split: str) -> Listed:
     classes = read_lines(folder / "meta" / "classes.txt")
     names = tuple(c.replace("_", " ") for c in classes)
     return names, _read_image_list(folder / "meta" / f"{split}.txt", classes, ".jpg")
@@ -98,12 +98,12 @@ def _read_image_list(path: Path, classes: list[str], ending: str) -> list[ImageE
     return images
 
 
-def _places365(folder: Path, split: str) -> Listed:
+def _list_places365(folder: Path, split: str) -> Listed:
     """Names without letter and qualifier (/b/bazaar/indoor is "bazaar"): 344 distinct of 365.
 
     It takes the full-size images, which publications use, else those of 256 pixels.
     """
-    names = {number: name.split("/")[0] for number, name in _categories(folder).items()}
+    names = {number: name.split("/")[0] for number, name in _read_categories(folder).items()}
     index = {number: i for i, number in enumerate(sorted(names))}
     sizes = [f"{split}_large", f"{split}_256"]
     images_folder = next((s for s in sizes if (folder / s).is_dir()), None)
@@ -122,12 +122,12 @@ def _places365(folder: Path, split: str) -> Listed:
 def read_places365_spellings(folder: Path) -> dict[str, list[str]]:
     """The spellings with qualifiers of each class name of Places365: "bazaar indoor"."""
     spellings: dict[str, list[str]] = {}
-    for name in _categories(folder).values():
+    for name in _read_categories(folder).values():
         spellings.setdefault(name.split("/")[0], []).append(name.replace("/", " "))
     return spellings
 
 
-def _categories(folder: Path) -> dict[int, str]:
+def _read_categories(folder: Path) -> dict[int, str]:
     """The name and qualifier of each class number: `bazaar/indoor`."""
     path = folder / "categories_places365.txt"
     categories = {}
@@ -138,7 +138,7 @@ def _categories(folder: Path) -> dict[int, str]:
     return categories
 
 
-def _aircraft(folder: Path, split: str) -> Listed:
+def _list_aircraft(folder: Path, split: str) -> Listed:
     names = read_lines(folder / "data" / "variants.txt")
     index = {name: i for i, name in enumerate(names)}
     path = folder / "data" / f"images_variant_{split}.txt"
@@ -150,7 +150,7 @@ def _aircraft(folder: Path, split: str) -> Listed:
     return tuple(names), images
 
 
-def _sun397(folder: Path, _: str) -> Listed:
+def _list_sun397(folder: Path, _: str) -> Listed:
     """Every image; in a name the qualifier comes first (/a/abbey/outdoor: "outdoor abbey")."""
     classes = [name.strip("/") for name in read_lines(folder / "ClassName.txt")]
     names = tuple(" ".join(c.split("/")[:0:-1]).replace("_", " ") for c in classes)
@@ -164,12 +164,12 @@ def _sun397(folder: Path, _: str) -> Listed:
     return names, images
 
 
-def _caltech101(folder: Path, _: str) -> Listed:
+def _list_caltech101(folder: Path, _: str) -> Listed:
     ignored = frozenset({"BACKGROUND_Google"})  # negatives for detectors, not a class
     return list_folders(folder, lambda name: name.replace("_", " "), ignored)
 
 
-def _camel_case(folder: Path, _: str) -> Listed:
+def _list_camel_case(folder: Path, _: str) -> Listed:
     """Folders with names like AnnualCrop or Apply_Eye_Makeup."""
     return list_folders(
         folder, lambda name: re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("_", " "))
@@ -182,19 +182,19 @@ _LISTERS: dict[str, Callable[[Path, str], Listed]] = {
     "imagenet-a": lambda folder, _: list_synsets(folder, "imagenet_a_synsets.txt"),
     "imagenet-r": lambda folder, _: list_synsets(folder, "imagenet_r_synsets.txt"),
     "imagenet-sketch": lambda folder, _: list_synsets(folder, "imagenet_synsets.txt"),
-    "cub": _cub,
-    "pets": _pets,
-    "dtd": _dtd,
-    "food101": _food101,
-    "places365": _places365,
-    "caltech101": _caltech101,
-    "camel-case": _camel_case,
+    "cub": _list_cub,
+    "pets": _list_pets,
+    "dtd": _list_dtd,
+    "food101": _list_food101,
+    "places365": _list_places365,
+    "caltech101": _list_caltech101,
+    "camel-case": _list_camel_case,
     "flowers": list_flowers,
     "cifar10": list_cifar10,
     "cifar100": list_cifar100,
-    "aircraft": _aircraft,
+    "aircraft": _list_aircraft,
     "cars": list_cars,
-    "sun397": _sun397,
+    "sun397": _list_sun397,
 }
 
 
