@@ -10,9 +10,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 def share_one_heap() -> None:
     """Make all threads share one heap, in this process and in those that it starts.
 
-    Call it before there are threads. By default there are up to eight heaps per core, and a thread
-    cannot use what another has freed: since each shard may come to another thread, the process
-    would need that much more memory.
+    Call it before there are threads. By default there are up to eight heaps per core, and no thread
+    uses what another has freed, although each shard may come to another thread.
     """
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     _call_glibc("mallopt", _M_ARENA_MAX, 1)

@@ -74,19 +74,17 @@ def _list_pets(folder: Path, split: str) -> Listed:
 
 def _list_dtd(folder: Path, split: str) -> Listed:
     """The first of ten splits, which publications use; the folders are the classes."""
-    classes = folders_below(folder / "images")
-    return tuple(c.replace("_", " ") for c in classes), _read_image_list(
-        folder / "labels" / f"{split}1.txt", classes, ""
+    return _read_image_list(
+        folder / "labels" / f"{split}1.txt", folders_below(folder / "images"), ""
     )
 
 
 def _list_food101(folder: Path, split: str) -> Listed:
     classes = read_lines(folder / "meta" / "classes.txt")
-    names = tuple(c.replace("_", " ") for c in classes)
-    return names, _read_image_list(folder / "meta" / f"{split}.txt", classes, ".jpg")
+    return _read_image_list(folder / "meta" / f"{split}.txt", classes, ".jpg")
 
 
-def _read_image_list(path: Path, classes: list[str], ending: str) -> list[ImageEntry]:
+def _read_image_list(path: Path, classes: list[str], ending: str) -> Listed:
     """Images below `images/`, from a file with a line `<class>/<image>` for each."""
     index = {name: i for i, name in enumerate(classes)}
     images = []
@@ -95,7 +93,7 @@ def _read_image_list(path: Path, classes: list[str], ending: str) -> list[ImageE
         if folder not in index:
             raise InputError(f"{path}, line {line}: unknown class {folder!r}.")
         images.append(ImageEntry(f"images/{name}{ending}", index[folder]))
-    return images
+    return tuple(name.replace("_", " ") for name in classes), images
 
 
 def _list_places365(folder: Path, split: str) -> Listed:
