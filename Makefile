@@ -45,7 +45,7 @@ lint: install  ## formatting, lint, types and layers
 	$(BIN)/mypy data/photo-lite/train.py
 	$(BIN)/lint-imports
 
-docs: install  ## write docs/tables.md from the schemas
+docs: install  ## write docs/tables.md from tasks/store/tables.toml
 	$(BIN)/python -c "from tasks.store.schemas import markdown; print(markdown(), end='')" > docs/tables.md
 
 lock: install  ## pin the dependencies again, with hashes and without naming a package host

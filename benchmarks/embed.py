@@ -159,7 +159,7 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
             store = Store(Path(folder))
             columns = schema("crops", dimension, work.precision)
             crops = store.write("crops", digest_of("crops"), columns, embed())
-            blocks = store.blocks(
+            blocks = store.read_blocks(
                 crops, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + work.crops.pool)
             )
             rows = predict(blocks, vectors, counts, IMAGE_SCALE)

@@ -87,7 +87,7 @@ def main() -> None:
 
 def score(store: Store, shard: TableRef, vectors: pa.Table) -> TableRef:
     """As the task `score-images` does."""
-    blocks = store.blocks(shard, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + POOL))
+    blocks = store.read_blocks(shard, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + POOL))
     rows = predict(blocks, vectors, draw_counts(POOL, DRAWN, RUNS, 0), 4.0)
     digest = digest_of(["predictions", shard.digest])
     return store.write("predictions", digest, schema("predictions"), rows)

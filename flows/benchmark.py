@@ -10,19 +10,18 @@ from flows.settings.benchmark import BenchmarkConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.report.task import write_report
-from tasks.store.retention import mark_in_use
+from tasks.store.retention import prevent_pruning
 from tasks.store.tables import Store
 
 
 @pipeline_flow("benchmark", run_name="{config.data} with {config.encoder}, seed {config.seed}")
 def benchmark(config: BenchmarkConfig) -> RunSummary:
     """Describe, embed, score and report a labelled data set."""
-    source = DataSource.model_validate(config.model_dump())
-    dataset = open_source(source)
+    dataset = open_source(DataSource.model_validate(config.model_dump()))
     command = command_line("benchmark", [config.data], config, {"data", "store"})
     settings = config.with_preset(dataset.preset)
-    with mark_in_use(Store(config.store)):
-        summary = run_stages("benchmark", settings, source, dataset, command, EXPLAINED)
+    with prevent_pruning(Store(config.store)):
+        summary = run_stages("benchmark", settings, dataset, command, EXPLAINED)
         report = write_report(summary.store_root, summary.run_id, summary.indexed)
     summary = summary.model_copy(update={"report": report})
     publish_run(summary)

@@ -11,7 +11,7 @@ from tasks.describe.llm.plan import generated_kinds
 from tasks.methods.registry import METHODS
 from tasks.report.task import draw_explanations, write_report
 from tasks.runtime.errors import InputError
-from tasks.store.retention import mark_in_use
+from tasks.store.retention import prevent_pruning
 from tasks.store.tables import Store
 
 # Explained in one run: as many as a person looks at.
@@ -23,9 +23,9 @@ def classify(config: ClassifyConfig) -> RunSummary:
     """Find the best classes of some pictures."""
     source = FileSource(images=config.images, classes=config.classes)
     settings = with_best_method(config)
-    with mark_in_use(Store(config.store)):
+    with prevent_pruning(Store(config.store)):
         if not config.explain:
-            return run_stages("classify", settings, source, open_source(source), _command(config))
+            return run_stages("classify", settings, open_source(source), _command(config))
         return _explained(config, settings, source)
 
 
@@ -39,7 +39,7 @@ def _explained(
         )
     dataset = open_source(source)
     count = min(len(dataset.images), MOST_EXPLAINED)
-    summary = run_stages("classify", settings, source, dataset, _command(config), count)
+    summary = run_stages("classify", settings, dataset, _command(config), count)
     place = (summary.store_root, summary.run_id, summary.indexed)
     pictures = draw_explanations(*place)
     return summary.model_copy(update={"report": write_report(*place), "pictures": tuple(pictures)})

@@ -8,12 +8,12 @@ from flows.pipeline.record import record
 from flows.pipeline.runner import StageRunner, pipeline_flow
 from flows.pipeline.summary import FlowSummary
 from flows.settings.describe import DescribeConfig
-from tasks.datasets.class_names import names_file, read_class_names
+from tasks.datasets.class_names import is_names_file, read_class_names
 from tasks.datasets.index import write_classes
 from tasks.datasets.sources import KINDS, open_dataset
 from tasks.describe.llm.plan import PromptPlan, Tally, estimate
 from tasks.describe.llm.replies import Replies
-from tasks.store.retention import mark_in_use
+from tasks.store.retention import prevent_pruning
 from tasks.store.runs import RunManifest
 from tasks.store.tables import Store, TableRef
 
@@ -38,7 +38,7 @@ def _run_name() -> str:
 def describe(config: DescribeConfig) -> DescribeSummary:
     """Have a language model describe classes, and clean what it writes."""
     name, class_names = open_classes(config.classes)
-    with mark_in_use(Store(config.store)):
+    with prevent_pruning(Store(config.store)):
         return _describe(config, name, class_names)
 
 
@@ -77,7 +77,7 @@ def dry_run(config: DescribeConfig) -> Tally:
 
 def open_classes(given: str) -> tuple[str, tuple[str, ...]]:
     """A title and the class names of a list, a file, or a data set."""
-    if given.partition(":")[0] not in KINDS and ("," in given or names_file(given)):
+    if given.partition(":")[0] not in KINDS and ("," in given or is_names_file(given)):
         names = read_class_names(given)
         return f"{len(names)} classes", names
     dataset = open_dataset(given)

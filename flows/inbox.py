@@ -20,12 +20,12 @@ from flows.pipeline.runner import pipeline_flow
 from flows.settings.inbox import InboxConfig
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
-from tasks.inbox.arrivals import NewImage
-from tasks.inbox.history import is_snapshot_behind
+from tasks.inbox.folder import NewImage
+from tasks.inbox.table import is_snapshot_behind
 from tasks.inbox.task import InboxBatchRecipe, find_arrivals, record_batch
 from tasks.store.digest import digest_of, even_chunks
 from tasks.store.leases import hold_lock
-from tasks.store.retention import mark_in_use
+from tasks.store.retention import prevent_pruning
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
 from tasks.table_task import submit
@@ -52,7 +52,7 @@ def classify_inbox(config: InboxConfig) -> InboxSummary:
     folder.mkdir(parents=True, exist_ok=True)
     name = config.inbox_name or str(folder)
     store = Store(config.store)
-    with mark_in_use(store), _alone(store, name):
+    with prevent_pruning(store), _alone(store, name):
         arrivals = find_arrivals(str(store.root), name, str(folder), config.settle_sec)
         for unreadable in arrivals.unreadable:
             get_run_logger().warning("%s cannot be read: it is looked at again.", unreadable)
@@ -81,7 +81,7 @@ def _classify(
     paths = tuple(folder / image.stamp.name for image in batch)
     source = FileSource(images=paths, classes=config.classes)
     settings = with_best_method(config)
-    summary = run_stages("classify-inbox", settings, source, open_source(source))
+    summary = run_stages("classify-inbox", settings, open_source(source))
     recipe = InboxBatchRecipe(
         inbox_name=name,
         run_id=summary.run_id,

@@ -13,7 +13,7 @@ from flows.pipeline.summary import RunSummary
 from flows.pipeline.texts import text_sources
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.reproduce import ReproduceConfig
-from tasks.datasets.cards import find_card
+from tasks.datasets.named.cards import find_card
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.methods.registry import METHODS, available_methods, choose_methods

@@ -26,7 +26,7 @@ from tasks.report.task import write_sweep
 from tasks.runtime.errors import InputError
 from tasks.score.sweep import SweepPoint
 from tasks.score.task import SweepRecipe, summarise_sweep
-from tasks.store.retention import mark_in_use
+from tasks.store.retention import prevent_pruning
 from tasks.store.tables import Store, TableRef
 
 
@@ -43,15 +43,14 @@ def sweep(config: SweepConfig) -> SweepSummary:
     """Score a labelled data set under many settings, computing only what each changes."""
     if config.llm:
         raise InputError("A sweep takes texts from files: wca describe writes them first.")
-    with mark_in_use(Store(config.store)):
+    with prevent_pruning(Store(config.store)):
         encoder = resolve_encoder(config.encoder, config.precision, config.device)
         with StageRunner(Store(config.store), config, encoder.device) as runner:
             return _sweep(config, runner, encoder)
 
 
 def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> SweepSummary:
-    data = DataSource.model_validate(given.model_dump())
-    dataset = open_source(data)
+    dataset = open_source(DataSource.model_validate(given.model_dump()))
     config = given.with_preset(dataset.preset)
     points = sweep_points(config, config.over, dataset)
     sources = text_sources(config, dataset)
@@ -60,7 +59,7 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         or available_methods([m.name for m in METHODS.values() if m.is_swept], sources.kinds),
         sources.kinds,
     )
-    indexed = index_dataset(runner, data)
+    indexed = index_dataset(runner, dataset)
     kinds, identity = text_kinds(methods), encoder.identity
     resampling = resampling_for(encoder, config.exact)
 

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from flows.cli.app import app
-from tasks.datasets.files import is_text
+from tasks.datasets.files import is_utf8
 from tasks.runtime.errors import (
     BudgetExceeded,
     InputError,
@@ -75,7 +75,7 @@ def run(arguments: list[str] | None = None) -> int:
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        if undecodable := next((word for word in words if not is_text(word)), None):
+        if undecodable := next((word for word in words if not is_utf8(word)), None):
             raise InputError(f"{undecodable!r} is not a name in UTF-8: rename it.")
         app(words, exit_on_error=False, print_error=False)
     except BrokenPipeError:  # the reader has ended: wca sql ... | head

@@ -34,7 +34,7 @@ def datasets(
 
     """
     from flows.cli import show_datasets as show
-    from tasks.datasets import catalogue
+    from tasks.datasets.named import catalogue
 
     if download and not names:
         raise InputError("Name what to download: wca datasets dtd --download.")

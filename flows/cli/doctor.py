@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from tasks.datasets.cards import ROOT_VARIABLE, named_cards
-from tasks.datasets.cards import data_root as resolve_root
+from tasks.datasets.named.cards import ROOT_VARIABLE, named_cards
+from tasks.datasets.named.cards import data_root as resolve_root
 from tasks.datasets.sources import open_dataset
 from tasks.embed.sources import PHOTO_LITE, default_device, native_precision, resolve_encoder
 from tasks.runtime.errors import InputError

@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-from tasks.datasets.aliases import other_names
-from tasks.datasets.cards import card_names, text_file
-from tasks.datasets.cards import data_root as resolve_root
 from tasks.datasets.files import read_json
+from tasks.datasets.named.cards import card_names, find_other_names, text_path
+from tasks.datasets.named.cards import data_root as resolve_root
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.describe.imports import import_texts
@@ -33,9 +32,9 @@ def import_published_texts(
     if renames is not None:
         raw = _renamed(raw, file, renames)
     names = open_source(source).class_names
-    aliases = other_names(source.data, source.data_root)
+    aliases = find_other_names(source.data, source.data_root)
     imported = import_texts(raw, names, aliases, str(file), published_as)
-    target = to or text_file(source.data, published_as, resolve_root(source.data_root))
+    target = to or text_path(source.data, published_as, resolve_root(source.data_root))
     write_text(target, json.dumps(imported.texts, indent=1, ensure_ascii=False) + "\n")
     count = sum(map(len, imported.texts.values()))
     lines = [f"{count:,} texts of {len(names)} classes, written to {target}"]

@@ -16,10 +16,10 @@ def ls(*, store: StoreOption = DEFAULT_STORE) -> None:
     Example: wca store ls
     """
     from flows.cli import show_store as show
-    from tasks.store.retention import usage
+    from tasks.store.retention import measure_usage
     from tasks.store.tables import Store
 
-    show.usage(usage(Store(store)))
+    show.usage(measure_usage(Store(store)))
 
 
 @store_app.command
@@ -31,7 +31,7 @@ def verify(*, store: StoreOption = DEFAULT_STORE) -> None:
     Example: wca store verify
     """
     from flows.cli import show_store as show
-    from tasks.store.retention import verify as faults
+    from tasks.store.retention import find_damaged_files as faults
     from tasks.store.tables import Store
 
     if count := show.faults(faults(Store(store))):

@@ -2,7 +2,7 @@
 
 from flows.cli.options import StoreOption
 from flows.settings.store import DEFAULT_STORE
-from tasks.store.place import located
+from tasks.store.place import resolve_place
 
 
 def ui(*, port: int = 4200, store: StoreOption = DEFAULT_STORE) -> None:
@@ -23,4 +23,4 @@ def ui(*, port: int = 4200, store: StoreOption = DEFAULT_STORE) -> None:
     from flows.server.ui import serve
 
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    serve(port, located(store), console.print)
+    serve(port, resolve_place(store), console.print)

@@ -9,7 +9,7 @@ from prefect.artifacts import (
 )
 
 from flows.pipeline.summary import RunSummary
-from tasks.inbox.history import latest_rows
+from tasks.inbox.table import read_latest_rows
 from tasks.report.answers import answer_summary
 from tasks.report.table import accuracy_rows, comparison_rows, markdown_table, rejected_rows
 from tasks.store.place import Place
@@ -76,7 +76,7 @@ def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: 
             "score": "" if row["score"] is None else f"{row['score']:.4f}",
             "classified at": row["classified_at"],
         }
-        for row in latest_rows(store, inbox_name, ROWS_SHOWN)
+        for row in read_latest_rows(store, inbox_name, ROWS_SHOWN)
     ]
     create_table_artifact(
         table=rows or [{"image": "none yet"}],

@@ -21,7 +21,6 @@ from flows.pipeline.summary import RunSummary
 from flows.pipeline.texts import text_sources
 from flows.settings.run import Settings
 from tasks.datasets.dataset import Dataset
-from tasks.datasets.settings import DataSource, FileSource
 from tasks.embed.crops import CropParameters
 from tasks.embed.sources import resampling_for, resolve_encoder
 from tasks.embed.task import unload_encoder
@@ -46,15 +45,13 @@ def one_encoder() -> Iterator[None]:
 def run_stages(
     flow_name: str,
     settings: Settings,
-    source: DataSource | FileSource,
     dataset: Dataset,
     command: str = "",
     explained: int = 0,
 ) -> RunSummary:
     """Describe, embed, score and record: the body of every flow.
 
-    Tasks are given `source`, which they open again: `dataset` may name a million images. command:
-    what repeats the run. explained: images to explain, where `wca` is among the methods.
+    command: what repeats the run. explained: images to explain, where `wca` is among the methods.
     """
     sources = text_sources(settings, dataset)
     methods = choose_methods(settings.methods, sources.kinds)
@@ -64,7 +61,7 @@ def run_stages(
     is_labelled = any(image.class_id is not None for image in dataset.images)
     store = Store(settings.store)
     with StageRunner(store, settings, encoder.device) as runner:
-        indexed = index_dataset(runner, source)
+        indexed = index_dataset(runner, dataset)
         writing = (
             write_descriptions(runner, indexed.classes, settings, dataset.name)
             if settings.llm

@@ -1,11 +1,14 @@
 """The stages of a run over images: each says what decides its tables, and starts its tasks."""
 
 import time
+from typing import cast
+
+from prefect.utilities.annotations import quote
 
 from flows.pipeline.runner import StageRunner, divide_progress
 from flows.pipeline.texts import TextSources
+from tasks.datasets.dataset import Dataset
 from tasks.datasets.index import IndexedDataset
-from tasks.datasets.settings import DataSource, FileSource
 from tasks.datasets.task import index_images
 from tasks.describe.task import DescriptionsRecipe, TextFile, describe_classes
 from tasks.embed.crops import CropParameters
@@ -33,10 +36,11 @@ from tasks.store.tables import TableRef
 TEXTS_PER_SHARD = 4096  # a few seconds' work; ImageNet with CuPL has about 130,000 texts
 
 
-def index_dataset(runner: StageRunner, source: DataSource | FileSource) -> IndexedDataset:
+def index_dataset(runner: StageRunner, dataset: Dataset) -> IndexedDataset:
     """Read every file's digest; the `images` and `classes` tables."""
     started = time.perf_counter()
-    indexed = index_images(str(runner.store.root), source)
+    # Prefect visits every element of an argument that is not quoted, and unwraps those that are
+    indexed = index_images(str(runner.store.root), cast(Dataset, quote(dataset)))
     runner.note("index images", started, 1, 0)
     return indexed
 

@@ -1,21 +1,22 @@
-"""Class names without pictures: in a list or in a file."""
+"""Class names that a user gives without images, in a list or a file."""
 
 from pathlib import Path
 
-from tasks.datasets.files import read_listed
+from tasks.datasets.files import read_json_or_lines
 from tasks.runtime.errors import InputError
 
-# What ends so is meant as a file, whether it is there or not.
+# A text with such an ending names a file, whether it exists or not.
 _ENDINGS = (".txt", ".json", ".csv", ".tsv")
 
 
 def read_class_names(given: str) -> tuple[str, ...]:
-    """Class names of a file, one a line or JSON, or of a list with commas; in their order.
+    """Read class names from a file (a name per line, or JSON) or a list with commas, in order.
 
-    JSON is a list of names, {label: name}, or an object with anything but texts, whose keys are
-    names. Raises InputError for anything else, and for a list with a file or the same name twice.
+    JSON is a list of names, {label: name}, or an object whose keys are the names and whose values
+    are no texts. Raises InputError for anything else, and where a list holds a file or repeats a
+    name.
     """
-    names = _of_file(Path(given).expanduser()) if is_file(given) else given.split(",")
+    names = _read_file(Path(given).expanduser()) if is_file(given) else given.split(",")
     stripped = tuple(name.strip() for name in names if name.strip())
     if not stripped:
         raise InputError(f"There is no class name in {given!r}.")
@@ -24,25 +25,25 @@ def read_class_names(given: str) -> tuple[str, ...]:
     return stripped
 
 
-def names_file(given: str) -> bool:
-    """Whether a text names a file of classes: one that is there, or that should be."""
-    return is_file(given) or _ends_like_one(given)
+def is_names_file(given: str) -> bool:
+    """Whether a text names a file of classes, one that exists or one that is missing."""
+    return is_file(given) or _has_file_ending(given)
 
 
 def is_file(given: str) -> bool:
-    """Whether a text names a file; a list of names can be longer than any file name may be."""
+    """Whether a text names an existing file; a list of names may be too long for a file name."""
     try:
         return Path(given).expanduser().is_file()
     except (OSError, ValueError, RuntimeError):
         return False
 
 
-def _ends_like_one(name: str) -> bool:
+def _has_file_ending(name: str) -> bool:
     return name.strip().lower().endswith(_ENDINGS)
 
 
-def _of_file(path: Path) -> list[str]:
-    value = read_listed(path)
+def _read_file(path: Path) -> list[str]:
+    value = read_json_or_lines(path)
     if isinstance(value, dict):
         are_texts = {isinstance(item, str) for item in value.values()}
         names = list(value.values()) if are_texts == {True} else list(value)
@@ -53,13 +54,13 @@ def _of_file(path: Path) -> list[str]:
 
 
 def _check_list(names: tuple[str, ...]) -> None:
-    """InputError where a name can only be a slip: a file among names, or a name given twice."""
+    """Raise InputError for a file among the names, or a name that is given twice."""
     for name in names:
-        if _ends_like_one(name):
+        if _has_file_ending(name):
             raise InputError(
-                f"{name} is a file: name it alone, without other classes."
+                f"{name} is a file: give it alone, without other classes."
                 if is_file(name)
-                else f"There is no file {name}: name a file of classes, or the classes themselves."
+                else f"There is no file {name}: give a file of classes, or the classes themselves."
             )
         if names.count(name) > 1:
-            raise InputError(f"The class {name!r} is in the list twice: name it once.")
+            raise InputError(f"The class {name!r} is in the list twice: give it once.")

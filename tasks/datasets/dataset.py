@@ -1,4 +1,4 @@
-"""What every source of images resolves to."""
+"""A data set as every source of images gives it: images with labels, and classes."""
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 class ImageEntry(NamedTuple):
-    """One image: its name below the root, its label, the digest that a card promises.
+    """One image: its name below the root, its label, and the digest that a card requires.
 
-    problem: why it is listed, but not read.
+    problem: the reason why it is listed and not read.
     """
 
     name: str
@@ -25,11 +25,15 @@ class ImageEntry(NamedTuple):
     problem: str | None = None
 
 
-class Dataset(NamedTuple):
-    """Images and classes; `root` and an image's name are what `readers.read_bytes` needs.
+# What lists a data set: its class names and images.
+Listed = tuple[tuple[str, ...], list[ImageEntry]]
 
-    preset: settings that the data set's published protocol prescribes, by their names.
-    remarks: sentences about what a user should know before believing a number.
+
+class Dataset(NamedTuple):
+    """Images and classes; `readers.read_bytes` takes `root` and the name of an image.
+
+    preset: the settings of the published protocol, by name. remarks: sentences that warn a user
+    about the data.
     """
 
     name: str
@@ -43,31 +47,30 @@ class Dataset(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def select(
+def sample_images(
     images: Sequence[ImageEntry], limit: int | None, per_class: int | None
 ) -> Sequence[ImageEntry]:
-    """At most `per_class` images of each class and `limit` in all, in their order; else every one.
+    """At most `per_class` images of each class and at most `limit` in all, in their order.
 
-    Which ones follows from the digests of the names: a fair sample of all classes, and the same one
-    on every machine, however the images are ordered.
+    The images with the smallest digests of their names are taken: a fair sample of all classes, the
+    same on every machine and in every order. None: no limit.
     """
     if limit is None and per_class is None:
         return images
-    chosen = [i for i, image in enumerate(images) if image.problem is None]
+    kept = [i for i, image in enumerate(images) if image.problem is None]
     if per_class is not None:
         classes: dict[int | None, list[int]] = {}
-        for i in chosen:
+        for i in kept:
             classes.setdefault(images[i].class_id, []).append(i)
-        kept = [i for members in classes.values() for i in _least(images, members, per_class)]
-    else:
-        kept = chosen
+        groups = classes.values()
+        kept = [i for group in groups for i in _smallest_digests(images, group, per_class)]
     if limit is not None:
-        kept = _least(images, kept, limit)
+        kept = _smallest_digests(images, kept, limit)
     return [images[i] for i in sorted(kept)]
 
 
 def class_index(names: Sequence[str], what: str) -> dict[str, int]:
-    """Label to class_id; InputError where a label is there twice, since it would be ambiguous."""
+    """The class_id of each label; InputError where a label occurs twice."""
     index = {name: i for i, name in enumerate(names)}
     if len(index) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -75,7 +78,9 @@ def class_index(names: Sequence[str], what: str) -> dict[str, int]:
     return index
 
 
-def _least(images: Sequence[ImageEntry], members: Sequence[int], count: int) -> list[int]:
+def _smallest_digests(
+    images: Sequence[ImageEntry], members: Sequence[int], count: int
+) -> list[int]:
     if count >= len(members):
         return list(members)
     return heapq.nsmallest(

@@ -1,4 +1,4 @@
-"""From a file's bytes to an upright RGB picture, or to a reason why not."""
+"""Decode the bytes of a file to an upright RGB image, or say why they are rejected."""
 
 import io
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tasks.runtime.errors import one_line
 
-# Raster formats that Pillow decodes itself. EPS is left out on purpose: it would start Ghostscript.
+# Raster formats that Pillow decodes itself; EPS is excluded since it would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 EXTENSIONS = frozenset(
     f".{name}"
@@ -16,29 +16,29 @@ EXTENSIONS = frozenset(
         *("gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "jp2"),
     )
 )
-Image.init()  # Image.open knows a format's name only once its plugin is loaded
-# 100 megapixels are 300 MB as RGB; a small hostile file could claim more and exhaust the memory.
+Image.init()  # Image.open knows the name of a format only after its plugin is loaded
+# 100 megapixels are 300 MB as RGB; a small hostile file can claim more and exhaust the memory.
 MAX_PIXELS = 100_000_000
 _LIMIT = f"{MAX_PIXELS // 10**6} megapixels"
-# Resizing the short side to 224 px makes the long side this many times as long.
+# A resize of the short side to 224 px makes the long side up to this many times as long.
 MAX_ASPECT = 100
 
 
 class UndecodableImage(ValueError):
-    """The file is no picture that can be used; the message is the reason, for `rejected`."""
+    """The file cannot be decoded to an image; the message is the reason in `rejected`."""
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file's name ends as pictures' names do."""
+def has_image_ending(name: str) -> bool:
+    """Whether a file name has the ending of an image."""
     _, dot, ending = name.rpartition(".")  # by text: 100,000 Path objects take a second
     return dot + ending.lower() in EXTENSIONS
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """Decode a file's bytes to an RGB picture, turned upright as its EXIF tag says.
+    """Decode the bytes of a file to an RGB image, turned upright by its EXIF tag.
 
-    Sixteen-bit grey is scaled to eight, transparency is laid over white, of an animation the first
-    frame is taken. Raises UndecodableImage with the reason where it cannot be decoded whole.
+    16-bit grey is scaled to 8 bits, transparency is laid over white, and an animation gives its
+    first frame. Raises UndecodableImage with the reason where the image is incomplete.
     """
     if not data:
         raise UndecodableImage("The file is empty.")
@@ -49,11 +49,11 @@ def decode_image(data: bytes) -> Image.Image:
             return _to_rgb(ImageOps.exif_transpose(image))
     except UndecodableImage:
         raise
-    except Image.DecompressionBombError:  # Pillow looks at the size before it can be asked
+    except Image.DecompressionBombError:  # Pillow raises it before the size can be checked
         raise UndecodableImage(f"The image is far larger than {_LIMIT}.") from None
     except UnidentifiedImageError:
         raise UndecodableImage("The file is not an image of a supported format.") from None
-    except Exception as error:  # decoders of hostile bytes raise many types, struct.error included
+    except Exception as error:  # decoders raise many types for hostile bytes, even struct.error
         raise UndecodableImage(f"The image is damaged: {one_line(error).rstrip('.')}.") from error
 
 

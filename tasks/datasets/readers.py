@@ -1,24 +1,24 @@
-"""From an image's place to its bytes: one small function for each kind of place.
+"""Read the bytes of an image, with one small function for each kind of place.
 
-A data set's `root` says what kind: a folder, or a scheme before a colon. Names are stable, so that
-any task can read an image again: `dog/1.jpg`, `shard-0.tar/dog/1.jpg`, `part-0.parquet/17`.
+The `root` of a data set is a folder, or begins with a scheme and a colon. Names are stable, so that
+every task can read an image again: `dog/1.jpg`, `shard-0.tar/dog/1.jpg`, `part-0.parquet/17`.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.datasets.cifar import CIFAR, read_cifar
 from tasks.datasets.files import package_folder, read_file
-from tasks.datasets.hub import HUB, read_hub
-from tasks.datasets.parquet import PARQUET, read_parquet
-from tasks.datasets.tar import TAR, read_tar
+from tasks.datasets.formats.hub import HUB, read_hub
+from tasks.datasets.formats.parquet import PARQUET, read_parquet
+from tasks.datasets.formats.tar import TAR, read_tar
+from tasks.datasets.named.cifar import CIFAR, read_cifar
 
-# A card's images may lie inside installed packages: `package:skimage/data/coffee.png`.
+# The images of a card may be in installed packages: `package:skimage/data/coffee.png`.
 PACKAGE = "package:"
 
 
 def read_bytes(root: str, name: str) -> bytes:
-    """An image's encoded bytes; OSError where they cannot be read."""
+    """The encoded bytes of an image; OSError where they cannot be read."""
     for scheme, read in _READERS.items():
         if root.startswith(scheme):
             return read(root.removeprefix(scheme), name)

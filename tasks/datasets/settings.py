@@ -1,4 +1,4 @@
-"""What a user can say about labelled data."""
+"""The settings of data: which data set, and how to read it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class DataSettings(BaseModel):
-    """Which part of the data, what its classes are called, and what is said around a name."""
+    """Which part of the data to use, its class names and its templates."""
 
     classnames: Annotated[
         Path | None,
@@ -40,10 +40,7 @@ class DataSettings(BaseModel):
 
 
 class DataSource(DataSettings):
-    """All that is said about the data: opened twice, it gives the same data set twice.
-
-    It stands for the data set where one of 100,000 images would be too large to hand on.
-    """
+    """A data set as a user names it, with its settings."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -51,7 +48,7 @@ class DataSource(DataSettings):
 
 
 class FileSource(BaseModel):
-    """Loose pictures without labels, and the classes to sort them into."""
+    """Image files without labels, and the classes to choose from."""
 
     model_config = ConfigDict(frozen=True)
 

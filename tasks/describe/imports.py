@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.datasets.spelling import fold
+from tasks.datasets.spelling import normalize_name
 from tasks.describe.texts import check_complete, check_texts
 
 
@@ -64,11 +64,11 @@ def _match_keys(
     all_names = {name: [name, *aliases.get(name, ())] for name in names}
     rules: list[tuple[Callable[[str], str], dict[str, list[str]]]] = [
         (str, names),
-        (fold, names),
-        (fold, all_names),
-        (lambda text: fold(text).replace(" ", ""), all_names),
-        (lambda text: " ".join(sorted(fold(text).split())), all_names),
-        (lambda text: fold(re.sub(r"\([^)]*\)", " ", text)), all_names),
+        (normalize_name, names),
+        (normalize_name, all_names),
+        (lambda text: normalize_name(text).replace(" ", ""), all_names),
+        (lambda text: " ".join(sorted(normalize_name(text).split())), all_names),
+        (lambda text: normalize_name(re.sub(r"\([^)]*\)", " ", text)), all_names),
     ]
     shared = {name for name in names if list(class_names).count(name) > 1}
     matches: dict[str, str] = {}

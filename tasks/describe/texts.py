@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.datasets.spelling import with_nearest
+from tasks.datasets.spelling import suggest_name
 from tasks.describe.waffle import waffle_descriptors
 from tasks.runtime.errors import InputError
 
@@ -88,7 +88,7 @@ def check_complete(
     if missing := [name for name in texts if not texts[name]]:
         raise InputError(
             f"{source} has no texts for {len(missing)} of {len(texts)} classes: "
-            f"{'; '.join(with_nearest(name, other_names) for name in missing[:_MAX_LISTED])}."
+            f"{'; '.join(suggest_name(name, other_names) for name in missing[:_MAX_LISTED])}."
             f"{advice}"
         )
 

@@ -33,7 +33,7 @@ def find_tables_with(
     field = pc.field(column)
     where = (field >= min(missing)) & (field <= max(missing))  # skips the tables of other shards
     ((key, mark),) = metadata.items()
-    for ref in store.marked(table, key, mark):
+    for ref in store.find_by_footer(table, key, mark):
         try:
             stored = store.read(ref, [column], where)[column]
         except (OSError, InputError):
@@ -59,7 +59,7 @@ def merge_rows(
 def _read_images(
     store: Store, ref: TableRef, digests: Set[str], views: int
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    for rows in store.blocks(ref, schema("crops", 1).names, views):
+    for rows in store.read_blocks(ref, schema("crops", 1).names, views):
         if (digest := _digest(rows)) in digests:
             yield digest, rows
 

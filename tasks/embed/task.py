@@ -10,7 +10,7 @@ import pyarrow as pa
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict
 
-from tasks.datasets.index import IndexedDataset, image_places, read_image
+from tasks.datasets.index import IndexedDataset, find_image_names, read_image
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
 from tasks.runtime.errors import InputError
@@ -101,7 +101,7 @@ def embed_image_shard(
         report_progress("embedding images", " images", progress) as count,
     ):
         count.update(reused_count)
-        places = image_places(store, dataset, missing)
+        places = find_image_names(store, dataset, missing)
 
         def read(digest: str) -> bytes:
             raise_if_stopped()
@@ -148,7 +148,7 @@ def check_precision(
 
         keep_freed_memory()
         checked = read_checked_rows(store, recipe.embedded)
-        places = image_places(store, dataset, checked["image_digest"].unique().to_pylist())
+        places = find_image_names(store, dataset, checked["image_digest"].unique().to_pylist())
         exact = encoder.identity.model_copy(update={"precision": "fp32"})
         with lock_gpu(encoder.device), _explain_out_of_memory():
             errors = measure_cosine_errors(

@@ -1,1 +1,1 @@
-"""Images that arrive in a folder: which are new, and what became of them."""
+"""Images that arrive in a folder: which are new, and how they were classified."""

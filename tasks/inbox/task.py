@@ -1,17 +1,16 @@
-"""The Prefect tasks that find new images in a folder and record what became of them."""
+"""The Prefect tasks that find new images in a folder and record their classes."""
 
 from pathlib import Path
 
-from tasks.inbox.arrivals import Arrivals, NewImage, Stamp, find_new_images
-from tasks.inbox.history import done_images
-from tasks.inbox.rows import inbox_rows
+from tasks.inbox.folder import FileStamp, FolderScan, NewImage, scan_folder
+from tasks.inbox.table import build_inbox_rows, read_recorded_images
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import HOUR, MINUTE, pipeline_task, table_task
 
 
 class InboxBatchRecipe(Recipe):
-    """What decides a batch's `inbox` table, but for the time."""
+    """Everything that decides the `inbox` table of a batch, except the time."""
 
     inbox_name: str
     run_id: str
@@ -23,20 +22,20 @@ class InboxBatchRecipe(Recipe):
     rejected: TableRef
 
 
-# Not cached: another look finds other files, and only new ones are read.
+# Not cached: another scan finds other files, and only new ones are read.
 @pipeline_task("find-arrivals", 2 * HOUR, run_name="look into {folder}")
-def find_arrivals(store_root: str, inbox_name: str, folder: str, settle_sec: float) -> Arrivals:
+def find_arrivals(store_root: str, inbox_name: str, folder: str, settle_sec: float) -> FolderScan:
     """Find the images of an inbox that no `inbox` table has yet."""
-    done = done_images(Store(store_root), inbox_name)
-    known = {Stamp(name=n, size_bytes=size, modified_ns=ns) for n, size, ns in done.files}
-    return find_new_images(Path(folder), known, done.digests, settle_sec)
+    recorded = read_recorded_images(Store(store_root), inbox_name)
+    known = {FileStamp(name=n, size_bytes=size, modified_ns=ns) for n, size, ns in recorded.files}
+    return scan_folder(Path(folder), known, recorded.digests, settle_sec)
 
 
 @table_task("record-batch", 10 * MINUTE)  # a few thousand rows
 def record_batch(store_root: str, recipe: InboxBatchRecipe) -> TableRef:
-    """Write a batch's `inbox` table: from then on its images are done."""
+    """Write the `inbox` table of a batch, which records its images."""
     store = Store(store_root)
-    rows = inbox_rows(
+    rows = build_inbox_rows(
         store.read(recipe.images),
         store.read(recipe.classes),
         store.read_all(recipe.predictions),

@@ -1,8 +1,8 @@
-"""The time as tables and records write it."""
+"""The time in the format of tables and records."""
 
 from datetime import UTC, datetime
 
 
 def now() -> str:
-    """The time in UTC, to the millisecond (ISO 8601)."""
+    """The current time in UTC, in milliseconds (ISO 8601)."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""The progress of long work, in items."""
+"""The progress of long work, counted in items."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 class Progress(BaseModel):
-    """Where a piece of work stands in the whole, in items."""
+    """How many of the items are done."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -18,7 +18,7 @@ class Progress(BaseModel):
 
 
 class Count:
-    """How many items are done; a bar in a terminal shows it, whether or not one looks on."""
+    """Counts the items that are done, and moves the bar where there is one."""
 
     def __init__(self, bar: "tqdm[Never]", progress: Progress) -> None:
         self._bar = bar
@@ -26,23 +26,23 @@ class Count:
         self.total = progress.total
 
     def update(self, more: int = 1) -> None:
-        """Count further items."""
+        """Count `more` further items."""
         self.done += more
         self._bar.update(more)
 
     def note(self, text: str) -> None:
-        """Show a few words after the bar."""
+        """Show a short text after the bar."""
         self._bar.set_postfix_str(text, refresh=False)
 
     @property
     def percent(self) -> float:
-        """The share that is done, 0 to 100."""
+        """The share of items that is done, 0 to 100."""
         return min(100.0, 100 * self.done / max(1, self.total))
 
 
 @contextmanager
 def progress_bar(what: str, unit: str, progress: Progress) -> Iterator[Count]:
-    """A count with a bar that says rate and time left, only where a terminal looks on."""
+    """Count items; in a terminal, show a bar with the rate and the time left."""
     with tqdm(
         total=progress.total, initial=progress.done, desc=what, unit=unit, disable=None
     ) as bar:

@@ -1,27 +1,27 @@
-"""Stopping on request: what Ctrl-C sets, and long loops look at between two items."""
+"""Stopping on request: Ctrl-C sets an event, which long loops check between two items."""
 
 import asyncio
 import threading
 
 from tasks.runtime.errors import PermanentFailure
 
-# The one piece of state that is the process's: a signal reaches the process, not a run.
+# The only global state: a signal reaches the process, not a run.
 STOP = threading.Event()
 _LOOK_EVERY_SEC = 0.2
 
 
 class Stopped(PermanentFailure):
-    """Somebody asked the process to stop; what is finished is kept."""
+    """The user asked the process to stop; complete tables stay."""
 
 
 def raise_if_stopped() -> None:
-    """Raise Stopped where the process was asked to stop."""
+    """Raise Stopped if the process was asked to stop."""
     if STOP.is_set():
         raise Stopped("Stopped on request: what is finished is kept.")
 
 
 async def pause(seconds: float) -> None:
-    """Sleep, unless the process is asked to stop: then raise Stopped."""
+    """Sleep; raise Stopped as soon as the process is asked to stop."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while (left := until - loop.time()) > 0:

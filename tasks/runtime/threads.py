@@ -1,29 +1,29 @@
-"""Work in threads that compute on one core each."""
+"""Threads that compute on one core each."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import count
+from itertools import count, takewhile
 from typing import TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-# The variable that OpenMP, and torch with it, obeys: several workers on a machine share its cores.
+# OpenMP and torch read this variable; it divides the cores of a machine between its workers.
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 
 
 def cores() -> int:
-    """Processor cores this process may use, at least 1."""
-    able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = os.environ.get(THREADS_VARIABLE, "")
-    return max(1, min(able, int(told))) if told.isdigit() else able
+    """The number of processor cores that this process may use, at least 1."""
+    usable = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    limit = os.environ.get(THREADS_VARIABLE, "")
+    return max(1, min(usable, int(limit))) if limit.isdigit() else usable
 
 
 def limit_torch_to_one_core() -> None:
-    """Have torch compute on one core in the thread that calls."""
+    """Make torch compute on one core in the thread that calls this function."""
     import torch  # noqa: PLC0415 - `wca --help` does not wait for it
 
     torch.set_num_threads(1)
@@ -33,14 +33,15 @@ def map_in_threads(
     function: Callable[[T], R],
     items: Iterable[T],
     workers: int,
-    begin: Callable[[], object] = limit_torch_to_one_core,
+    initializer: Callable[[], object] = limit_torch_to_one_core,
 ) -> Iterator[R]:
-    """`map` in threads, in order, that takes up only a few more items than it has threads.
+    """Yield `function(item)` for each item, in order, computed by several threads.
 
-    begin: called in each thread first. An item a core is up to twice as fast as all cores together
-    on one item after another, whose small steps leave them waiting for each other.
+    It takes at most `2 * workers + 1` items ahead, so that `items` may be long. initializer: each
+    thread calls it first. With one item per core the work is up to twice as fast as with all cores
+    on one item, where cores wait for each other between small steps.
     """
-    with ThreadPoolExecutor(workers, initializer=begin) as pool:
+    with ThreadPoolExecutor(workers, initializer=initializer) as pool:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:
@@ -55,9 +56,7 @@ def map_in_threads(
 
 
 def prefetch(items: Iterable[T]) -> Iterator[T]:
-    """The same items, in order, made in a thread of their own that is a few ahead."""
+    """Yield the same items, in order; another thread produces them, a few ahead."""
     iterator, end = iter(items), object()
-    for item in map_in_threads(lambda _: next(iterator, end), count(), 1, begin=lambda: None):
-        if item is end:
-            return
-        yield cast(T, item)
+    made = map_in_threads(lambda _: next(iterator, end), count(), 1, initializer=lambda: None)
+    yield from cast(Iterator[T], takewhile(lambda item: item is not end, made))

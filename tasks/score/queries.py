@@ -7,9 +7,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from tasks.store.intervals import create_intervals
-from tasks.store.place import without_pattern
+from tasks.store.place import escape_glob
 from tasks.store.schemas import schema
+from tasks.store.snapshot import create_intervals
 from tasks.store.tables import Store, TableRef
 
 _FOLDER = Path(__file__).parent / "sql"
@@ -30,7 +30,7 @@ def open_tables(
             if not refs:
                 connection.register(name, schema(name).empty_table())
             elif store.filesystem is None:
-                paths = [without_pattern(str(store.path(ref))) for ref in refs]
+                paths = [escape_glob(str(store.path(ref))) for ref in refs]
                 connection.read_parquet(paths, hive_partitioning=False).create_view(name)
             else:
                 connection.register(name, store.dataset(refs))

@@ -133,7 +133,9 @@ def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
 
     store = Store(store_root)
     batches = predict(
-        store.blocks(recipe.crops, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + recipe.pool)),
+        store.read_blocks(
+            recipe.crops, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + recipe.pool)
+        ),
         store.read(recipe.class_vectors),
         draw_counts(recipe.pool, recipe.crops_per_run, recipe.runs, recipe.seed),
         recipe.image_scale,

@@ -1,1 +1,1 @@
-"""Digests, schemas, atomic Parquet tables, the DuckDB snapshot; known to every stage."""
+"""Digests, schemas, atomic Parquet tables, the DuckDB snapshot; which every stage uses."""

@@ -1,4 +1,4 @@
-"""Digests: what a table is named after, so that equal ingredients find equal tables."""
+"""Digests, which name tables, and numbers and shards that follow from digests."""
 
 import hashlib
 import itertools
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def digest_of(value: object) -> str:
-    """SHA-256 (64 hex digits) of a JSON-like value, independent of key order.
+    """SHA-256 (64 hex digits) of a JSON-like value; the order of keys does not matter.
 
-    Raises TypeError for values JSON has no form for, ValueError for NaN and infinities: an
-    ingredient that cannot be written down exactly must not decide a table's name.
+    Raises TypeError for values that JSON cannot express, ValueError for NaN and infinities: what
+    cannot be written exactly must not decide the name of a table.
     """
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -28,16 +28,16 @@ def bytes_digest(data: bytes) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in blocks; raises OSError where it cannot be read."""
+    """SHA-256 of the bytes of a file, read in blocks; OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def uniforms(key: str, count: int) -> list[float]:
-    """`count` numbers in [0, 1) that depend on `key` alone.
+    """`count` uniform numbers in [0, 1) that depend only on `key`, with 53 random bits each.
 
-    A hash in place of a random generator: no state to share between workers, and the same numbers
-    on every machine and in every version of every library. 53 bits each, the precision of a float.
+    They come from a hash, not from a random generator: workers share no state, and the numbers are
+    the same on every machine and with every version of every library.
     """
     numbers: list[float] = []
     block = 0
@@ -50,10 +50,10 @@ def uniforms(key: str, count: int) -> list[float]:
 
 
 def shards_by_digest(digests: Iterable[str], size: int) -> list[list[str]]:
-    """Distinct digests in shards of about `size`, each sorted; empty shards are left out.
+    """Split distinct digests into sorted shards of about `size`; none of them is empty.
 
-    A digest's shard follows from its leading bits, not from its position, and the number of shards
-    is a power of two: one image more changes one shard, and the order of images changes none.
+    The leading bits of a digest decide its shard, and the number of shards is a power of two. So
+    one image more changes one shard, and another order of the images changes none.
     """
     distinct = sorted(set(digests))
     count = 1
@@ -67,7 +67,7 @@ def shards_by_digest(digests: Iterable[str], size: int) -> list[list[str]]:
 
 
 def even_chunks(items: Sequence[T], most: int) -> list[Sequence[T]]:
-    """Consecutive chunks of at most `most` items whose lengths differ by one at most."""
+    """Split items into consecutive chunks of at most `most`; lengths differ by at most one."""
     count = -(-len(items) // most)
     edges = [len(items) * i // count for i in range(count + 1)] if count else []
     return [items[a:b] for a, b in itertools.pairwise(edges)]

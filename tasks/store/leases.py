@@ -1,9 +1,10 @@
-"""Who uses a store in a bucket: small objects that are renewed for as long as their holder lives.
+"""Locks and leases: they tell processes, and machines on one bucket, that a store is in use.
 
-No lock of a file system reaches over a bucket. Whoever wants something writes a mark of its own
-first and looks for others' marks then: of two that must not meet at least one sees the other, as a
-bucket shows every write to every later look. A mark's age is measured on the bucket's clock, by the
-mark that the one who looks has just written, so that no machine's clock has to be right.
+A file lock does not reach over a bucket. There a process writes a lease, a small object that it
+renews for as long as it runs, and then looks for the leases of others. A bucket shows every write
+to every later look, so at least one of two competing processes sees the other. The age of a lease
+is measured on the bucket's clock, against the own lease that has just been renewed: no machine's
+clock has to be right.
 """
 
 import random
@@ -17,40 +18,40 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tasks.runtime.errors import PermanentFailure
-from tasks.store.place import Place, Remote, files, modified, write_text
+from tasks.store.place import Place, Remote, list_files, modification_time, write_text
 
-# A mark that was not renewed for so long is a crashed holder's.
+# The holder of a lease that was not renewed for so long has crashed.
 LEASE_SEC = 120.0
 LOOK_EVERY_SEC = 1.0
-# Two that come together both step back; within this time one of them is alone.
+# Two processes that come together both step back; within this time one of them is alone.
 CLASH_SEC = 4.0
 
 
 class Lease:
-    """One mark in a folder of them."""
+    """An object in a folder of leases."""
 
     def __init__(self, folder: Remote) -> None:
         self.place = folder / f"{uuid.uuid4().hex}.lease"
         self.renewed_at = 0.0
 
     def renew(self) -> None:
-        """Write the mark anew."""
+        """Write the lease again."""
         started = time.time()
         write_text(self.place, "held\n")
         self.renewed_at = started
 
-    def sees(self, folder: Remote) -> bool:
-        """Whether another's mark lies in a folder; those of crashed holders are deleted."""
+    def finds_others(self, folder: Remote) -> bool:
+        """Whether a folder has another valid lease; delete the leases of crashed holders."""
         self.renew()
-        now = modified(self.place)
-        others = [file for file in files(folder, "*.lease") if file.place != self.place]
+        expired = modification_time(self.place) - LEASE_SEC
+        others = [file for file in list_files(folder, "*.lease") if file.place != self.place]
         for file in others:
-            if file.modified <= now - LEASE_SEC:
+            if file.modified <= expired:
                 file.place.unlink(missing_ok=True)
-        return any(file.modified > now - LEASE_SEC for file in others)
+        return any(file.modified > expired for file in others)
 
-    def check(self) -> None:
-        """Raise PermanentFailure where the mark could not be renewed in time."""
+    def raise_if_late(self) -> None:
+        """Raise PermanentFailure where the lease could not be renewed in time."""
         if time.time() > self.renewed_at + LEASE_SEC / 2:
             raise PermanentFailure(
                 f"{self.place.parent} was out of reach for too long: start again."
@@ -58,47 +59,48 @@ class Lease:
 
 
 @contextmanager
-def lease(folder: Remote) -> Iterator[Lease]:
-    """A mark in a folder while the block runs, renewed by a thread."""
-    mine, ended = Lease(folder), threading.Event()
+def hold_lease(folder: Remote) -> Iterator[Lease]:
+    """Hold a lease in a folder while the block runs; a thread renews it."""
+    lease, ended = Lease(folder), threading.Event()
 
-    def keep() -> None:
+    def keep_renewing() -> None:
         while not ended.wait(LEASE_SEC / 6):
-            with suppress(Exception):  # the next time is soon; whoever depends on it checks
-                mine.renew()
+            with suppress(Exception):  # the next attempt is soon; `raise_if_late` notices failures
+                lease.renew()
 
-    mine.renew()
-    thread = threading.Thread(target=keep, daemon=True)
+    lease.renew()
+    thread = threading.Thread(target=keep_renewing, daemon=True)
     thread.start()
     try:
-        yield mine
+        yield lease
     finally:
         ended.set()
         thread.join()
         with suppress(Exception):  # it expires
-            mine.place.unlink(missing_ok=True)
+            lease.place.unlink(missing_ok=True)
 
 
 @contextmanager
-def hold_lock(place: Place, patience_sec: float, otherwise: str) -> Iterator[None]:
-    """One holder at a time, on all machines; PermanentFailure(otherwise) after `patience_sec`.
+def hold_lock(place: Place, timeout_sec: float, timeout_message: str) -> Iterator[None]:
+    """Hold a lock while the block runs: one process on all machines has it at a time.
 
-    A killed holder's lock goes with its process, in a bucket when its lease has run out.
+    Raises PermanentFailure(timeout_message) where another process keeps it for `timeout_sec`. The
+    lock of a killed process ends with that process, in a bucket when its lease expires.
     """
     if isinstance(place, Path):
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(place, timeout=patience_sec):
+            with FileLock(place, timeout=timeout_sec):
                 yield
         except Timeout:
-            raise PermanentFailure(otherwise) from None
+            raise PermanentFailure(timeout_message) from None
         return
-    until = time.monotonic() + max(patience_sec, CLASH_SEC)
+    until = time.monotonic() + max(timeout_sec, CLASH_SEC)
     while True:
-        with lease(place) as mine:
-            if not mine.sees(place):
+        with hold_lease(place) as lease:
+            if not lease.finds_others(place):
                 yield
                 return
         if time.monotonic() > until:
-            raise PermanentFailure(otherwise)
+            raise PermanentFailure(timeout_message)
         time.sleep(random.uniform(0.1, LOOK_EVERY_SEC))  # noqa: S311 - no secret

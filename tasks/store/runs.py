@@ -1,4 +1,4 @@
-"""Run manifests: small JSON files that say what a run was and which tables it refers to."""
+"""Records of runs: small JSON files with the settings of a run and the tables it refers to."""
 
 import json
 import logging
@@ -13,11 +13,11 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, Vali
 from tasks.runtime.clock import now
 from tasks.runtime.errors import InputError, invalid_file_error
 from tasks.store.digest import digest_of
-from tasks.store.place import Place, Remote, delete_folder, files, write_text
+from tasks.store.place import Place, Remote, delete_folder, list_files, write_text
 from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
-LAST = "last"  # in place of a run's name: those are hexadecimal
-SHOWN = 5  # runs that an error names
+LAST = "last"  # stands for the name of a run, which is hexadecimal
+SHOWN = 5  # runs that an error message names
 LIBRARIES = (
     "wca-flows",
     "prefect",
@@ -36,7 +36,7 @@ Record = TypeVar("Record", bound=BaseModel)
 class RunManifest(BaseModel):
     """A run: its inputs and parameters, whose digest is its name, and its tables.
 
-    command: what repeats it. indexed: where its images lie, as the data sets' reader writes it.
+    command: the command that repeats it. indexed: the fields of its `IndexedDataset`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,7 +52,7 @@ class RunManifest(BaseModel):
     versions: dict[str, str] = {}
     command: str = ""
     indexed: dict[str, JsonValue] = {}
-    # records of earlier versions have them without `first_`
+    # earlier versions wrote these names without `first_`
     first_finished_at: str = Field(
         "", validation_alias=AliasChoices("first_finished_at", "finished_at")
     )
@@ -62,14 +62,14 @@ class RunManifest(BaseModel):
 
     @property
     def run_id(self) -> str:
-        """Digest of everything that decides the run's numbers: not of when, where or how fast."""
+        """Digest of everything that decides the run's numbers; time and place do not."""
         other = {"versions", "command", "indexed", "first_finished_at", "first_duration_sec"}
         facts = self.model_dump(mode="json", exclude=other)
         return digest_of(["run", facts])[:NAME_DIGITS]
 
 
 class StageTiming(BaseModel):
-    """What one stage of one execution took, and how many of its tables were there already."""
+    """The duration of a stage in one execution, and how many of its tables it reused."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,14 +91,14 @@ class Execution(BaseModel):
 
 
 def library_versions() -> dict[str, str]:
-    """Installed versions of the libraries that numbers can depend on."""
+    """The installed versions of the libraries that can change numbers."""
     return {name: metadata.version(name) for name in LIBRARIES}
 
 
 def record_run(
     store: Store, manifest: RunManifest, flow_run_id: str, stages: Sequence[StageTiming]
 ) -> str:
-    """Write a run's manifest, unless it is there already, and this execution of it."""
+    """Write the record of this execution, and the manifest of the run unless it exists; its id."""
     finished_at = now()
     run_id = manifest.run_id
     path = _folder(store) / run_id / "run.json"
@@ -119,9 +119,9 @@ def record_run(
 
 
 def remove_run(store: Store, run_id: str) -> None:
-    """Forget a run and its executions; its tables stay."""
+    """Delete the records of a run and its executions; its tables stay."""
     folder = _folder(store) / run_id
-    (folder / "run.json").unlink()  # first: without it there is no run, wherever this is cut off
+    (folder / "run.json").unlink()  # first, since without this file there is no run
     if isinstance(folder, Remote):
         delete_folder(folder)
     else:
@@ -129,107 +129,108 @@ def remove_run(store: Store, run_id: str) -> None:
 
 
 def run_files(store: Store) -> list[Place]:
-    """The manifests of all runs and of their executions, in the order of names."""
-    return [file.place for file in files(_folder(store), "*/*.json")]
+    """The records of all runs and their executions, in the order of their names."""
+    return [file.place for file in list_files(_folder(store), "*/*.json")]
 
 
 def read_runs(
-    store: Store, listed: list[Place] | None = None
+    store: Store, paths: list[Place] | None = None
 ) -> list[tuple[RunManifest, list[Execution]]]:
-    """Every recorded run whose tables are all in place, with its executions, in their last order.
+    """Every recorded run whose tables are all complete, with its executions; last executed last.
 
-    A record that is damaged, or another version's, is passed over with a warning. listed: the
-    `run_files`, by default those that there are now.
+    It skips a record that is damaged or of another version, with a warning. paths: the records to
+    read, by default `run_files` now.
     """
-    with store.readers() as pool:
-        texts = _records(pool, run_files(store) if listed is None else listed)
+    with store.thread_pool() as pool:
+        texts = _read_records(pool, run_files(store) if paths is None else paths)
         manifests = {
             path.parent: manifest
             for path, text in texts.items()
-            if path.name == "run.json" and (manifest := _parsed(RunManifest, path, text))
+            if path.name == "run.json" and (manifest := _parse(RunManifest, path, text))
         }
         refs = {(ref.table, ref.digest) for m in manifests.values() for ref in m.tables}
-        whole = dict(zip(refs, pool.map(lambda ref: store.find(*ref), refs), strict=True))
+        complete = dict(zip(refs, pool.map(lambda ref: store.find(*ref), refs), strict=True))
     executions: dict[Place, list[Execution]] = {folder: [] for folder in manifests}
     for path, text in texts.items():
         if path.name.startswith("execution-") and path.parent in manifests:
-            execution = _parsed(Execution, path, text)
+            execution = _parse(Execution, path, text)
             executions[path.parent] += [execution] if execution else []
     runs = [
         (manifest, executions[folder])
         for folder, manifest in manifests.items()
-        if all(whole[ref.table, ref.digest] for ref in manifest.tables)
+        if all(complete[ref.table, ref.digest] for ref in manifest.tables)
     ]
     return sorted(runs, key=lambda run: last_finished(*run))
 
 
 def last_finished(manifest: RunManifest, executions: Sequence[Execution]) -> str:
-    """When a run was last executed (ISO 8601, UTC)."""
+    """The time when the last execution of a run finished (ISO 8601, UTC)."""
     return max([manifest.first_finished_at, *(execution.finished_at for execution in executions)])
 
 
-def named_tables(store: Store) -> set[TableRef]:
-    """The tables that any recorded run names, also those of runs that are not whole.
+def read_referenced_tables(store: Store) -> set[TableRef]:
+    """Every table that a recorded run refers to, also where others of its tables are missing.
 
-    Raises InputError for a record that cannot be read: it may name any.
+    Raises InputError for an unreadable record, which may refer to any table.
     """
-    found: set[TableRef] = set()
-    with store.readers() as pool:
-        texts = _records(pool, [path for path in run_files(store) if path.name == "run.json"])
+    tables: set[TableRef] = set()
+    with store.thread_pool() as pool:
+        texts = _read_records(pool, [path for path in run_files(store) if path.name == "run.json"])
     for path, text in texts.items():
         try:
-            found |= set(RunManifest.model_validate_json(text).tables)
+            tables |= set(RunManifest.model_validate_json(text).tables)
         except ValidationError as error:
             raise invalid_file_error(
                 f"{path} is not the record of a run, delete it", error
             ) from error
-    return found
+    return tables
 
 
-def find_run(store: Store, given: str, flow_names: Collection[str]) -> RunManifest:
-    """The one run of some flows whose name begins so, or the `last`, among those that are whole.
+def find_run(store: Store, prefix: str, flow_names: Collection[str]) -> RunManifest:
+    """The run of these flows whose name begins with `prefix`, or is the last for `last`.
 
-    Raises InputError that names runs where none fits, or several do.
+    Only runs whose tables are all complete count. Raises InputError that names runs, where no run
+    or more than one begins so.
     """
     every = [run for run, _ in read_runs(store)]
     if not every:
         raise InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
     runs = [run for run in every if run.flow_name in flow_names]
-    if given == LAST and runs:
+    if prefix == LAST and runs:
         return runs[-1]
-    found = [run for run in runs if run.run_id.startswith(given)]
-    others = [run for run in every if not runs or run.run_id.startswith(given)]
-    if others and not found:
+    matching = [run for run in runs if run.run_id.startswith(prefix)]
+    others = [run for run in every if not runs or run.run_id.startswith(prefix)]
+    if others and not matching:
         other = others[-1]
         raise InputError(
-            f"Run {other.run_id[:8]} is one of {other.flow_name}: "
-            f"this takes runs of {', '.join(flow_names)}."
+            f"Run {other.run_id[:8]} is a run of {other.flow_name}: "
+            f"this command takes runs of {', '.join(flow_names)}."
         )
-    if len(found) != 1:
+    if len(matching) != 1:
         last = ", ".join(
             f"{run.run_id[:8]} ({run.dataset_name})" for run in runs[: -SHOWN - 1 : -1]
         )
-        what = "Several runs' names begin" if found else "No run's name begins"
-        raise InputError(f"{what} with {given!r}; the last runs are {last}.")
-    return found[0]
+        what = "Several runs' names begin" if matching else "No run's name begins"
+        raise InputError(f"{what} with {prefix!r}; the last runs are {last}.")
+    return matching[0]
 
 
-def _records(pool: ThreadPoolExecutor, listed: list[Place]) -> dict[Place, bytes]:
-    """What the files hold, but those that have been deleted since they were listed."""
-    texts = zip(listed, pool.map(_read, listed), strict=True)
+def _read_records(pool: ThreadPoolExecutor, paths: list[Place]) -> dict[Place, bytes]:
+    """The bytes of the files, without those that were deleted after they were listed."""
+    texts = zip(paths, pool.map(_read, paths), strict=True)
     return {path: text for path, text in texts if text}
 
 
 def _read(path: Place) -> bytes:
-    """A file's bytes, none where it has been deleted since it was listed."""
+    """The bytes of a file; no bytes where it was deleted."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         return b""
 
 
-def _parsed(kind: type[Record], path: Place, text: bytes) -> Record | None:
-    """A record, None where it is none."""
+def _parse(kind: type[Record], path: Place, text: bytes) -> Record | None:
+    """The record; None, with a warning, where the text is not one."""
     try:
         return kind.model_validate_json(text)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""Parquet tables named by what decided their rows, written atomically, never changed."""
+"""Parquet tables named by the digest of what decides their rows, written atomically."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,42 +15,42 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of
-from tasks.store.place import File, Place, Remote, atomic_path, files, located
+from tasks.store.place import File, Place, Remote, atomic_path, list_files, resolve_place
 
-# Part of every recipe: raise it when code changes what the same ingredients make.
+# Part of every digest: raise it when changed code makes other rows from the same recipe.
 FORMAT = 3
 # Half of SHA-256 names a file: 128 bits, short enough to read in a listing.
 NAME_DIGITS = 32
-# 8,192 embeddings of 512 floats are 16 MB: a row group to read at once, held while it is gathered.
+# 8,192 embeddings of 512 floats are 16 MB, which is read at once and held while it is gathered.
 ROW_GROUP_ROWS = 8192
-# Batches of a few rows that wait at most, before they are made one: few enough to do no harm.
+# The most small batches that wait before they are joined; more would fragment the memory.
 BATCHES_TOGETHER = 16
-# A bucket answers in tens of milliseconds, whatever else it is asked meanwhile.
+# A bucket answers each request in tens of milliseconds, also when there are many at once.
 BUCKET_READS = 16
-# Under this key the footer repeats the digest, so that a renamed or foreign file is noticed.
+# The key of the digest in the footer, so that a renamed or foreign file is noticed.
 DIGEST_KEY = b"wca.digest"
 
 
 class Recipe(BaseModel):
-    """Everything that decides a table's rows; subclasses add the ingredients of one stage.
+    """Everything that decides the rows of a table; each stage has its own subclasses.
 
-    A field declared with `exclude=True` helps to make the table and does not decide its rows.
+    A field with `exclude=True` helps to make the table and does not decide its rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the recipe's kind and every field: the name of what it makes."""
+        """SHA-256 of the recipe's class and fields: the name of the tables that it makes."""
         return digest_of([type(self).__name__, FORMAT, self.model_dump(mode="json")])
 
     def located_digest(self, place: str) -> str:
-        """The digest of this recipe followed in one store: Prefect's cache key."""
+        """The digest of this recipe and a store: the key of Prefect's cache."""
         return digest_of([place, self.digest])
 
 
 class TableRef(BaseModel):
-    """A reference to a stored table: what tasks pass to one another instead of rows."""
+    """A reference to a stored table, which tasks pass to one another instead of its rows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,42 +60,42 @@ class TableRef(BaseModel):
 
     @property
     def uri(self) -> str:
-        """The table's place below the store's root, as a POSIX path."""
+        """The path of the table below the store's root, with `/`."""
         return f"{self.table}/{self.digest[:NAME_DIGITS]}.parquet"
 
 
 class Store:
-    """A folder of tables, here or in a bucket: `<root>/<table>/<digest>.parquet`."""
+    """A local folder of tables, or one in a bucket: `<root>/<table>/<digest>.parquet`."""
 
     def __init__(self, root: str | Place) -> None:
-        self.root = located(root)
+        self.root = resolve_place(root)
 
     @property
     def filesystem(self) -> Any:
-        """What pyarrow reads the tables through; None: they are local files."""
+        """The file system that pyarrow reads the tables from; None for local files."""
         return self.root.filesystem if isinstance(self.root, Remote) else None
 
     def path(self, ref: TableRef) -> Place:
-        """Where a table lies."""
+        """The place of a table."""
         return self.root / ref.uri
 
-    def readers(self) -> ThreadPoolExecutor:
-        """Threads for many small reads, which in a bucket are asked for at once."""
+    def thread_pool(self) -> ThreadPoolExecutor:
+        """Threads for many small reads: several at once in a bucket, one on a disk."""
         return ThreadPoolExecutor(BUCKET_READS if isinstance(self.root, Remote) else 1)
 
-    def finished(self, table: str) -> list[File]:
-        """The files of every table of a kind, but those being written, in the order of names."""
-        return files(self.root / table, "[!.]*.parquet")
+    def list_files(self, table: str) -> list[File]:
+        """The files of all complete tables of a name, in the order of their names."""
+        return list_files(self.root / table, "[!.]*.parquet")
 
     def find(self, table: str, digest: str) -> TableRef | None:
-        """The table if it is there and whole, else None.
+        """The table if it exists and is complete, else None.
 
-        Whole means that the footer can be read, names this digest, and that every column chunk it
-        lists ends inside the file: a deleted, truncated or foreign file is as good as none.
+        It is complete where its footer can be read, names this digest, and lists no column chunk
+        that ends outside the file. So a truncated or foreign file counts as missing.
         """
         path = self.path(TableRef(table=table, digest=digest, row_count=0))
         try:
-            meta, size = _footer(path)
+            meta, size = _read_footer(path)
         except (OSError, pa.ArrowInvalid):
             return None
         if (meta.metadata or {}).get(DIGEST_KEY) != digest.encode() or _data_end(meta) > size:
@@ -107,43 +107,44 @@ class Store:
     ) -> TableRef:
         """Write batches as they come, then give the file its name in one step.
 
-        Until the last batch is on disk nothing is to be seen under the table's name; a crash
-        leaves a hidden temporary file that no reader looks at. A whole table that another writer
-        has put there meanwhile stays, and is what is returned; a damaged one is replaced. Batches
-        are cast to `schema`, which may round embeddings to half precision; its metadata goes into
-        the footer, where `marked` looks. Embeddings are not compressed: docs/performance.md has
-        what zstd saves, a tenth, and what it costs half precision, a fifth of the reading speed.
+        No file has the table's name before the last batch is on disk; a crash leaves a hidden
+        temporary file, which no reader opens. If another writer completes the same table first,
+        its file stays and is returned; a damaged one is replaced. Batches are cast to `schema`,
+        which may round embeddings to half precision; the schema's metadata goes into the footer,
+        for `find_by_footer`. Embeddings are not compressed: zstd would save a tenth of the space
+        and cost half precision a fifth of the reading speed (docs/performance.md).
         """
         ref = TableRef(table=table, digest=digest, row_count=0)
         rows = 0
-        kept: list[TableRef] = []
+        existing: TableRef | None = None
 
-        def is_whole() -> bool:
-            kept.extend(filter(None, [self.find(table, digest)]))
-            return bool(kept)
+        def is_complete() -> bool:
+            nonlocal existing
+            existing = self.find(table, digest)
+            return existing is not None
 
         with (
-            atomic_path(self.path(ref), is_whole) as partial,
+            atomic_path(self.path(ref), is_complete) as partial,
             pq.ParquetWriter(
                 partial,
                 schema.with_metadata({**(schema.metadata or {}), DIGEST_KEY: digest.encode()}),
-                compression={_leaf(f): "zstd" for f in schema if not _is_embedding(f)},
+                compression={_parquet_name(f): "zstd" for f in schema if not _is_embedding(f)},
                 write_page_checksum=True,  # so that `wca store verify` finds a flipped bit
                 use_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
-                write_statistics=[_leaf(f) for f in schema if not _is_embedding(f)],
+                write_statistics=[_parquet_name(f) for f in schema if not _is_embedding(f)],
             ) as writer,
         ):
             for group in _row_groups(batches):
                 writer.write_table(group.cast(schema))
                 rows += group.num_rows
-        return kept[0] if kept else ref.model_copy(update={"row_count": rows})
+        return existing or ref.model_copy(update={"row_count": rows})
 
-    def marked(self, table: str, key: bytes, value: bytes) -> list[TableRef]:
-        """Every whole table of a kind whose footer holds `value` under `key`, in order of names."""
+    def find_by_footer(self, table: str, key: bytes, value: bytes) -> list[TableRef]:
+        """Every complete table of a name whose footer has `value` under `key`, ordered by name."""
 
-        def found(file: File) -> TableRef | None:
+        def match(file: File) -> TableRef | None:
             try:
-                footer = _footer_marks(file.place)
+                footer = _read_footer_metadata(file.place)
             except (OSError, pa.ArrowInvalid):
                 return None
             if footer.get(key) != value:
@@ -151,8 +152,8 @@ class Store:
             ref = self.find(table, footer.get(DIGEST_KEY, b"").decode("ascii", "replace"))
             return ref if ref and self.path(ref) == file.place else None
 
-        with self.readers() as pool:
-            return [ref for ref in pool.map(found, self.finished(table)) if ref]
+        with self.thread_pool() as pool:
+            return [ref for ref in pool.map(match, self.list_files(table)) if ref]
 
     def write_rows(
         self, table: str, digest: str, schema: pa.Schema, rows: list[dict[str, object]]
@@ -167,13 +168,13 @@ class Store:
         columns: list[str] | None = None,
         where: pc.Expression | None = None,
     ) -> pa.Table:
-        """A table's rows in the order they were written, or those `where` something holds.
+        """The rows of a table in the order they were written, all or those that match `where`.
 
-        table: its reference, or where it lies. Raises OSError where it is missing, InputError where
-        its pages are damaged.
+        table: its reference or its place. Raises OSError where it is missing, InputError where its
+        pages are damaged.
         """
         path = self.path(table) if isinstance(table, TableRef) else table
-        with _undamaged(path):
+        with _name_damaged_file(path):
             return pq.read_table(
                 str(path),
                 columns=columns,
@@ -184,24 +185,24 @@ class Store:
             )
 
     def read_all(self, refs: Iterable[TableRef]) -> pa.Table:
-        """The rows of tables of one kind, one table after the other; raises as `read` does."""
+        """The rows of several tables of one name, one after the other; raises as `read`."""
         return pa.concat_tables([self.read(ref) for ref in refs])
 
     def dataset(self, refs: Iterable[TableRef]) -> Dataset:
-        """Tables of one kind as one data set that is read as far as it is needed."""
+        """Several tables of one name as a pyarrow data set, which reads only what is needed."""
         paths = [str(self.path(ref)) for ref in refs]
         checked = ParquetFragmentScanOptions(page_checksum_verification=True)
         parquet = ParquetFileFormat(default_fragment_scan_options=checked)
         return dataset(paths, format=parquet, filesystem=self.filesystem)
 
-    def blocks(self, ref: TableRef, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """A table's rows in their order, `rows` at a time and the rest at last.
+    def read_blocks(self, ref: TableRef, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a table in their order, `rows` at a time; the last block may have fewer.
 
-        However large the table, two row groups are held at most. Raises as `read` does.
+        At most two row groups are held in memory, however large the table is. Raises as `read`.
         """
         path = self.path(ref)
         with (
-            _undamaged(path),
+            _name_damaged_file(path),
             pq.ParquetFile(
                 str(path), filesystem=self.filesystem, page_checksum_verification=True
             ) as file,
@@ -210,72 +211,72 @@ class Store:
 
 
 @contextmanager
-def _undamaged(path: Place) -> Iterator[None]:
-    """Say which file is damaged: what Arrow raises names neither it nor what to do."""
+def _name_damaged_file(path: Place) -> Iterator[None]:
+    """Turn Arrow's error into one that names the damaged file and says what to do."""
     try:
         yield
-    except (FileNotFoundError, pa.ArrowTypeError):  # the second is a caller's mistake
+    except (FileNotFoundError, pa.ArrowTypeError):  # the second is an error of the caller
         raise
     except (OSError, pa.ArrowException) as error:
-        # the operating system's own errors have a number, and a network's are not the file's
+        # errors of the operating system have an errno; those of a network are not the file's
         if getattr(error, "errno", None) is not None or isinstance(path, Remote):
             raise
         raise InputError(
-            f"{path} is damaged: delete it and start the run again that it belongs to; "
-            "`wca store verify` lists all that are."
+            f"{path} is damaged: delete it and start its run again; "
+            "`wca store verify` lists all damaged files."
         ) from error
 
 
-def _footer(path: Place) -> tuple[pq.FileMetaData, int]:
-    """A file's footer and its size in bytes."""
+def _read_footer(path: Place) -> tuple[pq.FileMetaData, int]:
+    """The footer of a file, and the size of the file in bytes."""
     if isinstance(path, Path):
         return pq.read_metadata(path), path.stat().st_size
     with path.filesystem.open(path.url) as file:
         return pq.read_metadata(file), file.size
 
 
-@lru_cache(maxsize=65_536)  # a shard after another looks through the same finished files
-def _footer_marks(path: Place) -> dict[bytes, bytes]:
-    """What a footer holds under keys; what else is in the file may be damaged since."""
-    return dict(_footer(path)[0].metadata or {})
+@lru_cache(maxsize=65_536)  # every shard of a run searches the same files
+def _read_footer_metadata(path: Place) -> dict[bytes, bytes]:
+    """The keys and values of a footer; other parts of the file may have been damaged since."""
+    return dict(_read_footer(path)[0].metadata or {})
 
 
 def _is_embedding(field: pa.Field) -> bool:
     return bool(pa.types.is_fixed_size_list(field.type))
 
 
-def _leaf(field: pa.Field) -> str:
-    """The name that Parquet gives to a column of plain values or of lists of them."""
+def _parquet_name(field: pa.Field) -> str:
+    """The name that Parquet gives to a column of values or of lists."""
     return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Gather batches into row groups large enough to compress and to skip.
 
-    A few batches at a time are made one, in memory of its own. Each is dozens of small objects:
-    where thousands wait among the large blocks of images and encoders, what is freed around them
-    comes to lie in pieces that nothing fits into, a megabyte an image.
+    A few batches at a time are joined and copied. A batch consists of dozens of small objects:
+    thousands of them between the large blocks of images and encoders would fragment the memory, by
+    a megabyte an image.
     """
-    fresh: list[pa.RecordBatch] = []
+    small: list[pa.RecordBatch] = []
     waiting: list[pa.Table] = []
     rows = 0
     for batch in batches:
-        fresh.append(batch)
+        small.append(batch)
         rows += batch.num_rows
-        if len(fresh) == BATCHES_TOGETHER or rows >= ROW_GROUP_ROWS:
-            waiting.append(pa.Table.from_batches(fresh).combine_chunks())
-            fresh = []
+        if len(small) == BATCHES_TOGETHER or rows >= ROW_GROUP_ROWS:
+            waiting.append(pa.Table.from_batches(small).combine_chunks())
+            small = []
         if rows >= ROW_GROUP_ROWS:
             yield pa.concat_tables(waiting)
             waiting, rows = [], 0
-    if fresh:
-        waiting.append(pa.Table.from_batches(fresh))
+    if small:
+        waiting.append(pa.Table.from_batches(small))
     if waiting:
         yield pa.concat_tables(waiting)
 
 
 def _data_end(meta: pq.FileMetaData) -> int:
-    """The last byte that the footer says holds data, 0 for a table without rows."""
+    """The end of the last column chunk that the footer lists; 0 for a table without rows."""
     chunks = (
         meta.row_group(g).column(c)
         for g in range(meta.num_row_groups)

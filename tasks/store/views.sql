@@ -1,6 +1,6 @@
 -- Views that answer common questions; created in every snapshot.
 
--- The last run of each data set: questions about its pictures asked of every run count them anew.
+-- The last run of each data set: a query over all runs would count its images several times.
 CREATE VIEW latest_runs AS
 FROM runs
 WHERE flow_name IN ('benchmark', 'classify')

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.datasets.class_names import names_file, read_class_names
+from tasks.datasets.class_names import is_names_file, read_class_names
 from tasks.runtime.errors import InputError
 
 
@@ -43,7 +43,7 @@ def test_lines_that_are_comments_are_no_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["birds.txt", "lists/birds.JSON", "~/birds.Csv", "birds.tsv"])
 def test_a_file_that_is_missing_is_no_class(name: str) -> None:
-    assert names_file(name)
+    assert is_names_file(name)
     for given in (name, f"cat, {name}", f"{name},dog"):
         with pytest.raises(InputError, match=rf"There is no file {re.escape(name)}: "):
             read_class_names(given)
@@ -52,7 +52,7 @@ def test_a_file_that_is_missing_is_no_class(name: str) -> None:
 def test_a_file_among_names_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "names.txt"
     text.write_text("cat\ndog\n")
-    with pytest.raises(InputError, match="names.txt is a file: name it alone"):
+    with pytest.raises(InputError, match="names.txt is a file: give it alone"):
         read_class_names(f"{text},owl")
 
 
@@ -72,7 +72,7 @@ def test_a_name_given_twice_is_a_slip() -> None:
 def test_a_table_of_classes_is_refused(tmp_path: Path) -> None:
     table = tmp_path / "names.CSV"
     table.write_text("id,name\n0,chair\n1,dolphin\n")
-    with pytest.raises(InputError, match="is a table: save the column that is meant"):
+    with pytest.raises(InputError, match="is a table: save the column that you mean"):
         read_class_names(str(table))
 
 

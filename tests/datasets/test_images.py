@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.datasets import index
-from tasks.datasets.dataset import Dataset, ImageEntry, select
+from tasks.datasets.dataset import Dataset, ImageEntry, sample_images
 from tasks.datasets.index import index_dataset
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
@@ -47,13 +47,13 @@ def test_limit_and_per_class_choose_the_same_images_each_time(photos: Path) -> N
 def test_a_sample_depends_on_no_order_and_takes_nothing_that_was_not_read() -> None:
     images = [ImageEntry(f"{i:03}.jpg", i // 100) for i in range(200)]
     odd = [ImageEntry(f"odd {i}.jpg", None, problem="It is odd.") for i in range(50)]
-    few = select([*odd, *images], 40, None)
-    assert {i.name for i in select([*images[::-1], *odd], 40, None)} == {i.name for i in few}
+    few = sample_images([*odd, *images], 40, None)
+    assert {i.name for i in sample_images([*images[::-1], *odd], 40, None)} == {i.name for i in few}
     assert len(few) == 40
     assert all(image.problem is None for image in few)
     assert 8 <= sum(image.class_id == 0 for image in few) <= 32  # of both classes
-    of_each = select(images[::-1], None, 7)
-    assert {i.name for i in select(images, None, 7)} == {i.name for i in of_each}
+    of_each = sample_images(images[::-1], None, 7)
+    assert {i.name for i in sample_images(images, None, 7)} == {i.name for i in of_each}
     assert of_each == sorted(of_each, key=images[::-1].index)
 
 

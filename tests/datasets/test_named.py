@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.datasets.cards import (
+from tasks.datasets.dataset import Dataset
+from tasks.datasets.decode import decode_image
+from tasks.datasets.index import find_image_names, index_dataset, read_image
+from tasks.datasets.named.cards import (
     ROOT_VARIABLE,
     NamedCard,
     Preset,
@@ -18,11 +21,8 @@ from tasks.datasets.cards import (
     data_root,
     named_cards,
 )
-from tasks.datasets.catalogue import download
-from tasks.datasets.dataset import Dataset
-from tasks.datasets.decode import decode_image
-from tasks.datasets.imagenet import synset_names
-from tasks.datasets.index import image_places, index_dataset, read_image
+from tasks.datasets.named.catalogue import download
+from tasks.datasets.named.imagenet import synset_names
 from tasks.datasets.readers import read_bytes
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
@@ -88,7 +88,7 @@ def test_images_are_read_again_by_the_names_in_the_index(name: str, tmp_path: Pa
     trees.TREES[name](tmp_path)
     store = Store(tmp_path / "store")
     indexed = index_dataset(store, opened(name, tmp_path))
-    places = image_places(store, indexed)
+    places = find_image_names(store, indexed)
     assert len(places) == len(trees.TRUTH[name])
     for digest, place in places.items():
         read_image(indexed, place, digest)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.datasets.files import files_below, read_json
-from tasks.datasets.index import image_places, index_dataset, read_image
+from tasks.datasets.index import find_image_names, index_dataset, read_image
 from tasks.datasets.readers import read_bytes
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_dataset, open_files, open_source
@@ -34,9 +34,7 @@ def test_a_mapping_may_name_more_folders_and_must_name_all(photos: Path, tmp_pat
     mapping.write_text(json.dumps({"drink": "coffee", "dog": "dog", "big_cat": "cat"}))
     dataset = open_dataset(f"folder:{photos}", mapping)
     assert dataset.class_names == ("cat", "coffee")
-    assert dataset.remarks == (
-        "Class names that were left out, since there are no such folders: dog.",
-    )
+    assert dataset.remarks == ("Class names without a folder, which are left out: dog.",)
     mapping.write_text(json.dumps({"drink": "coffee", "dog": "dog", "big cat": "cat"}))
     with pytest.raises(
         InputError, match=r"no name for 1 of 2 folders: big_cat \(perhaps 'big cat'\)\.$"
@@ -158,7 +156,7 @@ def test_pictures_beside_the_class_folders_are_listed_and_not_read(
     part = open_source(DataSource(data=f"folder:{root}", limit=15))
     assert list(part.images) == list(before.images)
     assert dataset.remarks == (
-        "Class folders without a picture, which are classes to choose from all the same: owl.",
+        "Class folders without an image, which stay classes to choose from: owl.",
     )
 
 
@@ -178,7 +176,7 @@ def test_loose_pictures_may_be_named_by_their_folders(
     assert found(".") == ["d.jpg", "odd/b.jpg", "odd/old/a.PNG"]
     Path("empty").mkdir()
     assert found("d.jpg", "empty") == ["d.jpg"]
-    with pytest.raises(InputError, match="no picture below empty"):
+    with pytest.raises(InputError, match="no image below empty"):
         found("empty")
     with pytest.raises(InputError, match="No such file: gone"):
         found("odd", "gone")
@@ -188,7 +186,7 @@ def test_equal_names_among_ones_own_classes_are_remarked_upon(photos: Path, tmp_
     mapping = tmp_path / "names.json"
     mapping.write_text('{"big_cat": "Cat", "drink": "cat"}')
     (remark,) = open_dataset(f"folder:{photos}", mapping).remarks
-    assert remark.endswith("of which one alone is right: 'Cat' and 'cat'.")
+    assert remark.endswith("and only one of them is right: 'Cat' and 'cat'.")
     assert open_dataset(f"folder:{photos}").remarks == ()
     files = open_files([photos / "drink" / "0.jpg"], ["cat", "dog", "cat", "dog", "owl"])
     assert files.remarks[0].endswith("'cat' and 'cat', 'dog' and 'dog'.")
@@ -225,7 +223,7 @@ def card(tmp_path: Path, **changes: object) -> str:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"classes": ["dog"]}, r"classes it does not list: \['cat'\]"),
+        ({"classes": ["dog"]}, r"classes that it does not list: \['cat'\]"),
         ({"templates": ["a photo"]}, "template needs"),
         ({"images": []}, "images: .*at least 1 item"),
         (
@@ -271,10 +269,10 @@ def test_an_image_that_changed_since_is_noticed(tmp_path: Path) -> None:
     photo.write_bytes(b"before")
     store = Store(tmp_path / "store")
     indexed = index_dataset(store, open_files([photo], ["cat", "dog"]))
-    ((digest, name),) = image_places(store, indexed).items()
+    ((digest, name),) = find_image_names(store, indexed).items()
     assert read_image(indexed, name, digest) == b"before"
     photo.write_bytes(b"after")
-    with pytest.raises(InputError, match="changed while the run was under way"):
+    with pytest.raises(InputError, match="has changed during the run"):
         read_image(indexed, name, digest)
 
 
@@ -294,7 +292,7 @@ def test_hostile_json_is_one_error(tmp_path: Path, content: bytes) -> None:
 def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_text('{"cat": ["Furry."], "dog": [], "cat": ["A banana."]}')
-    with pytest.raises(InputError, match="the key 'cat' stands in it twice"):
+    with pytest.raises(InputError, match="the key 'cat' occurs twice"):
         read_json(path)
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from tasks.datasets.aliases import other_names
-from tasks.datasets.imagenet import synset_names
-from tasks.datasets.spelling import fold
+from tasks.datasets.named.cards import find_other_names
+from tasks.datasets.named.imagenet import synset_names
+from tasks.datasets.spelling import normalize_name
 from tasks.describe.imports import import_texts
 from tasks.runtime.errors import InputError
 
@@ -80,7 +80,7 @@ def test_another_form_is_refused(raw: object) -> None:
 
 def test_wordnets_names_of_imagenets_classes_are_known() -> None:
     names = tuple(synset_names().values())
-    aliases = other_names("imagenet", None)
+    aliases = find_other_names("imagenet", None)
     raw = {name: ["x"] for name in names}
     raw["Tinca tinca"] = raw.pop("tench")
     raw["great_white shark"] = raw.pop("great white shark")
@@ -89,9 +89,9 @@ def test_wordnets_names_of_imagenets_classes_are_known() -> None:
         ("Tinca tinca", "tench"),
         ("great_white shark", "great white shark"),
     ]
-    assert other_names("eurosat", None)["Sea Lake"] == ("lake or sea",)
-    assert other_names("folder:x", None) == {}
+    assert find_other_names("eurosat", None)["Sea Lake"] == ("lake or sea",)
+    assert find_other_names("folder:x", None) == {}
 
 
 def test_folding_keeps_letters_and_digits_only() -> None:
-    assert fold("  Café-au_Lait (No. 2), Colt's ") == "cafe au lait no 2 colts"
+    assert normalize_name("  Café-au_Lait (No. 2), Colt's ") == "cafe au lait no 2 colts"

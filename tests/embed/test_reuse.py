@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks.datasets.folder import open_folder
+from tasks.datasets.formats.folder import open_folder
 from tasks.datasets.index import index_dataset
 from tasks.embed.crops import CropParameters
 from tasks.embed.encoder import Encoder, load_encoder

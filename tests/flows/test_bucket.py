@@ -12,7 +12,7 @@ from flows.cli.compare_runs import compare_runs
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.place import Remote
-from tasks.store.retention import verify
+from tasks.store.retention import find_damaged_files
 from tasks.store.runs import read_runs
 from tasks.store.snapshot import open_snapshot
 from tasks.store.tables import Store
@@ -60,7 +60,7 @@ def test_a_bucket_holds_the_tables_that_a_folder_holds(
     local, remote = Store(here.store_root), Store(there.store_root)
     for ref in here.tables:
         assert remote.read(ref) == local.read(ref), ref.table
-    assert list(verify(remote)) == []
+    assert list(find_damaged_files(remote)) == []
 
 
 def test_what_is_there_is_not_made_again(there: RunSummary, config: BenchmarkConfig) -> None:

@@ -54,7 +54,9 @@ def test_a_run_without_a_page_is_told_from_no_run_at_all(
     runs: list[RunSummary], tmp_path: Path
 ) -> None:
     manifest = RunManifest(flow_name="describe", dataset_name="x", parameters={}, tables=())
-    wanted = f"Run {manifest.run_id[:8]} is one of describe: this takes runs of benchmark, "
+    wanted = (
+        f"Run {manifest.run_id[:8]} is a run of describe: this command takes runs of benchmark, "
+    )
     for root in (runs[0].store_root, tmp_path):
         record_run(Store(root), manifest, "flow", [])
         with pytest.raises(InputError, match=wanted):

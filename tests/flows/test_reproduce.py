@@ -60,7 +60,7 @@ def test_the_whole_grid_is_there_and_what_is_missing_says_why(config: ReproduceC
     found = cells(result)
     assert set(found) == {(d, m) for d in TABLE1 for m in ("clip", "cupl", "wca")}
     assert [found[d, "clip"] for d in TABLE1 if d != "pets"] == ["6", "3", "2", "3", "3"]
-    assert "Oxford-IIIT Pets is not here" in found["pets", "clip"]
+    assert "Oxford-IIIT Pets is missing" in found["pets", "clip"]
     assert (found["cub", "wca"], found["dtd", "wca"]) == (
         "3",
         "no descriptions: see `wca import --help`",

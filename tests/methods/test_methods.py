@@ -303,7 +303,9 @@ def test_other_images_do_not_decide_how_a_score_is_rounded(tmp_path: Path, preci
     counts = draw_counts(7, 5, 3, 0)
     tables = [
         pa.Table.from_batches(
-            predict(store.blocks(crops, ["image_digest", "embedding"], n * 8), vectors, counts, 4.0)
+            predict(
+                store.read_blocks(crops, ["image_digest", "embedding"], n * 8), vectors, counts, 4.0
+            )
         )
         for n in (64, 1, 2, 7, 15, 16, 63)
     ]
@@ -323,7 +325,7 @@ def test_half_precision_moves_scores_by_its_rounding_alone(tmp_path: Path) -> No
     for precision in ("fp32", "fp16"):
         columns = schema("crops", case.dim, precision)
         ref = store.write("crops", precision, columns, case.crops().to_batches())
-        blocks = store.blocks(ref, ["image_digest", "embedding"], 7)
+        blocks = store.read_blocks(ref, ["image_digest", "embedding"], 7)
         rows = pa.Table.from_batches(predict(blocks, vectors, counts, 4.0)).to_pylist()
         keys = ("image_digest", "run_index", "class_id")
         found.append({tuple(row[k] for k in keys): row["score"] for row in rows})

@@ -11,9 +11,9 @@ from tasks.store.tables import Store
 
 HOLD = """
 import sys, time
-from tasks.store.retention import mark_in_use
+from tasks.store.retention import prevent_pruning
 from tasks.store.tables import Store
-with mark_in_use(Store(sys.argv[1])):
+with prevent_pruning(Store(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """

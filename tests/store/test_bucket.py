@@ -14,8 +14,8 @@ import pytest
 from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.store import leases, snapshot
 from tasks.store.leases import hold_lock
-from tasks.store.place import Remote, atomic_path, files, located
-from tasks.store.retention import mark_in_use, prune, usage, verify
+from tasks.store.place import Remote, atomic_path, list_files, resolve_place
+from tasks.store.retention import find_damaged_files, measure_usage, prevent_pruning, prune
 from tasks.store.runs import RunManifest, read_runs, record_run
 from tasks.store.schemas import schema
 from tasks.store.snapshot import open_snapshot, publish
@@ -52,7 +52,7 @@ def run(store: Store, seed: int, *tables: TableRef) -> str:
 
 
 def names(store: Store, folder: str) -> list[str]:
-    return [file.place.name for file in files(store.root, f"{folder}/*")]
+    return [file.place.name for file in list_files(store.root, f"{folder}/*")]
 
 
 def seeds(store: Store) -> list[int]:
@@ -118,7 +118,7 @@ def test_a_damaged_or_foreign_object_is_replaced(store: Store, kept: str) -> Non
     damaged = {"half": whole[: len(whole) // 2], "nothing": b"", "another": other}[kept]
     store.filesystem.pipe_file(str(store.path(ref)), damaged)
     assert store.find("classes", DIGEST) is None
-    assert [path for path, _ in verify(store)] == [store.path(ref)]
+    assert [path for path, _ in find_damaged_files(store)] == [store.path(ref)]
     assert classes(store, "cat") == ref
     assert store.path(ref).read_bytes() == whole
 
@@ -158,8 +158,8 @@ def test_runs_are_published_and_pruned(store: Store) -> None:
         paths = connection.execute("SELECT path FROM run_tables ORDER BY 1").fetchall()
     assert found == [("x",), ("y",), ("z",)]
     assert paths == sorted([(str(store.path(a)),), (str(store.path(b)),)])
-    assert (usage(store)[0].run_count, usage(store)[0].table_count) == (2, 2)
-    assert list(verify(store)) == []
+    assert (measure_usage(store)[0].run_count, measure_usage(store)[0].table_count) == (2, 2)
+    assert list(find_damaged_files(store)) == []
     pruned = prune(store, keep=1, grace_days=7, is_dry=False)
     assert pruned.files == (store.path(a),)
     assert seeds(store) == [2]
@@ -204,8 +204,8 @@ def test_many_that_publish_at_once_leave_every_run(store: Store) -> None:
 def test_nothing_is_pruned_while_a_run_uses_the_store(store: Store) -> None:
     classes(store, "cat")
     with (
-        mark_in_use(store),
-        mark_in_use(store),
+        prevent_pruning(store),
+        prevent_pruning(store),
         pytest.raises(InputError, match="when that has ended"),
     ):
         prune(store, None, grace_days=0, is_dry=False)
@@ -219,11 +219,11 @@ def test_a_run_waits_while_the_store_is_pruned(store: Store) -> None:
 
     def use() -> None:
         started.set()
-        with mark_in_use(store):
+        with prevent_pruning(store):
             through.set()
 
     flow = threading.Thread(target=use)
-    with leases.lease(store.root / "pruning"):
+    with leases.hold_lease(store.root / "pruning"):
         flow.start()
         started.wait()
         while not names(store, "running"):
@@ -251,7 +251,7 @@ def test_a_lease_is_renewed_for_as_long_as_its_holder_lives(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "LEASE_SEC", 2.0)
-    with mark_in_use(store):
+    with prevent_pruning(store):
         time.sleep(4.5)
         with pytest.raises(InputError, match="A run is using"):
             prune(store, None, grace_days=0, is_dry=False)
@@ -302,11 +302,11 @@ def test_one_at_a_time_is_alone(store: Store) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("s3://key:secret@bucket/x", "credentials and options belong into the environment"),
-        ("s3://bucket/x?key=secret", "belong into the environment"),
+        ("s3://key:secret@bucket/x", "give credentials and options in the environment"),
+        ("s3://bucket/x?key=secret", "in the environment"),
         ("s3://", "names no bucket"),
         ("s3://bucket/../other", "names no bucket"),
-        ("nonsense://bucket/x", "is no kind of store"),
+        ("nonsense://bucket/x", "cannot hold a store"),
     ],
 )
 def test_what_is_no_store_is_refused(url: str, said: str) -> None:
@@ -326,8 +326,8 @@ def test_a_bucket_that_is_missing_or_forbidden_is_one_sentence(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        pytest.raises(InputError, match=r"^There is no s3://absent:"),
-        mark_in_use(Store("s3://absent/x")),
+        pytest.raises(InputError, match=r"^s3://absent does not exist:"),
+        prevent_pruning(Store("s3://absent/x")),
     ):
         pass
     fsspec.get_filesystem_class("s3").clear_instance_cache()
@@ -335,7 +335,7 @@ def test_a_bucket_that_is_missing_or_forbidden_is_one_sentence(
         patch.delenv("AWS_ACCESS_KEY_ID")
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         store = Store(f"s3://{BUCKET}/x")
-        with pytest.raises(InputError, match="no credentials"), mark_in_use(store):
+        with pytest.raises(InputError, match="no credentials"), prevent_pruning(store):
             pass
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 
@@ -346,7 +346,7 @@ def test_other_places_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(fsspec.config.conf, "gcs", {"token": "anon"})
     for name in ("gs", "gcs"):
         assert str(Store(f"{name}://bucket/some/folder/").root) == "gs://bucket/some/folder"
-    assert located(f"file://{tmp_path}") == tmp_path
+    assert resolve_place(f"file://{tmp_path}") == tmp_path
     store = Store("memory://quick/test")
     ref = classes(store, "cat")
     run(store, 1, ref)

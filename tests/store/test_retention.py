@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.runtime.errors import InputError
-from tasks.store.retention import mark_in_use, prune, usage, verify
+from tasks.store.retention import find_damaged_files, measure_usage, prevent_pruning, prune
 from tasks.store.runs import LAST, RunManifest, find_run, read_runs, record_run
 from tasks.store.schemas import schema
 from tasks.store.snapshot import open_snapshot, publish, snapshot_path
@@ -57,7 +57,7 @@ def tables(store: Store) -> str:
 
 
 def test_usage_adds_up(store: Store) -> None:
-    some, free = usage(store)
+    some, free = measure_usage(store)
     assert (some.dataset_name, some.encoder_name, some.run_count) == ("some", "lite", 3)
     assert (some.table_count, free.table_count) == (3, 1)
     files = (store.root / "classes").glob("*.parquet")
@@ -74,7 +74,7 @@ def test_pruning_keeps_what_a_kept_run_uses(store: Store) -> None:
     with duckdb.connect(snapshot_path(store), read_only=True) as snapshot:
         assert snapshot.execute("SELECT seed FROM runs").fetchall() == [(3,)]
         assert snapshot.execute("SELECT count(*) FROM classes").fetchall() == [(6,)]
-    assert list(verify(store)) == []
+    assert list(find_damaged_files(store)) == []
 
 
 def test_tables_without_a_run_stay_for_a_while(store: Store) -> None:
@@ -92,8 +92,8 @@ def test_tables_without_a_run_stay_for_a_while(store: Store) -> None:
 
 def test_nothing_is_pruned_while_a_run_uses_the_store(store: Store) -> None:
     with (
-        mark_in_use(store),
-        mark_in_use(store),
+        prevent_pruning(store),
+        prevent_pruning(store),
         pytest.raises(InputError, match="when that has ended"),
     ):
         prune(store, keep=1, grace_days=0, is_dry=False)
@@ -114,7 +114,7 @@ def test_a_killed_run_holds_nothing(store: Store, hold: Hold) -> None:
 
 
 def test_every_kind_of_damage_is_found(store: Store) -> None:
-    assert list(verify(store)) == []
+    assert list(find_damaged_files(store)) == []
     a, b, c, d = sorted((store.root / "classes").glob("*.parquet"))
     chunk = pq.read_metadata(a).row_group(0).column(0)
     data = bytearray(a.read_bytes())
@@ -122,7 +122,7 @@ def test_every_kind_of_damage_is_found(store: Store) -> None:
     a.write_bytes(data)
     b.write_bytes(b.read_bytes()[:-9])
     c.write_bytes(d.read_bytes())
-    found = dict(verify(store))
+    found = dict(find_damaged_files(store))
     assert set(found) == {a, b, c}
     assert "damaged" in found[a]
     assert "damaged" in found[b]
@@ -133,7 +133,7 @@ def test_a_table_of_other_length_than_noted_is_found(store: Store) -> None:
     path = store.path(TableRef(table="classes", digest="a" * 64, row_count=0))
     path.unlink()
     classes(store, "a")
-    assert list(verify(store)) == [(path, "has 1 rows in place of 3")]
+    assert list(find_damaged_files(store)) == [(path, "has 1 rows in place of 3")]
 
 
 def test_replies_and_inboxes_are_never_pruned(store: Store) -> None:

@@ -150,7 +150,7 @@ def test_blocks_are_a_tables_rows_in_order_across_row_groups(store: Store) -> No
     batch = crops(20_000, 4)
     parts = (batch.slice(start, 10) for start in range(0, 20_000, 10))
     ref = store.write("crops", DIGEST, schema("crops", 4), parts)
-    blocks = list(store.blocks(ref, ["image_digest", "embedding"], 3_003))
+    blocks = list(store.read_blocks(ref, ["image_digest", "embedding"], 3_003))
     assert [b.num_rows for b in blocks] == [3_003] * 6 + [1_982]
     assert pa.Table.from_batches(blocks) == store.read(ref, ["image_digest", "embedding"])
 
@@ -204,7 +204,7 @@ def test_a_table_with_damaged_pages_is_never_read_as_if_it_were_whole(store: Sto
     with pytest.raises(InputError, match=f"{path.name} is damaged: delete it"):
         store.read(ref)
     with pytest.raises(InputError, match="is damaged"):
-        list(store.blocks(ref, ["embedding"], 64))
+        list(store.read_blocks(ref, ["embedding"], 64))
     with pytest.raises(OSError, match="CRC"):
         store.dataset([ref]).to_table()
     path.unlink()

@@ -21,7 +21,7 @@ from tasks.runtime.clock import now
 from tasks.runtime.errors import BudgetExceeded, PermanentFailure
 from tasks.runtime.stopping import pause
 from tasks.store.digest import digest_of
-from tasks.store.place import Place, files, write_text
+from tasks.store.place import Place, list_files, write_text
 from tasks.store.tables import NAME_DIGITS
 
 # The API takes 50,000 calls and 200 MB; a call is about 2 KB.
@@ -56,7 +56,7 @@ class PendingBatch(BaseModel):
 
 def read_pending_batches(replies: Replies) -> Iterator[tuple[Place, PendingBatch]]:
     """Yield the file and the content of each pending batch of a store."""
-    for path in [file.place for file in files(replies.folder / FOLDER, "[!.]*.json")]:
+    for path in [file.place for file in list_files(replies.folder / FOLDER, "[!.]*.json")]:
         try:
             yield path, PendingBatch.model_validate_json(path.read_bytes())
         except ValidationError:  # a damaged file: its calls are asked for again

@@ -55,7 +55,7 @@ def test_the_data_root_can_come_from_the_environment(
 
 def test_a_missing_data_set_shows_both_trees(wca: Command, root: Path) -> None:
     said = wca("benchmark", "dtd", "--data-root", str(root), status=2)
-    assert said.startswith("wca: Describable Textures (DTD), split 1 is not here")
+    assert said.startswith("wca: Describable Textures (DTD), split 1 is missing")
     assert "dtd/dtd/labels/test1.txt" in said
     assert "cifar-10-batches-bin/" in said
 
@@ -104,7 +104,7 @@ def test_reproduce_prints_ours_beside_theirs(
     assert "ViT-B-16-quickgelu:/no/such/weights (B/16)" in printed
     assert "missing / 59.78" in printed  # WCA on CUB with B/16
     assert "3 of 5,794 images were scored" in printed
-    assert "missing, pets: Oxford-IIIT Pets is not here" in printed
+    assert "missing, pets: Oxford-IIIT Pets is missing" in printed
     assert (wca.store / "reproduced" / "table1.csv").is_file()
 
 

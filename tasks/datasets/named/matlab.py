@@ -1,30 +1,29 @@
-"""Data sets whose labels are MATLAB files."""
+"""Data sets with labels in MATLAB files."""
 
 from pathlib import Path
 from typing import Any
 
-from tasks.datasets.dataset import ImageEntry
-from tasks.datasets.files import inside
+from tasks.datasets.dataset import ImageEntry, Listed
+from tasks.datasets.files import check_inside
 from tasks.runtime.errors import InputError
 
-_Listed = tuple[tuple[str, ...], list[ImageEntry]]
 _FLOWER_SPLITS = {"test": "tstid", "val": "valid", "train": "trnid"}
 
 
 def load_mat(path: Path) -> dict[str, Any]:
-    """The variables of a MATLAB 5 file; InputError where it is not one."""
+    """The variables in a MATLAB 5 file; InputError where it is not one."""
     from scipy.io import loadmat
 
     try:
         return dict(loadmat(path, squeeze_me=True))
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except Exception as error:  # a parser of hostile bytes, it raises many types
+    except Exception as error:  # the parser raises many types for hostile bytes
         raise InputError(f"{path} is not a MATLAB file: {error}.") from error
 
 
-def list_flowers(folder: Path, split: str) -> _Listed:
-    """Numbered images; the archive has no class names, torchvision has them by label."""
+def list_flowers(folder: Path, split: str) -> Listed:
+    """Numbered images; torchvision has the class names, which the archive lacks."""
     from torchvision.datasets import Flowers102
 
     names = tuple(Flowers102.classes)
@@ -39,8 +38,8 @@ def list_flowers(folder: Path, split: str) -> _Listed:
     return names, images
 
 
-def list_cars(folder: Path, split: str) -> _Listed:
-    """Annotations with class numbers from 1, and the devkit's names."""
+def list_cars(folder: Path, split: str) -> Listed:
+    """Annotations with class numbers from 1, and class names of the development kit."""
     kit = folder / "devkit"
     path = {
         "test": folder / "cars_test_annos_withlabels.mat",
@@ -52,6 +51,6 @@ def list_cars(folder: Path, split: str) -> _Listed:
         label = int(row["class"])
         if not 0 < label <= len(names):
             raise InputError(f"{path}: annotation {number} has the unknown class {label}.")
-        name = inside(path, number, str(row["fname"]))
+        name = check_inside(path, number, str(row["fname"]))
         images.append(ImageEntry(f"cars_{split}/{name}", label - 1))
     return names, images

@@ -1,4 +1,4 @@
-"""Parquet files that hold the images' bytes or their paths."""
+"""Parquet files, with the bytes or the paths of images."""
 
 import json
 from functools import lru_cache
@@ -8,40 +8,41 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.datasets.dataset import Dataset, ImageEntry
-from tasks.datasets.files import is_inside, read_file, written_path
-from tasks.datasets.labels import LabelSet, Problems, chosen_split
+from tasks.datasets.files import is_inside, read_file, resolve_image_path
+from tasks.datasets.labels import LabelSet, Problems, check_split
 from tasks.runtime.errors import InputError
 
 PARQUET = "parquet:"
 IMAGE, PATH, LABEL, SPLIT = "image", "path", "label", "split"
-EXPECTED = "expected the columns image (bytes) or path, and label, and if you like split"
-# To read one image its whole row group is read; this many bytes fit beside an encoder.
+EXPECTED = "expected the columns image (bytes) or path, and label, and optionally split"
+# Reading one image reads its whole row group; so many bytes fit into memory beside an encoder.
 MAX_GROUP_BYTES = 2**30
 
 
 def open_parquet(path: Path, classnames: Path | None, split: str | None) -> Dataset:
-    """A Parquet file, or a folder of them, with image bytes or paths, and labels.
+    """Open a Parquet file, or a folder of them, with the bytes or paths of images, and labels.
 
-    `image` holds bytes or {bytes, path}; `path` is below the file's folder. A label is a text, or a
-    number that --classnames' list counts from 0. Raises InputError that names rows.
+    `image` holds bytes or {bytes, path}; `path` is relative to the folder. A label is a text, or
+    the number of a class from 0. Raises InputError that names rows.
     """
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} holds no .parquet files; {EXPECTED}.")
     root = path if path.is_dir() else path.parent
-    found = {file.name: _columns(file) for file in files}
-    has_bytes = {IMAGE in table.column_names for _, table in found.values()}
+    columns = {file.name: _read_columns(file) for file in files}
+    has_bytes = {IMAGE in table.column_names for _, table in columns.values()}
     if len(has_bytes) > 1:
         raise InputError(f"{path} mixes files with {IMAGE} and with {PATH}; use one kind.")
     rows = [
-        (file.name, i, *row) for file in files for i, row in enumerate(_rows(found[file.name][1]))
+        (file.name, i, *row) for file in files for i, row in enumerate(_rows(columns[file.name][1]))
     ]
-    if chosen_split(split, {row[4] for row in rows if row[4]}, path) is not None:
+    if check_split(split, {row[4] for row in rows if row[4]}, path) is not None:
         rows = [row for row in rows if row[4] == split]
     labels = (
         LabelSet.read(classnames)
         if classnames
-        else _declared(found[files[0].name][0]) or LabelSet.of(row[3] for row in rows if row[3])
+        else _declared_labels(columns[files[0].name][0])
+        or LabelSet.of(row[3] for row in rows if row[3])
     )
     index = labels.index_of(row[3] for row in rows if row[3])
     problems = Problems(path, "row")
@@ -50,7 +51,9 @@ def open_parquet(path: Path, classnames: Path | None, split: str | None) -> Data
     for file, i, written, label, _ in rows:
         if label not in index:
             problems.add(i, f"unknown label {label!r}" if label else "no label")
-        place, reason = (f"{file}/{i}", None) if written is None else written_path(folder, written)
+        place, reason = (
+            (f"{file}/{i}", None) if written is None else resolve_image_path(folder, written)
+        )
         if reason:
             problems.add(i, reason)
         images.append(ImageEntry(place, index.get(label)))
@@ -62,19 +65,19 @@ def open_parquet(path: Path, classnames: Path | None, split: str | None) -> Data
 
 
 def read_parquet(root: str, name: str) -> bytes:
-    """The bytes in one row.
+    """The bytes of one row.
 
-    name: `<file>/<row>`. A null reads as an empty file, which is then rejected with that reason.
+    name: `<file>/<row>`. A null gives no bytes, as an empty file, which is rejected later.
     """
     file, _, row = name.rpartition("/")
     if not is_inside(file) or not row.isdigit():
         raise FileNotFoundError(2, f"no row {name!r}")
     path = Path(root) / file
-    starts = _group_starts(path, path.stat().st_mtime_ns)
+    starts = _read_group_starts(path, path.stat().st_mtime_ns)
     group = next((g for g in range(len(starts) - 1) if starts[g + 1] > int(row)), None)
     if group is None:
         raise FileNotFoundError(2, f"no row {name!r}")
-    column = _group(path, group, path.stat().st_mtime_ns)
+    column = _read_group(path, group, path.stat().st_mtime_ns)
     value = column[int(row) - starts[group]].as_py()
     if isinstance(value, dict):
         if value.get("bytes") is None and value.get("path"):
@@ -83,8 +86,8 @@ def read_parquet(root: str, name: str) -> bytes:
     return value or b""
 
 
-def _columns(file: Path) -> tuple[pa.Schema, pa.Table]:
-    """The schema, and a table of the small columns; `image` stays on disk, an empty column here."""
+def _read_columns(file: Path) -> tuple[pa.Schema, pa.Table]:
+    """The schema, and a table of the small columns; an `image` column is empty in it."""
     try:
         with pq.ParquetFile(file) as parquet:
             names = parquet.schema_arrow.names
@@ -106,7 +109,7 @@ def _columns(file: Path) -> tuple[pa.Schema, pa.Table]:
 
 
 def _check_types(file: Path, columns: pa.Schema) -> None:
-    """InputError where a column is there twice, or `image` or `label` hold something else."""
+    """Raise InputError where a column occurs twice, or `image` or `label` has another type."""
     for name in (IMAGE, PATH, LABEL, SPLIT):
         if columns.names.count(name) > 1:
             raise InputError(f"{file} has the column {name} twice; {EXPECTED}.")
@@ -135,7 +138,7 @@ def _check_groups(file: Path, meta: pq.FileMetaData) -> None:
 
 
 def _rows(table: pa.Table) -> list[tuple[str | None, str, str]]:
-    """Path (None where the bytes are in the table), label and split of every row, as texts."""
+    """The path (None where the table has the bytes), label and split of every row, as texts."""
     columns = [
         ["" if v is None else str(v).strip() for v in table[name].to_pylist()]
         if name in table.column_names
@@ -147,8 +150,8 @@ def _rows(table: pa.Table) -> list[tuple[str | None, str, str]]:
     return list(zip(*columns, strict=True))
 
 
-def _declared(schema: pa.Schema) -> LabelSet | None:
-    """Class names that Hugging Face `datasets` wrote into the file for numbered labels."""
+def _declared_labels(schema: pa.Schema) -> LabelSet | None:
+    """The class names of numbered labels that Hugging Face `datasets` wrote into the file."""
     try:
         facts = json.loads((schema.metadata or {})[b"huggingface"])
         names = facts["info"]["features"][LABEL]["names"]
@@ -158,8 +161,8 @@ def _declared(schema: pa.Schema) -> LabelSet | None:
 
 
 @lru_cache(maxsize=256)
-def _group_starts(path: Path, _modified: int) -> list[int]:
-    """The first row of each row group, and the number of rows at the end."""
+def _read_group_starts(path: Path, _modified: int) -> list[int]:
+    """The first row of each row group, and at the end the number of rows."""
     meta = pq.read_metadata(path)
     starts = [0]
     for g in range(meta.num_row_groups):
@@ -167,7 +170,7 @@ def _group_starts(path: Path, _modified: int) -> list[int]:
     return starts
 
 
-@lru_cache(maxsize=2)  # while a file is read in order, its rows share row groups
-def _group(path: Path, group: int, _modified: int) -> pa.ChunkedArray:
+@lru_cache(maxsize=2)  # rows of a file that is read in order share row groups
+def _read_group(path: Path, group: int, _modified: int) -> pa.ChunkedArray:
     with pq.ParquetFile(path) as parquet:
         return parquet.read_row_group(group, columns=[IMAGE])[IMAGE]

@@ -1,15 +1,15 @@
-"""CSV files: one line per image."""
+"""CSV files, with one line per image."""
 
 import csv
 from pathlib import Path
 from typing import NamedTuple
 
 from tasks.datasets.dataset import Dataset, ImageEntry, class_index
-from tasks.datasets.files import read_text, written_path
-from tasks.datasets.labels import LabelSet, Problems, chosen_split
+from tasks.datasets.files import read_text, resolve_image_path
+from tasks.datasets.labels import LabelSet, Problems, check_split
 from tasks.runtime.errors import InputError
 
-EXPECTED = "expected the columns path and label, and if you like split"
+EXPECTED = "expected the columns path and label, and optionally split"
 
 
 class _Row(NamedTuple):
@@ -20,15 +20,15 @@ class _Row(NamedTuple):
 
 
 def open_csv(path: Path, classnames: Path | None, split: str | None) -> Dataset:
-    """A CSV file (.tsv: by tabs) with the columns path and label, and if you like split.
+    """Open a CSV file (.tsv: with tabs) with the columns path and label, and optionally split.
 
-    Paths are absolute or relative to the file's folder. Raises one InputError that lists every line
-    whose file is missing, whose label is unknown or that cannot be read.
+    Paths are absolute or relative to the folder of the file. Raises one InputError for all lines
+    that cannot be read, whose file is missing or whose label is unknown.
     """
     problems = Problems(path)
-    rows = _rows(path, problems)
+    rows = _read_rows(path, problems)
     splits = {row.split for row in rows if row.split}
-    if chosen_split(split, splits, path) is not None:
+    if check_split(split, splits, path) is not None:
         rows = [row for row in rows if row.split == split]
     labels = LabelSet.read(classnames) if classnames else LabelSet.of(r.label for r in rows)
     index = labels.index_of(row.label for row in rows)
@@ -37,9 +37,9 @@ def open_csv(path: Path, classnames: Path | None, split: str | None) -> Dataset:
     for row in rows:
         if row.label not in index:
             problems.add(row.line, f"unknown label {row.label!r}")
-        name, reason = written_path(folder, row.path)
-        if reason:
-            problems.add(row.line, reason)
+        name, problem = resolve_image_path(folder, row.path)
+        if problem:
+            problems.add(row.line, problem)
         images.append(ImageEntry(name, index.get(row.label)))
     problems.raise_any()
     if not images:
@@ -47,7 +47,7 @@ def open_csv(path: Path, classnames: Path | None, split: str | None) -> Dataset:
     return Dataset(f"csv:{path.stem}", folder, labels.class_names, images)
 
 
-def _rows(path: Path, problems: Problems) -> list[_Row]:
+def _read_rows(path: Path, problems: Problems) -> list[_Row]:
     tabs = path.suffix.lower() == ".tsv"
     lines = read_text(path).splitlines(keepends=True)
     reader = csv.reader(lines, delimiter="\t" if tabs else ",", skipinitialspace=True, strict=True)
@@ -56,15 +56,17 @@ def _rows(path: Path, problems: Problems) -> list[_Row]:
         if "path" not in header or "label" not in header:
             raise InputError(f"{path}, line 1: {EXPECTED}; found {', '.join(header) or 'nothing'}.")
         class_index(header, f"{path}, line 1,")
-        at = {name: header.index(name) for name in ("path", "label", "split") if name in header}
+        positions = {
+            name: header.index(name) for name in ("path", "label", "split") if name in header
+        }
         rows = []
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(header):
-                problems.add(reader.line_num, f"{len(cells)} columns in place of {len(header)}")
+                problems.add(reader.line_num, f"{len(cells)} columns instead of {len(header)}")
                 continue
-            cell = {name: cells[i].strip() for name, i in at.items()}
+            cell = {name: cells[i].strip() for name, i in positions.items()}
             if not cell["path"] or not cell["label"]:
                 problems.add(reader.line_num, "no path" if not cell["path"] else "no label")
                 continue

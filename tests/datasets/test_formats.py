@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.datasets.dataset import Dataset
-from tasks.datasets.index import image_places, index_dataset, read_image
+from tasks.datasets.index import find_image_names, index_dataset, read_image
 from tasks.datasets.readers import read_bytes
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
@@ -33,7 +33,7 @@ def indexed_bytes(dataset: Dataset, tmp_path: Path) -> list[bytes]:
     """Every image read for the index and once more by its name."""
     store = Store(tmp_path / "store")
     indexed = index_dataset(store, dataset)
-    places = {name: digest for digest, name in image_places(store, indexed).items()}
+    places = {name: digest for digest, name in find_image_names(store, indexed).items()}
     return [read_image(indexed, i.name, places[i.name]) for i in dataset.images]
 
 
@@ -91,7 +91,7 @@ def test_every_wrong_line_of_a_table_is_named(three: Path, tmp_path: Path) -> No
         "line 4: '../nowhere.jpg': No such file",
         "line 5: unknown label 'unicorn'",
         "line 6: no path",
-        "line 7: 1 columns in place of 2",
+        "line 7: 1 columns instead of 2",
         "line 8: 'https://example.org/a.jpg' is a web address",
         "line 9: 'pipe.jpg' is not a file",
         "line 10: 'my photos' is not a file",

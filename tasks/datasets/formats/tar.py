@@ -1,7 +1,7 @@
-"""WebDataset shards: tar files in which the files of one image share a name but for the ending.
+"""WebDataset shards: tar files in which the files of one image have one name, but for the ending.
 
-Read with the standard library: it starts no commands (`pipe:` addresses) and unpickles nothing
-(`.pyd` members), and an image can be read again by its name.
+The standard library reads them: it starts no commands (`pipe:` addresses), unpickles nothing
+(`.pyd` members) and can read an image again by its name.
 """
 
 import json
@@ -10,49 +10,43 @@ import tarfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.decode import EXTENSIONS
 from tasks.datasets.files import is_inside
-from tasks.datasets.labels import LabelSet, chosen_split
+from tasks.datasets.labels import LabelSet, check_split
 from tasks.runtime.errors import InputError
 
 TAR = "tar:"
-# Members that hold a label; more could be anything.
+# A larger member is not taken for a label.
 MAX_LABEL_BYTES = 1 << 20
 CLASS_FILE = "classnames.txt"
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
-class _Sample(NamedTuple):
-    name: str
-    label: str
-
-
 def open_tar(spec: str, classnames: Path | None, split: str | None) -> Dataset:
-    """WebDataset shards: a folder, a .tar file or `shard-{000..012}.tar`.
+    """Open WebDataset shards: a folder, a .tar file or `shard-{000..012}.tar`.
 
-    With `split` the folder's sub-folder of that name. A sample is an image and a `.cls` or `.json`
-    ({"label": ...}) beside it. Numbered labels count --classnames' list or classnames.txt beside
-    the shards, from 0. Raises InputError where a shard or a sample is not so.
+    With `split` it opens that sub-folder of the folder. A sample is an image with a `.cls` or
+    `.json` file ({"label": ...}). Numbered labels count the names of --classnames, or of
+    classnames.txt beside the shards, from 0. Raises InputError for a wrong shard or sample.
     """
     path = Path(spec).expanduser()
-    root, shards = _shards(path, split)
+    root, shards = _find_shards(path, split)
     names_file = classnames or next(
         (p for f in (root, root.parent) if (p := f / CLASS_FILE).is_file()), None
     )
-    samples = [sample for shard in shards for sample in _samples(root, shard)]
+    samples = [sample for shard in shards for sample in _read_samples(root, shard)]
     if not samples:
         raise InputError(f"{path} holds no labelled images; expected x.jpg and x.cls in a shard.")
-    labels = LabelSet.read(names_file) if names_file else LabelSet.of(s.label for s in samples)
-    class_ids = labels.class_ids([s.label for s in samples], path)
-    images = [ImageEntry(s.name, i) for s, i in zip(samples, class_ids, strict=True)]
+    labels = LabelSet.read(names_file) if names_file else LabelSet.of(label for _, label in samples)
+    class_ids = labels.class_ids([label for _, label in samples], path)
+    images = [ImageEntry(name, i) for (name, _), i in zip(samples, class_ids, strict=True)]
     return Dataset(f"wds:{root.name}", f"{TAR}{root.resolve()}", labels.class_names, images)
 
 
 def read_tar(root: str, name: str) -> bytes:
-    """One member's bytes.
+    """The bytes of one member.
 
     name: `<shard>.tar/<member>`.
     """
@@ -60,7 +54,7 @@ def read_tar(root: str, name: str) -> bytes:
     path = Path(root) / f"{shard}.tar"
     if not dot_tar or not is_inside(shard):
         raise FileNotFoundError(2, f"no member {name!r}")
-    place = _members(path, path.stat().st_mtime_ns).get(member)
+    place = _list_members(path, path.stat().st_mtime_ns).get(member)
     if place is None:
         raise FileNotFoundError(2, f"no member {name!r}")
     offset, size = place
@@ -69,17 +63,17 @@ def read_tar(root: str, name: str) -> bytes:
         return file.read(size)
 
 
-def _shards(path: Path, split: str | None) -> tuple[Path, list[Path]]:
+def _find_shards(path: Path, split: str | None) -> tuple[Path, list[Path]]:
     folders: set[str] = set()
     if path.is_dir():
         folders = {p.name for p in path.iterdir() if p.is_dir() and any(p.glob("*.tar"))}
-        wanted = chosen_split(split, folders, path)
+        wanted = check_split(split, folders, path)
         root = path / wanted if wanted else path
         shards = sorted(root.glob("*.tar"))
     else:
         if split is not None:
             raise InputError(f"--split goes with a folder of shards, not with {path}.")
-        root, shards = path.parent, [path.parent / name for name in _expand(path.name)]
+        root, shards = path.parent, [path.parent / name for name in _expand_range(path.name)]
     if missing := [str(p) for p in shards if not p.is_file()]:
         raise InputError(f"No such shard: {', '.join(missing[:5])}.")
     if not shards:
@@ -88,8 +82,8 @@ def _shards(path: Path, split: str | None) -> tuple[Path, list[Path]]:
     return root, shards
 
 
-def _expand(name: str) -> list[str]:
-    """`a-{000..012}.tar` as the names it stands for."""
+def _expand_range(name: str) -> list[str]:
+    """The names that `a-{000..012}.tar` stands for."""
     match = _RANGE.search(name)
     if match is None:
         return [name]
@@ -100,38 +94,38 @@ def _expand(name: str) -> list[str]:
     ]
 
 
-def _samples(root: Path, shard: Path) -> Iterator[_Sample]:
-    """Each image of a shard with its label, in the shard's order."""
+def _read_samples(root: Path, shard: Path) -> Iterator[tuple[str, str]]:
+    """Yield each image of a shard with its label, in the order of the shard."""
     prefix = shard.relative_to(root).as_posix()
     images: dict[str, str] = {}
     labels: dict[str, str] = {}
     try:
-        members = _members(shard, shard.stat().st_mtime_ns)
+        members = _list_members(shard, shard.stat().st_mtime_ns)
         with shard.open("rb") as file:
             for member, (offset, size) in members.items():
-                key, ending = _key(member)
+                key, ending = _split_member_name(member)
                 if ending in EXTENSIONS:
                     if key in images:
                         raise InputError(f"{shard} has two images named {key}.")
                     images[key] = member
                 elif ending in (".cls", ".json") and size <= MAX_LABEL_BYTES:
                     file.seek(offset)
-                    labels.setdefault(key, _label(shard, member, file.read(size)))
+                    labels.setdefault(key, _parse_label(shard, member, file.read(size)))
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{shard} is not an uncompressed tar file: {error}.") from error
     if bare := [key for key in images if not labels.get(key)]:
         raise InputError(f"{shard} has images without a label (.cls or .json): {bare[:5]}.")
     for key, member in images.items():
-        yield _Sample(f"{prefix}/{member}", labels[key])
+        yield f"{prefix}/{member}", labels[key]
 
 
-def _key(member: str) -> tuple[str, str]:
-    """A sample's key, up to the first dot of the file's name, and the last ending."""
+def _split_member_name(member: str) -> tuple[str, str]:
+    """The key of a sample, which ends at the first dot of the file name, and the last ending."""
     folder, slash, file = member.rpartition("/")
     return f"{folder}{slash}{file.partition('.')[0]}", f".{file.rpartition('.')[2].lower()}"
 
 
-def _label(shard: Path, member: str, data: bytes) -> str:
+def _parse_label(shard: Path, member: str, data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig").strip()
         if member.lower().endswith(".json"):
@@ -145,13 +139,13 @@ def _label(shard: Path, member: str, data: bytes) -> str:
     return text
 
 
-@lru_cache(maxsize=32)  # a shard of 10,000 images takes a second to list and a megabyte to keep
-def _members(path: Path, _modified: int) -> dict[str, tuple[int, int]]:
-    """Where each regular file of a tar file lies in it: offset and size in bytes."""
+@lru_cache(maxsize=32)  # 10,000 images take a second to list and a megabyte of memory
+def _list_members(path: Path, _modified: int) -> dict[str, tuple[int, int]]:
+    """The offset and size in bytes of each regular file in a tar file."""
     places = {}
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             if member.isreg():
                 places[member.name] = (member.offset_data, member.size)
-            tar.members = []  # type: ignore[attr-defined] # else every header is kept
+            tar.members = []  # type: ignore[attr-defined] # otherwise tarfile keeps every header
     return places

@@ -1,13 +1,13 @@
-"""What `wca datasets` says: every named data set, its protocol, and whether it is here."""
+"""The texts of `wca datasets`: every named data set, its protocol, and whether it is here."""
 
 from pathlib import Path
 
-from tasks.datasets.cards import NamedCard, data_root, find_card, named_cards
+from tasks.datasets.named.cards import NamedCard, data_root, find_card, named_cards
 from tasks.runtime.errors import InputError, one_line
 
 
 def overview(root: Path | None) -> list[dict[str, str]]:
-    """One row of text per named data set, those of the published tables first."""
+    """One row of texts per named data set; those of the published tables come first."""
     base = data_root(root)
     return [
         {
@@ -27,7 +27,7 @@ def overview(root: Path | None) -> list[dict[str, str]]:
 
 
 def preset_text(card: NamedCard) -> str:
-    """A card's protocol in one line."""
+    """The protocol of a card in one line."""
     preset = card.preset
     templates = len(card.prompts())
     return (
@@ -37,7 +37,7 @@ def preset_text(card: NamedCard) -> str:
 
 
 def details(name: str, root: Path | None) -> str:
-    """All that a card says, and the expected tree beside what is there."""
+    """The whole card, with the folder of the data set, or the expected and existing files."""
     card = find_card(name)
     base = data_root(root)
     place = card.locate(base)
@@ -51,16 +51,16 @@ def details(name: str, root: Path | None) -> str:
 
 
 def download(name: str, root: Path | None) -> Path:
-    """Download a data set below the data root, with torchvision, and say where it is.
+    """Download a data set below the data root with torchvision, and return its folder.
 
-    Raises InputError where it cannot be downloaded, with what to do instead.
+    Raises InputError where it cannot be downloaded, which says what to do instead.
     """
     card = find_card(name)
     base = data_root(root)
     if (place := card.locate(base)) is not None:
         return place
     if card.torchvision is None and card.archive is None:
-        raise InputError(f"{card.title} cannot be downloaded by a program. {card.get}")
+        raise InputError(f"{card.title} cannot be downloaded by a program: {card.get}")
     from torchvision import datasets
     from torchvision.datasets.utils import download_and_extract_archive
 
@@ -75,10 +75,10 @@ def download(name: str, root: Path | None) -> Path:
             getattr(datasets, source.name)(
                 str(base / source.below), download=True, **source.options
             )
-    except Exception as error:  # networks and archives fail in many ways
+    except Exception as error:  # networks and archives raise many types
         reason = one_line(error, None)
         raise InputError(f"{card.title} could not be downloaded: {reason}.") from error
     place = card.locate(base)
     if place is None:
-        raise InputError(f"{card.title} was downloaded, but is not as expected.\n{card.tree(base)}")
+        raise InputError(f"{card.title} was downloaded, but has another layout.\n{card.tree(base)}")
     return place

@@ -1,0 +1,1 @@
+"""Data sets by name: their cards, and what reads the files of each."""
