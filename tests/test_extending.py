@@ -56,7 +56,8 @@ class Copy:
 
 
 def test_a_method_is_one_entry_in_one_file(tmp_path: Path, photos: Path, small: Any) -> None:
-    side, row = blocks("Add a method", "python")
+    (side,), (change,) = blocks("Add a method", "python"), blocks("Add a method", "diff")
+    row = "".join(line[1:] + "\n" for line in change.splitlines() if line.startswith("+"))
     copy = Copy(tmp_path)
     registry = tmp_path / "tasks" / "methods" / "registry.py"
     code = registry.read_text(encoding="utf-8")
