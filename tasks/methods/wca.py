@@ -125,8 +125,8 @@ def crop_weights(
     whole: `(images, dim)`; crops: `(images, crops, dim)`; counts: `(runs, crops)`, how often each
     run draws each crop. Returns float64 `(images, crops)`, with counts `(images, runs, crops)`.
     """
-    # bmm and not @, which would copy the crops first
-    similarity = crops.bmm(whole.unsqueeze(2)).squeeze(2).double()
+    # bmm and not @, which would copy the crops first; the last bits depend on these very strides
+    similarity = crops.bmm(whole.unsqueeze(1).mT).squeeze(2).double()
     if counts is None:
         return softmax_weights(similarity, image_scale)
     return softmax_weights(similarity.unsqueeze(1), image_scale, counts)
