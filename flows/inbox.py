@@ -92,9 +92,9 @@ def _classify(
         predictions=tuple(summary.refs("predictions")),
         rejected=summary.refs("rejected")[0],
     )
-    return submit(
-        record_batch, str(store.root), recipe, ["inbox"], f"record {len(batch)} images"
-    ).result()
+    run_name = f"record {len(batch)} images"
+    (recorded,) = submit(record_batch, str(store.root), recipe, run_name).result()
+    return recorded
 
 
 def _alone(store: Store, inbox_name: str) -> AbstractContextManager[None]:

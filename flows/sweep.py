@@ -92,7 +92,7 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         for point in points
     ]
     recipe = SweepRecipe(images=indexed.images, points=tuple(scored))
-    (table,) = runner.run("summarise", summarise_sweep, ["sweeps"], [recipe])
+    ((table,),) = runner.run("summarise", summarise_sweep, [recipe])
     stages = runner.timings_by_stage()
     manifest = manifest_of(
         "sweep",

@@ -1,28 +1,31 @@
-"""How the Prefect task of every stage is cached, refreshed, retried and watched."""
+"""How the Prefect task of every stage is cached, retried and watched."""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from functools import partial
+from functools import partial, wraps
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from prefect import Task, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 from prefect.utilities.callables import get_call_parameters
 
 from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.runtime.progress import Count, Progress, progress_bar
-from tasks.store.tables import Recipe, Store
+from tasks.store.tables import Recipe, Store, TableRef
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Refs = tuple[TableRef, ...]
+_TABLES: dict[str, tuple[str, ...]] = {}  # task to the tables that it writes
 PROGRESS_EVERY_SEC = 3.0  # each update is a write to the server's database
 # A second attempt changes nothing: bad input, missing rights, a mistake in the program.
 PERMANENT_ERRORS = (
@@ -44,25 +47,15 @@ logging.getLogger("prefect.task_runs").addFilter(
 )
 
 
-def compute_recipe_key(context: TaskRunContext, inputs: dict[str, Any]) -> str:
-    """The cache key `<task>-<digest of store and recipe>`; a recipe decides every row."""
-    recipe: Recipe = inputs["recipe"]
-    return f"{context.task.name}-{recipe.located_digest(inputs['store_root'])}"
-
-
 def is_retryable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
     """Whether a second attempt may succeed: not after bad input or what was retried already."""
     return not isinstance(state.result(raise_on_failure=False), PERMANENT_ERRORS)
 
 
 def pipeline_task(
-    name: str,
-    timeout_sec: float,
-    *,
-    run_name: str | None = None,
-    cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str] | None = None,
+    name: str, timeout_sec: float, *, run_name: str | None = None
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a function a task that is retried, and done in every run unless `cache_key_fn` is given.
+    """Make a function a task that is retried.
 
     timeout_sec: far longer than the work can take, so that it ends only a task that hangs.
     """
@@ -70,9 +63,9 @@ def pipeline_task(
         name=name,
         task_run_name=run_name,
         timeout_seconds=timeout_sec,
-        cache_key_fn=cache_key_fn,
-        persist_result=cache_key_fn is not None,
-        # for failures too: Prefect's default format is pickle, which runs code when it is read
+        # the store remembers what was done: a second memory could disagree
+        persist_result=False,
+        # of failures, which are written all the same: by default as pickles, which run code
         result_serializer="json",
         retries=2,  # a full disk or a busy file system; the store makes a second attempt cheap
         retry_delay_seconds=[1, 10],
@@ -80,9 +73,38 @@ def pipeline_task(
     )
 
 
-def table_task(name: str, timeout_sec: float) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a function that takes `store_root` and `recipe` a task that is cached by them."""
-    return pipeline_task(name, timeout_sec, cache_key_fn=compute_recipe_key)
+def table_task(
+    name: str, timeout_sec: float, *tables: str
+) -> Callable[[Callable[P, TableRef | Sequence[TableRef]]], Task[P, Refs]]:
+    """Make a function that writes `tables` of a recipe a task that is done only where they lack.
+
+    The function takes `store_root` and `recipe` first, and returns the references in the order of
+    `tables`. Where the store has all of them, the task run ends in the state `Cached`.
+    """
+
+    def decorate(function: Callable[P, TableRef | Sequence[TableRef]]) -> Task[P, Refs]:
+        @wraps(function)
+        def make_tables(*args: P.args, **kwargs: P.kwargs) -> Refs:
+            given = signature(function).bind(*args, **kwargs).arguments
+            if found := find_tables(given["store_root"], given["recipe"], tables):
+                message = "The store has these tables."
+                return cast(Refs, Completed(name="Cached", data=found, message=message))
+            made = function(*args, **kwargs)
+            return (made,) if isinstance(made, TableRef) else tuple(made)
+
+        made_task = pipeline_task(name, timeout_sec)(make_tables)
+        _TABLES[made_task.name] = tables
+        return made_task
+
+    return decorate
+
+
+def find_tables(store_root: str, recipe: Recipe, tables: Sequence[str]) -> Refs | None:
+    """Find the tables of a recipe; None unless all are complete."""
+    store = Store(store_root)
+    found = [store.find(table, recipe.digest) for table in tables]
+    complete = tuple(ref for ref in found if ref)
+    return complete if len(complete) == len(tables) else None
 
 
 @contextmanager
@@ -124,24 +146,22 @@ def _update_artifact(text: str, count: Count, ended: threading.Event) -> None:
 
 
 def submit(
-    task: Task[..., R],
+    task: Task[..., Refs],
     store_root: str,
     recipe: Recipe,
-    tables: Sequence[str],
     run_name: str,
-    start_elsewhere: Callable[[Task[..., R], dict[str, Any]], PrefectFuture[R]] | None = None,
+    start_elsewhere: Callable[[Task[..., Refs], dict[str, Any]], PrefectFuture[Refs]] | None = None,
     **arguments: Any,
-) -> PrefectFuture[R]:
-    """Start a table task, a remembered result of which holds only while its tables are whole.
+) -> PrefectFuture[Refs]:
+    """Start a table task.
 
-    Where one of `tables` is missing or damaged, the task is done again. start_elsewhere: starts a
-    task that has work to do in another place than the flow's own task runner.
+    start_elsewhere: starts a task that has work to do in another place than the flow's own task
+    runner.
     """
-    is_stored = all(Store(store_root).find(table, recipe.digest) for table in tables)
-    task = task.with_options(refresh_cache=not is_stored, task_run_name=run_name)
+    task = task.with_options(task_run_name=run_name)
     parameters = get_call_parameters(task.fn, (store_root, recipe), arguments)
-    if is_stored or start_elsewhere is None:
+    if start_elsewhere is None or find_tables(store_root, recipe, _TABLES[task.name]):
         # in a thread: on Ctrl-C a stage ends after the item that it is at
-        future: PrefectFuture[R] = task.submit(**parameters)
+        future: PrefectFuture[Refs] = task.submit(**parameters)
         return future
     return start_elsewhere(task, parameters)

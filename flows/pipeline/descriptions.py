@@ -30,7 +30,7 @@ def write_descriptions(
     asked = ask_language_model.submit(str(store.root), plan, settings).result()
     runner.note("ask language model", started, 1, int(asked.tally.call_count == 0))
     recipe = AnswersRecipe(plan=plan, rules=settings.clean, answers_digest=asked.answers_digest)
-    (answers,) = runner.run("clean answers", clean_answers, ["answers"], [recipe])
+    ((answers,),) = runner.run("clean answers", clean_answers, [recipe])
     publish_answers(store, answers, title)
     return Writing(plan, answers, asked)
 

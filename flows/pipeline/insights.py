@@ -22,8 +22,6 @@ from tasks.store.tables import TableRef
 
 # Images that a benchmark explains: each outcome three times.
 EXPLAINED = 12
-STATISTICS = ["intervals", "comparisons", "calibration"]
-EXPLANATIONS = ["explanations", "explained_texts", "explained_pairs", "counterfactuals"]
 
 
 class Scored(NamedTuple):
@@ -57,14 +55,14 @@ def check_embeddings(
         )
         for shard in sorted(scored.crops, key=lambda ref: ref.row_count == 0)[:1]
     ]
-    return runner.run(
+    checked = runner.run(
         "check precision",
         check_precision,
-        ["precision_checks"],
         recipes,
         dataset=scored.indexed,
         encoder=encoder,
     )
+    return [ref for (ref,) in checked]
 
 
 def find_insights(
@@ -89,7 +87,7 @@ def _compare_methods(runner: StageRunner, scored: Scored, seed: int) -> list[Tab
     recipe = StatisticsRecipe(
         images=scored.indexed.images, predictions=tuple(scored.predictions), seed=seed
     )
-    (tables,) = runner.run("compare methods", compare_methods, STATISTICS, [recipe])
+    (tables,) = runner.run("compare methods", compare_methods, [recipe])
     return list(tables)
 
 
@@ -105,10 +103,10 @@ def _align_images(runner: StageRunner, scored: Scored, seed: int) -> list[TableR
         )
         for shard in scored.crops
     ]
-    tables = runner.run("align images", align_shard, ["alignments"], recipes)
+    tables = [ref for (ref,) in runner.run("align images", align_shard, recipes)]
     summary = AlignmentSummaryRecipe(alignments=tuple(tables), seed=seed)
-    stage, name = "summarise alignments", "alignment_summary"
-    return [*tables, *runner.run(stage, summarise_alignments, [name], [summary])]
+    ((summarised,),) = runner.run("summarise alignments", summarise_alignments, [summary])
+    return [*tables, summarised]
 
 
 def _explain_images(
@@ -126,5 +124,5 @@ def _explain_images(
         text_scale=settings.used_text_scale,
         count=count,
     )
-    (tables,) = runner.run("explain images", explain_images, EXPLANATIONS, [recipe])
+    (tables,) = runner.run("explain images", explain_images, [recipe])
     return list(tables)

@@ -89,6 +89,7 @@ def run_stages(
                 undecodable=tuple(undecodable),
             ),
         )
+        rejected_count = sum(ref.row_count for ref in results if ref.table == "rejected")
         scored = Scored(indexed, described, texts, crops, vectors, predictions)
         checks = check_embeddings(runner, scored, encoder, parameters, resampling, is_labelled)
         count = explained if EXPLAINED in methods else 0
@@ -113,11 +114,11 @@ def run_stages(
             *undecodable,
             vectors,
             *predictions,
-            *results.tables,
+            *results,
             *checks,
             *insights,
         ),
-        results.rejected_count,
+        rejected_count,
         command,
     )
     recorded = record(store, manifest, runner.timings)
@@ -125,8 +126,8 @@ def run_stages(
         run_id=recorded.run_id,
         dataset_name=dataset.name,
         class_count=len(dataset.class_names),
-        image_count=results.image_count,
-        rejected_count=results.rejected_count,
+        image_count=indexed.images.row_count,
+        rejected_count=rejected_count,
         encoder_name=settings.encoder,
         encoder=encoder.identity,
         resampling=resampling,

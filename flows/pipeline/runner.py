@@ -18,7 +18,7 @@ from tasks.runtime.errors import InputError
 from tasks.runtime.progress import Progress
 from tasks.store.runs import StageTiming
 from tasks.store.tables import Recipe, Store
-from tasks.table_task import submit
+from tasks.table_task import Refs, submit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,12 +65,11 @@ class StageRunner:
     def run(
         self,
         stage: str,
-        task: Task[..., R],
-        tables: Sequence[str],
+        task: Task[..., Refs],
         recipes: Sequence[Recipe],
         extras: Sequence[dict[str, Any]] = (),
         **arguments: Any,
-    ) -> list[R]:
+    ) -> list[Refs]:
         """Run a task for each recipe, wait for all, note the time and how many were cached.
 
         When a shard fails, the others are finished before its error is raised.
@@ -82,7 +81,6 @@ class StageRunner:
                 task,
                 str(self.store.root),
                 recipe,
-                tables,
                 f"{stage} {i + 1} of {len(recipes)}",
                 start_elsewhere=self._start_on_engine if is_spread else None,
                 **arguments,
@@ -102,14 +100,16 @@ class StageRunner:
         self.note(stage, started, len(futures), cached)
         return results
 
-    def _start_on_engine(self, task: Task[..., R], parameters: dict[str, Any]) -> PrefectFuture[R]:
+    def _start_on_engine(
+        self, task: Task[..., Refs], parameters: dict[str, Any]
+    ) -> PrefectFuture[Refs]:
         """Start a task on the engine, which itself starts with its first task."""
         # not as the flow's task runner: that would start it for a run of which everything is cached
         if self._engine is None:
             unload_encoder()  # which each worker loads for itself
             engine = start_engine(self._settings, self._device)
             self._engine = self._running.enter_context(engine)
-        future: PrefectFuture[R] = self._engine.submit(task, parameters)
+        future: PrefectFuture[Refs] = self._engine.submit(task, parameters)
         return future
 
     def note(self, stage: str, started: float, tables: int, reused: int) -> None:

@@ -25,13 +25,13 @@ from tasks.score.task import (
     ClassVectorsRecipe,
     PredictionsRecipe,
     ResultsRecipe,
-    RunResults,
     class_vectors,
     score_shard,
     summarise_run,
 )
 from tasks.store.digest import bytes_digest, shards_by_digest
 from tasks.store.tables import TableRef
+from tasks.table_task import Refs
 
 TEXTS_PER_SHARD = 4096  # a few seconds' work; ImageNet with CuPL has about 130,000 texts
 
@@ -65,8 +65,8 @@ def gather_texts(
         descriptors=sources.descriptors and TextFile.at(sources.descriptors),
         generated=answers,
     )
-    (table,) = runner.run("describe classes", describe_classes, ["descriptions"], [recipe])
-    return table
+    ((descriptions,),) = runner.run("describe classes", describe_classes, [recipe])
+    return descriptions
 
 
 def embed_texts(
@@ -82,8 +82,9 @@ def embed_texts(
         )
         for shard in shards
     ]
-    tables, progress = ["text_embeddings"], divide_progress(shards)
-    return runner.run("embed texts", embed_text_shard, tables, recipes, progress, encoder=encoder)
+    progress = divide_progress(shards)
+    embedded = runner.run("embed texts", embed_text_shard, recipes, progress, encoder=encoder)
+    return [texts for (texts,) in embedded]
 
 
 def embed_images(
@@ -103,14 +104,13 @@ def embed_images(
     embedded = runner.run(
         "embed images",
         embed_image_shard,
-        ["crops", "undecodable"],
         [recipe.model_copy(update={"image_digests": tuple(shard)}) for shard in shards],
         divide_progress(shards),
         dataset=indexed,
         encoder=encoder,
         batch_size=settings.batch_size,
     )
-    return [e.crops for e in embedded], [e.undecodable for e in embedded]
+    return [crops for crops, _ in embedded], [undecodable for _, undecodable in embedded]
 
 
 def weigh_texts(
@@ -129,7 +129,7 @@ def weigh_texts(
         text_scale=text_scale,
         dimension=dimension,
     )
-    (vectors,) = runner.run("weigh texts", class_vectors, ["class_vectors"], [recipe])
+    ((vectors,),) = runner.run("weigh texts", class_vectors, [recipe])
     return vectors
 
 
@@ -153,11 +153,10 @@ def score_images(
         )
         for shard in crops
     ]
-    return runner.run("score images", score_shard, ["predictions"], recipes)
+    return [ref for (ref,) in runner.run("score images", score_shard, recipes)]
 
 
-def summarise(runner: StageRunner, recipe: ResultsRecipe) -> RunResults:
-    """Compute the result tables, and account for every image."""
-    tables = ["accuracy", "per_class_accuracy", "confusion", "rejected"]
-    (results,) = runner.run("summarise", summarise_run, tables, [recipe])
-    return results
+def summarise(runner: StageRunner, recipe: ResultsRecipe) -> Refs:
+    """Compute the tables of results, having accounted for every image."""
+    (tables,) = runner.run("summarise", summarise_run, [recipe])
+    return tables

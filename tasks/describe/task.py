@@ -62,6 +62,8 @@ class CollectedAnswers(BaseModel):
 class AnswersRecipe(Recipe):
     """Everything that decides the `answers` table, except where its answers came from."""
 
+    code = ("tasks.describe.llm.answers", "tasks.describe.task")
+
     plan: PromptPlan
     rules: tuple[str, ...]
     answers_digest: str
@@ -74,6 +76,8 @@ class AnswersRecipe(Recipe):
 
 class DescriptionsRecipe(Recipe):
     """Everything that decides the texts of the classes."""
+
+    code = ("tasks.describe.texts", "tasks.describe.waffle", "tasks.describe.task")
 
     classes: TableRef
     templates: tuple[str, ...]
@@ -109,7 +113,7 @@ def ask_language_model(
     return CollectedAnswers(answers_digest=digest, tally=tally)
 
 
-@table_task("clean-answers", 30 * MINUTE)  # text, without network
+@table_task("clean-answers", 30 * MINUTE, "answers")  # text, without network
 def clean_answers(store_root: str, recipe: AnswersRecipe) -> TableRef:
     """Write the `answers` table: every answer, its cleaned text or the rule that dropped it."""
     store = Store(store_root)
@@ -118,7 +122,7 @@ def clean_answers(store_root: str, recipe: AnswersRecipe) -> TableRef:
     return store.write("answers", recipe.digest, schema("answers"), rows)
 
 
-@table_task("describe-classes", 30 * MINUTE)  # likewise
+@table_task("describe-classes", 30 * MINUTE, "descriptions")  # likewise
 def describe_classes(store_root: str, recipe: DescriptionsRecipe) -> TableRef:
     """Write the `descriptions` table: every text of every class."""
     store = Store(store_root)

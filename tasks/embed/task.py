@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from prefect.logging import get_run_logger
-from pydantic import BaseModel, ConfigDict
 
 from tasks.datasets.index import IndexedDataset, find_image_names, read_image
 from tasks.embed.crops import CropParameters
@@ -52,20 +51,11 @@ class PrecisionCheckRecipe(Recipe):
     embedded: TableRef
 
 
-class EmbeddedImages(BaseModel):
-    """The two tables of a shard: the views of its images, and the images without any."""
-
-    model_config = ConfigDict(frozen=True)
-
-    crops: TableRef
-    undecodable: TableRef
-
-
 # A large encoder on a slow CPU takes hours for a shard, and on a GPU a shard waits for its turn.
 EMBED_TIMEOUT_SEC = 24 * HOUR
 
 
-@table_task("embed-images", EMBED_TIMEOUT_SEC)
+@table_task("embed-images", EMBED_TIMEOUT_SEC, "crops", "undecodable")
 def embed_image_shard(
     store_root: str,
     recipe: CropsRecipe,
@@ -73,8 +63,8 @@ def embed_image_shard(
     encoder: EncoderSource,
     batch_size: int | None,
     progress: Progress,
-) -> EmbeddedImages:
-    """Write a shard's `crops` and `undecodable` tables, unless both exist.
+) -> tuple[TableRef, TableRef]:
+    """Write a shard's `crops` and `undecodable` tables.
 
     Images that another table of the same crops and encoder holds are copied, not embedded again.
     """
@@ -82,10 +72,6 @@ def embed_image_shard(
     from tasks.embed.reuse import build_crops_schema, find_tables_with, merge_rows
 
     store = Store(store_root)
-    crops = store.find("crops", recipe.digest)
-    undecodable = store.find("undecodable", recipe.digest)
-    if crops and undecodable:
-        return EmbeddedImages(crops=crops, undecodable=undecodable)
     keep_freed_memory()
     mark = recipe.model_copy(update={"image_digests": ()}).digest
     columns = build_crops_schema(recipe.encoder.dimension, recipe.encoder.precision, mark)
@@ -118,7 +104,7 @@ def embed_image_shard(
     rate = len(missing) / (time.perf_counter() - started)
     message = "Embedded %d images (%d rejected), %.1f images/s; reused the embeddings of %d images."
     get_run_logger().info(message, len(missing), len(rejected), rate, reused_count)
-    return EmbeddedImages(crops=crops, undecodable=undecodable)
+    return crops, undecodable
 
 
 def _embed(
@@ -134,7 +120,7 @@ def _embed(
     return embed_images(images, model, size)
 
 
-@table_task("check-precision", EMBED_TIMEOUT_SEC)
+@table_task("check-precision", EMBED_TIMEOUT_SEC, "precision_checks")
 def check_precision(
     store_root: str, recipe: PrecisionCheckRecipe, dataset: IndexedDataset, encoder: EncoderSource
 ) -> TableRef:
@@ -162,19 +148,17 @@ def check_precision(
     return store.write_rows("precision_checks", recipe.digest, columns, rows)
 
 
-@table_task("embed-texts", EMBED_TIMEOUT_SEC)
+@table_task("embed-texts", EMBED_TIMEOUT_SEC, "text_embeddings")
 def embed_text_shard(
     store_root: str, recipe: TextEmbeddingsRecipe, encoder: EncoderSource, progress: Progress
 ) -> TableRef:
-    """Write a shard's `text_embeddings` table, unless it exists.
+    """Write a shard's `text_embeddings` table.
 
     Texts that another table of the same encoder holds are copied, not encoded again.
     """
     from tasks.embed.texts import build_text_schema, embed_texts, order_rows, read_reusable_texts
 
     store = Store(store_root)
-    if stored := store.find("text_embeddings", recipe.digest):
-        return stored
     reused = read_reusable_texts(store, recipe.encoder, recipe.texts)
     reused_texts = set(reused["text"].to_pylist())
     missing = [text for text in recipe.texts if text not in reused_texts]

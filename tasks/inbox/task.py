@@ -31,7 +31,7 @@ def find_arrivals(store_root: str, inbox_name: str, folder: str, settle_sec: flo
     return scan_folder(Path(folder), known, recorded.digests, settle_sec)
 
 
-@table_task("record-batch", 10 * MINUTE)  # a few thousand rows
+@table_task("record-batch", 10 * MINUTE, "inbox")  # a few thousand rows
 def record_batch(store_root: str, recipe: InboxBatchRecipe) -> TableRef:
     """Write the `inbox` table of a batch, which records its images."""
     store = Store(store_root)

@@ -2,20 +2,24 @@
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict
 
-from tasks.score.summarise import account_for_images, summarise
+from tasks.score.summarise import RESULT_TABLES, account_for_images, summarise
 from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import HOUR, table_task
 
+# Their modules load torch and scipy, which a run that finds all of its tables does not need.
+STATISTICS_TABLES = ("intervals", "comparisons", "calibration")
+EXPLANATION_TABLES = ("explanations", "explained_texts", "explained_pairs", "counterfactuals")
 # Bootstrap draws: an interval's ends then vary by about a thirtieth of its width.
 RESAMPLES = 2000
 
 
 class ClassVectorsRecipe(Recipe):
     """What decides the class vectors; `text_scale` None switches the text weights off."""
+
+    code = ("tasks.score.predict", "tasks.score.task")
 
     descriptions: TableRef
     text_embeddings: tuple[TableRef, ...]
@@ -27,6 +31,8 @@ class ClassVectorsRecipe(Recipe):
 class PredictionsRecipe(Recipe):
     """What decides a shard's predictions; `image_scale` None switches the crop weights off."""
 
+    code = ("tasks.score.predict", "tasks.score.task")
+
     crops: TableRef
     class_vectors: TableRef
     image_scale: float | None
@@ -37,20 +43,20 @@ class PredictionsRecipe(Recipe):
 
 
 class StatisticsRecipe(Recipe):
-    """What decides the statistics of a run's results.
+    """What decides the statistics of a run's results."""
 
-    revision: raised when code makes other rows of the same ingredients.
-    """
+    code = ("tasks.score.statistics", "tasks.score.task")
 
     images: TableRef
     predictions: tuple[TableRef, ...]
     seed: int
     resamples: int = RESAMPLES
-    revision: int = 2
 
 
 class AlignmentsRecipe(Recipe):
     """What decides how a shard's images align with descriptions of their own and other classes."""
+
+    code = ("tasks.score.align", "tasks.score.task")
 
     images: TableRef
     crops: TableRef
@@ -62,6 +68,8 @@ class AlignmentsRecipe(Recipe):
 class AlignmentSummaryRecipe(Recipe):
     """What decides the summary of all alignments."""
 
+    code = ("tasks.score.align", "tasks.score.task")
+
     alignments: tuple[TableRef, ...]
     seed: int
     resamples: int = RESAMPLES
@@ -69,6 +77,8 @@ class AlignmentSummaryRecipe(Recipe):
 
 class ExplanationsRecipe(Recipe):
     """What decides the explanations of `count` images."""
+
+    code = ("tasks.score.explained", "tasks.score.task")
 
     images: TableRef
     predictions: tuple[TableRef, ...]
@@ -84,22 +94,16 @@ class ExplanationsRecipe(Recipe):
 class SweepRecipe(Recipe):
     """What decides a sweep's table."""
 
+    code = ("tasks.score.sweep", "tasks.score.task")
+
     images: TableRef
     points: tuple[SweepPoint, ...]
 
 
-class RunResults(BaseModel):
-    """A run's result tables, and what became of its images."""
-
-    model_config = ConfigDict(frozen=True)
-
-    tables: tuple[TableRef, ...]
-    image_count: int
-    rejected_count: int
-
-
 class ResultsRecipe(Recipe):
     """What decides a run's result tables."""
+
+    code = ("tasks.score.summarise", "tasks.score.task")
 
     images: TableRef
     classes: TableRef
@@ -111,7 +115,7 @@ class ResultsRecipe(Recipe):
 SCORE_TIMEOUT_SEC = 2 * HOUR
 
 
-@table_task("class-vectors", SCORE_TIMEOUT_SEC)
+@table_task("class-vectors", SCORE_TIMEOUT_SEC, "class_vectors")
 def class_vectors(store_root: str, recipe: ClassVectorsRecipe) -> TableRef:
     """Write the `class_vectors` table."""
     from tasks.score.predict import class_vector_rows
@@ -125,7 +129,7 @@ def class_vectors(store_root: str, recipe: ClassVectorsRecipe) -> TableRef:
     return store.write(name, recipe.digest, schema(name, recipe.dimension), [batch])
 
 
-@table_task("score-images", SCORE_TIMEOUT_SEC)
+@table_task("score-images", SCORE_TIMEOUT_SEC, "predictions")
 def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
     """Write a shard's `predictions` table."""
     from tasks.methods.wca import draw_counts
@@ -143,9 +147,9 @@ def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
     return store.write("predictions", recipe.digest, schema("predictions"), batches)
 
 
-@table_task("summarise", SCORE_TIMEOUT_SEC)
-def summarise_run(store_root: str, recipe: ResultsRecipe) -> RunResults:
-    """Write the result tables, having accounted for every image."""
+@table_task("summarise", SCORE_TIMEOUT_SEC, *RESULT_TABLES)
+def summarise_run(store_root: str, recipe: ResultsRecipe) -> tuple[TableRef, ...]:
+    """Write the tables of results, having accounted for every image."""
     store = Store(store_root)
     inputs = {
         "images": [recipe.images],
@@ -154,15 +158,11 @@ def summarise_run(store_root: str, recipe: ResultsRecipe) -> RunResults:
         "undecodable": list(recipe.undecodable),
     }
     tables = summarise(store, inputs)
-    covered = account_for_images(store, inputs, tables["rejected"])
-    return RunResults(
-        tables=tuple(_write(store, recipe, name, table) for name, table in tables.items()),
-        image_count=covered.image_count,
-        rejected_count=covered.rejected_count,
-    )
+    account_for_images(store, inputs, tables["rejected"])
+    return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
-@table_task("compare-methods", SCORE_TIMEOUT_SEC)
+@table_task("compare-methods", SCORE_TIMEOUT_SEC, *STATISTICS_TABLES)
 def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef, ...]:
     """Write the tables of spreads, paired tests and calibration."""
     from tasks.score.statistics import statistics_tables
@@ -173,7 +173,7 @@ def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
-@table_task("align-images", SCORE_TIMEOUT_SEC)
+@table_task("align-images", SCORE_TIMEOUT_SEC, "alignments")
 def align_shard(store_root: str, recipe: AlignmentsRecipe) -> TableRef:
     """Write a shard's `alignments` table."""
     from tasks.score.align import alignment_rows, first_labels
@@ -190,7 +190,7 @@ def align_shard(store_root: str, recipe: AlignmentsRecipe) -> TableRef:
     return store.write("alignments", recipe.digest, schema("alignments"), batches)
 
 
-@table_task("summarise-alignments", SCORE_TIMEOUT_SEC)
+@table_task("summarise-alignments", SCORE_TIMEOUT_SEC, "alignment_summary")
 def summarise_alignments(store_root: str, recipe: AlignmentSummaryRecipe) -> TableRef:
     """Write the `alignment_summary` table."""
     from tasks.score.align import alignment_summary
@@ -201,7 +201,7 @@ def summarise_alignments(store_root: str, recipe: AlignmentSummaryRecipe) -> Tab
     return _write(store, recipe, "alignment_summary", table)
 
 
-@table_task("explain-images", SCORE_TIMEOUT_SEC)
+@table_task("explain-images", SCORE_TIMEOUT_SEC, *EXPLANATION_TABLES)
 def explain_images(store_root: str, recipe: ExplanationsRecipe) -> tuple[TableRef, ...]:
     """Write the tables that explain some images."""
     from tasks.score.explained import explanation_tables
@@ -219,7 +219,7 @@ def explain_images(store_root: str, recipe: ExplanationsRecipe) -> tuple[TableRe
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
-@table_task("summarise-sweep", SCORE_TIMEOUT_SEC)
+@table_task("summarise-sweep", SCORE_TIMEOUT_SEC, "sweeps")
 def summarise_sweep(store_root: str, recipe: SweepRecipe) -> TableRef:
     """Write the `sweeps` table."""
     store = Store(store_root)

@@ -5,20 +5,28 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.dataset import Dataset, ParquetFileFormat, ParquetFragmentScanOptions, dataset
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from tasks.runtime.errors import InputError
+from tasks.store.code import digest_code
+from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
 from tasks.store.place import File, Place, Remote, atomic_path, list_files, resolve_place
 
-# Part of every digest: raise it when changed code makes other rows from the same recipe.
-FORMAT = 3
+# Part of every digest: raise it when the files of all tables are written in another way.
+FORMAT = 4
 # Half of SHA-256 names a file: 128 bits, short enough to read in a listing.
 NAME_DIGITS = 32
 # 8,192 embeddings of 512 floats are 16 MB, which is read at once and held while it is gathered.
@@ -27,36 +35,55 @@ ROW_GROUP_ROWS = 8192
 BATCHES_TOGETHER = 16
 # A bucket answers each request in tens of milliseconds, also when there are many at once.
 BUCKET_READS = 16
-# The key of the digest in the footer, so that a renamed or foreign file is noticed.
-DIGEST_KEY = b"wca.digest"
+# Given to a serializer, it stands for a table's contents in place of its name.
+_CONTENTS = {"contents": True}
+# Keys of the footer: the digest, so that a foreign file is noticed, and the digest of the rows.
+DIGEST_KEY, CONTENT_KEY = b"wca.digest", b"wca.content"
+# The rows of a file of at most this size are checked whenever the table is looked for: in a
+# millisecond or two. `wca store verify` checks those of larger files.
+SMALL_BYTES = 1 << 20
 
 
 class Recipe(BaseModel):
     """Everything that decides the rows of a table; each stage has its own subclasses.
 
-    A field with `exclude=True` helps to make the table and does not decide its rows.
+    A field with `exclude=True` helps to make the table and does not decide its rows. code: the
+    modules whose code makes the rows, of a table that is quick to compute; what takes hours has a
+    field `revision` instead, which is raised when changed code makes other rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    code: ClassVar[tuple[str, ...]] = ()
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the recipe's class and fields: the name of the tables that it makes."""
-        return digest_of([type(self).__name__, FORMAT, self.model_dump(mode="json")])
-
-    def located_digest(self, place: str) -> str:
-        """The digest of this recipe and a store: the key of Prefect's cache."""
-        return digest_of([place, self.digest])
+        """SHA-256 of the recipe's class, code and fields: the name of the tables that it makes."""
+        fields = self.model_dump(mode="json", context=_CONTENTS)
+        return digest_of([type(self).__name__, FORMAT, digest_code(*self.code), fields])
 
 
 class TableRef(BaseModel):
-    """A reference to a stored table, which tasks pass to one another instead of its rows."""
+    """A reference to a stored table, which tasks pass to one another instead of its rows.
+
+    digest: of the recipe. content: of the rows; empty in records of earlier versions. A recipe
+    counts a table by its rows, so that what follows from equal rows is not computed again.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     table: str
     digest: str
     row_count: int
+    content: str = ""
+
+    @model_serializer(mode="wrap")
+    def _serialize(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, object]:
+        if info.context is _CONTENTS:
+            return {"table": self.table, "content": self.content or self.digest}
+        fields: dict[str, object] = handler(self)
+        return fields
 
     @property
     def uri(self) -> str:
@@ -91,16 +118,29 @@ class Store:
         """The table if it exists and is complete, else None.
 
         It is complete where its footer can be read, names this digest, and lists no column chunk
-        that ends outside the file. So a truncated or foreign file counts as missing.
+        that ends outside the file. The rows of a small one must be those that were written. So a
+        truncated, foreign or edited file counts as missing.
         """
         path = self.path(TableRef(table=table, digest=digest, row_count=0))
         try:
             meta, size = _read_footer(path)
-        except (OSError, pa.ArrowInvalid):
+            keys = meta.metadata or {}
+            if keys.get(DIGEST_KEY) != digest.encode() or _data_end(meta) > size:
+                return None
+            content = keys.get(CONTENT_KEY, b"").decode("ascii", "replace")
+            if content and size <= SMALL_BYTES and self.digest_rows(path) != content:
+                return None
+        except (OSError, pa.ArrowException, InputError):
             return None
-        if (meta.metadata or {}).get(DIGEST_KEY) != digest.encode() or _data_end(meta) > size:
-            return None
-        return TableRef(table=table, digest=digest, row_count=meta.num_rows)
+        return TableRef(table=table, digest=digest, row_count=meta.num_rows, content=content)
+
+    def digest_rows(self, path: Place) -> str:
+        """Compute the digest of the rows of a table's file; raises as `read`."""
+        with _name_damaged_file(path), self._open(path) as file:
+            digest = ContentDigest(file.schema_arrow)
+            for batch in file.iter_batches():
+                digest.update(pa.Table.from_batches([batch]))
+            return digest.hexdigest()
 
     def write(
         self, table: str, digest: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
@@ -134,10 +174,15 @@ class Store:
                 write_statistics=[_parquet_name(f) for f in schema if not _is_embedding(f)],
             ) as writer,
         ):
+            content = ContentDigest(schema)
             for group in _row_groups(batches):
-                writer.write_table(group.cast(schema))
+                table_rows = group.cast(schema)
+                content.update(table_rows)
+                writer.write_table(table_rows)
                 rows += group.num_rows
-        return existing or ref.model_copy(update={"row_count": rows})
+            written = content.hexdigest()
+            writer.add_key_value_metadata({CONTENT_KEY: written.encode()})
+        return existing or ref.model_copy(update={"row_count": rows, "content": written})
 
     def find_by_footer(self, table: str, key: bytes, value: bytes) -> list[TableRef]:
         """Every complete table of a name whose footer has `value` under `key`, ordered by name."""
@@ -201,13 +246,13 @@ class Store:
         At most two row groups are held in memory, however large the table is. Raises as `read`.
         """
         path = self.path(ref)
-        with (
-            _name_damaged_file(path),
-            pq.ParquetFile(
-                str(path), filesystem=self.filesystem, page_checksum_verification=True
-            ) as file,
-        ):
+        with _name_damaged_file(path), self._open(path) as file:
             yield from file.iter_batches(rows, columns=columns)
+
+    def _open(self, path: Place) -> pq.ParquetFile:
+        return pq.ParquetFile(
+            str(path), filesystem=self.filesystem, page_checksum_verification=True
+        )
 
 
 @contextmanager

@@ -1,0 +1,60 @@
+"""The digest of a table's rows: a table is known by its contents as well as by its recipe."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+class ContentDigest:
+    """SHA-256 of rows, whatever batches they come in and whatever file they lie in."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = [f"{field.name} {field.type}" for field in schema]
+        self._streams: dict[str, Any] = {}
+
+    def update(self, rows: pa.Table) -> None:
+        """Add rows, whose columns are those of the schema."""
+        for name, column in zip(self._schema, rows.columns, strict=True):
+            for chunk in column.chunks:
+                for part, data in _list_parts(chunk):
+                    self._streams.setdefault(f"{name} {part}", hashlib.sha256()).update(data)
+
+    def hexdigest(self) -> str:
+        """The digest of all rows so far: 64 hex digits."""
+        parts = sorted((name, stream.hexdigest()) for name, stream in self._streams.items())
+        return hashlib.sha256(repr([self._schema, parts]).encode()).hexdigest()
+
+
+def _list_parts(values: pa.Array) -> Iterator[tuple[str, Any]]:
+    """The nulls, lengths and values of an array as bytes; what lies behind a null does not count.
+
+    Each part of an array is that of its first rows followed by that of the others.
+    """
+    if pa.types.is_fixed_size_list(values.type):  # embeddings, which are never null
+        yield from _list_parts(values.flatten())
+        return
+    yield "nulls", values.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_list(values.type):
+        yield "lengths", pc.list_value_length(values).fill_null(0).to_numpy()
+        yield from ((f"element {part}", data) for part, data in _list_parts(values.flatten()))
+        return
+    if pa.types.is_string(values.type):
+        filled = values.fill_null("")
+        yield "lengths", pc.binary_length(filled).to_numpy()
+        yield "values", _view_characters(filled)
+        return
+    filled = values.fill_null(False if pa.types.is_boolean(values.type) else 0)
+    yield "values", np.ascontiguousarray(filled.to_numpy(zero_copy_only=False))
+
+
+def _view_characters(values: pa.Array) -> memoryview:
+    """The UTF-8 characters of strings without nulls, one after the other."""
+    offsets, data = values.buffers()[1:]
+    if data is None or not len(values):
+        return memoryview(b"")
+    ends = np.frombuffer(offsets, np.int32)
+    return memoryview(data)[ends[values.offset] : ends[values.offset + len(values)]]
