@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows.benchmark import benchmark
-from flows.cli.compare_runs import compare_runs
+from flows.pipeline.compare import compare_runs
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.place import Remote

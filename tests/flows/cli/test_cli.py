@@ -247,22 +247,29 @@ def test_help_shows_examples_for_every_command(wca: Command) -> None:
         assert f"Example: wca {name}" in " ".join(wca(name, "--help").split())
 
 
+NOT_FOR_TABLES = {"torch", "prefect", "openai", "open_clip"}
+
+
 @pytest.mark.parametrize(
-    ("module", "heavy"),
+    ("arguments", "heavy"),
     [
-        ("flows.cli.app", {"torch", "prefect", "pyarrow", "numpy", "duckdb", "PIL", "openai"}),
-        (
-            "flows.cli.show_tables",
-            {"torch", "prefect", "openai", "open_clip", "scipy"},
-        ),  # `wca sql`
-        ("flows.cli.show_datasets", {"torch", "prefect", "openai", "open_clip", "scipy"}),
-        (
-            "flows.cli.compare_runs, flows.cli.show_compare",
-            {"torch", "prefect", "openai", "open_clip"},
-        ),
+        ((), {"torch", "prefect", "pyarrow", "numpy", "duckdb", "PIL", "openai"}),
+        (("sql", "FROM accuracy"), NOT_FOR_TABLES | {"scipy"}),
+        (("datasets",), NOT_FOR_TABLES | {"scipy"}),
+        (("compare", "last", "last"), NOT_FOR_TABLES),
+        (("store", "ls"), NOT_FOR_TABLES | {"scipy"}),
     ],
 )
-def test_commands_start_without_what_they_do_not_need(module: str, heavy: set[str]) -> None:
-    code = f"import sys, {module}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not heavy & set(done.stdout.split())
+def test_commands_run_without_what_they_do_not_need(
+    wca: Command, scored: str, arguments: tuple[str, ...], heavy: set[str]
+) -> None:
+    store = () if arguments in {(), ("datasets",)} else ("--store", str(wca.store))
+    code = (
+        "import sys; from flows.cli.__main__ import run; status = run(sys.argv[1:]); "
+        "print(*sys.modules); sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, *arguments, *store]
+    environment = wca.environment
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "flows.cli.app" in done.stdout.splitlines()[-1].split()
+    assert not heavy & set(done.stdout.splitlines()[-1].split())

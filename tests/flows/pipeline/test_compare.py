@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from flows.benchmark import benchmark
-from flows.cli.compare_runs import Compared, compare_runs
+from flows.pipeline.compare import RunComparison, compare_runs
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.report.page.compare import SECTIONS
@@ -44,12 +44,12 @@ def runs(
 
 
 @pytest.fixture(scope="module")
-def compared(runs: Runs) -> Compared:
+def compared(runs: Runs) -> RunComparison:
     first, second = runs
     return compare_runs(Path(first.store_root), first.run_id[:12], second.run_id, None)
 
 
-def test_settings_that_differ_and_no_others(compared: Compared) -> None:
+def test_settings_that_differ_and_no_others(compared: RunComparison) -> None:
     found = {row["setting"] for row in compared.pair.rows("settings")}
     assert found == {"alpha", "text_scale", "crops table", "descriptions table"}
 
@@ -74,7 +74,7 @@ def test_names_and_templates_that_were_given_are_settings(
     assert benchmark(again).run_id == given.run_id
 
 
-def test_flips_are_those_of_the_predictions(compared: Compared, runs: Runs) -> None:
+def test_flips_are_those_of_the_predictions(compared: RunComparison, runs: Runs) -> None:
     first, _ = runs
     query = """
         SELECT image_name, mode(predicted_class_name) FROM image_predictions
@@ -92,7 +92,7 @@ def test_flips_are_those_of_the_predictions(compared: Compared, runs: Runs) -> N
     assert counts["won_count"] + counts["lost_count"] == len(changed)
 
 
-def test_the_page_says_what_its_queries_say(compared: Compared, runs: Runs) -> None:
+def test_the_page_says_what_its_queries_say(compared: RunComparison, runs: Runs) -> None:
     page = compared.page.read_text(encoding="utf-8")
     assert len(check(page, Path(str(runs[0].snapshot)), SECTIONS)) >= 4
     flipped = compared.pair.rows("flips")
