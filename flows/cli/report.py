@@ -3,7 +3,6 @@
 from flows.cli.console import print_unwrapped
 from flows.cli.options import StoreOption
 from flows.server.temporary import prefect_server
-from flows.settings.report import ReportConfig
 from flows.settings.store import DEFAULT_STORE
 
 
@@ -22,6 +21,7 @@ def report(run: str = "last", *, store: StoreOption = DEFAULT_STORE) -> None:
     """
     with prefect_server("report", encodes=False):
         from flows.report import report as flow
+        from flows.settings.report import ReportConfig
 
         summary = flow(ReportConfig(run=run, store=store))
     print_unwrapped(f"Report   {summary.report}")
