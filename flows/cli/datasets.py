@@ -27,13 +27,13 @@ def datasets(
     names
         Data sets to show in full; by default a table of all.
     download
-        Download the named ones, where torchvision can.
+        Download the named data sets, where torchvision can.
 
     """
     from tasks.datasets import catalogue
 
     if download and not names:
-        raise InputError("Name what to download: wca datasets dtd --download.")
+        raise InputError("Name the data sets to download: wca datasets dtd --download.")
     if not names:
         _print_overview(catalogue.overview(data_root))
     for name in names:
@@ -49,5 +49,5 @@ def _print_overview(rows: list[dict[str, str]]) -> None:
     protocols = [{k: v for k, v in row.items() if k not in columns} for row in rows]
     print_table(protocols, "wca datasets")
     layouts = [{k: row[k] for k in ("name", *columns)} for row in rows]
-    print_table(layouts, "where they are looked for, below the data root")
-    console.print("One in full, and how to get it if it is missing: wca datasets NAME")
+    print_table(layouts, "where each is expected, below the data root")
+    console.print("All about one, and how to get it if it is missing: wca datasets NAME")

@@ -62,7 +62,7 @@ def describe(
         console.print(
             f"{config.llm} would be asked for {tally.answer_count} answers: {_cost_text(tally)}"
         )
-        console.print("Nothing was sent. What is here already is not counted.")
+        console.print("Nothing was sent. Answers that are in the store are not counted.")
         return
     with prefect_server("describe", encodes=False):  # the model answers elsewhere
         from flows.describe import describe as flow
@@ -82,7 +82,7 @@ def _print_answers(summary: "DescribeSummary") -> None:
     if summary.tally.call_count:
         console.print(f"This run: {_cost_text(summary.tally)}")
     else:
-        console.print("Every answer was here already: nothing was asked.")
+        console.print("Every answer was in the store already: nothing was asked.")
     print_locations(summary, "class_name, question, text FROM answers")
 
 

@@ -55,9 +55,9 @@ def _print_reproduction(result: "Reproduction") -> None:
         print_unwrapped(f"{encoder} {note}")
         print_table(layout(table, encoder, result.datasets, cells), "")
     console.print(
-        "Second line: the difference in points. It agrees within what libraries and draws change: "
-        f"{LIBRARY_POINTS:g}, one image, or {SIGMAS:g} times both deviations over runs together, "
-        "whichever is most."
+        "Second line: the difference in points. The two agree if it is at most what libraries and "
+        f"draws change: {LIBRARY_POINTS:g}, one image, or {SIGMAS:g} times both deviations over "
+        "runs together, whichever is most."
     )
     for line in notes(table, cells):
         console.print(f"* {line}")

@@ -22,7 +22,7 @@ def sweep(
 ) -> None:
     """Vary parameters one at a time and show accuracy against each, with intervals.
 
-    Whoever picks a value by these numbers has used labels: the result is not zero-shot any more.
+    A value that is picked by these numbers is picked with labels: the result is not zero-shot.
     Values are picked on one half of the images and judged on the other.
 
     Example: wca sweep sixteen-photographs
@@ -49,7 +49,7 @@ def sweep(
 
         summary = flow(config)
     print_table(_accuracy_rows(summary), f"{summary.dataset_name}: {summary.point_count} points")
-    console.print("A value picked by these numbers is picked with labels: no zero-shot result.")
+    console.print("A value picked here is picked with labels: the result is not zero-shot.")
     print_locations(summary, "parameter, value, method, split, top1 FROM sweeps")
 
 
