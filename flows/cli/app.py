@@ -1,7 +1,7 @@
 """The `wca` command, assembled from one file per subject.
 
-These files import what takes long where a command needs it: cyclopts could load a whole file late,
-but then it takes the help from here, without the examples and options of the docstring.
+Commands import slow libraries when they run, so that `wca --help` is fast. cyclopts can import a
+whole file late, but then the help of its commands must be repeated here, and loses the examples.
 """
 
 from cyclopts import App, Parameter

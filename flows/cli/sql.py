@@ -18,9 +18,9 @@ from tasks.runtime.errors import InputError, one_line
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
-# Rows that `--format table` prints: a terminal scrolls no further.
+# Rows that `--format table` prints; the other formats print all.
 MAX_ROWS = 1000
-# Wider than any table: DuckDB would leave out columns and cut off values.
+# Wider than any table: with less, DuckDB leaves out columns and cuts off values.
 _ANY_WIDTH = 1_000_000
 
 
