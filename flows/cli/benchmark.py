@@ -49,7 +49,7 @@ def benchmark(
     """
     given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
     config = BenchmarkConfig(data=data, **given)
-    with prefect_server("benchmark", config.device):
+    with prefect_server("benchmark"):
         from flows.benchmark import benchmark as flow
 
         summary = flow(config)

@@ -50,7 +50,7 @@ def classify(
         raise InputError("Name at least two classes: --classes cat,dog.")
     given = (settings or ClassifySettings()).model_dump(exclude_unset=True)
     config = ClassifyConfig(images=images, classes=class_names, **given)
-    with prefect_server("classify", config.device):
+    with prefect_server("classify"):
         from flows.classify import classify as flow
 
         summary = flow(config)

@@ -30,7 +30,7 @@ def datasets(
         Download the named data sets, where torchvision can.
 
     """
-    from tasks.datasets import catalogue
+    from tasks.datasets.named import catalogue
 
     if download and not names:
         raise InputError("Name the data sets to download: wca datasets dtd --download.")

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from flows.cli.console import console, print_locations, print_table, print_unwrapped
 from flows.server.temporary import prefect_server
 from flows.settings.describe import DescribeConfig, DescribeSettings
-from tasks.describe.texts import generated_texts
+from tasks.describe.texts import group_generated_texts
 from tasks.runtime.errors import InputError
 from tasks.store.place import write_text
 
@@ -94,7 +94,8 @@ def _write_texts(summary: "DescribeSummary", output: Path | None) -> None:
     from tasks.store.tables import Store
 
     columns = ["class_name", "kind", "text"]
-    by_kind = generated_texts(Store(summary.store_root).read(summary.answers, columns).to_pylist())
+    answers = Store(summary.store_root).read(summary.answers, columns)
+    by_kind = group_generated_texts(answers.to_pylist())
     if output is None:
         return
     for kind, by_class in by_kind.items():

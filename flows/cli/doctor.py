@@ -96,8 +96,8 @@ def _check_photographs() -> Check:
 
 def _check_data_sets(data_root: Path | None) -> list[Check]:
     """Look for the data root and every named data set below it."""
-    from tasks.datasets.cards import ROOT_VARIABLE, named_cards
-    from tasks.datasets.cards import data_root as resolve_root
+    from tasks.datasets.named.cards import ROOT_VARIABLE, named_cards
+    from tasks.datasets.named.cards import data_root as resolve_root
 
     root = resolve_root(data_root)
     advice = f"set {ROOT_VARIABLE} or --data-root to where your data sets are"

@@ -8,7 +8,7 @@ from flows.cli.console import print_unwrapped
 from flows.cli.options import DataRootOption
 from tasks.datasets.files import read_json
 from tasks.datasets.settings import DataSource
-from tasks.describe.imports import import_texts
+from tasks.describe.imports import import_texts, rename_keys
 from tasks.runtime.errors import InputError
 from tasks.store.place import write_text
 
@@ -45,9 +45,8 @@ def import_(
         As for `wca benchmark`; needs --to.
 
     """
-    from tasks.datasets.aliases import other_names
-    from tasks.datasets.cards import card_names, text_file
-    from tasks.datasets.cards import data_root as resolve_root
+    from tasks.datasets.named.cards import card_names, find_other_names, text_path
+    from tasks.datasets.named.cards import data_root as resolve_root
     from tasks.datasets.sources import open_source
 
     # the default file serves runs with the data set's own class names
@@ -56,11 +55,11 @@ def import_(
         raise InputError(f"Name the file to write with --to, then give it to {option}.")
     raw = read_json(file)
     if renames is not None:
-        raw = _rename_keys(raw, file, renames)
+        raw = rename_keys(raw, read_json(renames), str(file), str(renames))
     source = DataSource(data=data, classnames=classnames, data_root=data_root)
     names = open_source(source).class_names
-    imported = import_texts(raw, names, other_names(data, data_root), str(file), kind)
-    target = to or text_file(data, kind, resolve_root(data_root))
+    imported = import_texts(raw, names, find_other_names(data, data_root), str(file), kind)
+    target = to or text_path(data, kind, resolve_root(data_root))
     write_text(target, json.dumps(imported.texts, indent=1, ensure_ascii=False) + "\n")
     count = sum(map(len, imported.texts.values()))
     print_unwrapped(f"{count:,} texts of {len(names)} classes, written to {target}")
@@ -70,15 +69,3 @@ def import_(
         print_unwrapped(f"Empty in the file, given their name alone: {', '.join(imported.empty)}")
     if imported.unused:
         print_unwrapped(f"Left out, no class of {data}: {', '.join(imported.unused)}")
-
-
-def _rename_keys(raw: object, file: Path, renames: Path) -> object:
-    """The file's texts, with the keys that `renames` holds replaced by class names."""
-    class_names = read_json(renames)
-    keys = raw if isinstance(raw, dict) else {}
-    if not isinstance(class_names, dict) or (unknown := sorted(set(class_names) - set(keys))):
-        raise InputError(
-            f"{renames} must be {{spelling in {file}: class name}}"
-            + (f"; {file} has no {unknown[:5]}." if isinstance(class_names, dict) else ".")
-        )
-    return {class_names.get(key, key): texts for key, texts in keys.items()}

@@ -37,7 +37,7 @@ def reproduce(
     """
     given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)
     config = ReproduceConfig(table=table, **given)
-    with prefect_server("reproduce", config.device):
+    with prefect_server("reproduce"):
         from flows.reproduce import reproduce as flow
 
         result = flow(config)

@@ -16,7 +16,7 @@ def ls(*, store: StoreOption = DEFAULT_STORE) -> None:
 
     Example: wca store ls
     """
-    from tasks.store.retention import usage
+    from tasks.store.retention import measure_usage
     from tasks.store.tables import Store
 
     rows = [
@@ -27,7 +27,7 @@ def ls(*, store: StoreOption = DEFAULT_STORE) -> None:
             "tables": str(row.table_count),
             "MB": _megabytes(row.size_bytes),
         }
-        for row in usage(Store(store))
+        for row in measure_usage(Store(store))
     ]
     print_table(rows, "Tables that several rows share are counted in each")
 
@@ -40,15 +40,15 @@ def verify(*, store: StoreOption = DEFAULT_STORE) -> None:
 
     Example: wca store verify
     """
-    from tasks.store import retention
+    from tasks.store.retention import find_damaged_files
     from tasks.store.tables import Store
 
-    faults = list(retention.verify(Store(store)))
-    for path, reason in faults:
+    damaged = list(find_damaged_files(Store(store)))
+    for path, reason in damaged:
         print_unwrapped(f"{path} {reason}")
-    if faults:
+    if damaged:
         raise PermanentFailure(
-            f"{len(faults)} tables are damaged: delete those files and repeat their runs."
+            f"{len(damaged)} tables are damaged: delete those files and repeat their runs."
         )
     console.print("Every table is whole.")
 

@@ -44,7 +44,7 @@ def sweep(
     if over:
         given["over"] = over
     config = SweepConfig(data=data, **given)
-    with prefect_server("sweep", config.device):
+    with prefect_server("sweep"):
         from flows.sweep import sweep as flow
 
         summary = flow(config)
