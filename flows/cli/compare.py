@@ -1,8 +1,12 @@
-"""Commands of `wca` about runs that are there."""
+"""`wca compare`: two runs side by side."""
 
+from flows.cli.console import console, print_table, print_unwrapped
 from flows.cli.options import StoreOption
-from flows.server.temporary import prefect_server
 from flows.settings.store import DEFAULT_STORE
+from tasks.methods.registry import method_title
+
+# Rows of a table that are printed: the page has the others.
+MAX_ROWS = 12
 
 
 def compare(
@@ -25,30 +29,29 @@ def compare(
         The method whose classes and images are compared; by default WCA where both have it.
 
     """
-    from flows.cli import compare_runs as runs
-    from flows.cli import show_compare as show
+    from flows.pipeline.compare import compare_runs
+    from tasks.report.page.cells import grid
+    from tasks.report.page.compare import SECTIONS
 
-    show.compared(runs.compare_runs(store, first, second, method))
-
-
-def report(run: str = "last", *, store: StoreOption = DEFAULT_STORE) -> None:
-    """Write the page of a run again from its tables.
-
-    Example: wca report
-
-    Example: wca report 4c94d682
-
-    Parameters
-    ----------
-    run
-        A run, or the beginning of its name; by default the last one.
-
-    """
-    with prefect_server("report", encodes=False):
-        from flows import report as flow
-        from flows.settings.report import ReportConfig
-
-        summary = flow.report(ReportConfig(run=run, store=store))
-    from flows.cli import show_compare as show
-
-    show.report(summary)
+    comparison = compare_runs(store, first, second, method)
+    pair = comparison.pair
+    for name, section in SECTIONS.items():
+        rows = pair.rows(name)
+        if not rows:
+            continue
+        table = grid(rows[:MAX_ROWS], section.columns)
+        titles = [column.title for column in table.columns]
+        cells = [dict(zip(titles, (c.text for c in row), strict=True)) for row in table.rows]
+        count = f", {MAX_ROWS} of {len(rows)}" if len(rows) > MAX_ROWS else ""
+        print_table(cells, f"{section.caption}{count}")
+    if not pair.rows("settings"):
+        console.print("Nothing that decides numbers differs.")
+    if pair.unshared:
+        console.print(pair.unshared)
+    if comparison.test:
+        exact, mid = comparison.test
+        title = method_title(pair.method)
+        console.print(
+            f"{title}, McNemar's test of the two: p = {exact:.4g} exact, {mid:.4g} mid-p."
+        )
+    print_unwrapped(f"Page     {comparison.page}")

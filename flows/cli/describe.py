@@ -1,13 +1,21 @@
-"""The command of `wca` that has classes described."""
+"""`wca describe`: descriptions of classes by a language model."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from flows.cli.console import console, print_locations, print_table, print_unwrapped
 from flows.server.temporary import prefect_server
 from flows.settings.describe import DescribeConfig, DescribeSettings
+from tasks.describe.texts import group_generated_texts
 from tasks.runtime.errors import InputError
+from tasks.store.place import write_text
+
+if TYPE_CHECKING:
+    from flows.describe import DescribeSummary
+    from tasks.describe.llm.plan import Tally
 
 
 def describe(
@@ -36,7 +44,7 @@ def describe(
     Parameters
     ----------
     classes
-        Class names with commas, a file of them, or a data set as in benchmark.
+        Class names separated by commas, a file of them, or a data set as in benchmark.
     output
         JSON file to write the texts to, for --descriptions.
     dry_run
@@ -48,16 +56,57 @@ def describe(
     given = (settings or DescribeSettings()).model_dump(exclude_unset=True)
     config = DescribeConfig(classes=classes, **given)
     if dry_run:
-        from flows import describe as flow
-        from flows.cli import show_descriptions as show
+        from flows.describe import dry_run as estimate
 
-        show.estimate(flow.dry_run(config), config)
+        tally = estimate(config)
+        console.print(
+            f"{config.llm} would be asked for {tally.answer_count} answers: {_cost_text(tally)}"
+        )
+        console.print("Nothing was sent. Answers that are in the store are not counted.")
         return
     with prefect_server("describe", encodes=False):  # the model answers elsewhere
-        from flows import describe as flow
+        from flows.describe import describe as flow
 
-        summary = flow.describe(config)
-    from flows.cli import show_descriptions as show
+        summary = flow(config)
+    _print_answers(summary)
+    _write_texts(summary, output)
 
-    show.describe(summary)
-    show.texts(summary, output)
+
+def _print_answers(summary: "DescribeSummary") -> None:
+    """Print how many answers were kept, and what the calls of this run cost."""
+    from tasks.report.answers import answer_summary
+    from tasks.store.tables import Store
+
+    rows = answer_summary(Store(summary.store_root), summary.answers)
+    print_table(rows, f"{summary.class_count} classes described by {summary.llm}")
+    if summary.tally.call_count:
+        console.print(f"This run: {_cost_text(summary.tally)}")
+    else:
+        console.print("Every answer was in the store already: nothing was asked.")
+    print_locations(summary, "class_name, question, text FROM answers")
+
+
+def _write_texts(summary: "DescribeSummary", output: Path | None) -> None:
+    """Write the texts to the output, if there is one; of several kinds, a file for each.
+
+    Raises InputError, with or without output, where cleaning left a class without any.
+    """
+    from tasks.store.tables import Store
+
+    columns = ["class_name", "kind", "text"]
+    answers = Store(summary.store_root).read(summary.answers, columns)
+    by_kind = group_generated_texts(answers.to_pylist())
+    if output is None:
+        return
+    for kind, by_class in by_kind.items():
+        path = output if len(by_kind) == 1 else output.with_suffix(f".{kind}s.json")
+        write_text(path, json.dumps(by_class, indent=1, ensure_ascii=False) + "\n")
+        print_unwrapped(f"{kind.capitalize()}s {path}")
+
+
+def _cost_text(tally: "Tally") -> str:
+    cost = "price unknown" if tally.cost_usd is None else f"${tally.cost_usd:.4f}"
+    return (
+        f"{tally.call_count} calls, {tally.prompt_tokens} tokens sent, "
+        f"{tally.completion_tokens} received, {cost}."
+    )

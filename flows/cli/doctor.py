@@ -1,134 +1,139 @@
-"""What is installed and reachable here, and what to do about each gap."""
+"""`wca doctor`: what is installed and reachable here, and how to get what is missing."""
 
-import importlib.util
 import os
 import platform
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from huggingface_hub import try_to_load_from_cache
-
-from tasks.datasets.named.cards import ROOT_VARIABLE, named_cards
-from tasks.datasets.named.cards import data_root as resolve_root
-from tasks.datasets.sources import open_dataset
-from tasks.embed.sources import PHOTO_LITE, default_device, native_precision, resolve_encoder
+from flows.cli.console import print_table
+from flows.cli.options import DataRootOption, StoreOption
+from flows.settings.store import DEFAULT_STORE
 from tasks.runtime.errors import InputError
-from tasks.store.runs import library_versions, read_runs
-from tasks.store.tables import Store
 
 # The encoder of the published table that most people start with, and where its weights come from.
 FIRST_CLIP = "ViT-B-32-quickgelu/openai"
 FIRST_CLIP_HUB = "timm/vit_base_patch32_clip_224.openai"
+NO_SERVER = "no server: each command starts its own for as long as it runs"
 
 
 class Check(NamedTuple):
-    """One thing looked at."""
+    """A thing that was looked for; `advice` says what to do where it is missing."""
 
-    what: str
-    is_ok: bool
-    found: str
+    subject: str
+    result: str
     advice: str = ""
 
 
-def examine(store: str | Path, data_root: Path | None = None) -> list[Check]:
-    """Every check, none of which changes anything or goes to the network."""
+def doctor(*, store: StoreOption = DEFAULT_STORE, data_root: DataRootOption = None) -> None:
+    """Say what is installed, which weights, keys and data are there, and what to do about gaps.
+
+    Example: wca doctor
+    """
+    # none of these changes anything or uses the network
+    checks = [
+        Check("Python", platform.python_version()),
+        *_check_libraries(),
+        _check_photo_lite(),
+        _check_clip_weights(),
+        _check_photographs(),
+        *_check_data_sets(data_root),
+        _check_hugging_face(),
+        _check_language_model(),
+        Check("Prefect", os.environ.get("PREFECT_API_URL") or NO_SERVER),
+        _check_store(store),
+    ]
+    rows = [
+        {"": "gap" if advice else "ok", "what": subject, "found": result, "what to do": advice}
+        for subject, result, advice in checks
+    ]
+    print_table(rows, "wca doctor")
+
+
+def _check_libraries() -> list[Check]:
+    import torch
+
+    from tasks.embed.sources import default_device, native_precision
+    from tasks.store.runs import library_versions
+
     versions = ", ".join(f"{name} {version}" for name, version in library_versions().items())
     device = default_device()
-    return [
-        Check("Python", True, platform.python_version()),
-        Check("packages", True, versions),
-        Check(
-            "device",
-            True,
-            f"{device}, {native_precision(device)}, {torch.get_num_threads()} threads",
-        ),
-        _photo_lite(),
-        _clip_weights(),
-        _demo_data(),
-        _data_root(data_root),
-        *_named_data(data_root),
-        _hugging_face(),
-        _key(),
-        _prefect(),
-        _results(Store(store)),
-    ]
+    speed = f"{device}, {native_precision(device)}, {torch.get_num_threads()} threads"
+    return [Check("packages", versions), Check("device", speed)]
 
 
-def _photo_lite() -> Check:
+def _check_photo_lite() -> Check:
+    from tasks.embed.sources import PHOTO_LITE, resolve_encoder
+
     try:
         identity = resolve_encoder(PHOTO_LITE).identity
     except InputError as error:
-        return Check(PHOTO_LITE, False, str(error), "run `make install`")
-    return Check(PHOTO_LITE, True, f"weights {identity.weights_digest[:12]}")
+        return Check(PHOTO_LITE, str(error), "run `make install`")
+    return Check(PHOTO_LITE, f"weights {identity.weights_digest[:12]}")
 
 
-def _clip_weights() -> Check:
+def _check_clip_weights() -> Check:
+    from huggingface_hub import try_to_load_from_cache
+
     names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-    cached = [
-        name for name in names if isinstance(try_to_load_from_cache(FIRST_CLIP_HUB, name), str)
-    ]
-    if cached:
-        return Check(FIRST_CLIP, True, "cached")
+    if any(isinstance(try_to_load_from_cache(FIRST_CLIP_HUB, name), str) for name in names):
+        return Check(FIRST_CLIP, "cached")
     architecture = FIRST_CLIP.partition("/")[0]
     advice = f"the first run downloads it; offline, copy the file and use {architecture}:PATH"
-    return Check(FIRST_CLIP, False, "not cached", advice)
+    return Check(FIRST_CLIP, "not cached", advice)
 
 
-def _demo_data() -> Check:
+def _check_photographs() -> Check:
+    from tasks.datasets.sources import open_dataset
+
+    name = "sixteen-photographs"
     try:
-        dataset = open_dataset("sixteen-photographs")
+        dataset = open_dataset(name)
     except InputError as error:
-        return Check("sixteen-photographs", False, str(error), "run `make install`")
-    return Check("sixteen-photographs", True, f"{len(dataset.images)} images")
+        return Check(name, str(error), "run `make install`")
+    return Check(name, f"{len(dataset.images)} images")
 
 
-def _data_root(given: Path | None) -> Check:
-    root = resolve_root(given)
+def _check_data_sets(data_root: Path | None) -> list[Check]:
+    """Look for the data root and every named data set below it."""
+    from tasks.datasets.named.cards import ROOT_VARIABLE, named_cards
+    from tasks.datasets.named.cards import data_root as resolve_root
+
+    root = resolve_root(data_root)
     advice = f"set {ROOT_VARIABLE} or --data-root to where your data sets are"
-    return Check("data root", root.is_dir(), str(root), "" if root.is_dir() else advice)
+    checks = [Check("data root", str(root), "" if root.is_dir() else advice)]
+    extra = []
+    for card in named_cards():
+        place = card.locate(root)
+        if card.group == "extra":
+            extra += [card.name] if place else []
+        elif place:
+            checks.append(Check(card.name, str(place)))
+        else:
+            checks.append(Check(card.name, f"no {card.layout[0]}", card.get))
+    names = ", ".join(extra) or "none (wca datasets)"
+    return [*checks, Check("further data sets", names)]
 
 
-def _named_data(given: Path | None) -> list[Check]:
-    """Every data set of the published tables, and how to get those that are missing."""
-    root = resolve_root(given)
-    places = [(card, card.locate(root)) for card in named_cards()]
-    checks = [
-        Check(card.name, True, str(place))
-        if place
-        else Check(card.name, False, f"no {card.layout[0]}", card.get)
-        for card, place in places
-        if card.group != "extra"
-    ]
-    found = [card.name for card, place in places if card.group == "extra" and place]
-    return [*checks, Check("further data sets", True, ", ".join(found) or "none (wca datasets)")]
+def _check_hugging_face() -> Check:
+    if find_spec("datasets"):
+        return Check("hf: data sets", "datasets is installed")
+    return Check("hf: data sets", "not installed", "pip install 'wca-flows[hf]'")
 
 
-def _hugging_face() -> Check:
-    if importlib.util.find_spec("datasets"):
-        return Check("hf: data sets", True, "datasets is installed")
-    return Check("hf: data sets", False, "not installed", "pip install 'wca-flows[hf]'")
-
-
-def _key() -> Check:
-    """Whether there is a key, never what it is."""
+def _check_language_model() -> Check:
+    """Look for a key or an address, and show neither."""
     if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
-        return Check("language model", True, "OPENAI_API_KEY or OPENAI_BASE_URL is set")
-    return Check(
-        "language model", False, "no key", "set OPENAI_API_KEY, or bring description files"
-    )
+        return Check("language model", "OPENAI_API_KEY or OPENAI_BASE_URL is set")
+    advice = "set OPENAI_API_KEY, or bring description files"
+    return Check("language model", "no key", advice)
 
 
-def _prefect() -> Check:
-    url = os.environ.get("PREFECT_API_URL")
-    found = url or "no server: each command starts its own for as long as it runs"
-    return Check("Prefect", True, found)
+def _check_store(root: str | Path) -> Check:
+    from tasks.store.runs import read_runs
+    from tasks.store.tables import Store
 
-
-def _results(store: Store) -> Check:
-    runs = len(read_runs(store))
-    return (
-        Check("store", True, f"{runs} runs in {store.root}")
-        if runs
-        else Check("store", False, f"{store.root} holds no runs", "run `wca demo`")
-    )
+    store = Store(root)
+    if count := len(read_runs(store)):
+        return Check("store", f"{count} runs in {store.root}")
+    return Check("store", f"{store.root} holds no runs", "run `wca demo`")

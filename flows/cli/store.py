@@ -1,43 +1,56 @@
-"""The commands `wca store ...`: what lies in a store, whether it is whole, removing the old."""
+"""`wca store`: the tables of a store."""
 
 from cyclopts import App
 
+from flows.cli.console import console, print_table, print_unwrapped
 from flows.cli.options import StoreOption
 from flows.settings.store import DEFAULT_STORE
-from tasks.runtime.errors import PermanentFailure
+from tasks.runtime.errors import InputError, PermanentFailure
 
-store_app = App(name="store", help="What lies in a store: list, verify, prune.")
+store_app = App(name="store", help="List, verify or prune the tables of a store.")
 
 
 @store_app.command
 def ls(*, store: StoreOption = DEFAULT_STORE) -> None:
-    """Sizes by data set and encoder, and what no run refers to.
+    """List sizes by data set and encoder, and what no run refers to.
 
     Example: wca store ls
     """
-    from flows.cli import show_store as show
     from tasks.store.retention import measure_usage
     from tasks.store.tables import Store
 
-    show.usage(measure_usage(Store(store)))
+    rows = [
+        {
+            "data set": row.dataset_name,
+            "encoder": row.encoder_name,
+            "runs": str(row.run_count),
+            "tables": str(row.table_count),
+            "MB": _megabytes(row.size_bytes),
+        }
+        for row in measure_usage(Store(store))
+    ]
+    print_table(rows, "Tables that several rows share are counted in each")
 
 
 @store_app.command
 def verify(*, store: StoreOption = DEFAULT_STORE) -> None:
-    """Read every table through: digests, checksums, row counts; exit status 1 if one is damaged.
+    """Check every table: digests, checksums, row counts; exit status 1 if one is damaged.
 
-    A damaged table is made again by the next run that needs it, once its file is deleted.
+    Delete the file of a damaged table: the next run that needs the table makes it again.
 
     Example: wca store verify
     """
-    from flows.cli import show_store as show
-    from tasks.store.retention import find_damaged_files as faults
+    from tasks.store.retention import find_damaged_files
     from tasks.store.tables import Store
 
-    if count := show.faults(faults(Store(store))):
+    damaged = list(find_damaged_files(Store(store)))
+    for path, reason in damaged:
+        print_unwrapped(f"{path} {reason}")
+    if damaged:
         raise PermanentFailure(
-            f"{count} tables are damaged: delete those files and repeat their runs."
+            f"{len(damaged)} tables are damaged: delete those files and repeat their runs."
         )
+    console.print("Every table is whole.")
 
 
 @store_app.command
@@ -57,18 +70,27 @@ def prune(
     Parameters
     ----------
     keep
-        Keep only the newest runs, so many of each flow, data set and encoder; by default all.
+        How many runs to keep of each flow, data set and encoder, the newest; by default all.
     grace_days
-        Leave tables without a run alone for so long: interrupted runs go on with them.
+        Days for which tables without a run are kept: interrupted runs go on with them.
     dry_run
         Say what would be removed, and remove nothing.
 
     """
-    from flows.cli import show_store as show
-    from tasks.runtime.errors import InputError
-    from tasks.store.retention import prune as remove
-    from tasks.store.tables import Store
-
     if (keep is not None and keep < 1) or grace_days < 0:
         raise InputError("--keep must be at least 1 and --grace-days at least 0.")
-    show.pruned(remove(Store(store), keep, grace_days, dry_run), dry_run)
+    from tasks.store import retention
+    from tasks.store.tables import Store
+
+    pruned = retention.prune(Store(store), keep, grace_days, dry_run)
+    for path in pruned.files:
+        print_unwrapped(f"  {path}")
+    for run_id in pruned.runs:
+        console.print(f"  run {run_id}")
+    result = "would be removed" if dry_run else "removed"
+    size = _megabytes(pruned.size_bytes)
+    console.print(f"{len(pruned.runs)} runs and {len(pruned.files)} files, {size} MB, {result}.")
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f}"

@@ -1,12 +1,17 @@
-"""The command of `wca` that varies parameters."""
+"""`wca sweep`: accuracy against parameters."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from flows.cli.console import console, print_locations, print_table
 from flows.server.temporary import prefect_server
 from flows.settings.benchmark import BenchmarkSettings
 from flows.settings.sweep import SweepConfig
+from tasks.methods.registry import METHODS
+
+if TYPE_CHECKING:
+    from flows.sweep import SweepSummary
 
 
 def sweep(
@@ -17,7 +22,7 @@ def sweep(
 ) -> None:
     """Vary parameters one at a time and show accuracy against each, with intervals.
 
-    Whoever picks a value by these numbers has used labels: the result is not zero-shot any more.
+    A value that is picked by these numbers is picked with labels: the result is not zero-shot.
     Values are picked on one half of the images and judged on the other.
 
     Example: wca sweep sixteen-photographs
@@ -40,9 +45,43 @@ def sweep(
         given["over"] = over
     config = SweepConfig(data=data, **given)
     with prefect_server("sweep"):
-        from flows import sweep as flow
+        from flows.sweep import sweep as flow
 
-        summary = flow.sweep(config)
-    from flows.cli import show_sweep as show
+        summary = flow(config)
+    print_table(_accuracy_rows(summary), f"{summary.dataset_name}: {summary.point_count} points")
+    console.print("A value picked here is picked with labels: the result is not zero-shot.")
+    print_locations(summary, "parameter, value, method, split, top1 FROM sweeps")
 
-    show.sweep(summary)
+
+def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:
+    """Accuracy by value, and what a selection with labels gives on the other half, as text."""
+    from tasks.report.page.cells import shown
+    from tasks.store.tables import Store
+
+    table = Store(summary.store_root).read(summary.sweeps)
+    rows = [row for row in table.to_pylist() if METHODS[row["method"]].image_side.has_draws]
+    other_half = {
+        (row["parameter"], row["value"], row["method"]): row["top1"]
+        for row in rows
+        if row["split"] == "evaluation"
+    }
+    lines = []
+    for row in rows:
+        if row["split"] != "all":
+            continue
+        top1, low, high = (
+            shown(row[name], "percent") for name in ("top1", "top1_low", "top1_high")
+        )
+        judged = other_half.get((row["parameter"], row["value"], row["method"]))
+        is_picked = row["is_selected"] and judged is not None
+        lines.append(
+            {
+                "parameter": row["parameter"],
+                "value": row["value"] + (" (base)" if row["is_base"] else ""),
+                "method": METHODS[row["method"]].title,
+                "top-1 %": top1,
+                "95 % interval": f"{low} to {high}",
+                "picked, other half %": shown(judged, "percent") if is_picked else "",
+            }
+        )
+    return lines

@@ -1,5 +1,6 @@
-"""The command of `wca` that shows the flows in Prefect's UI."""
+"""`wca ui`: the flows in Prefect's UI."""
 
+from flows.cli.console import print_unwrapped
 from flows.cli.options import StoreOption
 from flows.settings.store import DEFAULT_STORE
 from tasks.store.place import resolve_place
@@ -15,12 +16,9 @@ def ui(*, port: int = 4200, store: StoreOption = DEFAULT_STORE) -> None:
     Parameters
     ----------
     port
-        Where the UI is to be seen: http://127.0.0.1:PORT.
+        Port of the UI: http://127.0.0.1:PORT.
 
     """
-    from rich.console import Console
-
     from flows.server.ui import serve
 
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    serve(port, resolve_place(store), console.print)
+    serve(port, resolve_place(store), print_unwrapped)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tasks.datasets.spelling import normalize_name
 from tasks.describe.texts import check_complete, check_texts
+from tasks.runtime.errors import InputError
 
 
 class ImportedTexts(NamedTuple):
@@ -54,6 +55,20 @@ def import_texts(
     check_complete(joined, unused, source, advice)
     respelled = [(key, name) for key, name in matches.items() if key != name]
     return ImportedTexts(joined, respelled, unused, empty)
+
+
+def rename_keys(raw: object, class_names: object, source: str, names_source: str) -> object:
+    """A parsed file of texts whose keys are replaced by the class names given for them.
+
+    Raises InputError where the class names are no object, or name keys that the file does not have.
+    """
+    texts = raw if isinstance(raw, dict) else {}
+    form = f"{names_source} must be {{spelling in {source}: class name}}"
+    if not isinstance(class_names, dict):
+        raise InputError(f"{form}.")
+    if unknown := sorted(set(class_names) - set(texts)):
+        raise InputError(f"{form}; {source} has no {unknown[:5]}.")
+    return {class_names.get(key, key): value for key, value in texts.items()}
 
 
 def _match_keys(

@@ -1,8 +1,6 @@
 """The results table as people read it."""
 
 import pyarrow as pa
-from rich.table import Table
-from rich.text import Text
 
 from tasks.methods.registry import METHODS, method_title
 from tasks.store.tables import Store, TableRef
@@ -45,18 +43,8 @@ def comparison_rows(store: Store, ref: TableRef) -> list[dict[str, str]]:
     ]
 
 
-def text_table(rows: list[dict[str, str]], title: str) -> Table:
-    """Rows of text as a table for the terminal."""
-    table = Table(title=Text(title), title_justify="left")
-    for i, name in enumerate(rows[0] if rows else {}):
-        table.add_column(name, justify="right" if i else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row.values()))  # plain: names may hold markup
-    return table
-
-
 def markdown_table(rows: list[dict[str, str]]) -> str:
-    """The same rows in Markdown, where a cell is one line."""
+    """Rows of text in Markdown, where a cell is one line."""
     if not rows:
         return ""
     lines = [

@@ -3,7 +3,7 @@ import pytest
 from tasks.datasets.named.cards import find_other_names
 from tasks.datasets.named.imagenet import synset_names
 from tasks.datasets.spelling import normalize_name
-from tasks.describe.imports import import_texts
+from tasks.describe.imports import import_texts, rename_keys
 from tasks.runtime.errors import InputError
 
 BIRDS = ("Black footed Albatross", "Brewer Blackbird", "Chuck will Widow", "Café Finch")
@@ -76,6 +76,16 @@ def test_missing_classes_are_listed_with_the_nearest_spelling() -> None:
 def test_another_form_is_refused(raw: object) -> None:
     with pytest.raises(InputError, match="must"):
         import_texts(raw, ("cat",), {}, "x")
+
+
+def test_keys_are_renamed_and_unknown_ones_refused() -> None:
+    raw = {"Albatros": ["x"], "Finch": ["y"]}
+    renamed = rename_keys(raw, {"Albatros": "Albatross"}, "texts.json", "names.json")
+    assert renamed == {"Albatross": ["x"], "Finch": ["y"]}
+    with pytest.raises(InputError, match=r"spelling in texts.json.*texts.json has no \['Owl'\]"):
+        rename_keys(raw, {"Owl": "owl"}, "texts.json", "names.json")
+    with pytest.raises(InputError, match=r"names.json must be .*class name}\.$"):
+        rename_keys(raw, ["Owl"], "texts.json", "names.json")
 
 
 def test_wordnets_names_of_imagenets_classes_are_known() -> None:

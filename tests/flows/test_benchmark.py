@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.benchmark import benchmark
-from flows.cli import show
+from flows.cli.benchmark import print_benchmark
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.runtime.errors import InputError
@@ -88,7 +88,7 @@ def test_a_faster_number_format_says_what_it_costs(
     fast = benchmark(config.model_copy(update={"precision": "bf16"}))
     found = []
     for summary in (exact, fast):
-        show.benchmark(summary)
+        print_benchmark(summary)
         with duckdb.connect(summary.snapshot, read_only=True) as snapshot:
             query = """SELECT precision, resampling, view_count, max_cosine_error, mean_cosine_error
                        FROM precision_checks WHERE run_id = ?"""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows.benchmark import benchmark
-from flows.cli.compare_runs import compare_runs
+from flows.pipeline.compare import compare_runs
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.place import Remote
@@ -77,7 +77,7 @@ def test_the_page_and_the_snapshot_are_read_where_they_are(
     there: RunSummary, here: Callable[..., str]
 ) -> None:
     assert isinstance(there.report, Remote)
-    assert "WCA" in there.report.read_text()
+    assert b"WCA" in there.report.read_bytes()
     query = "SELECT method, image_count FROM accuracy WHERE method = 'wca'"
     assert here("sql", query, "--store", URL, "--format", "csv").split() == [
         "method,image_count",

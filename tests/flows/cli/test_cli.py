@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.app import COMMANDS
 from tests.conftest import photograph
 from tests.flows.conftest import WCA, Command
 
@@ -23,7 +24,7 @@ def scored(wca: Command, photos: Path, tiny_model: Path) -> str:
     )
 
 
-def test_benchmark_prints_the_table_the_rejected_and_the_places(wca: Command, scored: str) -> None:
+def test_benchmark_prints_accuracy_rejected_images_and_paths(wca: Command, scored: str) -> None:
     for text in ("CLIP-E", "95 % interval", "14 images, 2 classes", "2 images rejected", "empty"):
         assert text in scored
     assert "WCA" not in scored  # there are no descriptions
@@ -48,9 +49,9 @@ def headings(line: str) -> list[str]:
 def test_the_query_that_a_run_recommends_shows_its_accuracy(wca: Command, scored: str) -> None:
     (line,) = (line for line in scored.splitlines() if line.startswith("Ask it: wca "))
     narrow = wca.with_environment({"COLUMNS": "80"})
-    said = narrow(*shlex.split(line.removeprefix("Ask it: wca "))).splitlines()
-    assert headings(said[1]) == ["method", "top1", "top1_low", "top1_high"]
-    assert [row.split()[1] for row in said[4:7]] == ["clip", "clip_e", "waffle"]
+    lines = narrow(*shlex.split(line.removeprefix("Ask it: wca "))).splitlines()
+    assert headings(lines[1]) == ["method", "top1", "top1_low", "top1_high"]
+    assert [row.split()[1] for row in lines[4:7]] == ["clip", "clip_e", "waffle"]
 
 
 def test_no_column_is_left_out_of_a_table(wca: Command, scored: str) -> None:
@@ -65,12 +66,12 @@ def test_no_column_is_left_out_of_a_table(wca: Command, scored: str) -> None:
     assert len(lines[0].split(": ")[1]) == 32
 
 
-def test_of_many_rows_it_is_said_that_they_are_not_all(wca: Command, scored: str) -> None:
+def test_a_note_follows_the_first_rows_of_many(wca: Command, scored: str) -> None:
     query = "SELECT range, repeat('x', 300) AS long FROM range(1001)"
-    said = wca.with_environment({"COLUMNS": "80"})("sql", query, "--store", str(wca.store))
-    assert said.count("range: ") == 1000
-    assert "long: " + 300 * "x" + "\n" in said
-    assert said.endswith("These are the first 1000 rows: --format csv has all.\n")
+    output = wca.with_environment({"COLUMNS": "80"})("sql", query, "--store", str(wca.store))
+    assert output.count("range: ") == 1000
+    assert "long: " + 300 * "x" + "\n" in output
+    assert output.endswith("These are the first 1000 rows: --format csv has all.\n")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_a_query_is_one_statement(
     assert message in here("sql", query, "--store", str(wca.store), status=2)
 
 
-def test_csv_is_added_to_what_a_file_holds(wca: Command, scored: str, tmp_path: Path) -> None:
+def test_csv_is_appended_to_a_file(wca: Command, scored: str, tmp_path: Path) -> None:
     target = tmp_path / "rows.csv"
     command = [*WCA, "sql", "SELECT 1 AS a, 'x,\"y' AS b", "--format", "csv"]
     with target.open("w") as file:
@@ -94,7 +95,7 @@ def test_csv_is_added_to_what_a_file_holds(wca: Command, scored: str, tmp_path: 
 
 
 @pytest.mark.parametrize(("style", "first"), [("json", b'{"range": 0}\n'), ("csv", b"range\n")])
-def test_who_reads_no_further_ends_the_command_in_silence(
+def test_a_reader_that_ends_early_causes_no_error_message(
     wca: Command, scored: str, style: str, first: bytes
 ) -> None:
     command = [*WCA, "sql", "FROM range(100000)", "--format", style, "--store", str(wca.store)]
@@ -106,7 +107,7 @@ def test_who_reads_no_further_ends_the_command_in_silence(
         assert process.stderr.read() == b""
 
 
-def test_a_store_that_was_moved_says_how_it_is_queried_again(
+def test_the_error_on_a_moved_store_names_the_command_that_helps(
     here: Callable[..., str], wca: Command, scored: str, tmp_path: Path
 ) -> None:
     moved = tmp_path / "moved"
@@ -121,12 +122,12 @@ def test_a_store_that_was_moved_says_how_it_is_queried_again(
         shutil.move(tmp_path / "away", wca.store)
 
 
-def test_json_has_every_column_and_no_number_that_is_none(
+def test_json_has_every_column_and_null_for_nan_and_infinity(
     here: Callable[..., str], wca: Command, scored: str
 ) -> None:
     query = "SELECT 1 AS a, 2 AS a, 'nan'::DOUBLE AS b, -'inf'::FLOAT AS c, ':cat:' AS d"
-    said = here("sql", query, "--store", str(wca.store), "--format", "json")
-    assert json.loads(said) == {"a": 1, "a_1": 2, "b": None, "c": None, "d": ":cat:"}
+    output = here("sql", query, "--store", str(wca.store), "--format", "json")
+    assert json.loads(output) == {"a": 1, "a_1": 2, "b": None, "c": None, "d": ":cat:"}
 
 
 def test_sql_cannot_change_the_results(here: Callable[..., str], wca: Command, scored: str) -> None:
@@ -134,7 +135,7 @@ def test_sql_cannot_change_the_results(here: Callable[..., str], wca: Command, s
     assert "read-only" in message
 
 
-def test_classify_sorts_pictures_into_classes(
+def test_classify_prints_the_best_classes_of_images(
     wca: Command, tiny_model: Path, tmp_path: Path
 ) -> None:
     picture = tmp_path / "photo [1].png"
@@ -171,12 +172,12 @@ def test_store_commands_list_verify_and_prune(
     table = next((wca.store / "accuracy").glob("*.parquet"))
     whole = table.read_bytes()
     table.write_bytes(whole[:-30])
-    said = here("store", "verify", *store, status=1)
+    error = here("store", "verify", *store, status=1)
     table.write_bytes(whole)
-    assert "1 tables are damaged: delete those files" in said
+    assert "1 tables are damaged: delete those files" in error
 
 
-def test_doctor_says_what_is_there_and_what_to_do(wca: Command, scored: str) -> None:
+def test_doctor_prints_what_is_here_and_hides_the_key(wca: Command, scored: str) -> None:
     key = "sk-doctor-must-not-show-this"
     wca.environment["OPENAI_API_KEY"] = key
     report = wca("doctor", "--store", str(wca.store))
@@ -192,7 +193,10 @@ def test_doctor_says_what_is_there_and_what_to_do(wca: Command, scored: str) -> 
         (("benchmark", "folder:/no/such/place"), "is not a folder; expected"),
         (("benchmark", "nonsense"), "Unknown data set 'nonsense'"),
         (("benchmark", "sixteen-photographs", "--alpha", "3"), "alpha: Input should be less than"),
-        (("benchmark", "sixteen-photographs", "--alpha", "0.95"), "must not be greater than beta"),
+        (
+            ("benchmark", "sixteen-photographs", "--alpha", "0.95"),
+            "must not be greater than beta",
+        ),
         (("benchmark", "sixteen-photographs", "--clean", "x"), "--clean: unknown rules ['x']"),
         (
             ("reproduce", "table1", "--encoder", "photo-lite"),
@@ -220,49 +224,59 @@ def test_doctor_says_what_is_there_and_what_to_do(wca: Command, scored: str) -> 
 def test_bad_input_is_one_sentence_and_status_2(
     here: Callable[..., str], arguments: tuple[str, ...], message: str
 ) -> None:
-    said = here(*arguments, status=2)
-    assert message in said
-    assert "pydantic" not in said
+    error = here(*arguments, status=2)
+    assert message in error
+    assert "pydantic" not in error
 
 
 def test_bad_input_is_all_that_is_printed(wca: Command) -> None:
-    said = wca("benchmark", "nonsense", status=2)
-    assert len(said.strip().splitlines()) == 1
+    error = wca("benchmark", "nonsense", status=2)
+    assert len(error.strip().splitlines()) == 1
 
 
 def test_a_failed_run_is_status_1(wca: Command, photos: Path, tiny_model: Path) -> None:
-    said = wca(
+    error = wca(
         *("benchmark", f"folder:{photos}", "--encoder", f"local-dir:{tiny_model}"),
         *("--store", "/proc/no-tables-here"),
         status=1,
     )
-    assert "wca: the run failed: " in said
-    assert "start the same command again" in said
+    assert "wca: the run failed: " in error
+    assert "start the same command again" in error
 
 
-def test_help_shows_examples_for_every_command(wca: Command) -> None:
-    overview = wca("--help")
-    for name in ("demo", "benchmark", "classify", "compare", "sweep", "sql", "doctor"):
+def test_help_shows_examples_for_every_command(here: Callable[..., str]) -> None:
+    overview = here("--help")
+    assert len(COMMANDS) == 13
+    for name in [command.__name__.strip("_") for command in COMMANDS]:
         assert name in overview
-        assert f"Example: wca {name}" in " ".join(wca(name, "--help").split())
+        assert f"Example: wca {name}" in " ".join(here(name, "--help").split())
+    for name in ("ls", "verify", "prune"):
+        assert f"Example: wca store {name}" in " ".join(here("store", name, "--help").split())
+
+
+NOT_FOR_TABLES = {"torch", "prefect", "openai", "open_clip"}
 
 
 @pytest.mark.parametrize(
-    ("module", "heavy"),
+    ("arguments", "heavy"),
     [
-        ("flows.cli.app", {"torch", "prefect", "pyarrow", "numpy", "duckdb", "PIL", "openai"}),
-        (
-            "flows.cli.show_tables",
-            {"torch", "prefect", "openai", "open_clip", "scipy"},
-        ),  # `wca sql`
-        ("flows.cli.show_datasets", {"torch", "prefect", "openai", "open_clip", "scipy"}),
-        (
-            "flows.cli.compare_runs, flows.cli.show_compare",
-            {"torch", "prefect", "openai", "open_clip"},
-        ),
+        ((), {"torch", "prefect", "pyarrow", "numpy", "duckdb", "PIL", "openai"}),
+        (("sql", "FROM accuracy"), NOT_FOR_TABLES | {"scipy"}),
+        (("datasets",), NOT_FOR_TABLES | {"scipy"}),
+        (("compare", "last", "last"), NOT_FOR_TABLES),
+        (("store", "ls"), NOT_FOR_TABLES | {"scipy"}),
     ],
 )
-def test_commands_start_without_what_they_do_not_need(module: str, heavy: set[str]) -> None:
-    code = f"import sys, {module}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not heavy & set(done.stdout.split())
+def test_commands_run_without_what_they_do_not_need(
+    wca: Command, scored: str, arguments: tuple[str, ...], heavy: set[str]
+) -> None:
+    store = () if arguments in {(), ("datasets",)} else ("--store", str(wca.store))
+    code = (
+        "import sys; from flows.cli.__main__ import run; status = run(sys.argv[1:]); "
+        "print(*sys.modules); sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, *arguments, *store]
+    environment = wca.environment
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "flows.cli.app" in done.stdout.splitlines()[-1].split()
+    assert not heavy & set(done.stdout.splitlines()[-1].split())

@@ -53,11 +53,11 @@ def test_the_data_root_can_come_from_the_environment(
     assert "2 images, 10 classes" in printed
 
 
-def test_a_missing_data_set_shows_both_trees(wca: Command, root: Path) -> None:
-    said = wca("benchmark", "dtd", "--data-root", str(root), status=2)
-    assert said.startswith("wca: Describable Textures (DTD), split 1 is missing")
-    assert "dtd/dtd/labels/test1.txt" in said
-    assert "cifar-10-batches-bin/" in said
+def test_the_error_on_a_missing_data_set_shows_both_trees(wca: Command, root: Path) -> None:
+    error = wca("benchmark", "dtd", "--data-root", str(root), status=2)
+    assert error.startswith("wca: Describable Textures (DTD), split 1 is missing")
+    assert "dtd/dtd/labels/test1.txt" in error
+    assert "cifar-10-batches-bin/" in error
 
 
 def test_import_writes_where_benchmark_looks_and_reports_spellings(
@@ -68,11 +68,11 @@ def test_import_writes_where_benchmark_looks_and_reports_spellings(
     names = ["black footed albatross", "Indigo Bunting", "Common Yellowthroat", "Dodo"]
     file = tmp_path / "published.json"
     file.write_text(json.dumps({name: [f"A {name}.", "A bird."] for name in names}))
-    said = here("import", str(file), "--data", "cub", "--data-root", str(root))
+    output = here("import", str(file), "--data", "cub", "--data-root", str(root))
     target = root / "descriptions" / "cub.cupl.json"
-    assert f"6 texts of 3 classes, written to {target}" in said
-    assert "black footed albatross -> Black-footed Albatross" in said
-    assert "Left out, no class of cub: Dodo" in said
+    assert f"6 texts of 3 classes, written to {target}" in output
+    assert "black footed albatross -> Black-footed Albatross" in output
+    assert "Left out, no class of cub: Dodo" in output
     assert list(json.loads(target.read_text())) == [
         "Black-footed Albatross",
         "Indigo Bunting",
@@ -80,15 +80,15 @@ def test_import_writes_where_benchmark_looks_and_reports_spellings(
     ]
     file.write_text(json.dumps({"Albatros": ["x"], names[1]: ["x"], names[2]: ["x"]}))
     options = ("--data", "cub", "--data-root", str(root), "--to", str(tmp_path / "out.json"))
-    said = here("import", str(file), *options, status=2)
-    assert "no texts for 1 of 3 classes: Black-footed Albatross" in said
+    error = here("import", str(file), *options, status=2)
+    assert "no texts for 1 of 3 classes: Black-footed Albatross" in error
     renames = tmp_path / "renames.json"
     renames.write_text(json.dumps({"Albatros": "Black-footed Albatross"}))
     here("import", str(file), *options, "--renames", str(renames))
     assert (tmp_path / "out.json").is_file()
 
 
-def test_reproduce_prints_ours_beside_theirs(
+def test_reproduce_prints_our_results_beside_published_ones(
     wca: Command,
     root: Path,
     tiny_model: Path,
@@ -134,8 +134,3 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("WCA_DATA_ROOT", str(tmp_path))
     assert message in here(*arguments, status=2)
-
-
-def test_help_shows_examples(here: Callable[..., str]) -> None:
-    for name in ("datasets", "import", "reproduce"):
-        assert f"Example: wca {name}" in " ".join(here(name, "--help").split())

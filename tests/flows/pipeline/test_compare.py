@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from flows.benchmark import benchmark
-from flows.cli.compare_runs import Compared, compare_runs
+from flows.pipeline.compare import RunComparison, compare_runs
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.report.page.compare import SECTIONS
@@ -44,17 +44,17 @@ def runs(
 
 
 @pytest.fixture(scope="module")
-def compared(runs: Runs) -> Compared:
+def compared(runs: Runs) -> RunComparison:
     first, second = runs
     return compare_runs(Path(first.store_root), first.run_id[:12], second.run_id, None)
 
 
-def test_settings_that_differ_and_no_others(compared: Compared) -> None:
-    found = {row["setting"] for row in compared.pair.rows("settings")}
-    assert found == {"alpha", "text_scale", "crops table", "descriptions table"}
+def test_settings_that_differ_and_no_others(compared: RunComparison) -> None:
+    differing = {row["setting"] for row in compared.pair.rows("settings")}
+    assert differing == {"alpha", "text_scale", "crops table", "descriptions table"}
 
 
-def test_names_and_templates_that_were_given_are_settings(
+def test_class_names_and_templates_are_settings(
     runs: Runs, small: dict[str, Any], photos: Path, tmp_path: Path
 ) -> None:
     store = Path(runs[0].store_root)
@@ -64,17 +64,17 @@ def test_names_and_templates_that_were_given_are_settings(
     plain = BenchmarkConfig(
         **small, data=f"folder:{photos}", descriptions=store.parent / "texts.json", store=store
     )
-    given = benchmark(plain.model_copy(update={"classnames": names, "templates": templates}))
-    pair = compare_runs(store, runs[0].run_id, given.run_id, None).pair
-    found = {row["setting"]: (row["first"], row["second"]) for row in pair.rows("settings")}
-    assert found.keys() == {"classnames", "templates", "descriptions table"}
-    assert found["templates"] == ("none", f'"{file_digest(templates)[:12]}"')
+    named = benchmark(plain.model_copy(update={"classnames": names, "templates": templates}))
+    pair = compare_runs(store, runs[0].run_id, named.run_id, None).pair
+    differing = {row["setting"]: (row["first"], row["second"]) for row in pair.rows("settings")}
+    assert differing.keys() == {"classnames", "templates", "descriptions table"}
+    assert differing["templates"] == ("none", f'"{file_digest(templates)[:12]}"')
     moved = templates.rename(tmp_path / "moved.txt")
     again = plain.model_copy(update={"classnames": names, "templates": moved})
-    assert benchmark(again).run_id == given.run_id
+    assert benchmark(again).run_id == named.run_id
 
 
-def test_flips_are_those_of_the_predictions(compared: Compared, runs: Runs) -> None:
+def test_flips_are_those_of_the_predictions(compared: RunComparison, runs: Runs) -> None:
     first, _ = runs
     query = """
         SELECT image_name, mode(predicted_class_name) FROM image_predictions
@@ -92,7 +92,7 @@ def test_flips_are_those_of_the_predictions(compared: Compared, runs: Runs) -> N
     assert counts["won_count"] + counts["lost_count"] == len(changed)
 
 
-def test_the_page_says_what_its_queries_say(compared: Compared, runs: Runs) -> None:
+def test_the_page_says_what_its_queries_say(compared: RunComparison, runs: Runs) -> None:
     page = compared.page.read_text(encoding="utf-8")
     assert len(check(page, Path(str(runs[0].snapshot)), SECTIONS)) >= 4
     flipped = compared.pair.rows("flips")
@@ -121,7 +121,9 @@ def alike(
     )
 
 
-def test_classes_of_one_name_are_as_right_as_accuracy_says(alike: BenchmarkConfig) -> None:
+def test_predictions_of_classes_with_one_name_are_judged_as_in_accuracy(
+    alike: BenchmarkConfig,
+) -> None:
     first = benchmark(alike)
     photographs = Path(alike.data.removeprefix("folder:"))
     (photographs / "big_cat").rename(photographs / "z_cat")  # which makes it the second class
@@ -134,22 +136,22 @@ def test_classes_of_one_name_are_as_right_as_accuracy_says(alike: BenchmarkConfi
     assert counts["changed_count"] == 0
 
 
-def test_images_of_one_run_only_are_said_and_none_in_both_are_not_tested(
+def test_images_of_one_run_only_are_counted_and_runs_without_shared_images_are_not_tested(
     alike: BenchmarkConfig, wca: Command, tmp_path: Path
 ) -> None:
-    given = Path(alike.data.removeprefix("folder:"))
+    source = Path(alike.data.removeprefix("folder:"))
     summaries = []
     for name, kept in (("few", ("1.jpg", "2.jpg")), ("other", ("3.jpg",))):
         for file in kept:
             folder = tmp_path / name / "drink"
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(given / "drink" / file, folder)
+            shutil.copy(source / "drink" / file, folder)
         summaries.append(benchmark(alike.model_copy(update={"data": f"folder:{tmp_path / name}"})))
     whole = benchmark(alike)
     few, other = summaries
     result = compare_runs(alike.store, whole.run_id, few.run_id, None)
-    said = "Images in the first run only: 10, in the second only: 0, and accuracy is over each"
-    assert result.pair.unshared.startswith(said)
+    sentence = "Images in the first run only: 10, in the second only: 0, and accuracy is over each"
+    assert result.pair.unshared.startswith(sentence)
     assert result.test
     result = compare_runs(alike.store, few.run_id, other.run_id, None)
     assert result.test is None
@@ -167,15 +169,15 @@ def test_a_run_does_not_differ_from_itself(runs: Runs) -> None:
     assert same.test == (1, 1)
 
 
-def test_the_command_prints_it_and_says_what_is_wrong(wca: Command, runs: Runs) -> None:
+def test_the_command_prints_a_comparison_or_one_error(wca: Command, runs: Runs) -> None:
     first, second = runs
     store = ("--store", first.store_root)
-    said = wca("compare", first.run_id, second.run_id, *store)
+    output = wca("compare", first.run_id, second.run_id, *store)
     for text in ("What differs", "alpha", "Images that are called", "McNemar", "compare-"):
-        assert text in said
+        assert text in output
     assert "No run's name begins with 'nope'" in wca("compare", "nope", "x", *store, status=2)
     assert "Several runs' names" in wca("compare", "", first.run_id, *store, status=2)
-    said = wca("compare", first.run_id, second.run_id, "--method", "clip_d", *store, status=2)
-    assert "Both runs must have scored clip_d" in said
+    error = wca("compare", first.run_id, second.run_id, "--method", "clip_d", *store, status=2)
+    assert "Both runs must have scored clip_d" in error
     with pytest.raises(InputError, match="no results in"):
         compare_runs(Path("no-such-store"), "a", "b", None)

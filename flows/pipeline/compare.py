@@ -1,4 +1,4 @@
-"""Two runs compared: no flow, as nothing is computed but what the tables hold."""
+"""Two runs side by side; this needs no flow, as their tables hold all of it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,16 +11,19 @@ from tasks.store.place import Place, write_text
 from tasks.store.tables import Store
 
 
-class Compared(NamedTuple):
-    """A comparison, its test (None of runs that share no image), and the page that shows it."""
+class RunComparison(NamedTuple):
+    """Two runs, their test (None of runs that share no image), and the page that shows them."""
 
     pair: RunPair
     test: McNemar | None
     page: Place
 
 
-def compare_runs(root: str | Path, first: str, second: str, method: str | None) -> Compared:
-    """Compare two runs and write the page beside the first run's."""
+def compare_runs(root: str | Path, first: str, second: str, method: str | None) -> RunComparison:
+    """Compare two runs of a store and write the page into the first one's folder.
+
+    first, second and method: as for `read_pair`, which raises InputError for unknown ones.
+    """
     store = Store(root)
     pair = read_pair(store, first, second, method)
     (counts,) = pair.rows("counts")
@@ -29,4 +32,4 @@ def compare_runs(root: str | Path, first: str, second: str, method: str | None) 
     opener = image_opener(IndexedDataset.model_validate(pair.first.indexed))
     page = store.root / "runs" / first_id / f"compare-{second_id}.html"
     write_text(page, pair_page(pair, opener, test))
-    return Compared(pair, test, page)
+    return RunComparison(pair, test, page)

@@ -1,0 +1,69 @@
+"""`wca benchmark` and `wca demo`: accuracy on a labelled data set."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from flows.cli.console import console, print_details, print_results, require_used_images
+from flows.cli.options import StoreOption
+from flows.server.temporary import prefect_server
+from flows.settings.benchmark import BenchmarkConfig, BenchmarkSettings
+from flows.settings.store import DEFAULT_STORE
+
+if TYPE_CHECKING:
+    from flows.pipeline.summary import RunSummary
+
+# With fewer images the interval of an accuracy is wider than most differences between methods.
+FEW_IMAGES = 100
+
+
+def demo(*, store: StoreOption = DEFAULT_STORE) -> None:
+    """Classify the sixteen photographs with the embedded encoder.
+
+    Example: wca demo
+    """
+    benchmark("sixteen-photographs", settings=BenchmarkSettings(store=store))
+
+
+def benchmark(
+    data: str,
+    *,
+    settings: Annotated[BenchmarkSettings | None, Parameter(name="*")] = None,
+) -> None:
+    """Score every method on a labelled data set and print accuracy.
+
+    Example: wca benchmark sixteen-photographs
+
+    Example: wca benchmark folder:photos --descriptions photos.json
+
+    Example: wca benchmark cub --data-root /data --limit 500
+
+    Example: wca benchmark folder:photos --encoder ViT-B-32-quickgelu/openai --methods clip,wca
+
+    Parameters
+    ----------
+    data
+        A name that `wca datasets` lists, folder:PATH (one sub-folder per class), csv:PATH or
+        parquet:PATH (columns path and label), wds:PATH (tar shards), hf:NAME or card:PATH.
+
+    """
+    given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
+    config = BenchmarkConfig(data=data, **given)
+    with prefect_server("benchmark"):
+        from flows.benchmark import benchmark as flow
+
+        summary = flow(config)
+    print_benchmark(summary)
+    require_used_images(summary)
+
+
+def print_benchmark(summary: "RunSummary") -> None:
+    """Print the accuracy of each method, and where the results are."""
+    from tasks.report.table import accuracy_rows
+    from tasks.store.tables import Store
+
+    rows = accuracy_rows(Store(summary.store_root), summary.refs("accuracy")[0])
+    print_results(summary, rows, f"{summary.dataset_name}: ")
+    if 0 < summary.used_count < FEW_IMAGES:
+        console.print("Few images: the intervals are wide, and differences mean little.")
+    print_details(summary, "method, top1, top1_low, top1_high FROM accuracy")

@@ -1,0 +1,108 @@
+"""The console of all commands, and what several of them print."""
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.settings.store import DEFAULT_STORE
+from tasks.runtime.errors import InputError
+
+if TYPE_CHECKING:  # takes half a second to import
+    from flows.pipeline.summary import FlowSummary, RunSummary
+
+Rows = list[dict[str, str]]
+
+# Rejected images that are listed: the table `rejected` has all.
+MAX_REJECTED_ROWS = 20
+
+console = Console(
+    highlight=False,
+    markup=False,  # paths and names may hold brackets
+    emoji=False,  # or :words:
+    # a pipe or file has no width: this one is enough for the results table
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110,
+)
+
+
+def print_unwrapped(text: str) -> None:
+    """Print a text without breaking its lines, so that paths and commands can be copied."""
+    console.print(text, soft_wrap=True)
+
+
+def print_table(rows: Rows, title: str) -> None:
+    """Print rows of text as a table whose columns are their keys; without rows, the title alone."""
+    if not rows:
+        console.print(title)
+        return
+    table = Table(title=Text(title), title_justify="left")
+    for i, name in enumerate(rows[0]):
+        table.add_column(name, justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row.values()))  # plain: names may hold markup
+    console.print(table)
+
+
+def print_results(summary: "RunSummary", rows: Rows, prefix: str = "") -> None:
+    """Print a run's results below its inputs."""
+    lines = (
+        f"{prefix}{summary.image_count} images, {summary.class_count} classes",
+        f"encoder {summary.encoder_name}, {summary.encoder.precision}",
+        *summary.texts,
+    )
+    print_table(rows, "\n".join(lines))
+
+
+def print_details(summary: "RunSummary", query: str) -> None:
+    """Print how exact the embeddings are, the rejected images, remarks, and the locations.
+
+    query: as for `print_locations`, for a run that used an image.
+    """
+    from tasks.report.table import rejected_rows
+    from tasks.store.tables import Store
+
+    store = Store(summary.store_root)
+    for ref in summary.refs("precision_checks"):
+        for check in store.read(ref).to_pylist():
+            if check["view_count"]:
+                console.print(
+                    f"Embeddings are within {check['max_cosine_error']:.1e} of float32 and Pillow "
+                    f"(1 - cosine, {check['view_count']} views)."
+                )
+    if summary.rejected_count:
+        rows = rejected_rows(store.read(summary.refs("rejected")[0]))
+        print_table(rows[:MAX_REJECTED_ROWS], f"{summary.rejected_count} images rejected")
+    for remark in summary.remarks:
+        console.print(remark)
+    print_locations(summary, query if summary.used_count else "image_name, reason FROM rejected")
+
+
+def print_locations(summary: "FlowSummary", query: str) -> None:
+    """Print the time of each stage, the paths of the results, and a command that queries them.
+
+    query: the columns and the table, `COLUMNS FROM TABLE`.
+    """
+    from tasks.store.tables import Store
+
+    for stage in summary.stages:
+        state = f"{stage.reused_count} of {stage.table_count} Cached" if stage.reused_count else ""
+        console.print(f"  {stage.stage:<18}{stage.duration_sec:8.1f} s  {state}")
+    console.print(f"Run      {summary.run_id}")
+    print_unwrapped(f"Tables   {summary.store_root}")
+    print_unwrapped(f"Snapshot {summary.snapshot}")
+    if summary.report:
+        print_unwrapped(f"Report   {summary.report}")
+    is_default = summary.store_root == str(Store(DEFAULT_STORE).root)
+    option = "" if is_default else f" --store {shlex.quote(summary.store_root)}"
+    sql = f"SELECT {query} WHERE run_id LIKE '{summary.run_id[:8]}%'"
+    print_unwrapped(f'Ask it: wca sql "{sql}"{option}')
+
+
+def require_used_images(summary: "RunSummary") -> None:
+    """Raise InputError for a run that used no image; call it once all is printed."""
+    if not summary.used_count:
+        raise InputError("No image could be used: see `rejected`.")
