@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from flows.cli.show import console
 from tasks.methods.registry import method_title
-from tasks.report.page.cells import grid
-from tasks.report.page.compare import SECTIONS
+from tasks.report.page.compare import COMPARISON_TABLES
+from tasks.report.page.tables import format_rows
 from tasks.report.table import text_table
 
 if TYPE_CHECKING:  # the flow report has no need of what draws a comparison, compare none of Prefect
@@ -19,17 +19,19 @@ MOST_ROWS = 12
 def compared(result: "Compared") -> None:
     """What differs, and where the page is."""
     pair = result.pair
-    for name, section in SECTIONS.items():
+    for name, layout in COMPARISON_TABLES.items():
         rows = pair.rows(name)
         if not rows:
             continue
-        table = grid(rows[:MOST_ROWS], section.columns)
-        names = [column.title for column in table.columns]
-        cells = [dict(zip(names, (c.text for c in row), strict=True)) for row in table.rows]
+        names = [column.title for column in layout.columns]
+        cells = [
+            dict(zip(names, (cell.text for cell in row), strict=True))
+            for row in format_rows(rows[:MOST_ROWS], layout.columns)
+        ]
         more = f", {MOST_ROWS} of {len(rows)}" if len(rows) > MOST_ROWS else ""
-        console.print(text_table(cells, f"{section.caption}{more}"))
+        console.print(text_table(cells, f"{layout.caption}{more}"))
     if not pair.rows("settings"):
-        console.print("Nothing that decides numbers differs.")
+        console.print("No setting that affects the numbers differs.")
     if pair.unshared:
         console.print(pair.unshared)
     if result.test:

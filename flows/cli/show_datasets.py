@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from flows.cli.show import console
-from tasks.report.published import LIBRARY_POINTS, SIGMAS, judge, layout, notes, published_table
+from tasks.report.published import LIBRARY_POINTS, SIGMAS, judge, published_table
+from tasks.report.published_text import layout, notes
 from tasks.report.table import text_table
 
 if TYPE_CHECKING:  # `wca datasets` does not wait for Prefect

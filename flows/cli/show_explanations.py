@@ -2,7 +2,7 @@
 
 from flows.cli.show import console
 from flows.pipeline.summary import RunSummary
-from tasks.report.page.render import read_explanations
+from tasks.report.page.explained import read_explanations
 from tasks.store.tables import Store
 
 

@@ -3,7 +3,7 @@
 from flows.cli.show import console, print_locations
 from flows.sweep import SweepSummary
 from tasks.methods.registry import METHODS
-from tasks.report.page.cells import shown
+from tasks.report.page.tables import format_value
 from tasks.report.table import text_table
 from tasks.store.tables import Store
 
@@ -21,7 +21,7 @@ def sweep(summary: SweepSummary) -> None:
             continue
         judged = picked.get((row["parameter"], row["value"], row["method"]))
         top1, low, high = (
-            shown(row[name], "percent") for name in ("top1", "top1_low", "top1_high")
+            format_value(row[name], "percent") for name in ("top1", "top1_low", "top1_high")
         )
         lines.append(
             {
@@ -30,7 +30,7 @@ def sweep(summary: SweepSummary) -> None:
                 "method": METHODS[row["method"]].title,
                 "top-1 %": top1,
                 "95 % interval": f"{low} to {high}",
-                "picked, other half %": shown(judged["top1"], "percent")
+                "picked, other half %": format_value(judged["top1"], "percent")
                 if judged and row["is_selected"]
                 else "",
             }

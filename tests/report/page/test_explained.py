@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.report.page.explained import ExplainedImage, explained_images
-from tasks.report.page.queries import Queries
+from tasks.report.page.queries import RunQueries
 from tasks.store.snapshot import open_snapshot, publish
 from tasks.store.tables import Store
 from tests.report.page.runs import TEXTS, Rows, Run
@@ -65,19 +65,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     }
     run = Run(store, 1, changes)
     with open_snapshot(publish(store)) as connection:
-        images = explained_images(Queries(connection, run.run_id), lambda *_: None)
+        images = explained_images(RunQueries(connection, run.run_id), lambda *_: None)
         return run, {image.image_digest: image for image in images}
 
 
 @pytest.mark.parametrize(
     ("digest", "verdict"),
-    [("d00", "agrees (+0.1000)"), ("d01", "would put them the other way round (-0.1000)")],
+    [("d00", "gives the same order (+0.1000)"), ("d01", "gives the opposite order (-0.1000)")],
 )
 def test_the_margin_and_what_the_whole_image_says(made: Made, digest: str, verdict: str) -> None:
     image = made[1][digest]
     assert (image.predicted, image.runner_up) == ("class 1", "class 0")
     assert image.sentences[0] == (
-        "class 1 scores 0.5500, class 0 0.5000: a margin of 0.0500. "
+        "class 1 scores 0.5500 and class 0 scores 0.5000: the margin is 0.0500. "
         f"The whole image alone {verdict}."
     )
 
@@ -85,10 +85,10 @@ def test_the_margin_and_what_the_whole_image_says(made: Made, digest: str, verdi
 def test_a_pair_speaks_for_its_class_by_its_sign(made: Made) -> None:
     _, images = made
     assert images["d00"].sentences[1:3] == [
-        f"Most for class {c}: “description 2 of {c}”" for c in (1, 0)
+        f"This description supports class {c} most: “description 2 of {c}”" for c in (1, 0)
     ]
     assert images["d01"].sentences[1:3] == [
-        f"No pair of crop and description speaks for class {c}." for c in (1, 0)
+        f"No pair of crop and description supports class {c}." for c in (1, 0)
     ]
     pairs = [(p.mark, p.role, p.class_name) for p in images["d00"].pairs]
     assert pairs == [("1", "predicted", "class 1"), ("a", "runner_up", "class 0")]
@@ -97,13 +97,21 @@ def test_a_pair_speaks_for_its_class_by_its_sign(made: Made) -> None:
 @pytest.mark.parametrize(
     ("digest", "sentence"),
     [
-        ("d00", "Without the description “description 2 of 1” alone it would be class 0."),
+        (
+            "d00",
+            "If only the description “description 2 of 1” is removed, the prediction changes to "
+            "class 0.",
+        ),
         (
             "d01",
-            "No single crop changes the answer; without the 2 of 3 crops that support class 1 most "
-            "it would be class 0.",
+            "Removing a single crop never changes the prediction; removing the 2 of 3 crops that "
+            "support class 1 most changes it to class 0.",
         ),
-        ("d02", "It stays class 1 even without 2 of the 3 crops, those that support it most."),
+        (
+            "d02",
+            "The prediction stays class 1 even when the 2 of 3 crops that support it most are "
+            "removed.",
+        ),
     ],
 )
 def test_what_would_change_the_answer(made: Made, digest: str, sentence: str) -> None:

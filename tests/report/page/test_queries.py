@@ -9,10 +9,9 @@ import duckdb
 import numpy as np
 import pytest
 
-from tasks.report.page.compare import SECTIONS as COMPARED
-from tasks.report.page.compare import read_pair
-from tasks.report.page.queries import Queries, ask
-from tasks.report.page.sweep import SECTIONS as SWEPT
+from tasks.report.page.compare import COMPARISON_TABLES, read_pair
+from tasks.report.page.queries import RunQueries, execute_query
+from tasks.report.page.sweep import SWEEP_TABLES
 from tasks.store.snapshot import open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store
 from tests.report.page.runs import CLASSES, IMAGES, METHODS, TEXTS, Rows, Run
@@ -52,10 +51,10 @@ def snapshot(store: Store, other: Run) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def answers(connection: duckdb.DuckDBPyConnection, run: Run) -> dict[str, Rows]:
-    queries = Queries(connection, run.run_id)
-    literals = {"run_id": f"'{run.run_id}'", "methods": f"{list(METHODS)}"}
-    swept = {f"sweep/{name}": ask(connection, f"sweep/{name}", literals).rows for name in SWEPT}
-    return {name: queries.ask(name).rows for name in PAGE} | swept
+    queries = RunQueries(connection, run.run_id)
+    names = [f"sweep/{name}" for name in SWEEP_TABLES]
+    swept = {name: execute_query(connection, name, run_id=run.run_id).rows for name in names}
+    return {name: queries.execute(name).rows for name in PAGE} | swept
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,7 @@ def found(snapshot: duckdb.DuckDBPyConnection, run: Run) -> dict[str, Rows]:
     return answers(snapshot, run)
 
 
-@pytest.mark.parametrize("name", [*PAGE, *(f"sweep/{name}" for name in SWEPT)])
+@pytest.mark.parametrize("name", [*PAGE, *(f"sweep/{name}" for name in SWEEP_TABLES)])
 def test_other_runs_change_no_answer(
     name: str, alone: dict[str, Rows], found: dict[str, Rows]
 ) -> None:
@@ -243,7 +242,7 @@ def test_two_runs_are_compared_image_by_image_and_class_by_class(
     third = Run(store, 0)  # whose classes have the first one's names
     publish(store)
     pair = read_pair(store, run.run_id, third.run_id, "wca")
-    assert set(pair.answers) == set(COMPARED)
+    assert set(pair.results) == set(COMPARISON_TABLES)
     labels = [{i["image_digest"]: i["class_id"] for i in r.rows["images"]} for r in (run, third)]
     called = run.called("wca"), third.called("wca")
     right = [{d: c == label[d] for d, c in mine.items()}
@@ -254,8 +253,8 @@ def test_two_runs_are_compared_image_by_image_and_class_by_class(
         "first_only_count": 0,
         "second_only_count": 0,
         "changed_count": sum(called[0][d] != called[1][d] for d in called[0]),
-        "won_count": sum(right[1][d] and not right[0][d] for d in called[0]),
-        "lost_count": sum(right[0][d] and not right[1][d] for d in called[0]),
+        "only_second_right_count": sum(right[1][d] and not right[0][d] for d in called[0]),
+        "only_first_right_count": sum(right[0][d] and not right[1][d] for d in called[0]),
     }
     assert len(pair.rows("flips")) == counts["changed_count"] > 0
     for row in pair.rows("flips"):
