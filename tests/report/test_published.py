@@ -137,7 +137,7 @@ def test_without_a_published_deviation_ours_counts_for_both() -> None:
     assert judge(table, steady).tolerance == 0.3
 
 
-def test_weights_of_a_file_are_said_to_be_unchecked() -> None:
+def test_a_note_says_that_weights_of_a_file_are_unchecked() -> None:
     table = published_table("table1")
     file = "ViT-B-32-quickgelu:/weights/b32.pt"
     (line,) = notes(
@@ -186,7 +186,7 @@ def test_the_mean_of_the_shifts_is_shown_when_all_are_there() -> None:
     assert row["mean"] == "52.00 / 59.09\n-7.09"
 
 
-def test_a_baseline_that_is_off_by_a_point_is_said_first() -> None:
+def test_the_first_note_names_a_baseline_that_is_off_by_a_point() -> None:
     table = published_table("table1")
     (line,) = notes(
         table, [judge(table, measured("clip", 52.3)), judge(table, measured("wca", 40.0))]

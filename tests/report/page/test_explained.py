@@ -34,13 +34,13 @@ def removal(digest: str, removed: str, step: int, class_id: int, together: int) 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Class 1 before class 0 in three images of which different things are to be said."""
+    """Three images of class 1 before class 0, whose explanations differ."""
     store = Store(tmp_path_factory.mktemp("store"))
     digests = ("d00", "d01", "d02")
     wholes = {"d00": (0.3, 0.2), "d01": (0.2, 0.3), "d02": (0.3, 0.2)}
     # what speaks for the second class lowers the margin
     signs = {"d00": 1, "d01": -1, "d02": 1}
-    draw = Run(store, 0).numbers  # and another run is beside this one
+    draw = Run(store, 0).random_row  # and another run is beside this one
     changes: dict[str, Rows] = {
         "explanations": [
             role(d, name, c, score, wholes[d][1 - c])
@@ -126,7 +126,7 @@ def test_charts_show_the_averages_and_the_lowest_weights_first(made: Made) -> No
 
     for digest, image in images.items():
         for chart, c in zip(image.similarity_charts, (1, 0), strict=True):
-            texts = run.of("explained_texts", image_digest=digest, class_id=c)
+            texts = run.select("explained_texts", image_digest=digest, class_id=c)
             weighted = sum(t["text_weight"] * t["weighted_similarity"] for t in texts)
             whole = sum(t["whole_similarity"] for t in texts) / TEXTS
             means = {row["view"]: row["mean"] for row in values(chart.spec, "mean")}
@@ -138,7 +138,7 @@ def test_charts_show_the_averages_and_the_lowest_weights_first(made: Made) -> No
                 *(("WCA", t["weighted_similarity"]) for t in texts),
                 *(("CuP", t["whole_similarity"]) for t in texts),
             ]
-        texts = run.of("explained_texts", image_digest=digest, class_id=1)
+        texts = run.select("explained_texts", image_digest=digest, class_id=1)
         bars = [row["weight"] for row in values(image.weight_chart.spec, "weight")]
         assert bars == sorted(100 * t["text_weight"] for t in texts)
         assert values(image.weight_chart.spec, "even") == [{"even": 100 / TEXTS}]
