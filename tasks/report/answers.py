@@ -16,8 +16,7 @@ def answer_summary(store: Store, answers: TableRef) -> list[dict[str, str]]:
     """
     with duckdb.connect() as connection:
         connection.register("answers", store.dataset([answers]))
-        relation = connection.sql(_SQL.read_text(encoding="utf-8"))
-        rows = relation.to_arrow_table().to_pylist()
+        rows = connection.sql(_SQL.read_text(encoding="utf-8")).to_arrow_table().to_pylist()
     return [_as_text(row) for row in rows]
 
 
