@@ -17,7 +17,8 @@ from tasks.datasets.named.cards import find_card
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.methods.registry import METHODS, available_methods, choose_methods
-from tasks.report.published import Measured, csv_rows, judge, layout, notes, published_table
+from tasks.report.published import Measured, judge, published_table
+from tasks.report.published_text import csv_rows, layout, notes
 from tasks.runtime.errors import InputError
 from tasks.store.place import PlaceField, atomic_path
 from tasks.store.tables import Store

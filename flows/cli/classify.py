@@ -85,7 +85,7 @@ def _prediction_rows(summary: "RunSummary") -> list[dict[str, str]]:
 
 def _print_explanations(summary: "RunSummary") -> None:
     """Print a few sentences for each explained image, and the path of its picture."""
-    from tasks.report.page.render import read_explanations
+    from tasks.report.page.explained import read_explanations
     from tasks.store.tables import Store
 
     def open_no_image(name: str, digest: str) -> None:  # noqa: ARG001 - sentences need no image

@@ -30,22 +30,24 @@ def compare(
 
     """
     from flows.pipeline.compare import compare_runs
-    from tasks.report.page.cells import grid
-    from tasks.report.page.compare import SECTIONS
+    from tasks.report.page.compare import COMPARISON_TABLES
+    from tasks.report.page.tables import format_rows
 
     comparison = compare_runs(store, first, second, method)
     pair = comparison.pair
-    for name, section in SECTIONS.items():
+    for name, layout in COMPARISON_TABLES.items():
         rows = pair.rows(name)
         if not rows:
             continue
-        table = grid(rows[:MAX_ROWS], section.columns)
-        titles = [column.title for column in table.columns]
-        cells = [dict(zip(titles, (c.text for c in row), strict=True)) for row in table.rows]
+        titles = [column.title for column in layout.columns]
+        cells = [
+            dict(zip(titles, (cell.text for cell in row), strict=True))
+            for row in format_rows(rows[:MAX_ROWS], layout.columns)
+        ]
         count = f", {MAX_ROWS} of {len(rows)}" if len(rows) > MAX_ROWS else ""
-        print_table(cells, f"{section.caption}{count}")
+        print_table(cells, f"{layout.caption}{count}")
     if not pair.rows("settings"):
-        console.print("Nothing that decides numbers differs.")
+        console.print("No setting that affects the numbers differs.")
     if pair.unshared:
         console.print(pair.unshared)
     if comparison.test:

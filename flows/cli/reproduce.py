@@ -7,7 +7,8 @@ from cyclopts import Parameter
 from flows.cli.console import console, print_table, print_unwrapped
 from flows.server.temporary import prefect_server
 from flows.settings.reproduce import ReproduceConfig, ReproduceSettings
-from tasks.report.published import LIBRARY_POINTS, SIGMAS, judge, layout, notes, published_table
+from tasks.report.published import LIBRARY_POINTS, SIGMAS, judge, published_table
+from tasks.report.published_text import layout, notes
 
 if TYPE_CHECKING:
     from flows.reproduce import Reproduction

@@ -55,7 +55,7 @@ def sweep(
 
 def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:
     """Accuracy by value, and what a selection with labels gives on the other half, as text."""
-    from tasks.report.page.cells import shown
+    from tasks.report.page.tables import format_value
     from tasks.store.tables import Store
 
     table = Store(summary.store_root).read(summary.sweeps)
@@ -70,7 +70,7 @@ def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:
         if row["split"] != "all":
             continue
         top1, low, high = (
-            shown(row[name], "percent") for name in ("top1", "top1_low", "top1_high")
+            format_value(row[name], "percent") for name in ("top1", "top1_low", "top1_high")
         )
         judged = other_half.get((row["parameter"], row["value"], row["method"]))
         is_picked = row["is_selected"] and judged is not None
@@ -81,7 +81,7 @@ def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:
                 "method": METHODS[row["method"]].title,
                 "top-1 %": top1,
                 "95 % interval": f"{low} to {high}",
-                "picked, other half %": shown(judged, "percent") if is_picked else "",
+                "picked, other half %": format_value(judged, "percent") if is_picked else "",
             }
         )
     return lines

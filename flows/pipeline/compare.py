@@ -27,7 +27,11 @@ def compare_runs(root: str | Path, first: str, second: str, method: str | None) 
     store = Store(root)
     pair = read_pair(store, first, second, method)
     (counts,) = pair.rows("counts")
-    test = mcnemar(counts["won_count"], counts["lost_count"]) if counts["image_count"] else None
+    test = (
+        mcnemar(counts["only_second_right_count"], counts["only_first_right_count"])
+        if counts["image_count"]
+        else None
+    )
     first_id, second_id = pair.first.run_id, pair.second.run_id
     opener = image_opener(IndexedDataset.model_validate(pair.first.indexed))
     page = store.root / "runs" / first_id / f"compare-{second_id}.html"

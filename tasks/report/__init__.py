@@ -1,1 +1,1 @@
-"""What people look at: the printed table, the artifacts in the Prefect UI."""
+"""What people read of a run: pages, pictures, tables of text."""

@@ -1,4 +1,4 @@
-"""What became of a language model's answers, as people read it."""
+"""A summary of a language model's answers as text."""
 
 from pathlib import Path
 
@@ -10,14 +10,13 @@ _SQL = Path(__file__).parent / "answers.sql"
 
 
 def answer_summary(store: Store, answers: TableRef) -> list[dict[str, str]]:
-    """One row per question and one of all: how many answers are used, what dropped the others.
+    """Return a row per question and one of all: how many answers are used, why others are dropped.
 
-    Cost is of the answers, whenever they were paid for; empty where no price is known.
+    The cost is that of the answers, whichever run paid for them; empty where no price is known.
     """
     with duckdb.connect() as connection:
         connection.register("answers", store.dataset([answers]))
-        relation = connection.sql(_SQL.read_text(encoding="utf-8"))
-        rows = relation.to_arrow_table().to_pylist()
+        rows = connection.sql(_SQL.read_text(encoding="utf-8")).to_arrow_table().to_pylist()
     return [_as_text(row) for row in rows]
 
 

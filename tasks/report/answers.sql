@@ -1,4 +1,4 @@
--- What became of the answers to each question, and of all (question null). Reads answers.
+-- One row for each question, and one of all answers, whose question is null. Reads answers.
 WITH answered AS (
   SELECT question_set || '/' || question AS question, * EXCLUDE (question) FROM answers
 ),

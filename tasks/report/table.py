@@ -1,4 +1,4 @@
-"""The results table as people read it."""
+"""Tables as text: percent, points and p-values, in the order of the methods."""
 
 import pyarrow as pa
 
@@ -7,7 +7,7 @@ from tasks.store.tables import Store, TableRef
 
 
 def accuracy_rows(store: Store, ref: TableRef) -> list[dict[str, str]]:
-    """The accuracy table as text: percent, interval, sigma over runs."""
+    """Return the accuracy table as text: percent, interval, sigma over runs."""
     rows = {row["method"]: row for row in store.read(ref).to_pylist()}
     return [
         {
@@ -24,9 +24,10 @@ def accuracy_rows(store: Store, ref: TableRef) -> list[dict[str, str]]:
 
 
 def comparison_rows(store: Store, ref: TableRef) -> list[dict[str, str]]:
-    """The comparisons with the first method, CLIP where it was scored, as text, best first.
+    """Return the comparisons with the first method that was scored, as text, best first.
 
-    Points of top-1 and their paired interval; p: McNemar's mid-p after Holm's correction.
+    Differences are points of top-1 with a paired interval; p is McNemar's mid-p after Holm's
+    correction.
     """
     rows = store.read(ref).to_pylist()
     baseline = rows[0]["baseline_method"] if rows else ""
@@ -57,7 +58,7 @@ def markdown_table(rows: list[dict[str, str]]) -> str:
 
 
 def rejected_rows(table: pa.Table) -> list[dict[str, str]]:
-    """Rejected files as text."""
+    """Return rejected files as text."""
     return [{"file": r["image_name"], "reason": r["reason"]} for r in table.to_pylist()]
 
 

@@ -6,7 +6,7 @@ from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
 from tasks.table_task import HOUR, pipeline_task
 
-# A page takes seconds, of a million images perhaps minutes.
+# A page takes seconds; one of a million images may take minutes.
 PAGE_TIMEOUT_SEC = HOUR
 
 
@@ -14,10 +14,10 @@ PAGE_TIMEOUT_SEC = HOUR
 def write_report(store_root: str, run_id: str, dataset: IndexedDataset) -> Place:
     """Write `<store>/runs/<run_id>/report.html` from the snapshot and the data set's images."""
     from tasks.report.page.images import image_opener
-    from tasks.report.page.render import render
+    from tasks.report.page.report import render_report
 
     store = Store(store_root)
-    page = render(snapshot_path(store), run_id, image_opener(dataset))
+    page = render_report(snapshot_path(store), run_id, image_opener(dataset))
     target = store.root / "runs" / run_id / "report.html"
     write_text(target, page)
     return target
@@ -26,9 +26,9 @@ def write_report(store_root: str, run_id: str, dataset: IndexedDataset) -> Place
 @pipeline_task("draw-explanations", PAGE_TIMEOUT_SEC)
 def draw_explanations(store_root: str, run_id: str, dataset: IndexedDataset) -> list[Place]:
     """Write `<store>/runs/<run_id>/explanation-<n>.png` for every explained image."""
+    from tasks.report.page.explained import read_explanations
     from tasks.report.page.figure import explanation_png
     from tasks.report.page.images import image_opener
-    from tasks.report.page.render import read_explanations
 
     store = Store(store_root)
     opener = image_opener(dataset)

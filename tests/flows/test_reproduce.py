@@ -11,7 +11,8 @@ from flows.reproduce import Reproduction, reproduce
 from flows.settings.reproduce import ReproduceConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.report.published import judge, notes, published_table
+from tasks.report.published import judge, published_table
+from tasks.report.published_text import notes
 from tasks.runtime.errors import InputError
 from tests.conftest import write_tiny_model
 from tests.datasets.trees import TREES
@@ -129,7 +130,7 @@ def test_an_image_that_cannot_be_decoded_is_rejected_and_not_scored(
     table = published_table("table1")
     count, how = notes(table, [judge(table, cell)])
     assert "2 of 5,794 images were scored, 1 rejected;" in count
-    assert how.endswith(": images embedded in fp32, crops resized by Pillow.")
+    assert how.endswith(": images were embedded in fp32, crops were resized by Pillow.")
 
 
 def test_an_encoder_that_is_not_there_is_missing_not_dropped(config: ReproduceConfig) -> None:

@@ -15,7 +15,7 @@ from flows.settings.sweep import SweepConfig
 from flows.sweep import SweepSummary, sweep
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.report.page.sweep import SECTIONS
+from tasks.report.page.sweep import SWEEP_TABLES
 from tasks.runtime.errors import InputError
 from tests.flows.conftest import Command
 from tests.pages import check
@@ -81,7 +81,7 @@ def test_the_page_says_what_its_queries_say(swept: SweepSummary) -> None:
     page = swept.report.read_text(encoding="utf-8")
     assert "has used labels" in page
     assert len(re.findall(r'<script type="application/json">', page)) == 6
-    assert "sweeps" in check(page, Path(str(swept.snapshot)), SECTIONS)
+    assert "sweeps" in check(page, Path(str(swept.snapshot)), SWEEP_TABLES)
 
 
 def test_a_second_sweep_computes_nothing(swept: SweepSummary, config: SweepConfig) -> None:

@@ -1,13 +1,7 @@
 import pytest
 
-from tasks.report.published import (
-    Measured,
-    csv_rows,
-    judge,
-    layout,
-    notes,
-    published_table,
-)
+from tasks.report.published import Measured, judge, published_table
+from tasks.report.published_text import csv_rows, layout, notes
 from tasks.runtime.errors import InputError
 
 B32, B16 = "ViT-B-32-quickgelu/openai", "ViT-B-16-quickgelu/openai"
@@ -34,8 +28,8 @@ def test_the_published_tables_are_whole() -> None:
     for values in [*one.top1.values(), one.sigma]:
         assert set(values) == set(one.datasets)
         assert all(set(v) == {"B/32", "B/16", "L/14"} for v in values.values())
-    assert one.value("wca", "places365", "ViT-L-14-quickgelu/openai") == 42.23
-    assert one.value("cupl", "dtd", B16) == 50.53
+    assert one.value("wca", "places365", one.label("ViT-L-14-quickgelu/openai")) == 42.23
+    assert one.value("cupl", "dtd", one.label(B16)) == 50.53
     for method, values in two.top1.items():
         mean = sum(v["B/16"] for v in values.values()) / len(two.datasets)
         assert mean == pytest.approx(two.mean[method]["B/16"], abs=0.011), method
@@ -143,14 +137,14 @@ def test_without_a_published_deviation_ours_counts_for_both() -> None:
     assert judge(table, steady).tolerance == 0.3
 
 
-def test_weights_of_a_file_are_said_to_be_unchecked() -> None:
+def test_a_note_says_that_weights_of_a_file_are_unchecked() -> None:
     table = published_table("table1")
     file = "ViT-B-32-quickgelu:/weights/b32.pt"
     (line,) = notes(
         table,
         [judge(table, measured(m, 51.3, encoder=file)) for m in ("clip", "clip_e", "cupl", "wca")],
     )
-    assert line.startswith(f"{file}: taken for B/32")
+    assert line.startswith(f"{file}: this file counts as B/32")
     assert "not checked" in line
 
 
@@ -192,7 +186,7 @@ def test_the_mean_of_the_shifts_is_shown_when_all_are_there() -> None:
     assert row["mean"] == "52.00 / 59.09\n-7.09"
 
 
-def test_a_baseline_that_is_off_by_a_point_is_said_first() -> None:
+def test_the_first_note_names_a_baseline_that_is_off_by_a_point() -> None:
     table = published_table("table1")
     (line,) = notes(
         table, [judge(table, measured("clip", 52.3)), judge(table, measured("wca", 40.0))]
@@ -202,7 +196,7 @@ def test_a_baseline_that_is_off_by_a_point_is_said_first() -> None:
     assert notes(table, [judge(table, measured("clip", 52.2))]) == []
     how = {"precision": "fp16", "resampling": "device"}
     assert notes(table, [judge(table, measured(m, 52.2, **how)) for m in ("clip", "wca")]) == [
-        f"{B32}: images embedded in fp16, crops resized by the device."
+        f"{B32}: images were embedded in fp16, crops were resized by the device."
     ]
     (line,) = notes(table, [judge(table, measured("clip", 90.0, image_count=3))])
     assert (

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.report.page.cells import shown
+from tasks.report.page.tables import format_value
 from tasks.report.table import accuracy_rows, comparison_rows, markdown_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
@@ -36,7 +36,7 @@ from tasks.store.tables import Store, TableRef
     ],
 )
 def test_a_value_is_shown_with_its_unit(value: object, style: str, text: str) -> None:
-    assert shown(value, style) == text
+    assert format_value(value, style) == text
 
 
 def table(tmp_path: Path, name: str, rows: list[dict[str, Any]]) -> tuple[Store, TableRef]:

@@ -1,6 +1,6 @@
-"""Charts of the report as Vega-Lite specifications, readable by shape and position alone."""
+"""Charts of the pages as Vega-Lite specifications, readable by shape and position alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -10,24 +10,31 @@ from tasks.report.page.queries import Row
 
 Spec = dict[str, Any]
 # Okabe & Ito's blue and orange, dark enough on white and light enough on black.
-BLUE, ORANGE = "#2a7fc4", "#d8731a"
-# For lines, whose points differ in shape too.
-COLOURS = ("#7a7f87", "#b1549a", BLUE, ORANGE, "#2f8f6b", "#a08a1b", "#5b6ec0", "#c0504d")
-# A description as the name on an axis.
+BLUE, ORANGE, GREY = "#2a7fc4", "#d8731a", "#888888"
+# For lines, whose points differ in shape too. There are eight shapes: with nine colours the first
+# pair of a shape and a colour that comes again is that of the 73rd method.
+COLOURS = (
+    "#7a7f87",
+    "#b1549a",
+    BLUE,
+    ORANGE,
+    "#2f8f6b",
+    "#a08a1b",
+    "#5b6ec0",
+    "#c0504d",
+    "#8a6d5b",
+)
+# Characters of a description as the name on an axis.
 LABEL_CHARACTERS = 56
 
 
-def accuracy(rows: Sequence[Row]) -> Spec:
-    """A dot with its interval for every method."""
+def draw_accuracy(rows: Sequence[Row]) -> Spec:
+    """Draw a dot with its interval for every method."""
     values = [
-        {
-            "method": method_title(r["method"]),
-            **{k: 100 * r[k] for k in ("top1", "top1_low", "top1_high")},
-        }
-        for r in rows
+        {"method": method_title(row["method"]), **_percent(row, "top1", "top1_low", "top1_high")}
+        for row in rows
     ]
-    y = alt.Y("method:N", sort=None, title=None)
-    base = alt.Chart(alt.InlineData(values=values)).encode(y=y)
+    base = _chart(values).encode(y=alt.Y("method:N", sort=None, title=None))
     rule = base.mark_rule(strokeWidth=2, color=BLUE).encode(
         x=alt.X("top1_low:Q", title="top-1 accuracy, %, with Wilson 95 % interval",
                 scale=alt.Scale(zero=False)),
@@ -39,15 +46,13 @@ def accuracy(rows: Sequence[Row]) -> Spec:
     return _spec(rule, dot, height=26 * len(values))
 
 
-def calibration(rows: Sequence[Row]) -> Spec:
-    """Share of right predictions against confidence, with the line where they agree."""
-    names = ("confidence", "top1", "top1_low", "top1_high")
-    values = [{name: 100 * r[name] for name in names} for r in rows]
-    base = alt.Chart(alt.InlineData(values=values))
+def draw_calibration(rows: Sequence[Row]) -> Spec:
+    """Draw the share of right predictions against confidence, with the line where they agree."""
+    base = _chart([_percent(row, "confidence", "top1", "top1_low", "top1_high") for row in rows])
     scale = alt.Scale(domain=[0, 100])
     line = (
-        alt.Chart(alt.InlineData(values=[{"x": 0, "y": 0}, {"x": 100, "y": 100}]))
-        .mark_line(strokeDash=[4, 4], color="#888888")
+        _chart([{"x": 0, "y": 0}, {"x": 100, "y": 100}])
+        .mark_line(strokeDash=[4, 4], color=GREY)
         .encode(x=alt.X("x:Q", scale=scale), y=alt.Y("y:Q", scale=scale))
     )
     x = alt.X("confidence:Q", title="mean confidence, %", scale=scale)
@@ -58,169 +63,154 @@ def calibration(rows: Sequence[Row]) -> Spec:
     return _spec(line, rule, dot, height=280)
 
 
-def gains(rows: Sequence[Row]) -> Spec:
-    """The distribution of the gain of the best crop, own descriptions and the control."""
+def draw_gains(rows: Sequence[Row]) -> Spec:
+    """Draw the distribution of the best crop's gain: own descriptions, and the control."""
     names = {"own": "descriptions of its class", "other": "of other classes (control)"}
     values = [
-        {
-            "pairs": names[r["pairs"]],
-            "gain": r["gain_low"] + 0.005,
-            "share": 100 * r["share"],
-        }
-        for r in rows
+        # in the middle of a step of 0.01
+        {"pairs": names[row["pairs"]], "gain": row["gain_low"] + 0.005, "share": 100 * row["share"]}
+        for row in rows
     ]
-    colour = alt.Color(
-        "pairs:N",
-        title=None,
-        scale=alt.Scale(domain=list(names.values()), range=[BLUE, ORANGE]),
-        legend=alt.Legend(orient="top", labelLimit=260),
-    )
-    dash = alt.StrokeDash(
-        "pairs:N", title=None, scale=alt.Scale(domain=list(names.values()), range=[[1, 0], [6, 4]])
-    )
+    domain = list(names.values())
     chart = (
-        alt.Chart(alt.InlineData(values=values))
+        _chart(values)
         .mark_line(interpolate="step", strokeWidth=2.5)
         .encode(
             x=alt.X("gain:Q", title="cosine of the best crop less that of the whole image"),
             y=alt.Y("share:Q", title="pairs, %"),
-            color=colour,
-            strokeDash=dash,
+            color=_colour("pairs", domain, (BLUE, ORANGE), labelLimit=260),
+            strokeDash=alt.StrokeDash(
+                "pairs:N", title=None, scale=alt.Scale(domain=domain, range=[[1, 0], [6, 4]])
+            ),
         )
     )
-    zero = (
-        alt.Chart(alt.InlineData(values=[{"gain": 0}]))
-        .mark_rule(color="#888888")
-        .encode(x="gain:Q")
-    )
+    zero = _chart([{"gain": 0}]).mark_rule(color=GREY).encode(x="gain:Q")
     return _spec(zero, chart, height=260)
 
 
-def similarities(rows: Sequence[Row], whole: float, weighted: float) -> Spec:
-    """The paper's figure 5: each description under WCA beside CuPL, with the averages.
+def draw_similarities(rows: Sequence[Row], whole: float, weighted: float) -> Spec:
+    """Draw the paper's figure 5: each description under WCA beside CuPL, with the averages.
 
     rows: of `explained_texts`, one class. whole, weighted: the averages under CuPL and WCA.
     """
-    views = ("WCA, weighted crops", "CuPL, whole image")
+    views = {"WCA, weighted crops": "weighted_similarity", "CuPL, whole image": "whole_similarity"}
     values = [
-        {"text": _label(r["text"], i), "view": view, "cosine": r[name], "full": r["text"][:200]}
-        for i, r in enumerate(rows)
-        for view, name in zip(views, ("weighted_similarity", "whole_similarity"), strict=True)
+        {"view": view, "cosine": row[name], **_text(row, i)}
+        for i, row in enumerate(rows)
+        for view, name in views.items()
     ]
     means = [{"view": v, "mean": m} for v, m in zip(views, (weighted, whole), strict=True)]
-    scale = alt.Scale(domain=list(views), range=[BLUE, ORANGE])
-    colour = alt.Color(
-        "view:N", title=None, scale=scale, legend=alt.Legend(orient="top", labelLimit=200)
-    )
-    shape = alt.Shape(
-        "view:N", title=None, scale=alt.Scale(domain=list(views), range=["circle", "diamond"])
-    )
+    colour = _colour("view", list(views), (BLUE, ORANGE), labelLimit=200)
+    shapes = alt.Scale(domain=list(views), range=["circle", "diamond"])
     dots = (
-        alt.Chart(alt.InlineData(values=values))
+        _chart(values)
         .mark_point(filled=True, size=85, opacity=0.95)
         .encode(
             x=alt.X("cosine:Q", title="similarity; lines: averages", scale=alt.Scale(zero=False)),
-            y=_texts_axis("text:N"),
+            y=_text_axis(),
             color=colour,
-            shape=shape,
+            shape=alt.Shape("view:N", title=None, scale=shapes),
             tooltip=["full:N", "view:N", alt.Tooltip("cosine:Q", format=".4f")],
         )
     )
     rules = (
-        alt.Chart(alt.InlineData(values=means))
-        .mark_rule(strokeWidth=1.5, strokeDash=[5, 3])
-        .encode(x="mean:Q", color=colour)
+        _chart(means).mark_rule(strokeWidth=1.5, strokeDash=[5, 3]).encode(x="mean:Q", color=colour)
     )
     return _spec(rules, dots, height=24 * len(rows))
 
 
-def text_weights(rows: Sequence[Row], description_count: int) -> Spec:
-    """The paper's figure 4: the weights of a class's descriptions, lowest first.
+def draw_text_weights(rows: Sequence[Row], description_count: int) -> Spec:
+    """Draw the paper's figure 4: the weights of a class's descriptions, lowest first.
 
     rows: with `text` and `text_weight`, the lowest of `description_count` descriptions.
     """
-    values = [
-        {"text": _label(r["text"], i), "weight": 100 * r["text_weight"], "full": r["text"][:200]}
-        for i, r in enumerate(rows)
-    ]
     bars = (
-        alt.Chart(alt.InlineData(values=values))
+        _chart(
+            [{"weight": 100 * row["text_weight"], **_text(row, i)} for i, row in enumerate(rows)]
+        )
         .mark_bar(color=BLUE, height=11)
         .encode(
             x=alt.X("weight:Q", title="text weight, %; line: all the same"),
-            y=_texts_axis("text:N"),
+            y=_text_axis(),
             tooltip=["full:N", alt.Tooltip("weight:Q", format=".3f")],
         )
     )
-    even = [{"even": 100 / description_count}]
-    rule = alt.Chart(alt.InlineData(values=even)).mark_rule(
+    rule = _chart([{"even": 100 / description_count}]).mark_rule(
         strokeDash=[5, 3], color=ORANGE, strokeWidth=1.5
     )
     return _spec(bars, rule.encode(x="even:Q"), height=24 * len(rows))
 
 
-def sweep(rows: Sequence[Row]) -> Spec:
-    """Accuracy against one parameter's values, a line with intervals for every method."""
-    percent = ("top1", "top1_low", "top1_high")
+def draw_sweep(rows: Sequence[Row]) -> Spec:
+    """Draw accuracy against one parameter's values, a line with intervals for every method."""
     values = [
         {
-            "value": r["value"],
-            "method": method_title(r["method"]),
-            **{k: 100 * r[k] for k in percent},
+            "value": row["value"],
+            "method": method_title(row["method"]),
+            **_percent(row, "top1", "top1_low", "top1_high"),
         }
-        for r in rows
+        for row in rows
     ]
-    methods = list(dict.fromkeys(v["method"] for v in values))
-    order = alt.Scale(domain=list(dict.fromkeys(r["value"] for r in rows)))
+    methods = list(dict.fromkeys(value["method"] for value in values))
+    order = alt.Scale(domain=list(dict.fromkeys(row["value"] for row in rows)))
     x = alt.X("value:O", scale=order, title=None, axis=alt.Axis(labelAngle=0))
-    y = alt.Y("top1:Q", title="top-1, %", scale=alt.Scale(zero=False))
-    colour = alt.Color(
-        "method:N",
-        title=None,
-        scale=alt.Scale(domain=methods, range=list(COLOURS[: len(methods)])),
-        legend=alt.Legend(orient="top", labelLimit=200, columns=2),
-    )
+    scale = alt.Scale(zero=False)
+    y = alt.Y("top1:Q", title="top-1, %", scale=scale)
+    colour = _colour("method", methods, COLOURS[: len(methods)], labelLimit=200, columns=2)
     shape = alt.Shape("method:N", title=None, scale=alt.Scale(domain=methods))
     layers = []
     for i, method in enumerate(methods):
-        mine = alt.InlineData(values=[v for v in values if v["method"] == method])
-        aside = 5 * (i - (len(methods) - 1) / 2)  # pixels, so that intervals stand side by side
-        base = alt.Chart(mine).encode(x=x, color=colour)
+        offset = 5 * (i - (len(methods) - 1) / 2)  # pixels, so that intervals stand side by side
+        base = _chart([v for v in values if v["method"] == method]).encode(x=x, color=colour)
         layers += [
-            base.mark_rule(strokeWidth=1.5, opacity=0.75, xOffset=aside).encode(
-                y=alt.Y("top1_low:Q", title="top-1, %", scale=alt.Scale(zero=False)),
-                y2="top1_high:Q",
+            base.mark_rule(strokeWidth=1.5, opacity=0.75, xOffset=offset).encode(
+                y=alt.Y("top1_low:Q", title="top-1, %", scale=scale), y2="top1_high:Q"
             ),
-            base.mark_line(strokeWidth=1.5, opacity=0.6, xOffset=aside).encode(y=y),
-            base.mark_point(filled=True, size=65, opacity=1, xOffset=aside).encode(
+            base.mark_line(strokeWidth=1.5, opacity=0.6, xOffset=offset).encode(y=y),
+            base.mark_point(filled=True, size=65, opacity=1, xOffset=offset).encode(
                 y=y,
                 shape=shape,
                 tooltip=["value:O", "method:N", alt.Tooltip("top1:Q", format=".2f")],
             ),
         ]
-    chosen = [r["value"] for r in rows if r["is_base"]][:1]
-    mark = (
-        alt.Chart(alt.InlineData(values=[{"value": value} for value in chosen]))
-        .mark_rule(strokeDash=[3, 3], color="#888888")
-        .encode(x=x)
+    base_values = [{"value": row["value"]} for row in rows if row["is_base"]][:1]
+    base_line = _chart(base_values).mark_rule(strokeDash=[3, 3], color=GREY).encode(x=x)
+    return _spec(base_line, *layers, height=230)
+
+
+def _chart(values: Sequence[Mapping[str, object]]) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=list(values)))
+
+
+def _percent(row: Row, *names: str) -> dict[str, float]:
+    return {name: 100 * row[name] for name in names}
+
+
+def _colour(field: str, domain: list[str], colours: Sequence[str], **legend: Any) -> alt.Color:
+    """Return one colour for each value of a field, with a legend above the chart."""
+    return alt.Color(
+        f"{field}:N",
+        title=None,
+        scale=alt.Scale(domain=domain, range=list(colours)),
+        legend=alt.Legend(orient="top", **legend),
     )
-    return _spec(mark, *layers, height=230)
 
 
-def _texts_axis(field: str) -> alt.Y:
-    return alt.Y(field, sort=None, title=None, axis=alt.Axis(domain=False))
-
-
-def _label(text: str, place: int) -> str:
-    """A description short enough for an axis; invisible marks keep equal beginnings apart."""
-    line = " ".join(text.split())
+def _text(row: Row, index: int) -> dict[str, str]:
+    """Return a description for an axis, and for its tooltip."""
+    line = " ".join(row["text"].split())
     if len(line) > LABEL_CHARACTERS:
         line = line[: LABEL_CHARACTERS - 1].rstrip() + "…"
-    return line + "\u200b" * place
+    # invisible characters keep descriptions with equal beginnings apart
+    return {"text": line + "\u200b" * index, "full": row["text"][:200]}
+
+
+def _text_axis() -> alt.Y:
+    return alt.Y("text:N", sort=None, title=None, axis=alt.Axis(domain=False))
 
 
 def _spec(*layers: alt.Chart, height: int) -> Spec:
-    """Layers as one chart, as wide as its place on the page."""
+    """Return layers as one chart, as wide as its place on the page."""
     spec: Spec = alt.layer(*layers).to_dict()
-    spec.pop("config", None)  # the page's, which knows light and dark
+    spec.pop("config", None)  # the page has its own, for light and dark
     return {**spec, "width": "container", "height": height}

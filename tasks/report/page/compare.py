@@ -1,73 +1,51 @@
-"""Two runs side by side: what differs, and the images that are called otherwise."""
+"""Two runs side by side: what differs, and the images whose predictions differ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import duckdb
-from PIL import Image
-
-from tasks.methods.registry import METHODS, method_title, preferred_method
-from tasks.report.page.cells import Column
-from tasks.report.page.queries import Answered, Row, ask, query_text
-from tasks.report.page.render import Thumbnail, Thumbnails, environment
-from tasks.report.page.sections import Section, part
+from tasks.methods.registry import method_title, preferred_method
+from tasks.report.page.images import ImageOpener, Thumbnail, ThumbnailMaker
+from tasks.report.page.queries import QueryResult, Row, execute_query, scored_methods
+from tasks.report.page.render import render_template
+from tasks.report.page.tables import TableLayout, build_tables, columns
 from tasks.runtime.errors import InputError
 from tasks.store.runs import RunManifest, find_run
 from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
 # The flows whose runs have accuracy or classes to compare.
-COMPARED = ("benchmark", "classify")
-SECTIONS: dict[str, Section] = {
-    "settings": Section(
+COMPARED_FLOWS = ("benchmark", "classify")
+COMPARISON_TABLES: dict[str, TableLayout] = {
+    "settings": TableLayout(
         "What differs",
-        (
-            Column("setting", "setting"),
-            Column("first", "first run"),
-            Column("second", "second run"),
-        ),
+        columns("text", setting="setting", first="first run", second="second run"),
     ),
-    "accuracy": Section(
+    "accuracy": TableLayout(
         "Accuracy",
-        (
-            Column("method", "method", "method"),
-            Column("first", "first, top-1 %", "percent"),
-            Column("first_low", "first, low", "percent"),
-            Column("first_high", "first, high", "percent"),
-            Column("second", "second, top-1 %", "percent"),
-            Column("second_low", "second, low", "percent"),
-            Column("second_high", "second, high", "percent"),
-            Column("difference", "difference, points", "points"),
-        ),
+        columns("method", method="method"),
+        columns("percent", first="first, top-1 %", first_low="first, low"),
+        columns("percent", first_high="first, high", second="second, top-1 %"),
+        columns("percent", second_low="second, low", second_high="second, high"),
+        columns("points", difference="difference, points"),
     ),
-    "counts": Section(
+    "counts": TableLayout(
         "Images",
-        (
-            Column("image_count", "images in both", "count"),
-            Column("changed_count", "called otherwise", "count"),
-            Column("won_count", "only the second right", "count"),
-            Column("lost_count", "only the first right", "count"),
-        ),
+        columns("count", image_count="images in both", changed_count="predicted differently"),
+        columns("count", only_second_right_count="only the second right"),
+        columns("count", only_first_right_count="only the first right"),
     ),
-    "classes": Section(
+    "classes": TableLayout(
         "Classes that changed, most first",
-        (
-            Column("class_name", "class"),
-            Column("first_images", "first, images", "count"),
-            Column("second_images", "second, images", "count"),
-            Column("first", "first, %", "percent"),
-            Column("second", "second, %", "percent"),
-            Column("difference", "difference, points", "points"),
-        ),
+        columns("text", class_name="class"),
+        columns("count", first_images="first, images", second_images="second, images"),
+        columns("percent", first="first, %", second="second, %"),
+        columns("points", difference="difference, points"),
         is_long=True,
     ),
-    "flips": Section(
-        "Images that are called otherwise",
-        (
-            Column("image_name", "image"),
-            Column("label", "labelled"),
-            Column("first", "first run"),
-            Column("second", "second run"),
+    "flips": TableLayout(
+        "Images that are predicted differently",
+        columns(
+            "text", image_name="image", label="labelled", first="first run", second="second run"
         ),
         is_long=True,
     ),
@@ -75,16 +53,16 @@ SECTIONS: dict[str, Section] = {
 
 
 class RunPair(NamedTuple):
-    """Two runs, the method that is looked at closely, and the answers to each query."""
+    """Two runs, the method whose classes and images are compared, and a result for each table."""
 
     first: RunManifest
     second: RunManifest
     method: str
-    answers: dict[str, Answered]
+    results: dict[str, QueryResult]
 
     def rows(self, name: str) -> list[Row]:
-        """The rows of one of `SECTIONS`."""
-        return self.answers[name].rows
+        """The rows of one of `COMPARISON_TABLES`."""
+        return self.results[name].rows
 
     @property
     def unshared(self) -> str:
@@ -93,8 +71,8 @@ class RunPair(NamedTuple):
         first, second = counts["first_only_count"], counts["second_only_count"]
         if not first and not second:
             return ""
-        accuracy = ", and accuracy is over each run's own" if self.rows("accuracy") else ""
-        return f"Images in the first run only: {first}, in the second only: {second}{accuracy}."
+        accuracy = "; accuracy is over each run's own images" if self.rows("accuracy") else ""
+        return f"Images in the first run only: {first}, in the second run only: {second}{accuracy}."
 
 
 def read_pair(store: Store, first: str, second: str, method: str | None) -> RunPair:
@@ -102,72 +80,50 @@ def read_pair(store: Store, first: str, second: str, method: str | None) -> RunP
 
     method: whose classes and images are compared; None: the preferred one of both.
     """
-    runs = find_run(store, first, COMPARED), find_run(store, second, COMPARED)
+    runs = find_run(store, first, COMPARED_FLOWS), find_run(store, second, COMPARED_FLOWS)
     ids = [run.run_id for run in runs]
     with open_snapshot(snapshot_path(store), *ids) as connection:
-        shared = _shared_methods(connection, ids)
+        shared = scored_methods(connection, ids[0]) & scored_methods(connection, ids[1])
         chosen = method or preferred_method(shared)
+        if not shared or chosen is None:
+            raise InputError("The two runs share no method: score one of --methods in both.")
         if chosen not in shared:
-            raise InputError(f"Both runs must have scored {chosen or 'a method'}: {shared}.")
-        literals = {
-            "first": f"'{ids[0]}'",
-            "second": f"'{ids[1]}'",
-            "method": f"'{chosen}'",
-            "methods": f"{list(METHODS)}",
+            raise InputError(
+                f"Both runs must have scored {chosen}: choose --method from "
+                f"{', '.join(sorted(shared))}."
+            )
+        literals = {"first": ids[0], "second": ids[1], "method": chosen}
+        results = {
+            name: execute_query(connection, f"compare/{name}", **literals)
+            for name in COMPARISON_TABLES
         }
-        votes = query_text("compare/votes", literals)
-        answers = {
-            name: ask(connection, f"compare/{name}", {**literals, "votes": votes})
-            for name in SECTIONS
-        }
-    return RunPair(*runs, chosen, answers)
+    return RunPair(*runs, chosen, results)
 
 
-def pair_page(
-    pair: RunPair,
-    open_image: Callable[[str, str], Image.Image | None],
-    p_values: Sequence[float] | None,
-) -> str:
-    """The page; p_values: McNemar's exact and mid-p, None of runs that share no image."""
-    thumbnails = Thumbnails(open_image)
-    parts = {
-        name: part(name, section, pair.answers[name])
-        for name, section in SECTIONS.items()
-        if pair.rows(name)
-    }
+def pair_page(pair: RunPair, open_image: ImageOpener, p_values: Sequence[float] | None) -> str:
+    """Return the page; p_values: McNemar's exact and mid-p, None of runs that share no image."""
+    thumbnails = ThumbnailMaker(open_image)
     flips: dict[str, list[Thumbnail]] = {}
     for row in pair.rows("flips"):
         names = {"class_name": row["label"], "predicted_class_name": row["second"]}
-        small = thumbnails.of({**row, **names, "is_correct": row["is_second_right"]})
-        if small:
-            flips.setdefault(_outcome(row), []).append(small)
-    return (
-        environment()
-        .get_template("compare.html.j2")
-        .render(
-            first=pair.first,
-            second=pair.second,
-            method_title=method_title(pair.method),
-            parts=parts,
-            flips=flips,
-            p_values=p_values,
-            unshared=pair.unshared,
-        )
+        made = thumbnails.make({**row, **names, "is_correct": row["is_second_right"]})
+        if made:
+            flips.setdefault(_flip_heading(row), []).append(made)
+    return render_template(
+        "compare.html.j2",
+        first=pair.first,
+        second=pair.second,
+        method_title=method_title(pair.method),
+        tables=build_tables(COMPARISON_TABLES, pair.results),
+        flips=flips,
+        p_values=p_values,
+        unshared=pair.unshared,
     )
 
 
-def _outcome(row: Row) -> str:
+def _flip_heading(row: Row) -> str:
     if row["label"] is None:
-        return "Called otherwise"
+        return "Predicted differently"
     if row["is_second_right"]:
-        return "Only the second is right"
-    return "Only the first is right" if row["is_first_right"] else "Both are wrong, otherwise"
-
-
-def _shared_methods(connection: duckdb.DuckDBPyConnection, ids: list[str]) -> list[str]:
-    query = (
-        "SELECT method FROM class_vectors WHERE run_id IN (?, ?) GROUP BY method "
-        "HAVING count(DISTINCT run_id) = ? ORDER BY method"
-    )
-    rows = connection.execute(query, [*ids, len(set(ids))]).fetchall()
-    return [name for (name,) in rows]
+        return "Only the second run is right"
+    return "Only the first run is right" if row["is_first_right"] else "Both are wrong, differently"

@@ -1,27 +1,27 @@
-"""Explanations of images, put together from the tables for a page, a picture and a short text."""
+"""Explanations of predictions, from the tables: sentences, charts and drawn images."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from PIL import Image
 
-from tasks.report.page import charts
-from tasks.report.page.pictures import Mark, crop, data_uri, heat_map, marked, scaled
-from tasks.report.page.queries import Queries, Row
+from tasks.report.page import charts, pictures
+from tasks.report.page.images import ImageOpener
+from tasks.report.page.queries import Row, RunQueries
+from tasks.store.snapshot import open_snapshot, snapshot_path
+from tasks.store.tables import Store
 
-# Sides of what is drawn, in pixels.
-PICTURE, CROP = 330, 72
-# Characters of each: of the pictures of twelve images, so that a page stays below 3 MB.
-MOST_PICTURE, MOST_CROP = 28_000, 3_500
+DRAWING_PX, CROP_PX = 330, 72
+# With the drawings of twelve images a page stays below 3 MB.
+DRAWING_CHARACTERS, CROP_CHARACTERS, CROP_QUALITY = 28_000, 3_500, 70
 # Descriptions in a chart: as many as one can compare at a glance.
-SHOWN_TEXTS = 10
-NAMES = {"predicted": "123456", "runner_up": "abcdef"}
+CHART_TEXTS = 10
+# The roles of the two best classes, and the marks of their crops by rank.
+CROP_MARKS = {"predicted": "123456", "runner_up": "abcdef"}
 
-Open = Callable[[str, str], Image.Image | None]
 
-
-class Pair(NamedTuple):
-    """A crop and the description that it speaks for."""
+class CropTextPair(NamedTuple):
+    """A crop and a description, and what the pair adds to the margin of the predicted class."""
 
     mark: str
     role: str
@@ -32,15 +32,23 @@ class Pair(NamedTuple):
     crop_uri: str | None
 
 
-class Chart(NamedTuple):
+class TitledChart(NamedTuple):
     """A chart and what it shows."""
 
     title: str
-    spec: dict[str, Any]
+    spec: charts.Spec
+
+
+class Drawings(NamedTuple):
+    """The image under its crop weights, and with the crops that decide; size: of both."""
+
+    heat_map_uri: str
+    crops_uri: str
+    size: tuple[int, int]
 
 
 class ExplainedImage(NamedTuple):
-    """All that is said and drawn of one image."""
+    """The explanation of one image; drawings: None where the image is not there any more."""
 
     image_digest: str
     image_name: str
@@ -48,162 +56,168 @@ class ExplainedImage(NamedTuple):
     predicted: str
     runner_up: str
     sentences: list[str]
-    pairs: list[Pair]
-    heat_uri: str | None
-    marked_uri: str | None
-    picture_size: tuple[int, int]
-    similarity_charts: list[Chart]
-    weight_chart: Chart
+    pairs: list[CropTextPair]
+    drawings: Drawings | None
+    similarity_charts: list[TitledChart]
+    weight_chart: TitledChart
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the picture is labelled otherwise."""
+        """Whether the label is another class."""
         return self.label is not None and self.label != self.predicted
 
 
-def explained_images(queries: Queries, open_image: Open) -> Iterator[ExplainedImage]:
-    """Every explained image of the run, in the order of the tables.
+def read_explanations(store: Store, run_id: str, open_image: ImageOpener) -> list[ExplainedImage]:
+    """Return the explanations of a run without its page."""
+    with open_snapshot(snapshot_path(store), run_id) as connection:
+        return list(explained_images(RunQueries(connection, run_id), open_image))
 
-    open_image: from name and digest to the picture, None where it is not there any more.
-    """
+
+def explained_images(queries: RunQueries, open_image: ImageOpener) -> Iterator[ExplainedImage]:
+    """Yield every explained image of the run, in the order of the tables."""
     pairs, texts, removals, weights = (
-        _by_digest(queries.ask(name).rows)
+        _group_by_digest(queries.execute(name).rows)
         for name in ("explained_pairs", "explained_texts", "counterfactuals", "crop_weights")
     )
-    for digest, roles in _by_digest(queries.ask("explained").rows).items():
-        yield _explained(
-            {row["role"]: row for row in roles},
-            pairs[digest],
-            texts[digest],
-            removals[digest],
-            weights[digest],
-            open_image(roles[0]["image_name"], digest),
-        )
+    for digest, roles in _group_by_digest(queries.execute("explained").rows).items():
+        image = open_image(roles[0]["image_name"], digest)
+        rows = (groups[digest] for groups in (pairs, texts, removals, weights))
+        yield _explain_image({row["role"]: row for row in roles}, *rows, image=image)
 
 
-def _by_digest(rows: list[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+def _group_by_digest(rows: list[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row["image_digest"], []).append(row)
-    return found
+        groups.setdefault(row["image_digest"], []).append(row)
+    return groups
 
 
-def _explained(
+def _explain_image(
     roles: dict[str, Row],
     pairs: list[Row],
     texts: list[Row],
     removals: list[Row],
     weights: list[Row],
+    *,
     image: Image.Image | None,
 ) -> ExplainedImage:
-    first, second = roles["predicted"], roles["runner_up"]
-    named = [
-        (row, role, NAMES[role][row["rank"] - 1])
-        for role in NAMES
+    predicted, runner_up = roles["predicted"], roles["runner_up"]
+    marked_pairs = [
+        (role, row, pictures.MarkedCrop(_box(row), marks[row["rank"] - 1], role == "runner_up"))
+        for role, marks in CROP_MARKS.items()
         for row in pairs
         if row["class_id"] == roles[role]["class_id"]
     ]
-    marks = [
-        Mark(r["left_px"], r["top_px"], r["side_px"], name, is_dashed=role == "runner_up")
-        for r, role, name in named
-    ]
-    boxes = [(w["left_px"], w["top_px"], w["side_px"]) for w in weights]
     return ExplainedImage(
-        image_digest=first["image_digest"],
-        image_name=first["image_name"],
-        label=first["label"],
-        predicted=first["class_name"],
-        runner_up=second["class_name"],
-        sentences=[*_reasons(first, second, pairs), *_removals(first, removals)],
-        pairs=[
-            Pair(
-                name, role, r["class_name"], r["text"], r["similarity"], r["support"],
-                data_uri(crop(image, mark, CROP), 70, MOST_CROP) if image else None,
-            )
-            for (r, role, name), mark in zip(named, marks, strict=True)
+        image_digest=predicted["image_digest"],
+        image_name=predicted["image_name"],
+        label=predicted["label"],
+        predicted=predicted["class_name"],
+        runner_up=runner_up["class_name"],
+        sentences=[
+            *_explain_margin(predicted, runner_up, pairs),
+            *_explain_removals(predicted["class_name"], removals),
         ],
-        heat_uri=data_uri(
-            heat_map(image, boxes, [w["weight"] for w in weights], PICTURE), most=MOST_PICTURE
-        )
-        if image
-        else None,
-        marked_uri=data_uri(marked(image, marks, PICTURE), most=MOST_PICTURE) if image else None,
-        picture_size=scaled(image, PICTURE).size if image else (0, 0),
-        similarity_charts=[_similarity_chart(roles[role], texts) for role in NAMES],
-        weight_chart=_weight_chart(first, texts),
+        pairs=[
+            CropTextPair(
+                crop.mark, role, row["class_name"], row["text"], row["similarity"], row["support"],
+                _crop_uri(image, crop.box) if image else None,
+            )
+            for role, row, crop in marked_pairs
+        ],
+        drawings=_draw(image, [crop for *_, crop in marked_pairs], weights) if image else None,
+        similarity_charts=[_chart_similarities(roles[role], texts) for role in CROP_MARKS],
+        weight_chart=_chart_weights(predicted, texts),
     )  # fmt: skip
 
 
-def _reasons(first: Row, second: Row, pairs: list[Row]) -> list[str]:
-    margin = first["score"] - second["score"]
-    whole = first["whole_score"] - second["whole_score"]
-    alone = "agrees" if whole > 0 else "would put them the other way round"
-    said = [
-        f"{first['class_name']} scores {first['score']:.4f}, {second['class_name']} "
-        f"{second['score']:.4f}: a margin of {margin:.4f}. The whole image alone {alone} "
-        f"({whole:+.4f})."
+def _box(row: Row) -> pictures.Box:
+    return row["left_px"], row["top_px"], row["side_px"]
+
+
+def _crop_uri(image: Image.Image, box: pictures.Box) -> str:
+    return pictures.data_uri(pictures.thumbnail(image, CROP_PX, box), CROP_QUALITY, CROP_CHARACTERS)
+
+
+def _draw(image: Image.Image, crops: list[pictures.MarkedCrop], weights: list[Row]) -> Drawings:
+    boxes = [_box(row) for row in weights]
+    heat_map = pictures.draw_heat_map(image, boxes, [row["weight"] for row in weights], DRAWING_PX)
+    heat_map_uri, crops_uri = (
+        pictures.data_uri(drawing, max_characters=DRAWING_CHARACTERS)
+        for drawing in (heat_map, pictures.draw_crops(image, crops, DRAWING_PX))
+    )
+    return Drawings(heat_map_uri, crops_uri, heat_map.size)
+
+
+def _explain_margin(predicted: Row, runner_up: Row, pairs: list[Row]) -> list[str]:
+    margin = predicted["score"] - runner_up["score"]
+    whole = predicted["whole_score"] - runner_up["whole_score"]
+    order = "the same order" if whole > 0 else "the opposite order"
+    sentences = [
+        f"{predicted['class_name']} scores {predicted['score']:.4f} and {runner_up['class_name']} "
+        f"scores {runner_up['score']:.4f}: the margin is {margin:.4f}. The whole image alone gives "
+        f"{order} ({whole:+.4f})."
     ]
-    for row, sign in ((first, 1), (second, -1)):
-        best = next((p for p in pairs if p["class_id"] == row["class_id"]), None)
+    for row, sign in ((predicted, 1), (runner_up, -1)):
+        name = row["class_name"]
+        best = next((pair for pair in pairs if pair["class_id"] == row["class_id"]), None)
         if best and sign * best["support"] > 0:
-            said.append(f"Most for {row['class_name']}: {_quoted(best['text'])}")
+            sentences.append(f"This description supports {name} most: {_quote(best['text'])}")
         else:
-            said.append(f"No pair of crop and description speaks for {row['class_name']}.")
-    return said
+            sentences.append(f"No pair of crop and description supports {name}.")
+    return sentences
 
 
-def _removals(first: Row, rows: list[Row]) -> list[str]:
-    """What would change the answer, in words."""
-    said = []
-    for removed, many in (("description", "descriptions"), ("crop", "crops")):
-        mine = [row for row in rows if row["removed"] == removed]
-        single = next((row for row in mine if row["is_changed"]), None)
-        # with nothing left there is no answer to speak of
-        together = next((row for row in mine[:-1] if row["is_changed_together"]), None)
+def _explain_removals(predicted: str, removals: list[Row]) -> list[str]:
+    """Say which removals of descriptions and of crops change the prediction."""
+    sentences = []
+    for removed in ("description", "crop"):
+        rows = [row for row in removals if row["removed"] == removed]
+        single = next((row for row in rows if row["is_changed"]), None)
+        # the last step removes all of them, which leaves nothing to predict from
+        together = next((row for row in rows[:-1] if row["is_changed_together"]), None)
         if single:
-            what = _quoted(single["text"]) if removed == "description" else str(single["index"])
-            said.append(f"Without the {removed} {what} alone it would be {single['class_name']}.")
+            name = f"crop {single['index']}"
+            if removed == "description":
+                name = f"the description {_quote(single['text'])}"
+            sentences.append(
+                f"If only {name} is removed, the prediction changes to {single['class_name']}."
+            )
         elif together:
-            said.append(
-                f"No single {removed} changes the answer; without the {together['step']} of "
-                f"{len(mine)} {many} that support {first['class_name']} most it would be "
-                f"{together['class_name_together']}."
+            sentences.append(
+                f"Removing a single {removed} never changes the prediction; removing the "
+                f"{together['step']} of {len(rows)} {removed}s that support {predicted} most "
+                f"changes it to {together['class_name_together']}."
             )
-        elif mine:
-            said.append(
-                f"It stays {first['class_name']} even without {len(mine) - 1} of the {len(mine)} "
-                f"{many}, those that support it most."
+        elif rows:
+            sentences.append(
+                f"The prediction stays {predicted} even when the {len(rows) - 1} of {len(rows)} "
+                f"{removed}s that support it most are removed."
             )
-    return said
+    return sentences
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     line = " ".join(text.split())
     return f"“{line if len(line) <= 160 else line[:159].rstrip() + '…'}”"
 
 
-def _similarity_chart(role: Row, texts: list[Row]) -> Chart:
-    """Figure 5 for one class: the descriptions that weigh most in the decision."""
-    mine = [t for t in texts if t["class_id"] == role["class_id"]]
-    shown = sorted(mine, key=lambda t: (-abs(t["support"]), t["position"]))[:SHOWN_TEXTS]
+def _chart_similarities(role: Row, texts: list[Row]) -> TitledChart:
+    """Draw figure 5 for one class: the descriptions that decide most."""
+    own = [text for text in texts if text["class_id"] == role["class_id"]]
+    shown = sorted(own, key=lambda t: (-abs(t["support"]), t["position"]))[:CHART_TEXTS]
     shown.sort(key=lambda t: (-t["weighted_similarity"], t["position"]))
-    whole = sum(t["whole_similarity"] for t in mine) / len(mine)
-    weighted = sum(t["text_weight"] * t["weighted_similarity"] for t in mine)
-    count = f"the {len(shown)} of {len(mine)} that decide most" if len(mine) > len(shown) else "all"
-    return Chart(
-        f"Descriptions of {role['class_name']} ({count})",
-        charts.similarities(shown, whole, weighted),
-    )
+    whole = sum(t["whole_similarity"] for t in own) / len(own)
+    weighted = sum(t["text_weight"] * t["weighted_similarity"] for t in own)
+    count = f"the {len(shown)} of {len(own)} that decide most" if len(own) > len(shown) else "all"
+    title = f"Descriptions of {role['class_name']} ({count})"
+    return TitledChart(title, charts.draw_similarities(shown, whole, weighted))
 
 
-def _weight_chart(role: Row, texts: list[Row]) -> Chart:
-    """Figure 4 for the predicted class."""
-    mine = sorted(
-        (t for t in texts if t["class_id"] == role["class_id"]),
-        key=lambda t: (t["text_weight"], t["position"]),
-    )
-    shown = mine[:SHOWN_TEXTS]
-    count = f"lowest {len(shown)} of {len(mine)}" if len(mine) > len(shown) else "lowest first"
-    return Chart(
-        f"Text weights of {role['class_name']}, {count}", charts.text_weights(shown, len(mine))
-    )
+def _chart_weights(role: Row, texts: list[Row]) -> TitledChart:
+    """Draw figure 4 for the predicted class."""
+    own = [text for text in texts if text["class_id"] == role["class_id"]]
+    shown = sorted(own, key=lambda t: (t["text_weight"], t["position"]))[:CHART_TEXTS]
+    count = f"lowest {len(shown)} of {len(own)}" if len(own) > len(shown) else "lowest first"
+    title = f"Text weights of {role['class_name']}, {count}"
+    return TitledChart(title, charts.draw_text_weights(shown, len(own)))

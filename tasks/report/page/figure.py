@@ -8,7 +8,7 @@ from PIL import Image
 from tasks.report.page.charts import Spec
 from tasks.report.page.explained import ExplainedImage
 
-# Pixels of a chart, and how many more the picture has, for screens and print.
+# Width of a chart in pixels, and how many times more pixels the picture has, for screens and print.
 WIDTH, SCALE = 330, 1.5
 CONFIG: dict[str, Any] = {
     "background": "white",
@@ -19,39 +19,33 @@ CONFIG: dict[str, Any] = {
     "title": {"anchor": "start", "fontSize": 13, "limit": 620},
     "legend": {"labelFontSize": 11},
 }
+# Charts that share no scale keep their own legends and colours.
+_INDEPENDENT = {"scale": {"color": "independent", "shape": "independent"}}
 
 
 def explanation_png(explained: ExplainedImage) -> bytes:
-    """The explanation of one image as a PNG file."""
+    """Return the explanation of one image as a PNG file."""
     from vl_convert import vegalite_to_png  # noqa: PLC0415 - loads a browser engine
 
-    drawn = vegalite_to_png(explanation_spec(explained), scale=SCALE)
-    with Image.open(io.BytesIO(drawn)) as image, io.BytesIO() as small:
+    png = vegalite_to_png(_explanation_spec(explained), scale=SCALE)
+    with Image.open(io.BytesIO(png)) as image, io.BytesIO() as small:
         # 256 colours look the same here and take a fifth of the bytes
         image.convert("RGB").quantize(256).save(small, "PNG", optimize=True)
         return small.getvalue()
 
 
-def explanation_spec(explained: ExplainedImage) -> Spec:
-    """Charts with the page's specifications, and the pictures."""
-    pictures = [
-        _picture(uri, explained.picture_size, title)
-        for uri, title in (
-            (explained.heat_uri, "Crop weights"),
-            (explained.marked_uri, f"1-3: {explained.predicted}, a-c: {explained.runner_up}"),
-        )
-        if uri
-    ]
-    drawn = (explained.weight_chart, *explained.similarity_charts)
+def _explanation_spec(explained: ExplainedImage) -> Spec:
+    """Lay out the page's charts and drawings as one chart."""
+    charts = (explained.weight_chart, *explained.similarity_charts)
     weights, *similarities = [
         {**{k: v for k, v in c.spec.items() if k != "datasets"}, "width": WIDTH, "title": c.title}
-        for c in drawn
+        for c in charts
     ]
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "config": CONFIG,
         # named data may stand only at the top
-        "datasets": {name: rows for c in drawn for name, rows in c.spec["datasets"].items()},
+        "datasets": {name: rows for c in charts for name, rows in c.spec["datasets"].items()},
         "padding": 16,
         "title": {
             "text": f"{explained.predicted}, not {explained.runner_up}",
@@ -63,26 +57,32 @@ def explanation_spec(explained: ExplainedImage) -> Spec:
         },
         "spacing": 26,
         "vconcat": [
-            {"hconcat": [weights, *pictures], "spacing": 30},
-            {"hconcat": similarities, "spacing": 30, "resolve": _APART},
+            {"hconcat": [weights, *_drawing_specs(explained)], "spacing": 30},
+            {"hconcat": similarities, "spacing": 30, "resolve": _INDEPENDENT},
         ],
-        "resolve": _APART,
+        "resolve": _INDEPENDENT,
     }
 
 
-# Charts that share no scale keep their own legends and colours.
-_APART = {"scale": {"color": "independent", "shape": "independent"}}
-
-
-def _picture(uri: str, size: tuple[int, int], title: str) -> Spec:
-    width, height = size
-    return {
-        "width": width,
-        "height": height,
-        "title": title,
-        "data": {"values": [{"uri": uri}]},
-        "mark": {
-            "type": "image", "width": width, "height": height, "align": "left", "baseline": "top"
-        },
-        "encoding": {"url": {"field": "uri"}, "x": {"value": 0}, "y": {"value": 0}},
-    }  # fmt: skip
+def _drawing_specs(explained: ExplainedImage) -> list[Spec]:
+    if explained.drawings is None:
+        return []
+    width, height = explained.drawings.size
+    crops_title = f"1-3: {explained.predicted}, a-c: {explained.runner_up}"
+    return [
+        {
+            "width": width,
+            "height": height,
+            "title": title,
+            "data": {"values": [{"uri": uri}]},
+            "mark": {
+                "type": "image", "width": width, "height": height, "align": "left",
+                "baseline": "top",
+            },
+            "encoding": {"url": {"field": "uri"}, "x": {"value": 0}, "y": {"value": 0}},
+        }
+        for uri, title in (
+            (explained.drawings.heat_map_uri, "Crop weights"),
+            (explained.drawings.crops_uri, crops_title),
+        )
+    ]  # fmt: skip

@@ -1,7 +1,6 @@
-"""The questions a report asks of the snapshot: what stands on the page is what they answer."""
+"""Queries of the pages: SQL files whose `$words` become literals, so that each can be pasted."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,46 +13,59 @@ _FOLDER = Path(__file__).parent / "sql"
 Row = dict[str, Any]
 
 
-class Answered(NamedTuple):
+class QueryResult(NamedTuple):
     """A query, ready to be pasted into `wca sql`, and its rows."""
 
     sql: str
     rows: list[Row]
 
 
-class Queries:
-    """Asks about one run; names in the queries are replaced by literals, to be read and pasted."""
+class RunQueries:
+    """Executes the queries of the report, `sql/page/*.sql`, for one run."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-        if not re.fullmatch(r"\w+", run_id):
-            raise ValueError(f"{run_id!r} is no name of a run")
         self.connection = connection
         self.run_id = run_id
-        scored = connection.execute(
-            "SELECT DISTINCT method FROM class_vectors WHERE run_id = ?", [run_id]
-        ).fetchall()
-        names = {name for (name,) in scored}
-        self.methods = [name for name in METHODS if name in names]
-        self.method = preferred_method(names) or BASELINE
+        self.method = preferred_method(scored_methods(connection, run_id)) or BASELINE
 
-    def ask(self, name: str) -> Answered:
-        """The answer to the query in `sql/page/<name>.sql`."""
-        literals = {
-            "run_id": f"'{self.run_id}'",
-            "method": f"'{self.method}'",
-            "methods": f"{self.methods}",
-            "baseline": f"'{BASELINE}'",
-        }
-        return ask(self.connection, f"page/{name}", literals)
+    def execute(self, name: str) -> QueryResult:
+        """Execute `sql/page/<name>.sql` for the run and its preferred method."""
+        return execute_query(
+            self.connection, f"page/{name}", run_id=self.run_id, method=self.method
+        )
 
 
-def ask(connection: duckdb.DuckDBPyConnection, name: str, literals: Mapping[str, str]) -> Answered:
-    """The answer to `sql/<name>.sql`, each `$word` in it replaced by a literal."""
-    sql = query_text(name, literals)
-    return Answered(sql, connection.sql(sql).to_arrow_table().to_pylist())
+def scored_methods(connection: duckdb.DuckDBPyConnection, run_id: str) -> set[str]:
+    """Return the names of the methods that a run has scored."""
+    query = "SELECT DISTINCT method FROM class_vectors WHERE run_id = ?"
+    return {name for (name,) in connection.execute(query, [run_id]).fetchall()}
 
 
-def query_text(name: str, literals: Mapping[str, str]) -> str:
-    """The query `sql/<name>.sql` with its literals."""
+def execute_query(connection: duckdb.DuckDBPyConnection, name: str, **literals: str) -> QueryResult:
+    """Execute `sql/<name>.sql`, filled by `fill_query`."""
+    sql = fill_query(name, **literals)
+    return QueryResult(sql, connection.sql(sql).to_arrow_table().to_pylist())
+
+
+def fill_query(name: str, **literals: str) -> str:
+    """Return `sql/<name>.sql` with a literal in place of each `$word`.
+
+    `$methods` and `$baseline` come from the list of methods; a word that is no literal is replaced
+    by the file of that name in the same folder. Raises ValueError for a literal that is no word.
+    """
+    values = {word: _quote(text) for word, text in {"baseline": BASELINE, **literals}.items()}
+    values["methods"] = f"{list(METHODS)}"
+
+    def replacement(match: re.Match[str]) -> str:
+        word = match[1]
+        return values[word] if word in values else fill_query(f"{path.parent}/{word}", **literals)
+
+    path = Path(name)
     text = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8").strip()
-    return re.sub(r"\$(\w+)", lambda match: literals[match[1]], text)
+    return re.sub(r"\$(\w+)", replacement, text)
+
+
+def _quote(text: str) -> str:
+    if not re.fullmatch(r"\w+", text):
+        raise ValueError(f"{text!r} cannot stand in a query: it may hold letters and digits only")
+    return f"'{text}'"

@@ -12,7 +12,7 @@ from flows.benchmark import benchmark
 from flows.pipeline.compare import RunComparison, compare_runs
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
-from tasks.report.page.compare import SECTIONS
+from tasks.report.page.compare import COMPARISON_TABLES
 from tasks.runtime.errors import InputError
 from tasks.store.digest import file_digest
 from tests.flows.conftest import Command
@@ -89,12 +89,12 @@ def test_flips_are_those_of_the_predictions(compared: RunComparison, runs: Runs)
     assert counts["image_count"] == len(called[0])
     assert counts["changed_count"] == len(changed)
     # with two classes every change is won or lost
-    assert counts["won_count"] + counts["lost_count"] == len(changed)
+    assert counts["only_second_right_count"] + counts["only_first_right_count"] == len(changed)
 
 
 def test_the_page_says_what_its_queries_say(compared: RunComparison, runs: Runs) -> None:
     page = compared.page.read_text(encoding="utf-8")
-    assert len(check(page, Path(str(runs[0].snapshot)), SECTIONS)) >= 4
+    assert len(check(page, Path(str(runs[0].snapshot)), COMPARISON_TABLES)) >= 4
     flipped = compared.pair.rows("flips")
     assert page.count("<img ") == len(flipped)
 
@@ -132,7 +132,7 @@ def test_predictions_of_classes_with_one_name_are_judged_as_in_accuracy(
     (counts,) = pair.rows("counts")
     (accuracy,) = pair.rows("accuracy")
     assert (accuracy["first"], accuracy["second"]) == (0.5, 0.5)
-    assert (counts["lost_count"], counts["won_count"]) == (6, 6)
+    assert (counts["only_first_right_count"], counts["only_second_right_count"]) == (6, 6)
     assert counts["changed_count"] == 0
 
 
@@ -150,14 +150,14 @@ def test_images_of_one_run_only_are_counted_and_runs_without_shared_images_are_n
     whole = benchmark(alike)
     few, other = summaries
     result = compare_runs(alike.store, whole.run_id, few.run_id, None)
-    sentence = "Images in the first run only: 10, in the second only: 0, and accuracy is over each"
+    sentence = "Images in the first run only: 10, in the second run only: 0; accuracy is over each"
     assert result.pair.unshared.startswith(sentence)
     assert result.test
     result = compare_runs(alike.store, few.run_id, other.run_id, None)
     assert result.test is None
     assert "McNemar" not in result.page.read_text(encoding="utf-8")
     printed = wca("compare", few.run_id, other.run_id, "--store", str(alike.store))
-    assert "Images in the first run only: 2, in the second only: 1" in printed
+    assert "Images in the first run only: 2, in the second run only: 1" in printed
     assert "McNemar" not in printed
 
 
@@ -173,7 +173,7 @@ def test_the_command_prints_a_comparison_or_one_error(wca: Command, runs: Runs) 
     first, second = runs
     store = ("--store", first.store_root)
     output = wca("compare", first.run_id, second.run_id, *store)
-    for text in ("What differs", "alpha", "Images that are called", "McNemar", "compare-"):
+    for text in ("What differs", "alpha", "Images that are predicted", "McNemar", "compare-"):
         assert text in output
     assert "No run's name begins with 'nope'" in wca("compare", "nope", "x", *store, status=2)
     assert "Several runs' names" in wca("compare", "", first.run_id, *store, status=2)

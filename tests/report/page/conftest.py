@@ -1,4 +1,4 @@
-"""A run with a thousand classes and hostile names and texts, and what its page says and asks."""
+"""A run with a thousand classes and hostile names and texts, and a log of what its page does."""
 
 import json
 import shutil
@@ -58,17 +58,17 @@ def hostile(hostile_config: BenchmarkConfig, prefect_server: None) -> RunSummary
     return benchmark(hostile_config)
 
 
-class Watch:
-    """What a page says and asks for while it is looked at."""
+class PageLog:
+    """The messages and the requests of a page in a browser."""
 
     def __init__(self, page: Any) -> None:
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("dialog", lambda dialog: self.said.append(f"dialog: {dialog.message}"))
-        page.on("request", lambda request: self.asked.append(request.url))
+        self.messages: list[str] = []
+        self.urls: list[str] = []
+        page.on("console", lambda message: self.messages.append(message.text))
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
+        page.on("dialog", lambda dialog: self.messages.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda request: self.urls.append(request.url))
 
     def requests(self) -> list[str]:
-        """Requests but those for what the page itself carries."""
-        return [url for url in self.asked if not url.startswith(("data:", "blob:"))]
+        """The requests for anything outside of the page itself."""
+        return [url for url in self.urls if not url.startswith(("data:", "blob:"))]

@@ -1,4 +1,4 @@
-"""A recorded run with random results, for what reports make of them."""
+"""A recorded run with random results, to make reports of."""
 
 import itertools
 from collections import Counter, defaultdict
@@ -12,16 +12,16 @@ from tasks.store.runs import RunManifest, StageTiming, record_run
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
 
-METHODS = {"clip": 1, "cupl": 1, "wca": 3, "wca_paper": 3}  # and their runs
+METHODS = {"clip": 1, "cupl": 1, "wca": 3, "wca_paper": 3}  # the number of runs of each
 CLASSES, IMAGES, TEXTS, CROPS = 3, 30, 4, 2
 Rows = list[dict[str, Any]]
-NOTHING: Mapping[str, Rows] = MappingProxyType({})
+NO_CHANGES: Mapping[str, Rows] = MappingProxyType({})
 
 
 class Run:
-    """A recorded run; other seeds have other numbers under the same keys. changes: own rows."""
+    """A recorded run; other seeds give other numbers. changes: tables with given rows."""
 
-    def __init__(self, store: Store, seed: int, changes: Mapping[str, Rows] = NOTHING) -> None:
+    def __init__(self, store: Store, seed: int, changes: Mapping[str, Rows] = NO_CHANGES) -> None:
         rng = np.random.default_rng(seed)
         self.rng = rng
         self.names = [f"class {c}" if seed < 2 else f"kind {c}" for c in range(CLASSES)]
@@ -63,47 +63,48 @@ class Run:
                  "completion_tokens": rng.random(), "cost_usd": 0.125 * n}
                 for n in range(8)
             ],
-            "accuracy": [self.numbers("accuracy", method=m) for m in METHODS],
+            "accuracy": [self.random_row("accuracy", method=m) for m in METHODS],
             "intervals": [
-                self.numbers("intervals", method=m, measure=name)
+                self.random_row("intervals", method=m, measure=name)
                 for m in METHODS for name in ("top1", "top5", "macro_top1")
             ],
             "comparisons": [
-                self.numbers("comparisons", baseline_method=a, method=b)
+                self.random_row("comparisons", baseline_method=a, method=b)
                 for a, b in itertools.combinations(METHODS, 2)
             ],
             "calibration": [
-                self.numbers("calibration", method=m, bin=b) for m in METHODS for b in (1, 2, 3)
+                self.random_row("calibration", method=m, bin=b) for m in METHODS for b in (1, 2, 3)
             ],
             "alignments": [
-                self.numbers("alignments", image_digest=f"d{i:02}", is_own=own, class_id=c,
+                self.random_row("alignments", image_digest=f"d{i:02}", is_own=own, class_id=c,
                              position=0, gain=float(rng.normal(0, 0.03)))
                 for i in range(IMAGES) for own, c in ((True, 0), (False, 1))
             ],
             "alignment_summary": [
-                self.numbers("alignment_summary", pairs=p) for p in ("own", "other", "difference")
+                self.random_row("alignment_summary", pairs=pairs)
+                for pairs in ("own", "other", "difference")
             ],
             "explanations": [
-                self.numbers("explanations", image_digest=f"d{i:02}", role=role, class_id=c)
+                self.random_row("explanations", image_digest=f"d{i:02}", role=role, class_id=c)
                 for i in (3, 1) for c, role in enumerate(rng.permuted(["predicted", "runner_up"]))
             ],
             "explained_texts": [
-                self.numbers("explained_texts", image_digest=f"d{i:02}", class_id=c, position=j)
+                self.random_row("explained_texts", image_digest=f"d{i:02}", class_id=c, position=j)
                 for i in (3, 1) for c, j in keys
             ],
             "explained_pairs": [
-                self.numbers("explained_pairs", image_digest=f"d{i:02}", class_id=c, rank=j + 1,
+                self.random_row("explained_pairs", image_digest=f"d{i:02}", class_id=c, rank=j + 1,
                              position=TEXTS - 1 - j, crop_index=1 + j % CROPS)
                 for i in (3, 1) for c, j in keys
             ],
             "counterfactuals": [
-                self.numbers("counterfactuals", image_digest=f"d{i:02}", removed=what, step=n,
+                self.random_row("counterfactuals", image_digest=f"d{i:02}", removed=what, step=n,
                              index=index, class_id=n % 2, class_id_together=(n + 1) % 2)
                 for i in (3, 1) for what in ("description", "crop")
                 for n, index in ((1, 2), (2, 1))
             ],
             "sweeps": [
-                self.numbers("sweeps", parameter="crops", value=str(v), value_index=v,
+                self.random_row("sweeps", parameter="crops", value=str(v), value_index=v,
                              is_base=v == 0, method=m, split=split,
                              is_selected=v == 1 + (m > "clip"))
                 for v in range(3) for m in METHODS for split in ("all", "selection", "evaluation")
@@ -116,7 +117,7 @@ class Run:
             for m in METHODS for c in range(CLASSES)
         ]  # fmt: skip
         self.rows["confusion"] = [
-            self.numbers("confusion", method=m, class_id=a, class_name=self.names[a],
+            self.random_row("confusion", method=m, class_id=a, class_name=self.names[a],
                          predicted_class_id=b, predicted_class_name=self.names[b])
             for m in METHODS for a in range(CLASSES) for b in range(CLASSES)
         ]  # fmt: skip
@@ -144,20 +145,20 @@ class Run:
             )
             self.run_id = record_run(store, manifest, f"flow-{again}-{seed}", [stage])
 
-    def numbers(self, table: str, **given: Any) -> dict[str, Any]:
+    def random_row(self, table: str, **given: Any) -> dict[str, Any]:
         """A row with these values and random numbers in its other columns."""
         kinds = {field.name: str(field.type) for field in schema(table, 2)}
         draw = {"int": lambda: int(self.rng.integers(1, 9)), "dou": self.rng.random}
         free = {n: draw[k[:3]]() for n, k in kinds.items() if k[:3] in draw}
         return {**free, **given}
 
-    def of(self, table: str, **wanted: Any) -> Rows:
+    def select(self, table: str, **wanted: Any) -> Rows:
         """The rows of a table with these values."""
         return [r for r in self.rows[table] if all(r[k] == v for k, v in wanted.items())]
 
-    def called(self, method: str) -> dict[str, int]:
-        """What each image is called in most runs; of equals the lower class."""
-        votes: dict[str, Counter[int]] = defaultdict(Counter)
-        for row in self.of("predictions", method=method, rank=1):
-            votes[row["image_digest"]][row["class_id"]] += 1
-        return {d: min(v, key=lambda c: (-v[c], c)) for d, v in votes.items()}
+    def majority_predictions(self, method: str) -> dict[str, int]:
+        """The class that most runs predict for each image; of equal counts the lower one."""
+        counts: dict[str, Counter[int]] = defaultdict(Counter)
+        for row in self.select("predictions", method=method, rank=1):
+            counts[row["image_digest"]][row["class_id"]] += 1
+        return {d: min(n, key=lambda c: (-n[c], c)) for d, n in counts.items()}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flows.pipeline.summary import RunSummary
-from tests.report.page.conftest import BREAKOUT, LONG, RIGHT_TO_LEFT, SCRIPT, Watch
+from tests.report.page.conftest import BREAKOUT, LONG, RIGHT_TO_LEFT, SCRIPT, PageLog
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -20,12 +20,12 @@ def test_it_opens_quietly_and_fits(
     browser: "Browser", hostile: RunSummary, scheme: str, width: int, tmp_path: Path
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    watch = Watch(page)
+    log = PageLog(page)
     assert hostile.report is not None
     page.goto(hostile.report.as_uri())
     page.wait_for_function(DONE)
-    assert watch.said == []
-    assert watch.requests() == [hostile.report.as_uri()]
+    assert log.messages == []
+    assert log.requests() == [hostile.report.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     charts = page.locator(".chart")
     assert page.locator(".chart svg").count() == charts.count() > 20
@@ -60,10 +60,10 @@ def test_tables_sort_and_filter_by_keyboard(browser: "Browser", hostile: RunSumm
     header.locator("button").focus()
     page.keyboard.press("Enter")
     assert header.get_attribute("aria-sort") == "ascending"
-    up = page.evaluate(names)
+    ascending = page.evaluate(names)
     page.keyboard.press("Enter")
     assert header.get_attribute("aria-sort") == "descending"
-    assert page.evaluate(names) == up[::-1]
+    assert page.evaluate(names) == ascending[::-1]
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "images"
     page.close()
@@ -73,7 +73,7 @@ def test_it_prints_with_every_query_open(
     browser: "Browser", hostile: RunSummary, tmp_path: Path
 ) -> None:
     page = browser.new_page(color_scheme="dark")
-    watch = Watch(page)
+    log = PageLog(page)
     assert hostile.report is not None
     page.goto(hostile.report.as_uri())
     page.wait_for_function(DONE)
@@ -82,5 +82,5 @@ def test_it_prints_with_every_query_open(
     assert page.locator("details:not([open])").count() == 0
     page.pdf(path=tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").stat().st_size > 10_000
-    assert watch.said == []
+    assert log.messages == []
     page.close()

@@ -18,7 +18,7 @@ def test_accuracy_is_drawn_in_percent_in_the_order_of_methods() -> None:
         {"method": "wca", "top1": 0.5, "top1_low": 0.25, "top1_high": 0.75},
         {"method": "clip", "top1": 0.125, "top1_low": 0.0, "top1_high": 0.5},
     ]
-    assert drawn(charts.accuracy(rows), "method") == [
+    assert drawn(charts.draw_accuracy(rows), "method") == [
         {"method": "WCA", "top1": 50, "top1_low": 25, "top1_high": 75},
         {"method": "CLIP", "top1": 12.5, "top1_low": 0, "top1_high": 50},
     ]
@@ -26,7 +26,7 @@ def test_accuracy_is_drawn_in_percent_in_the_order_of_methods() -> None:
 
 def test_calibration_is_drawn_beside_the_line_where_both_agree() -> None:
     row = {"confidence": 0.5, "top1": 0.25, "top1_low": 0.125, "top1_high": 0.375, "bin": 1}
-    spec = charts.calibration([row])
+    spec = charts.draw_calibration([row])
     assert drawn(spec, "confidence") == [
         {"confidence": 50, "top1": 25, "top1_low": 12.5, "top1_high": 37.5}
     ]
@@ -35,7 +35,7 @@ def test_calibration_is_drawn_beside_the_line_where_both_agree() -> None:
 
 def test_gains_are_drawn_in_the_middle_of_their_step() -> None:
     rows = [{"pairs": "own", "gain_low": 0.02, "share": 0.25, "pair_count": 3}]
-    (row,) = drawn(charts.gains(rows), "share")
+    (row,) = drawn(charts.draw_gains(rows), "share")
     assert row["gain"] == pytest.approx(0.025)  # from 0.02 to 0.03
     assert row["share"] == 25
 
@@ -47,7 +47,7 @@ def test_a_sweep_is_drawn_in_the_order_of_its_values() -> None:
         for value in ("5", "10")
         for method in TITLES
     ]
-    spec = charts.sweep(rows)
+    spec = charts.draw_sweep(rows)
     percent = {"top1": 50, "top1_low": 25, "top1_high": 75}
     points = drawn(spec, "top1")
     assert {tuple(row.items()) for row in points} == {

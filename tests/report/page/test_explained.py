@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.report.page.explained import ExplainedImage, explained_images
-from tasks.report.page.queries import Queries
+from tasks.report.page.queries import RunQueries
 from tasks.store.snapshot import open_snapshot, publish
 from tasks.store.tables import Store
 from tests.report.page.runs import TEXTS, Rows, Run
@@ -34,13 +34,13 @@ def removal(digest: str, removed: str, step: int, class_id: int, together: int) 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Class 1 before class 0 in three images of which different things are to be said."""
+    """Three images of class 1 before class 0, whose explanations differ."""
     store = Store(tmp_path_factory.mktemp("store"))
     digests = ("d00", "d01", "d02")
     wholes = {"d00": (0.3, 0.2), "d01": (0.2, 0.3), "d02": (0.3, 0.2)}
     # what speaks for the second class lowers the margin
     signs = {"d00": 1, "d01": -1, "d02": 1}
-    draw = Run(store, 0).numbers  # and another run is beside this one
+    draw = Run(store, 0).random_row  # and another run is beside this one
     changes: dict[str, Rows] = {
         "explanations": [
             role(d, name, c, score, wholes[d][1 - c])
@@ -65,19 +65,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     }
     run = Run(store, 1, changes)
     with open_snapshot(publish(store)) as connection:
-        images = explained_images(Queries(connection, run.run_id), lambda *_: None)
+        images = explained_images(RunQueries(connection, run.run_id), lambda *_: None)
         return run, {image.image_digest: image for image in images}
 
 
 @pytest.mark.parametrize(
     ("digest", "verdict"),
-    [("d00", "agrees (+0.1000)"), ("d01", "would put them the other way round (-0.1000)")],
+    [("d00", "gives the same order (+0.1000)"), ("d01", "gives the opposite order (-0.1000)")],
 )
 def test_the_margin_and_what_the_whole_image_says(made: Made, digest: str, verdict: str) -> None:
     image = made[1][digest]
     assert (image.predicted, image.runner_up) == ("class 1", "class 0")
     assert image.sentences[0] == (
-        "class 1 scores 0.5500, class 0 0.5000: a margin of 0.0500. "
+        "class 1 scores 0.5500 and class 0 scores 0.5000: the margin is 0.0500. "
         f"The whole image alone {verdict}."
     )
 
@@ -85,10 +85,10 @@ def test_the_margin_and_what_the_whole_image_says(made: Made, digest: str, verdi
 def test_a_pair_speaks_for_its_class_by_its_sign(made: Made) -> None:
     _, images = made
     assert images["d00"].sentences[1:3] == [
-        f"Most for class {c}: “description 2 of {c}”" for c in (1, 0)
+        f"This description supports class {c} most: “description 2 of {c}”" for c in (1, 0)
     ]
     assert images["d01"].sentences[1:3] == [
-        f"No pair of crop and description speaks for class {c}." for c in (1, 0)
+        f"No pair of crop and description supports class {c}." for c in (1, 0)
     ]
     pairs = [(p.mark, p.role, p.class_name) for p in images["d00"].pairs]
     assert pairs == [("1", "predicted", "class 1"), ("a", "runner_up", "class 0")]
@@ -97,13 +97,21 @@ def test_a_pair_speaks_for_its_class_by_its_sign(made: Made) -> None:
 @pytest.mark.parametrize(
     ("digest", "sentence"),
     [
-        ("d00", "Without the description “description 2 of 1” alone it would be class 0."),
+        (
+            "d00",
+            "If only the description “description 2 of 1” is removed, the prediction changes to "
+            "class 0.",
+        ),
         (
             "d01",
-            "No single crop changes the answer; without the 2 of 3 crops that support class 1 most "
-            "it would be class 0.",
+            "Removing a single crop never changes the prediction; removing the 2 of 3 crops that "
+            "support class 1 most changes it to class 0.",
         ),
-        ("d02", "It stays class 1 even without 2 of the 3 crops, those that support it most."),
+        (
+            "d02",
+            "The prediction stays class 1 even when the 2 of 3 crops that support it most are "
+            "removed.",
+        ),
     ],
 )
 def test_what_would_change_the_answer(made: Made, digest: str, sentence: str) -> None:
@@ -118,7 +126,7 @@ def test_charts_show_the_averages_and_the_lowest_weights_first(made: Made) -> No
 
     for digest, image in images.items():
         for chart, c in zip(image.similarity_charts, (1, 0), strict=True):
-            texts = run.of("explained_texts", image_digest=digest, class_id=c)
+            texts = run.select("explained_texts", image_digest=digest, class_id=c)
             weighted = sum(t["text_weight"] * t["weighted_similarity"] for t in texts)
             whole = sum(t["whole_similarity"] for t in texts) / TEXTS
             means = {row["view"]: row["mean"] for row in values(chart.spec, "mean")}
@@ -130,7 +138,7 @@ def test_charts_show_the_averages_and_the_lowest_weights_first(made: Made) -> No
                 *(("WCA", t["weighted_similarity"]) for t in texts),
                 *(("CuP", t["whole_similarity"]) for t in texts),
             ]
-        texts = run.of("explained_texts", image_digest=digest, class_id=1)
+        texts = run.select("explained_texts", image_digest=digest, class_id=1)
         bars = [row["weight"] for row in values(image.weight_chart.spec, "weight")]
         assert bars == sorted(100 * t["text_weight"] for t in texts)
         assert values(image.weight_chart.spec, "even") == [{"even": 100 / TEXTS}]

@@ -11,8 +11,8 @@ import pytest
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.report.page.images import image_opener
-from tasks.report.page.render import render
-from tasks.report.page.sections import SECTIONS
+from tasks.report.page.report import render_report
+from tasks.report.page.report_tables import REPORT_TABLES
 from tests.pages import check, tables
 from tests.report.page.conftest import BREAKOUT, CLASSES, LONG, RIGHT_TO_LEFT, SCRIPT
 
@@ -25,7 +25,10 @@ def page(hostile: RunSummary) -> str:
 
 def test_every_number_is_what_the_query_beside_it_says(page: str, hostile: RunSummary) -> None:
     of_other_runs = {"answers", "top_classes"}
-    assert check(page, Path(str(hostile.snapshot)), SECTIONS) == set(SECTIONS) - of_other_runs
+    assert (
+        check(page, Path(str(hostile.snapshot)), REPORT_TABLES)
+        == set(REPORT_TABLES) - of_other_runs
+    )
 
 
 def test_every_query_of_the_page_can_be_asked(page: str, hostile: RunSummary) -> None:
@@ -64,7 +67,7 @@ def test_the_page_points_nowhere(page: str) -> None:
 
 def test_the_same_tables_make_the_same_bytes(page: str, hostile: RunSummary) -> None:
     opener = image_opener(hostile.indexed)
-    again = render(hostile.snapshot, hostile.run_id, opener)
+    again = render_report(hostile.snapshot, hostile.run_id, opener)
     assert again == page
 
 
@@ -72,8 +75,8 @@ def test_a_picture_that_is_gone_leaves_the_rest(hostile: RunSummary) -> None:
     def gone(name: str, digest: str) -> None:
         return None
 
-    page = render(hostile.snapshot, hostile.run_id, gone)
-    assert "The picture is not where it was." in page
+    page = render_report(hostile.snapshot, hostile.run_id, gone)
+    assert "The image file is gone, has changed or cannot be decoded." in page
     assert tables(page).keys() >= {"accuracy", "confusion"}
 
 

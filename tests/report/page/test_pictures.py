@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.report.page.pictures import Mark, crop, data_uri, heat_map, marked, scaled, square
+from tasks.report.page.pictures import (
+    MarkedCrop,
+    data_uri,
+    draw_crops,
+    draw_heat_map,
+    shrink,
+    thumbnail,
+)
 from tests.conftest import photograph
 
 
@@ -19,27 +26,28 @@ def test_noise_takes_no_more_room_than_it_may() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (220, 330, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
     assert len(data_uri(image)) > 28_000
-    assert len(data_uri(image, most=28_000)) <= 28_000
-    assert data_uri(image, most=28_000) == data_uri(image, most=28_000)
-    assert opened(data_uri(image, most=28_000)).size == (330, 220)
+    assert len(data_uri(image, max_characters=28_000)) <= 28_000
+    assert data_uri(image, max_characters=28_000) == data_uri(image, max_characters=28_000)
+    assert opened(data_uri(image, max_characters=28_000)).size == (330, 220)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 900), (900, 3), (640, 480)])
 def test_any_shape_becomes_a_thumbnail(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, "red")
-    assert square(image, 72).size == (72, 72)
-    small = scaled(image, 330).size
+    assert thumbnail(image, 72).size == (72, 72)
+    small = shrink(image, 330).size
     assert max(small) <= 330
     side = min(size)
-    assert crop(image, Mark(0, 0, side, "1"), 72).size == (72, 72)
-    assert marked(image, [Mark(0, 0, side, "1"), Mark(0, 0, side, "a", True)], 330).size == small
-    assert heat_map(image, [(0, 0, side)], [1.0], 330).size == small
+    crops = [MarkedCrop((0, 0, side), "1"), MarkedCrop((0, 0, side), "a", True)]
+    assert thumbnail(image, 72, (0, 0, side)).size == (72, 72)
+    assert draw_crops(image, crops, 330).size == small
+    assert draw_heat_map(image, [(0, 0, side)], [1.0], 330).size == small
 
 
 def test_the_heat_map_is_lightest_where_weights_are_high() -> None:
     image = photograph().resize((300, 300))
     boxes = [(0, 0, 150), (150, 0, 150), (0, 150, 150)]
-    heat = np.asarray(heat_map(image, boxes, [0.1, 0.8, 0.1], 300)).astype(float)
+    heat = np.asarray(draw_heat_map(image, boxes, [0.1, 0.8, 0.1], 300)).astype(float)
     grey = np.asarray(image.convert("L")).astype(float)
     lift = heat.mean(axis=2) - 0.45 * grey
     assert lift[:150, 150:].mean() > 1.5 * lift[:150, :150].mean()
@@ -50,19 +58,21 @@ def test_the_heat_map_is_lightest_where_weights_are_high() -> None:
 def test_the_heat_map_lies_where_the_crops_do_and_is_a_mean() -> None:
     black = Image.new("RGB", (600, 400))  # drawn at half of its size
     boxes = [(100, 40, 200), (400, 200, 150)]
-    heat = np.asarray(heat_map(black, boxes, [0.2, 0.8], 300)).sum(axis=2)
+    heat = np.asarray(draw_heat_map(black, boxes, [0.2, 0.8], 300)).sum(axis=2)
     expected = np.zeros((200, 300), dtype=bool)
     expected[20:120, 50:150] = expected[100:175, 200:275] = True
     np.testing.assert_array_equal(heat > 0, expected)
     assert heat[100:175, 200:275].min() > heat[20:120, 50:150].max()
     # a place that many crops cover is no lighter for that
-    often = np.asarray(heat_map(black, [*boxes, boxes[0], boxes[0]], [0.25] * 4, 300)).sum(axis=2)
+    often = np.asarray(draw_heat_map(black, [*boxes, boxes[0], boxes[0]], [0.25] * 4, 300)).sum(
+        axis=2
+    )
     assert len(set(often[expected].tolist())) == 1
 
 
 def test_crops_are_drawn_where_they_are() -> None:
     image = Image.new("RGB", (200, 100), "gray")
-    drawn = np.asarray(marked(image, [Mark(100, 20, 60, "1")], 200)).astype(int)
+    drawn = np.asarray(draw_crops(image, [MarkedCrop((100, 20, 60), "1")], 200)).astype(int)
     changed = np.argwhere((drawn != drawn[0, 0]).any(axis=2))
     assert changed.min(axis=0) == pytest.approx([20, 100], abs=3)
     assert changed.max(axis=0) == pytest.approx([80, 160], abs=3)

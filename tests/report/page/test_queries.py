@@ -1,4 +1,4 @@
-"""What the queries of the pages answer, against plain Python over the rows they read."""
+"""The results of the pages' queries, against plain Python over the rows that they read."""
 
 import math
 from collections import Counter, defaultdict
@@ -9,10 +9,9 @@ import duckdb
 import numpy as np
 import pytest
 
-from tasks.report.page.compare import SECTIONS as COMPARED
-from tasks.report.page.compare import read_pair
-from tasks.report.page.queries import Queries, ask
-from tasks.report.page.sweep import SECTIONS as SWEPT
+from tasks.report.page.compare import COMPARISON_TABLES, read_pair
+from tasks.report.page.queries import RunQueries, execute_query
+from tasks.report.page.sweep import SWEEP_TABLES
 from tasks.store.snapshot import open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store
 from tests.report.page.runs import CLASSES, IMAGES, METHODS, TEXTS, Rows, Run
@@ -32,15 +31,15 @@ def run(store: Store) -> Run:
 
 
 @pytest.fixture(scope="module")
-def alone(store: Store, run: Run) -> dict[str, Rows]:
-    """The answers while there is only one run."""
+def results_alone(store: Store, run: Run) -> dict[str, Rows]:
+    """The results while there is only one run."""
     publish(store)
     with open_snapshot(snapshot_path(store)) as connection:
-        return answers(connection, run)
+        return query_results(connection, run)
 
 
 @pytest.fixture(scope="module")
-def other(store: Store, alone: dict[str, Rows]) -> Run:
+def other(store: Store, results_alone: dict[str, Rows]) -> Run:
     return Run(store, 2)
 
 
@@ -51,182 +50,188 @@ def snapshot(store: Store, other: Run) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def answers(connection: duckdb.DuckDBPyConnection, run: Run) -> dict[str, Rows]:
-    queries = Queries(connection, run.run_id)
-    literals = {"run_id": f"'{run.run_id}'", "methods": f"{list(METHODS)}"}
-    swept = {f"sweep/{name}": ask(connection, f"sweep/{name}", literals).rows for name in SWEPT}
-    return {name: queries.ask(name).rows for name in PAGE} | swept
+def query_results(connection: duckdb.DuckDBPyConnection, run: Run) -> dict[str, Rows]:
+    queries = RunQueries(connection, run.run_id)
+    names = [f"sweep/{name}" for name in SWEEP_TABLES]
+    swept = {name: execute_query(connection, name, run_id=run.run_id).rows for name in names}
+    return {name: queries.execute(name).rows for name in PAGE} | swept
 
 
 @pytest.fixture(scope="module")
-def found(snapshot: duckdb.DuckDBPyConnection, run: Run) -> dict[str, Rows]:
-    return answers(snapshot, run)
+def results(snapshot: duckdb.DuckDBPyConnection, run: Run) -> dict[str, Rows]:
+    return query_results(snapshot, run)
 
 
-@pytest.mark.parametrize("name", [*PAGE, *(f"sweep/{name}" for name in SWEPT)])
-def test_other_runs_change_no_answer(
-    name: str, alone: dict[str, Rows], found: dict[str, Rows]
+@pytest.mark.parametrize("name", [*PAGE, *(f"sweep/{name}" for name in SWEEP_TABLES)])
+def test_other_runs_change_no_result(
+    name: str, results_alone: dict[str, Rows], results: dict[str, Rows]
 ) -> None:
-    assert found[name] == alone[name] != []
+    assert results[name] == results_alone[name] != []
 
 
-def test_accuracy_comes_with_both_kinds_of_interval(run: Run, found: dict[str, Rows]) -> None:
-    assert [row["method"] for row in found["accuracy"]] == list(METHODS)
-    for row in found["accuracy"]:
-        (accuracy,) = run.of("accuracy", method=row["method"])
-        (top1,) = run.of("intervals", method=row["method"], measure="top1")
-        (macro,) = run.of("intervals", method=row["method"], measure="macro_top1")
+def test_accuracy_comes_with_both_kinds_of_interval(run: Run, results: dict[str, Rows]) -> None:
+    assert [row["method"] for row in results["accuracy"]] == list(METHODS)
+    for row in results["accuracy"]:
+        (accuracy,) = run.select("accuracy", method=row["method"])
+        (top1,) = run.select("intervals", method=row["method"], measure="top1")
+        (macro,) = run.select("intervals", method=row["method"], measure="macro_top1")
         assert (row["top1"], row["top1_low"]) == (accuracy["top1"], accuracy["top1_low"])
         assert (row["image_sigma"], row["macro_top1"]) == (top1["image_sigma"], macro["value"])
         assert (row["macro_low"], row["macro_high"]) == (macro["low"], macro["high"])
 
 
 def test_the_calibration_error_is_the_mean_distance_over_predictions(
-    run: Run, found: dict[str, Rows]
+    run: Run, results: dict[str, Rows]
 ) -> None:
-    for row in found["calibration_errors"]:
-        bins = run.of("calibration", method=row["method"])
+    for row in results["calibration_errors"]:
+        bins = run.select("calibration", method=row["method"])
         sizes = [b["prediction_count"] for b in bins]
         gaps = [abs(b["top1"] - b["confidence"]) for b in bins]
         assert row["error"] == pytest.approx(np.average(gaps, weights=sizes))
 
 
-def test_classes_stand_beside_clip_worst_first(run: Run, found: dict[str, Rows]) -> None:
-    for row in found["classes"]:
-        (mine,) = run.of("per_class_accuracy", method="wca", class_name=row["class_name"])
-        (clip,) = run.of("per_class_accuracy", method="clip", class_name=row["class_name"])
-        assert (row["top1"], row["baseline_top1"]) == (mine["top1"], clip["top1"])
-        assert row["change"] == pytest.approx(mine["top1"] - clip["top1"])
+def test_classes_stand_beside_clip_worst_first(run: Run, results: dict[str, Rows]) -> None:
+    for row in results["classes"]:
+        (wca,) = run.select("per_class_accuracy", method="wca", class_name=row["class_name"])
+        (clip,) = run.select("per_class_accuracy", method="clip", class_name=row["class_name"])
+        assert (row["top1"], row["baseline_top1"]) == (wca["top1"], clip["top1"])
+        assert row["change"] == pytest.approx(wca["top1"] - clip["top1"])
         assert row["low"] <= row["top1"] <= row["high"]
-    shares = [row["top1"] for row in found["classes"]]
+    shares = [row["top1"] for row in results["classes"]]
     assert shares == sorted(shares)
     against_clip = [m for m in METHODS if m != "clip"]
-    assert [row["method"] for row in found["comparisons"]] == against_clip
+    assert [row["method"] for row in results["comparisons"]] == against_clip
 
 
-def test_confusions_are_shares_of_the_true_class(run: Run, found: dict[str, Rows]) -> None:
+def test_confusions_are_shares_of_the_true_class(run: Run, results: dict[str, Rows]) -> None:
     counts = Counter(image["class_id"] for image in run.rows["images"])
-    assert len(found["confusion"]) == CLASSES * (CLASSES - 1)
-    for row in found["confusion"]:
+    assert len(results["confusion"]) == CLASSES * (CLASSES - 1)
+    for row in results["confusion"]:
         assert row["class_id"] != row["predicted_class_id"]
         assert row["share"] == row["image_count"] / counts[row["class_id"]]
-    wanted = [-row["image_count"] for row in found["confusion"]]
+    wanted = [-row["image_count"] for row in results["confusion"]]
     assert wanted == sorted(wanted)
 
 
-def test_pictures_are_those_of_the_first_run(run: Run, found: dict[str, Rows]) -> None:
+def test_pictures_are_those_of_the_first_run(run: Run, results: dict[str, Rows]) -> None:
     labels = {i["image_digest"]: i["class_id"] for i in run.rows["images"]}
     first = {
         r["image_digest"]: r["class_id"]
-        for r in run.of("predictions", method="wca", run_index=0, rank=1)
+        for r in run.select("predictions", method="wca", run_index=0, rank=1)
     }
     pairs: dict[tuple[int, int], list[str]] = defaultdict(list)
     for digest, called in first.items():
         if called != labels[digest]:
             pairs[labels[digest], called].append(digest)
     shown: dict[tuple[int, int], list[str]] = defaultdict(list)
-    for row in found["confused_images"]:
+    for row in results["confused_images"]:
         shown[row["class_id"], row["predicted_class_id"]].append(row["image_digest"])
     assert shown == {pair: digests[:4] for pair, digests in pairs.items()}
-    assert len(found["gallery"]) == IMAGES
-    for row in found["gallery"]:
+    assert len(results["gallery"]) == IMAGES
+    for row in results["gallery"]:
         digest = row["image_digest"]
         assert row["class_name"] == run.names[labels[digest]]
         assert row["predicted_class_name"] == run.names[first[digest]]
         assert row["is_correct"] == (labels[digest] == first[digest])
     # each class's wrong ones come first
     for name in run.names:
-        mine = [row["is_correct"] for row in found["gallery"] if row["class_name"] == name]
-        assert mine == sorted(mine)
-    assert len({row["class_name"] for row in found["gallery"][:CLASSES]}) == CLASSES
+        are_correct = [row["is_correct"] for row in results["gallery"] if row["class_name"] == name]
+        assert are_correct == sorted(are_correct)
+    assert len({row["class_name"] for row in results["gallery"][:CLASSES]}) == CLASSES
 
 
-def test_gains_are_counted_in_steps_of_a_hundredth(run: Run, found: dict[str, Rows]) -> None:
+def test_gains_are_counted_in_steps_of_a_hundredth(run: Run, results: dict[str, Rows]) -> None:
     for pairs, own in (("own", True), ("other", False)):
-        gains = [np.float32(row["gain"]) for row in run.of("alignments", is_own=own)]
+        gains = [np.float32(row["gain"]) for row in run.select("alignments", is_own=own)]
         expected = Counter(math.floor(float(gain) / 0.01) for gain in gains)
-        rows = [row for row in found["gains"] if row["pairs"] == pairs]
+        rows = [row for row in results["gains"] if row["pairs"] == pairs]
         assert {round(100 * row["gain_low"]): row["pair_count"] for row in rows} == expected
         for row in rows:
             assert row["share"] == pytest.approx(row["pair_count"] / len(gains))
 
 
 def test_weights_are_a_softmax_of_which_the_lowest_come_first(
-    run: Run, found: dict[str, Rows]
+    run: Run, results: dict[str, Rows]
 ) -> None:
     embedding = {r["text"]: np.array(r["embedding"]) for r in run.rows["text_embeddings"]}
     expected = []
     for c in range(CLASSES):
-        texts = [row["text"] for row in run.of("descriptions", class_id=c, kind="description")]
+        texts = [row["text"] for row in run.select("descriptions", class_id=c, kind="description")]
         cosines = [embedding[text] @ embedding[f"label 0 of {c}"] for text in texts]
         masses = np.exp(math.exp(2) * np.array(cosines))
         expected += list(zip(masses / masses.sum(), texts, strict=True))
     expected.sort()
-    assert [row["text"] for row in found["weights"]] == [text for _, text in expected]
-    for row, (weight, _) in zip(found["weights"], expected, strict=True):
+    assert [row["text"] for row in results["weights"]] == [text for _, text in expected]
+    for row, (weight, _) in zip(results["weights"], expected, strict=True):
         assert row["weight"] == pytest.approx(weight, rel=1e-5)
         assert row["relative_weight"] == pytest.approx(weight * TEXTS, rel=1e-5)
 
 
 def test_crop_weights_are_a_softmax_by_the_scale_of_images(
-    run: Run, found: dict[str, Rows]
+    run: Run, results: dict[str, Rows]
 ) -> None:
     for digest in ("d01", "d03"):
         cosines = [
             np.float32(r["whole_similarity"])
-            for r in run.of("crops", image_digest=digest)
+            for r in run.select("crops", image_digest=digest)
             if r["crop_index"] > 0
         ]
         masses = np.exp(math.exp(4) * np.array(cosines, dtype=float))
-        rows = [row["weight"] for row in found["crop_weights"] if row["image_digest"] == digest]
+        rows = [row["weight"] for row in results["crop_weights"] if row["image_digest"] == digest]
         assert rows == pytest.approx(masses / masses.sum(), rel=1e-5)
 
 
-def test_explanations_come_in_their_order_with_names(run: Run, found: dict[str, Rows]) -> None:
+def test_explanations_come_in_their_order_with_names(run: Run, results: dict[str, Rows]) -> None:
     labels = {i["image_digest"]: i["class_id"] for i in run.rows["images"]}
-    for row, told in zip(found["explained"], run.rows["explanations"], strict=True):
-        assert (row["image_digest"], row["role"]) == (told["image_digest"], told["role"])
-        assert row["class_name"] == run.names[told["class_id"]]
-        assert row["label"] == run.names[labels[told["image_digest"]]]
-        assert (row["score"], row["whole_score"]) == (told["score"], told["whole_score"])
+    for row, expected in zip(results["explained"], run.rows["explanations"], strict=True):
+        assert (row["image_digest"], row["role"]) == (expected["image_digest"], expected["role"])
+        assert row["class_name"] == run.names[expected["class_id"]]
+        assert row["label"] == run.names[labels[expected["image_digest"]]]
+        assert (row["score"], row["whole_score"]) == (expected["score"], expected["whole_score"])
     pairs = [row for row in run.rows["explained_pairs"] if row["rank"] <= 3]
-    for row, told in zip(found["explained_pairs"], pairs, strict=True):
-        assert row["text"] == f"description {told['position']} of {told['class_id']}"
-        assert (row["left_px"], row["support"]) == (told["crop_index"], told["support"])
-    for row, told in zip(found["explained_texts"], run.rows["explained_texts"], strict=True):
-        assert row["text"] == f"description {told['position']} of {told['class_id']}"
-    predicted = {r["image_digest"]: r["class_id"] for r in run.of("explanations", role="predicted")}
-    for row, told in zip(found["counterfactuals"], run.rows["counterfactuals"], strict=True):
-        mine = predicted[told["image_digest"]]
-        assert row["is_changed"] == (told["class_id"] != mine)
-        assert row["is_changed_together"] == (told["class_id_together"] != mine)
-        assert row["class_name"] == run.names[told["class_id"]]
-        assert row["class_name_together"] == run.names[told["class_id_together"]]
-        is_text = told["removed"] == "description"
-        assert row["text"] == (f"description {told['index']} of {mine}" if is_text else None)
+    for row, expected in zip(results["explained_pairs"], pairs, strict=True):
+        assert row["text"] == f"description {expected['position']} of {expected['class_id']}"
+        assert (row["left_px"], row["support"]) == (expected["crop_index"], expected["support"])
+    for row, expected in zip(results["explained_texts"], run.rows["explained_texts"], strict=True):
+        assert row["text"] == f"description {expected['position']} of {expected['class_id']}"
+    predicted = {
+        r["image_digest"]: r["class_id"] for r in run.select("explanations", role="predicted")
+    }
+    for row, expected in zip(results["counterfactuals"], run.rows["counterfactuals"], strict=True):
+        class_id = predicted[expected["image_digest"]]
+        assert row["is_changed"] == (expected["class_id"] != class_id)
+        assert row["is_changed_together"] == (expected["class_id_together"] != class_id)
+        assert row["class_name"] == run.names[expected["class_id"]]
+        assert row["class_name_together"] == run.names[expected["class_id_together"]]
+        is_text = expected["removed"] == "description"
+        assert row["text"] == (
+            f"description {expected['index']} of {class_id}" if is_text else None
+        )
 
 
 def test_files_answers_and_the_first_executions_times_add_up(
-    run: Run, found: dict[str, Rows]
+    run: Run, results: dict[str, Rows]
 ) -> None:
-    (files,) = found["coverage"]
+    (files,) = results["coverage"]
     assert files == {"file_count": IMAGES + 1, "scored_count": IMAGES, "rejected_count": 1}
-    (stage,) = found["stages"]
+    (stage,) = results["stages"]
     assert (stage["duration_sec"], stage["reused_count"]) == (1, 0)
-    for row in found["answers"]:
-        mine = run.of("answers", llm=row["llm"])
-        assert row["answer_count"] == len(mine)
-        assert row["used_count"] == sum(answer["text"] is not None for answer in mine)
-        assert row["cost_usd"] == pytest.approx(sum(answer["cost_usd"] for answer in mine))
+    for row in results["answers"]:
+        llm_answers = run.select("answers", llm=row["llm"])
+        assert row["answer_count"] == len(llm_answers)
+        assert row["used_count"] == sum(answer["text"] is not None for answer in llm_answers)
+        assert row["cost_usd"] == pytest.approx(sum(answer["cost_usd"] for answer in llm_answers))
 
 
-def test_a_sweep_judges_what_was_picked_on_the_other_half(run: Run, found: dict[str, Rows]) -> None:
-    assert [row["method"] for row in found["sweep/selected"]] == list(METHODS)
-    for row in found["sweep/selected"]:
-        mine = {"method": row["method"], "parameter": "crops"}
-        (picked,) = run.of("sweeps", split="selection", is_selected=True, **mine)
-        (judged,) = run.of("sweeps", split="evaluation", value=picked["value"], **mine)
-        (base,) = run.of("sweeps", split="evaluation", is_base=True, **mine)
+def test_a_sweep_judges_what_was_picked_on_the_other_half(
+    run: Run, results: dict[str, Rows]
+) -> None:
+    assert [row["method"] for row in results["sweep/selected"]] == list(METHODS)
+    for row in results["sweep/selected"]:
+        keys = {"method": row["method"], "parameter": "crops"}
+        (picked,) = run.select("sweeps", split="selection", is_selected=True, **keys)
+        (judged,) = run.select("sweeps", split="evaluation", value=picked["value"], **keys)
+        (base,) = run.select("sweeps", split="evaluation", is_base=True, **keys)
         assert (row["value"], row["selection_top1"]) == (picked["value"], picked["top1"])
         assert (row["evaluation_top1"], row["evaluation_low"]) == (
             judged["top1"],
@@ -234,7 +239,7 @@ def test_a_sweep_judges_what_was_picked_on_the_other_half(run: Run, found: dict[
         )
         assert (row["base_value"], row["base_top1"]) == ("0", base["top1"])
         assert row["image_count"] == judged["image_count"]
-    assert len(found["sweep/sweeps"]) == len(run.of("sweeps", split="all"))
+    assert len(results["sweep/sweeps"]) == len(run.select("sweeps", split="all"))
 
 
 def test_two_runs_are_compared_image_by_image_and_class_by_class(
@@ -243,19 +248,19 @@ def test_two_runs_are_compared_image_by_image_and_class_by_class(
     third = Run(store, 0)  # whose classes have the first one's names
     publish(store)
     pair = read_pair(store, run.run_id, third.run_id, "wca")
-    assert set(pair.answers) == set(COMPARED)
+    assert set(pair.results) == set(COMPARISON_TABLES)
     labels = [{i["image_digest"]: i["class_id"] for i in r.rows["images"]} for r in (run, third)]
-    called = run.called("wca"), third.called("wca")
-    right = [{d: c == label[d] for d, c in mine.items()}
-             for mine, label in zip(called, labels, strict=True)]  # fmt: skip
+    called = run.majority_predictions("wca"), third.majority_predictions("wca")
+    right = [{d: c == label[d] for d, c in predictions.items()}
+             for predictions, label in zip(called, labels, strict=True)]  # fmt: skip
     (counts,) = pair.rows("counts")
     assert counts == {
         "image_count": IMAGES,
         "first_only_count": 0,
         "second_only_count": 0,
         "changed_count": sum(called[0][d] != called[1][d] for d in called[0]),
-        "won_count": sum(right[1][d] and not right[0][d] for d in called[0]),
-        "lost_count": sum(right[0][d] and not right[1][d] for d in called[0]),
+        "only_second_right_count": sum(right[1][d] and not right[0][d] for d in called[0]),
+        "only_first_right_count": sum(right[0][d] and not right[1][d] for d in called[0]),
     }
     assert len(pair.rows("flips")) == counts["changed_count"] > 0
     for row in pair.rows("flips"):
@@ -269,13 +274,15 @@ def test_two_runs_are_compared_image_by_image_and_class_by_class(
         )
     assert [row["method"] for row in pair.rows("accuracy")] == list(METHODS)
     for row in pair.rows("accuracy"):
-        first, second = (r.of("accuracy", method=row["method"])[0]["top1"] for r in (run, third))
+        first, second = (
+            r.select("accuracy", method=row["method"])[0]["top1"] for r in (run, third)
+        )
         assert (row["first"], row["second"]) == (first, second)
         assert row["difference"] == second - first
     changes = []
     for row in pair.rows("classes"):
-        mine = {"method": "wca", "class_name": row["class_name"]}
-        first, second = (r.of("per_class_accuracy", **mine)[0]["top1"] for r in (run, third))
+        keys = {"method": "wca", "class_name": row["class_name"]}
+        first, second = (r.select("per_class_accuracy", **keys)[0]["top1"] for r in (run, third))
         assert (row["first"], row["second"]) == (first, second)
         assert row["difference"] == second - first
         changes.append(-abs(row["difference"]))

@@ -53,7 +53,7 @@ def test_images_on_which_wca_and_clip_disagree(ask: Ask, runs: tuple[Run, Run]) 
         wca, clip = (
             {
                 row["image_digest"]: run.names[row["class_id"]]
-                for row in run.of("predictions", method=method, run_index=0, rank=1)
+                for row in run.select("predictions", method=method, run_index=0, rank=1)
             }
             for method in ("wca", "clip")
         )
@@ -73,9 +73,9 @@ def test_images_on_which_wca_and_clip_disagree(ask: Ask, runs: tuple[Run, Run]) 
 def test_descriptions_that_never_help(ask: Ask, runs: tuple[Run, Run]) -> None:
     _, run = runs  # the latest of the data set
     texts = {row["text"]: np.array(row["embedding"]) for row in run.rows["text_embeddings"]}
-    wholes = {row["image_digest"]: row["embedding"] for row in run.of("crops", crop_index=0)}
+    wholes = {row["image_digest"]: row["embedding"] for row in run.select("crops", crop_index=0)}
     expected = {}
-    for row in run.of("descriptions", kind="description"):
+    for row in run.select("descriptions", kind="description"):
         own, other = (
             np.mean([texts[row["text"]] @ e for d, e in wholes.items()
                      if (labels(run)[d] == row["class_name"]) == is_own])
@@ -93,24 +93,26 @@ def test_descriptions_that_are_trusted_least(ask: Ask, runs: tuple[Run, Run]) ->
     for run in runs:
         texts = {row["text"]: np.array(row["embedding"]) for row in run.rows["text_embeddings"]}
         for c, name in enumerate(run.names):
-            mine = {
+            similarities = {
                 row["text"]: texts[row["text"]] @ texts[f"label 0 of {c}"]
-                for row in run.of("descriptions", kind="description", class_id=c)
+                for row in run.select("descriptions", kind="description", class_id=c)
             }
             found = [
                 row for row in rows if (row["run_id"], row["class_name"]) == (run.run_id, name)
             ]
-            assert [row["text"] for row in found] == sorted(mine, key=lambda text: mine[text])[:3]
-            mass = sum(math.exp(math.exp(2) * cosine) for cosine in mine.values())
+            assert [row["text"] for row in found] == sorted(
+                similarities, key=lambda text: similarities[text]
+            )[:3]
+            mass = sum(math.exp(math.exp(2) * cosine) for cosine in similarities.values())
             for row in found:
-                weight = math.exp(math.exp(2) * mine[row["text"]]) / mass
+                weight = math.exp(math.exp(2) * similarities[row["text"]]) / mass
                 assert row["weight"] == pytest.approx(weight, rel=1e-4)
 
 
 def of_draws(run: Run) -> dict[str, dict[int, Rows]]:
     """WCA's predictions of each image by run, best first."""
     found: dict[str, dict[int, Rows]] = defaultdict(lambda: defaultdict(list))
-    for row in run.of("predictions", method="wca"):
+    for row in run.select("predictions", method="wca"):
         found[row["image_digest"]][row["run_index"]].append(row)
     return found
 
@@ -161,7 +163,7 @@ def test_images_that_change_from_draw_to_draw(ask: Ask, runs: tuple[Run, Run]) -
 def crop_weights(run: Run, digest: str) -> dict[int, float]:
     masses = {
         row["crop_index"]: math.exp(math.exp(4) * float(np.float32(row["whole_similarity"])))
-        for row in run.of("crops", image_digest=digest)
+        for row in run.select("crops", image_digest=digest)
         if row["crop_index"] > 0
     }
     return {index: mass / sum(masses.values()) for index, mass in masses.items()}
@@ -182,13 +184,13 @@ def test_what_wca_gives_every_class_of_one_image(ask: Ask, runs: tuple[Run, Run]
     _, run = runs
     weights = crop_weights(run, "d00")
     crops: dict[int, Any] = {
-        row["crop_index"]: row["embedding"] for row in run.of("crops", image_digest="d00")
+        row["crop_index"]: row["embedding"] for row in run.select("crops", image_digest="d00")
     }
     expected = {
         run.names[row["class_id"]]: pytest.approx(
             sum(w * np.dot(crops[i], row["embedding"]) for i, w in weights.items()), rel=1e-4
         )
-        for row in run.of("class_vectors", method="wca_paper")
+        for row in run.select("class_vectors", method="wca_paper")
     }
     rows = ask("What does WCA give every class of one image?")
     assert {row["class_name"]: row["score"] for row in rows} == expected
@@ -199,13 +201,13 @@ def test_what_language_models_have_cost(ask: Ask, runs: tuple[Run, Run]) -> None
     rows = ask("What have the language models cost so far?")
     assert {row["llm"] for row in rows} == {"model 0", "model 1"}
     for row in rows:
-        mine = {
+        costs = {
             (answer["prompt_digest"], answer["answer_index"]): answer["cost_usd"]
             for run in runs
-            for answer in run.of("answers", llm=row["llm"])
+            for answer in run.select("answers", llm=row["llm"])
         }
-        assert row["answers"] == len(mine)
-        assert row["cost_usd"] == pytest.approx(sum(mine.values()))
+        assert row["answers"] == len(costs)
+        assert row["cost_usd"] == pytest.approx(sum(costs.values()))
 
 
 def test_classes_that_got_worse(ask: Ask, runs: tuple[Run, Run]) -> None:

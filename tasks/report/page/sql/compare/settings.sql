@@ -1,10 +1,10 @@
--- every parameter, and what else decides the numbers, that the two runs do not share
-WITH facts AS (
-  SELECT run_id, unnest(map_entries(json_transform(parameters, '"MAP(VARCHAR, JSON)"'))) AS fact
+-- Every parameter, and what else decides the numbers, that differs between the two runs.
+WITH entries AS (
+  SELECT run_id, unnest(map_entries(json_transform(parameters, '"MAP(VARCHAR, JSON)"'))) AS entry
   FROM runs
 ),
 named AS (
-  SELECT run_id, fact.key AS setting, fact.value::VARCHAR AS value FROM facts
+  SELECT run_id, entry.key AS setting, entry.value::VARCHAR AS value FROM entries
   UNION ALL SELECT run_id, 'data set', dataset_name FROM runs
   UNION ALL SELECT run_id, 'encoder', encoder_name FROM runs
   UNION ALL SELECT run_id, 'encoder weights', weights_digest FROM runs

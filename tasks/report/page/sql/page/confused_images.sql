@@ -1,4 +1,4 @@
--- the first images of each pair, in the first run
+-- The first images of each pair of classes, in the first run.
 SELECT i.class_id, p.class_id AS predicted_class_id, i.image_name, i.image_digest
 FROM predictions AS p
 JOIN images AS i USING (run_id, image_digest)

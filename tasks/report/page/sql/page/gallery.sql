@@ -1,4 +1,4 @@
--- of each label as many, wrong ones first
+-- Equally many images of each label where possible, wrong predictions first.
 SELECT i.image_name, i.image_digest, l.class_name, c.class_name AS predicted_class_name, p.score,
        p.class_id = i.class_id AS is_correct
 FROM predictions AS p

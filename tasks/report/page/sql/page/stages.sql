@@ -1,4 +1,4 @@
--- the first time that the run was executed
+-- The first execution of the run.
 SELECT stage, duration_sec, table_count, reused_count
 FROM executions
 WHERE run_id = $run_id

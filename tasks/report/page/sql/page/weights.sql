@@ -1,4 +1,4 @@
--- weight as a share of what the description would have if all of its class counted the same
+-- relative_weight is 1 where the description has the mean weight of its class.
 SELECT class_name, text, weight,
        weight * count(*) OVER (PARTITION BY class_id) AS relative_weight
 FROM description_weights

@@ -1,5 +1,5 @@
--- what choosing with labels picks on one half of the images, and how it does on the other half,
--- beside the value that was not chosen by them
+-- The value with the best accuracy on one half of the images, its accuracy on the other half, and
+-- the accuracy of the base value there.
 SELECT s.parameter, s.method, s.value, s.top1 AS selection_top1,
        e.top1 AS evaluation_top1, e.top1_low AS evaluation_low, e.top1_high AS evaluation_high,
        b.value AS base_value, b.top1 AS base_top1, e.image_count

@@ -1,0 +1,114 @@
+"""The tables of a run's report, each with the columns that it shows of its query."""
+
+from tasks.methods.registry import BASELINE, method_title
+from tasks.report.page import charts
+from tasks.report.page.tables import TableLayout, columns
+
+_BASELINE = method_title(BASELINE)
+
+REPORT_TABLES: dict[str, TableLayout] = {
+    "accuracy": TableLayout(
+        "Accuracy of every method",
+        columns("method", method="method"),
+        columns("percent", top1="top-1 %", top1_sigma="sigma, runs"),
+        columns("count", run_count="runs"),
+        columns("percent", top1_low="Wilson low", top1_high="Wilson high"),
+        columns("percent", image_sigma="sigma, images", macro_top1="macro %"),
+        columns("percent", macro_low="macro low", macro_high="macro high", top5="top-5 %"),
+        columns("count", image_count="images"),
+        draw_chart=charts.draw_accuracy,
+    ),
+    "comparisons": TableLayout(
+        f"Every method against {_BASELINE} on the same images",
+        columns("method", method="method"),
+        columns("points", difference=f"less {_BASELINE}, points", difference_low="low"),
+        columns("points", difference_high="high"),
+        columns("count", method_only_count="only the method right"),
+        columns("count", baseline_only_count=f"only {_BASELINE} right"),
+        columns("p", p_exact="p, exact", p_mid="p, mid", p_holm="p, Holm"),
+    ),
+    "classes": TableLayout(
+        "Accuracy by class, worst first",
+        columns("text", class_name="class"),
+        columns("count", image_count="images"),
+        columns("bar", top1="top-1 %"),
+        columns("percent", low="low", high="high", baseline_top1=f"{_BASELINE} %"),
+        columns("points", change="change, points"),
+        is_long=True,
+    ),
+    "calibration": TableLayout(
+        "Accuracy by confidence",
+        columns("count", bin="bin", prediction_count="predictions"),
+        columns("percent", confidence_low="from %", confidence_high="to %"),
+        columns("percent", confidence="mean confidence %", top1="right %", top1_low="low"),
+        columns("percent", top1_high="high"),
+        draw_chart=charts.draw_calibration,
+        is_long=True,
+    ),
+    "calibration_errors": TableLayout(
+        "Expected calibration error",
+        columns("method", method="method"),
+        columns("percent", error="expected calibration error, points"),
+    ),
+    "alignment": TableLayout(
+        "The best crop against the whole image",
+        columns("text", pairs="descriptions"),
+        columns("count", image_count="images", pair_count="pairs"),
+        columns("percent", better_mean="best crop beats whole, %", better_low="low"),
+        columns("percent", better_high="high"),
+        columns("gain", gain_mean="mean gain", gain_low="low", gain_high="high"),
+        columns("percent", crop_better_mean="single crops that beat whole, %"),
+        columns("percent", crop_better_low="low", crop_better_high="high"),
+    ),
+    "gains": TableLayout(
+        "Distribution of the gain",
+        columns("text", pairs="descriptions"),
+        columns("number", gain_low="gain from"),
+        columns("count", pair_count="pairs"),
+        columns("percent", share="share %"),
+        draw_chart=charts.draw_gains,
+        is_long=True,
+    ),
+    "weights": TableLayout(
+        "Descriptions that weigh least",
+        columns("text", class_name="class", text="description"),
+        columns("percent", weight="weight %"),
+        columns("number", relative_weight="times an even weight"),
+    ),
+    "coverage": TableLayout(
+        "Files",
+        columns("count", file_count="files in", scored_count="embedded and scored"),
+        columns("count", rejected_count="rejected"),
+    ),
+    "rejected": TableLayout(
+        "Rejected files", columns("text", image_name="file", reason="reason"), is_long=True
+    ),
+    "stages": TableLayout(
+        "Time by stage",
+        columns("text", stage="stage"),
+        columns("seconds", duration_sec="seconds"),
+        columns("count", table_count="tables", reused_count="of them cached"),
+    ),
+    "answers": TableLayout(
+        "Answers of the language model",
+        columns("text", llm="language model"),
+        columns("count", answer_count="answers", used_count="used"),
+        columns("count", prompt_tokens="tokens sent", completion_tokens="tokens received"),
+        columns("usd", cost_usd="USD"),
+    ),
+    "top_classes": TableLayout(
+        "Best classes",
+        columns("text", image_name="image"),
+        columns("method", method="method"),
+        columns("count", rank="rank"),
+        columns("text", class_name="class"),
+        columns("cosine", score="score"),
+        is_long=True,
+    ),
+    "confusion": TableLayout(
+        "Most confused pairs",
+        columns("text", class_name="labelled", predicted_class_name="predicted"),
+        columns("count", image_count="images"),
+        columns("percent", share="share of the class %"),
+    ),
+}

@@ -1,0 +1,119 @@
+"""Tables on the pages: their columns, and rows of a query as text beside the values."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from tasks.methods.registry import method_title
+from tasks.report.page.charts import Spec
+from tasks.report.page.queries import QueryResult, Row
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    style: text, value, count, percent (of a share), bar (percent with a bar), points (a difference
+    of shares), p, cosine, gain, seconds, usd, number, method.
+    """
+
+    name: str
+    title: str
+    style: str
+
+
+class Cell(NamedTuple):
+    """The text that a cell shows, and the value to sort by and to check against the query."""
+
+    text: str
+    value: str
+    style: str
+
+
+class TableLayout:
+    """How a page shows a query's rows: columns under a caption, and perhaps a chart.
+
+    draw_chart: from the rows to the chart. is_long: the table scrolls and can be searched.
+    """
+
+    def __init__(
+        self,
+        caption: str,
+        *columns: list[Column],
+        draw_chart: Callable[[Sequence[Row]], Spec] | None = None,
+        is_long: bool = False,
+    ) -> None:
+        self.caption = caption
+        self.columns = list(chain(*columns))
+        self.draw_chart = draw_chart
+        self.is_long = is_long
+
+
+def columns(style: str, **titles: str) -> list[Column]:
+    """Return columns of one style, from the title of each name."""
+    return [Column(name, title, style) for name, title in titles.items()]
+
+
+class PageTable(NamedTuple):
+    """A table on a page, the query behind it, and perhaps a chart of the same rows."""
+
+    name: str
+    layout: TableLayout
+    sql: str
+    rows: list[list[Cell]]
+    chart: Spec | None
+
+
+def build_tables(
+    layouts: Mapping[str, TableLayout], results: Mapping[str, QueryResult]
+) -> dict[str, PageTable]:
+    """Return the tables of those results that have rows, by name."""
+    return {
+        name: PageTable(
+            name,
+            layout,
+            results[name].sql,
+            format_rows(results[name].rows, layout.columns),
+            layout.draw_chart(results[name].rows) if layout.draw_chart else None,
+        )
+        for name, layout in layouts.items()
+        if results[name].rows
+    }
+
+
+def format_rows(rows: Sequence[Row], columns: Sequence[Column]) -> list[list[Cell]]:
+    """Return some columns of a query's rows as cells."""
+    return [[_cell(row[c.name], c.style) for c in columns] for row in rows]
+
+
+def _cell(value: object, style: str) -> Cell:
+    if value is None:
+        return Cell("", "", style)
+    exact = repr(value) if isinstance(value, float) else str(value)
+    return Cell(format_value(value, style), exact, style)
+
+
+def format_value(value: object, style: str) -> str:
+    """Return a value as text in the style of its column."""
+    if style == "method":
+        return method_title(str(value))
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return str(value)
+    return _FORMATS[style](float(value)) if style in _FORMATS else str(value)
+
+
+def _with_minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+_FORMATS: dict[str, Callable[[float], str]] = {
+    "count": lambda v: f"{v:,.0f}" if v == int(v) else f"{v:,.1f}",
+    "percent": lambda v: f"{100 * v:.2f}",
+    "bar": lambda v: f"{100 * v:.2f}",
+    "points": lambda v: _with_minus(f"{100 * v:+.2f}"),
+    "p": lambda v: "< 0.001" if v < 0.001 else f"{v:.3f}",
+    "cosine": lambda v: _with_minus(f"{v:.4f}"),
+    "gain": lambda v: _with_minus(f"{v:+.4f}"),
+    "seconds": lambda v: f"{v:,.1f}",
+    "usd": lambda v: f"{v:.4f}",
+    "number": lambda v: f"{v:.2f}",
+}
