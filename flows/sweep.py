@@ -67,14 +67,16 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         files = text_sources(settings, dataset)
         return gather_texts(runner, indexed, dataset.templates, files, None, settings.seed)
 
-    base_texts = embed_texts(runner, described(config), kinds, encoder)
+    base_texts = embed_texts(runner, described(config), kinds, encoder, config)
 
     def predictions(point: Point) -> tuple[TableRef, ...]:
         """The predictions of one point; the store has what earlier points computed."""
         settings, descriptions = point.settings, described(point.settings)
         # fewer descriptions are among the base's, which are embedded already
         is_subset = point.parameter == TEXTS
-        texts = base_texts if is_subset else embed_texts(runner, descriptions, kinds, encoder)
+        texts = (
+            base_texts if is_subset else embed_texts(runner, descriptions, kinds, encoder, settings)
+        )
         parameters = settings.part(CropParameters)
         crops, _ = embed_images(runner, indexed, encoder, parameters, resampling, settings)
         scale = settings.used_text_scale

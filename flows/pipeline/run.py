@@ -9,6 +9,7 @@ from flows.pipeline.insights import Scored, check_embeddings, find_insights
 from flows.pipeline.record import manifest_of, record
 from flows.pipeline.runner import StageRunner
 from flows.pipeline.stages import (
+    count_outdated,
     embed_images,
     embed_texts,
     gather_texts,
@@ -71,7 +72,7 @@ def run_stages(
         described = gather_texts(
             runner, indexed, dataset.templates, sources, answers, settings.seed
         )
-        texts = embed_texts(runner, described, text_kinds(methods), encoder)
+        texts = embed_texts(runner, described, text_kinds(methods), encoder, settings)
         crops, undecodable = embed_images(
             runner, indexed, encoder, parameters, resampling, settings
         )
@@ -121,6 +122,11 @@ def run_stages(
         rejected_count,
         command,
     )
+    count = count_outdated(store, [*texts, *crops])
+    outdated = [
+        f"{count} tables of embeddings were computed by other code of the same revision: "
+        "--recompute computes them again."
+    ] * bool(count)
     recorded = record(store, manifest, runner.timings)
     return RunSummary(
         run_id=recorded.run_id,
@@ -137,5 +143,5 @@ def run_stages(
         tables=manifest.tables,
         stages=tuple(runner.timings),
         indexed=indexed,
-        remarks=dataset.remarks,
+        remarks=(*dataset.remarks, *outdated),
     )

@@ -1,6 +1,7 @@
 """The stages of a run over images: each says what decides its tables, and starts its tasks."""
 
 import time
+from collections.abc import Sequence
 from typing import cast
 
 from prefect.utilities.annotations import quote
@@ -17,6 +18,7 @@ from tasks.embed.settings import EncoderSettings
 from tasks.embed.task import (
     CropsRecipe,
     TextEmbeddingsRecipe,
+    digest_embedding_code,
     embed_image_shard,
     embed_text_shard,
 )
@@ -30,7 +32,7 @@ from tasks.score.task import (
     summarise_run,
 )
 from tasks.store.digest import bytes_digest, shards_by_digest
-from tasks.store.tables import TableRef
+from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import Refs
 
 TEXTS_PER_SHARD = 4096  # a few seconds' work; ImageNet with CuPL has about 130,000 texts
@@ -70,7 +72,11 @@ def gather_texts(
 
 
 def embed_texts(
-    runner: StageRunner, described: TableRef, kinds: set[str], encoder: EncoderSource
+    runner: StageRunner,
+    described: TableRef,
+    kinds: set[str],
+    encoder: EncoderSource,
+    settings: EncoderSettings,
 ) -> list[TableRef]:
     """Embed each distinct text of some kinds; the `text_embeddings` tables."""
     rows = runner.store.read(described, ["kind", "text"]).to_pylist()
@@ -82,8 +88,16 @@ def embed_texts(
         )
         for shard in shards
     ]
-    progress = divide_progress(shards)
-    embedded = runner.run("embed texts", embed_text_shard, recipes, progress, encoder=encoder)
+    if settings.recompute:
+        _remove_outdated(runner.store, "text_embeddings", recipes)
+    embedded = runner.run(
+        "embed texts",
+        embed_text_shard,
+        recipes,
+        divide_progress(shards),
+        encoder=encoder,
+        recompute=settings.recompute,
+    )
     return [texts for (texts,) in embedded]
 
 
@@ -101,16 +115,33 @@ def embed_images(
     )
     digests = runner.store.read(indexed.images, ["image_digest"])["image_digest"].drop_null()
     shards = shards_by_digest(digests.to_pylist(), settings.shard_size)
+    recipes = [recipe.model_copy(update={"image_digests": tuple(shard)}) for shard in shards]
+    if settings.recompute:
+        _remove_outdated(runner.store, "crops", recipes)
     embedded = runner.run(
         "embed images",
         embed_image_shard,
-        [recipe.model_copy(update={"image_digests": tuple(shard)}) for shard in shards],
+        recipes,
         divide_progress(shards),
         dataset=indexed,
         encoder=encoder,
         batch_size=settings.batch_size,
+        recompute=settings.recompute,
     )
     return [crops for crops, _ in embedded], [undecodable for _, undecodable in embedded]
+
+
+def count_outdated(store: Store, embeddings: Sequence[TableRef]) -> int:
+    """Count the tables of embeddings that other code of the same revision has computed."""
+    current = {digest_embedding_code()}
+    return sum(store.read_codes([ref]) != current for ref in embeddings if ref.row_count)
+
+
+def _remove_outdated(store: Store, table: str, recipes: Sequence[Recipe]) -> None:
+    """Remove the tables of recipes that other code has computed, so that they are made again."""
+    for ref in filter(None, (store.find(table, recipe.digest) for recipe in recipes)):
+        if count_outdated(store, [ref]):
+            store.path(ref).unlink()
 
 
 def weigh_texts(

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks.store.digest import uniforms
+from tasks.store.digest import digest_of, uniforms
 
 
 class Box(NamedTuple):
@@ -22,6 +22,9 @@ Strategy = Literal["random", "even", "refined"]
 HALTON_BASES = (2, 3, 5)  # one prime for each of the three numbers that place a crop
 CANDIDATES_PER_CROP = 3  # BiFTA keeps 100 of 300 crops
 MAX_OVERLAP = 0.85  # BiFTA's limit of the intersection over union of two crops
+
+# Boxes of an image whose digest stands for the crop law.
+PROBED_BOXES = 16
 
 
 class CropParameters(BaseModel):
@@ -88,6 +91,17 @@ def draw_boxes(
     if parameters.crop_strategy == "refined":
         return _select_distinct(candidates, parameters, image_digest)
     return list(islice(candidates, parameters.pool))
+
+
+def digest_crop_law(parameters: CropParameters) -> str:
+    """Compute a digest of the boxes that this code draws for two images.
+
+    It is an ingredient of every table of crops: changed code that draws other boxes makes other
+    tables, and code that draws the same boxes does not.
+    """
+    few = parameters.model_copy(update={"pool": min(parameters.pool, PROBED_BOXES)})
+    images = (("first", 640, 480), ("second", 333, 500))
+    return digest_of([draw_boxes(few, name, width, height) for name, width, height in images])
 
 
 def overlap(box: Box, other: Box) -> float:

@@ -9,21 +9,22 @@ import pyarrow.compute as pc
 
 from tasks.runtime.errors import InputError
 from tasks.store.schemas import schema
-from tasks.store.tables import Store, TableRef
+from tasks.store.tables import CODE_KEY, Store, TableRef
 
-# Under this key the footer of a table of crops says how they were made, whatever the images.
+# Under this key the footer says how embeddings were made, whatever the images or texts.
 EMBEDDING_KEY = b"wca.embedding"
 
 
-def build_crops_schema(dimension: int, precision: str, mark: str) -> pa.Schema:
-    """Build the schema of a table of crops; `mark`, in its metadata, says how they were made."""
-    return schema("crops", dimension, precision).with_metadata({EMBEDDING_KEY: mark.encode()})
+def add_footer_keys(columns: pa.Schema, mark: str, codes: Set[str]) -> pa.Schema:
+    """Add to a schema what its table's footer will say: how rows were made, and by which code."""
+    keys = {EMBEDDING_KEY: mark.encode(), CODE_KEY: ",".join(sorted(codes)).encode()}
+    return columns.with_metadata(keys)
 
 
 def find_tables_with(
-    store: Store, table: str, metadata: Mapping[bytes, bytes], column: str, values: Iterable[str]
+    store: Store, table: str, keys: Mapping[bytes, bytes], column: str, values: Iterable[str]
 ) -> Iterator[tuple[TableRef, set[str]]]:
-    """Find the tables with a schema's metadata that hold some of the values, each value once.
+    """Find the tables with these keys in their footers that hold some of the values, each once.
 
     A table that disappears or turns out to be damaged meanwhile counts as holding nothing.
     """
@@ -32,8 +33,7 @@ def find_tables_with(
         return
     field = pc.field(column)
     where = (field >= min(missing)) & (field <= max(missing))  # skips the tables of other shards
-    ((key, mark),) = metadata.items()
-    for ref in store.find_by_footer(table, key, mark):
+    for ref in store.find_by_footer(table, keys):
         try:
             stored = store.read(ref, [column], where)[column]
         except (OSError, InputError):

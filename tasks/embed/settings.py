@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class EncoderSettings(BaseModel):
-    """Parameters of the encoder; of the last two none decides a number."""
+    """Parameters of the encoder; none of the last three decides a number."""
 
     encoder: Annotated[
         str,
@@ -29,6 +29,10 @@ class EncoderSettings(BaseModel):
         int | None,
         Field(ge=1, description="Views encoded at once; by default what suits the device."),
     ] = None
+    recompute: Annotated[
+        bool,
+        Field(description="Compute embeddings again that other code of this revision computed."),
+    ] = False
     shard_size: Annotated[
         int, Field(ge=1, description="Images per task, about: what a crash can cost.")
     ] = 1000

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from prefect.logging import get_run_logger
+from pydantic import Field
 
 from tasks.datasets.index import IndexedDataset, find_image_names, read_image
-from tasks.embed.crops import CropParameters
+from tasks.embed.crops import CropParameters, digest_crop_law
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
+from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_tables_with, merge_rows
 from tasks.runtime.errors import InputError
 from tasks.runtime.gpus import lock_gpu, needs_gpu
 from tasks.runtime.heap import keep_freed_memory, release_freed_memory
 from tasks.runtime.progress import Progress
 from tasks.runtime.stopping import raise_if_stopped
 from tasks.runtime.threads import cores
+from tasks.store.code import digest_code
 from tasks.store.schemas import schema
-from tasks.store.tables import Recipe, Store, TableRef
+from tasks.store.tables import CODE_KEY, Recipe, Store, TableRef
 from tasks.table_task import HOUR, report_progress, table_task
 
 if TYPE_CHECKING:
@@ -27,23 +30,32 @@ if TYPE_CHECKING:
 
 
 class CropsRecipe(Recipe):
-    """Everything that decides the rows of a shard of crops."""
+    """Everything that decides the rows of a shard of crops.
+
+    revision: raised when changed code makes other embeddings. crop_law: changes by itself when
+    changed code draws other boxes.
+    """
 
     encoder: EncoderIdentity
     crops: CropParameters
     resampling: Resampling
     image_digests: tuple[str, ...]
+    revision: int = 1
+    crop_law: str = Field(default_factory=lambda values: digest_crop_law(values["crops"]))
 
 
 class TextEmbeddingsRecipe(Recipe):
-    """Everything that decides the rows of a shard of texts."""
+    """Everything that decides the rows of a shard of texts; revision: as for crops."""
 
     encoder: EncoderIdentity
     texts: tuple[str, ...]
+    revision: int = 1
 
 
 class PrecisionCheckRecipe(Recipe):
     """Everything that decides the measured error of a run's embeddings."""
+
+    code = ("tasks.embed.precision", "tasks.embed.task")
 
     encoder: EncoderIdentity
     crops: CropParameters
@@ -62,23 +74,27 @@ def embed_image_shard(
     dataset: IndexedDataset,
     encoder: EncoderSource,
     batch_size: int | None,
+    recompute: bool,
     progress: Progress,
 ) -> tuple[TableRef, TableRef]:
     """Write a shard's `crops` and `undecodable` tables.
 
     Images that another table of the same crops and encoder holds are copied, not embedded again.
+    recompute: only from tables that this code has made.
     """
     from tasks.embed.images import Images
-    from tasks.embed.reuse import build_crops_schema, find_tables_with, merge_rows
 
     store = Store(store_root)
     keep_freed_memory()
     mark = recipe.model_copy(update={"image_digests": ()}).digest
-    columns = build_crops_schema(recipe.encoder.dimension, recipe.encoder.precision, mark)
-    digests = recipe.image_digests
-    reusable = dict(find_tables_with(store, "crops", columns.metadata, "image_digest", digests))
+    digests, code = recipe.image_digests, digest_embedding_code()
+    keys = _list_footer_keys(mark, code if recompute else None)
+    reusable = dict(find_tables_with(store, "crops", keys, "image_digest", digests))
     missing = sorted(set(digests).difference(*reusable.values()))
     reused_count = len(digests) - len(missing)
+    codes = store.read_codes(reusable) | ({code} if missing else set())
+    dimension, precision = recipe.encoder.dimension, recipe.encoder.precision
+    columns = add_footer_keys(schema("crops", dimension, precision), mark, codes)
     rejected: list[dict[str, object]] = []
     started = time.perf_counter()
     with (
@@ -150,16 +166,24 @@ def check_precision(
 
 @table_task("embed-texts", EMBED_TIMEOUT_SEC, "text_embeddings")
 def embed_text_shard(
-    store_root: str, recipe: TextEmbeddingsRecipe, encoder: EncoderSource, progress: Progress
+    store_root: str,
+    recipe: TextEmbeddingsRecipe,
+    encoder: EncoderSource,
+    recompute: bool,
+    progress: Progress,
 ) -> TableRef:
     """Write a shard's `text_embeddings` table.
 
-    Texts that another table of the same encoder holds are copied, not encoded again.
+    Texts that another table of the same encoder holds are copied, not encoded again. recompute:
+    only from tables that this code has made.
     """
-    from tasks.embed.texts import build_text_schema, embed_texts, order_rows, read_reusable_texts
+    from tasks.embed.texts import embed_texts, order_rows, read_reusable_texts
 
     store = Store(store_root)
-    reused = read_reusable_texts(store, recipe.encoder, recipe.texts)
+    mark = recipe.model_copy(update={"texts": ()}).digest
+    code, columns = digest_embedding_code(), schema("text_embeddings", recipe.encoder.dimension)
+    keys = _list_footer_keys(mark, code if recompute else None)
+    reused, codes = read_reusable_texts(store, keys, columns, recipe.texts)
     reused_texts = set(reused["text"].to_pylist())
     missing = [text for text in recipe.texts if text not in reused_texts]
     with report_progress("embedding texts", " texts", progress) as count:
@@ -174,12 +198,23 @@ def embed_text_shard(
                     raise_if_stopped()
                     batches.append(batch)
                     count.update(batch.num_rows)
-    columns = build_text_schema(recipe.encoder)
     rows = order_rows(pa.Table.from_batches(batches, schema=columns), recipe.texts)
+    columns = add_footer_keys(columns, mark, codes | ({code} if missing else set()))
     get_run_logger().info(
         "Embedded %d texts; reused the embeddings of %d texts.", len(missing), reused.num_rows
     )
     return store.write("text_embeddings", recipe.digest, columns, rows.to_batches())
+
+
+def _list_footer_keys(mark: str, code: str | None) -> dict[bytes, bytes]:
+    """The footer keys of tables whose rows may be reused; code: only of this one."""
+    keys = {EMBEDDING_KEY: mark.encode()}
+    return keys if code is None else {**keys, CODE_KEY: code.encode()}
+
+
+def digest_embedding_code() -> str:
+    """Compute the digest of the code that embeds; the footer of each table of embeddings has it."""
+    return digest_code("tasks.embed.images", "tasks.embed.encoder", "tasks.embed.texts")
 
 
 def unload_encoder() -> None:

@@ -1,24 +1,21 @@
 """Embed a shard of texts: reuse stored rows and encode the rest; one row per text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.embed.identity import EncoderIdentity
 from tasks.embed.reuse import find_tables_with
 from tasks.runtime.errors import InputError
-from tasks.store.digest import digest_of, even_chunks
+from tasks.store.digest import even_chunks
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
-from tasks.store.tables import FORMAT, Store
+from tasks.store.tables import Store
 
 if TYPE_CHECKING:
     from tasks.embed.encoder import Encoder  # with open_clip, seconds to import
 
-# Under this key the footer of a table of texts names the encoder, whatever the texts.
-ENCODER_KEY = b"wca.encoder"
 # Few enough for a progress bar to move, enough that most of the encoder's batches are full.
 TEXTS_AT_ONCE = 512
 
@@ -37,24 +34,23 @@ def embed_texts(texts: Sequence[str], encoder: "Encoder") -> Iterator[pa.RecordB
         )
 
 
-def build_text_schema(encoder: EncoderIdentity) -> pa.Schema:
-    """Build the schema of a table of texts, with the encoder's digest in its metadata."""
-    mark = digest_of([FORMAT, encoder.model_dump(mode="json")])
-    return schema("text_embeddings", encoder.dimension).with_metadata({ENCODER_KEY: mark.encode()})
+def read_reusable_texts(
+    store: Store, keys: Mapping[bytes, bytes], columns: pa.Schema, texts: Sequence[str]
+) -> tuple[pa.Table, set[str]]:
+    """Read the rows of those texts that any table with these footer keys holds, each text once.
 
-
-def read_reusable_texts(store: Store, encoder: EncoderIdentity, texts: Sequence[str]) -> pa.Table:
-    """Read the rows of those texts that any table of this encoder holds, each text once."""
-    columns = build_text_schema(encoder)
-    parts = [columns.empty_table()]
-    for ref, held in find_tables_with(store, "text_embeddings", columns.metadata, "text", texts):
+    Returns the rows, and the digests of the code that computed them.
+    """
+    parts, codes = [columns.empty_table()], set()
+    for ref, held in find_tables_with(store, "text_embeddings", keys, "text", texts):
         try:
             rows = store.read(ref, where=pc.field("text").isin(held))
         except (OSError, InputError):
             continue
         if rows.schema.equals(columns):
-            parts.append(rows.replace_schema_metadata(columns.metadata))
-    return pa.concat_tables(parts)
+            parts.append(rows.replace_schema_metadata())
+            codes |= store.read_codes([ref])
+    return pa.concat_tables(parts), codes
 
 
 def order_rows(rows: pa.Table, texts: Sequence[str]) -> pa.Table:

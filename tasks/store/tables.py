@@ -1,6 +1,6 @@
 """Parquet tables named by the digest of what decides their rows, written atomically."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -39,6 +39,8 @@ BUCKET_READS = 16
 _CONTENTS = {"contents": True}
 # Keys of the footer: the digest, so that a foreign file is noticed, and the digest of the rows.
 DIGEST_KEY, CONTENT_KEY = b"wca.digest", b"wca.content"
+# The digests of the code that computed rows which take hours, joined by commas.
+CODE_KEY = b"wca.code"
 # The rows of a file of at most this size are checked whenever the table is looked for: in a
 # millisecond or two. `wca store verify` checks those of larger files.
 SMALL_BYTES = 1 << 20
@@ -184,21 +186,26 @@ class Store:
             writer.add_key_value_metadata({CONTENT_KEY: written.encode()})
         return existing or ref.model_copy(update={"row_count": rows, "content": written})
 
-    def find_by_footer(self, table: str, key: bytes, value: bytes) -> list[TableRef]:
-        """Every complete table of a name whose footer has `value` under `key`, ordered by name."""
+    def find_by_footer(self, table: str, keys: Mapping[bytes, bytes]) -> list[TableRef]:
+        """Every complete table of a name whose footer has these keys and values, by file name."""
 
         def match(file: File) -> TableRef | None:
             try:
                 footer = _read_footer_metadata(file.place)
             except (OSError, pa.ArrowInvalid):
                 return None
-            if footer.get(key) != value:
+            if not keys.items() <= footer.items():
                 return None
             ref = self.find(table, footer.get(DIGEST_KEY, b"").decode("ascii", "replace"))
             return ref if ref and self.path(ref) == file.place else None
 
         with self.thread_pool() as pool:
             return [ref for ref in pool.map(match, self.list_files(table)) if ref]
+
+    def read_codes(self, refs: Iterable[TableRef]) -> set[str]:
+        """The digests of the code that computed tables of embeddings, as their footers say."""
+        footers = [_read_footer(self.path(ref))[0].metadata or {} for ref in refs]
+        return {code for f in footers for code in f.get(CODE_KEY, b"").decode().split(",") if code}
 
     def write_rows(
         self, table: str, digest: str, schema: pa.Schema, rows: list[dict[str, object]]

@@ -12,11 +12,12 @@ from tasks.embed.crops import CropParameters
 from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import Precision
 from tasks.embed.images import Images, embed_images
-from tasks.embed.reuse import EMBEDDING_KEY, build_crops_schema, find_tables_with, merge_rows
+from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_tables_with, merge_rows
 from tasks.embed.sources import resolve_encoder
 from tasks.embed.task import CropsRecipe, embed_image_shard
 from tasks.runtime.progress import Progress
 from tasks.store.digest import bytes_digest, digest_of
+from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
 VIEWS = 4
@@ -41,8 +42,9 @@ def embed(files: dict[str, bytes], encoder: Encoder, digests: list[str]) -> list
 
 def write(store: Store, batches: list[pa.RecordBatch], mark: str = MARK) -> TableRef:
     digests = [batch["image_digest"][0].as_py() for batch in batches]
-    columns = build_crops_schema(batches[0]["embedding"].type.list_size, "fp32", mark)
-    return store.write("crops", digest_of([mark, digests]), columns, batches)
+    columns = schema("crops", batches[0]["embedding"].type.list_size)
+    marked = add_footer_keys(columns, mark, {"this code"})
+    return store.write("crops", digest_of([mark, digests]), marked, batches)
 
 
 def find_reusable(store: Store, digests: Iterable[str]) -> dict[TableRef, set[str]]:
@@ -89,8 +91,9 @@ def test_views_that_were_made_otherwise_are_not_copied(
         parameters = {"crops": CROPS, "resampling": "pillow", **changes}
         recipe = CropsRecipe(encoder=source.identity, image_digests=tuple(digests), **parameters)
         progress = Progress(done=0, total=2)
-        embedded = embed_image_shard(str(folder), recipe, dataset, source, None, progress)
-        return store.read(embedded.crops)
+        arguments = (str(folder), recipe, dataset, source, None, False, progress)
+        crops, _ = embed_image_shard(*arguments)
+        return store.read(crops)
 
     first = run(tmp_path / "all")
     for place, changes in enumerate(

@@ -7,13 +7,15 @@ import pytest
 from torch import Tensor
 
 from tasks.embed.encoder import Encoder, load_encoder
-from tasks.embed.identity import EncoderSource
+from tasks.embed.identity import EncoderIdentity, EncoderSource
+from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys
 from tasks.embed.sources import resolve_encoder
 from tasks.embed.task import TextEmbeddingsRecipe, embed_text_shard
-from tasks.embed.texts import build_text_schema, embed_texts, order_rows, read_reusable_texts
+from tasks.embed.texts import embed_texts, order_rows, read_reusable_texts
 from tasks.runtime.progress import Progress
 from tasks.store.digest import bytes_digest
-from tasks.store.tables import Store, TableRef
+from tasks.store.schemas import schema
+from tasks.store.tables import CODE_KEY, Store, TableRef
 
 TEXTS = tuple(f"a photo of {n} cats." for n in range(40))
 
@@ -26,24 +28,39 @@ def source(tiny_model: Path) -> EncoderSource:
 def write(store: Store, source: EncoderSource, texts: tuple[str, ...]) -> TableRef:
     rows = pa.Table.from_batches(embed_texts(texts, load_encoder(source)))
     digest = TextEmbeddingsRecipe(encoder=source.identity, texts=texts).digest
-    columns = build_text_schema(source.identity)
+    columns = add_footer_keys(rows.schema, mark(source.identity), {"this code"})
     return store.write("text_embeddings", digest, columns, rows.to_batches())
+
+
+def mark(identity: EncoderIdentity) -> str:
+    return TextEmbeddingsRecipe(encoder=identity, texts=()).digest
+
+
+def find_reusable(
+    store: Store, identity: EncoderIdentity, texts: tuple[str, ...], code: str = ""
+) -> pa.Table:
+    keys = {EMBEDDING_KEY: mark(identity).encode()}
+    keys |= {CODE_KEY: code.encode()} if code else {}
+    columns = schema("text_embeddings", identity.dimension)
+    return read_reusable_texts(store, keys, columns, texts)[0]
 
 
 def test_texts_of_any_whole_table_of_the_encoder_are_reusable(
     source: EncoderSource, tmp_path: Path
 ) -> None:
     store = Store(tmp_path)
-    assert read_reusable_texts(store, source.identity, TEXTS).num_rows == 0
+    assert find_reusable(store, source.identity, TEXTS).num_rows == 0
     first, second = write(store, source, TEXTS[:10]), write(store, source, TEXTS[5:20])
-    reused = read_reusable_texts(store, source.identity, TEXTS[8:30])
+    reused = find_reusable(store, source.identity, TEXTS[8:30])
+    assert find_reusable(store, source.identity, TEXTS[8:30], "this code") == reused
+    assert find_reusable(store, source.identity, TEXTS[8:30], "other code").num_rows == 0
     assert sorted(reused["text"].to_pylist()) == sorted(TEXTS[8:20])
     for changed in ({"weights_digest": "0"}, {"config_digest": "0"}, {"architecture": "x"}):
         other = source.identity.model_copy(update=changed)
-        assert read_reusable_texts(store, other, TEXTS).num_rows == 0
+        assert find_reusable(store, other, TEXTS).num_rows == 0
     data = store.path(second).read_bytes()
     store.path(second).write_bytes(data[: len(data) // 2])  # no longer whole
-    assert read_reusable_texts(store, source.identity, TEXTS).num_rows == first.row_count
+    assert find_reusable(store, source.identity, TEXTS).num_rows == first.row_count
 
 
 def test_the_rows_of_truncated_texts_say_so(source: EncoderSource) -> None:
@@ -56,12 +73,10 @@ def test_reusable_and_new_texts_make_the_table_that_new_ones_alone_would(
 ) -> None:
     store = Store(tmp_path)
     write(store, source, TEXTS[3:17])
-    known = read_reusable_texts(store, source.identity, TEXTS)
+    known = find_reusable(store, source.identity, TEXTS)
     new = [text for text in TEXTS if text not in known["text"].to_pylist()]
     batches = [*known.to_batches(), *embed_texts(new, load_encoder(source))]
-    rows = order_rows(
-        pa.Table.from_batches(batches, schema=build_text_schema(source.identity)), TEXTS
-    )
+    rows = order_rows(pa.Table.from_batches(batches, schema=known.schema), TEXTS)
     assert rows == pa.Table.from_batches(embed_texts(TEXTS, load_encoder(source)))
 
 
@@ -79,8 +94,8 @@ def test_the_task_encodes_only_what_no_other_run_has(
 
     def run(folder: Path, texts: tuple[str, ...]) -> bytes:
         recipe = TextEmbeddingsRecipe(encoder=source.identity, texts=texts)
-        arguments = (str(folder), recipe, source, Progress(done=0, total=len(texts)))
-        ref: TableRef = embed_text_shard(*arguments)
+        arguments = (str(folder), recipe, source, False, Progress(done=0, total=len(texts)))
+        (ref,) = embed_text_shard(*arguments)
         return Store(folder).path(ref).read_bytes()
 
     run(tmp_path / "a", TEXTS[:25])
