@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -61,6 +61,19 @@ def write_tiny_model(folder: Path, seed: int) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", seed=0)
+
+
+@pytest.fixture(scope="session")
+def small(tiny_model: Path) -> dict[str, Any]:
+    """Settings of a run that takes seconds."""
+    return {
+        "encoder": f"local-dir:{tiny_model}",
+        "precision": "fp32",
+        "device": "cpu",
+        "pool": 6,
+        "crops": 4,
+        "runs": 3,
+    }
 
 
 def photograph(package_file: str = "chelsea.png") -> Image.Image:

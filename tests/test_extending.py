@@ -1,18 +1,13 @@
 """The recipes of docs/extending.md, followed to the letter in a copy of the project."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tasks.store.digest import file_digest
 from tests.conftest import photograph
+from tests.copies import Copy, as_options
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -22,37 +17,6 @@ def blocks(heading: str, language: str) -> list[str]:
     """The code blocks of a section."""
     section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-
-
-class Copy:
-    """Runs `wca` of a copy of the project that was extended."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        for folder in ("flows", "tasks", "data"):
-            names = ("__pycache__", *(("store", "inbox") if folder == "data" else ()))
-            ignored = shutil.ignore_patterns(*names)
-            shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": str(root),
-            "PREFECT_HOME": str(root / "prefect"),
-            "HF_HUB_OFFLINE": "1",
-            "COLUMNS": "200",
-        }
-
-    def __call__(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments],
-            cwd=self.root,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
 
 def test_a_method_is_one_entry_in_one_file(tmp_path: Path, photos: Path, small: Any) -> None:
@@ -67,12 +31,7 @@ def test_a_method_is_one_entry_in_one_file(tmp_path: Path, photos: Path, small: 
     registry.write_text(f"{before}{rows}{row}{after}", encoding="utf-8")
     texts = tmp_path / "texts.json"
     texts.write_text(json.dumps({"big cat": ["a striped big cat"], "drink": ["a cup", "a mug"]}))
-    options = [
-        word
-        for name, value in small.items()
-        for word in (f"--{name.replace('_', '-')}", str(value))
-    ]
-    run = [f"folder:{photos}", "--descriptions", str(texts), *options]
+    run = [f"folder:{photos}", "--descriptions", str(texts), *as_options(small)]
 
     assert "mean_crops" in copy("benchmark", "--help")
     assert "Mean of crops" in copy("benchmark", *run)
@@ -108,16 +67,3 @@ def test_a_card_makes_a_data_set(tmp_path: Path, small: Any) -> None:
     ]
     assert dataset.templates == ("a photo of a {}.", "a close-up photo of a {}.")
     assert dataset.descriptions == texts
-
-
-@pytest.fixture
-def small(tiny_model: Path) -> dict[str, Any]:
-    """Settings of a run that takes seconds."""
-    return {
-        "encoder": f"local-dir:{tiny_model}",
-        "precision": "fp32",
-        "device": "cpu",
-        "pool": 6,
-        "crops": 4,
-        "runs": 3,
-    }

@@ -34,19 +34,6 @@ def contents(summary: RunSummary) -> dict[str, pa.Table]:
     return {ref.uri: store.read(ref) for ref in summary.tables}
 
 
-@pytest.fixture(scope="session")
-def small(tiny_model: Path) -> dict[str, Any]:
-    """Settings of a run that takes seconds."""
-    return {
-        "encoder": f"local-dir:{tiny_model}",
-        "precision": "fp32",
-        "device": "cpu",
-        "pool": 6,
-        "crops": 4,
-        "runs": 3,
-    }
-
-
 class Command:
     """Runs `wca` with the session's Prefect server."""
 
