@@ -1,7 +1,7 @@
 """The benchmark flow: from a labelled data set to accuracy tables."""
 
 from flows.pipeline.artifacts import publish_run
-from flows.pipeline.command import command_line
+from flows.pipeline.command import build_command
 from flows.pipeline.insights import EXPLAINED
 from flows.pipeline.run import run_stages
 from flows.pipeline.runner import pipeline_flow
@@ -18,7 +18,7 @@ from tasks.store.tables import Store
 def benchmark(config: BenchmarkConfig) -> RunSummary:
     """Describe, embed, score and report a labelled data set."""
     dataset = open_source(DataSource.model_validate(config.model_dump()))
-    command = command_line("benchmark", [config.data], config, {"data", "store"})
+    command = build_command("benchmark", [config.data], config, {"data", "store"})
     settings = config.with_preset(dataset.preset)
     with prevent_pruning(Store(config.store)):
         summary = run_stages("benchmark", settings, dataset, command, EXPLAINED)

@@ -1,6 +1,6 @@
 """The classify flow: the same stages for pictures without labels."""
 
-from flows.pipeline.command import command_line
+from flows.pipeline.command import build_command
 from flows.pipeline.run import run_stages
 from flows.pipeline.runner import pipeline_flow
 from flows.pipeline.summary import RunSummary
@@ -50,7 +50,7 @@ def _command(config: ClassifyConfig) -> str:
     if any("," in name for name in config.classes):
         return ""
     operands = [path.as_posix() for path in config.images]
-    return command_line("classify", operands, config, {"images", "store"})
+    return build_command("classify", operands, config, {"images", "store"})
 
 
 def with_best_method(settings: ClassifySettings) -> ClassifySettings:

@@ -2,7 +2,7 @@
 
 from prefect.runtime import flow_run
 
-from flows.pipeline.command import command_line
+from flows.pipeline.command import build_command
 from flows.pipeline.descriptions import write_descriptions, writing_parameters
 from flows.pipeline.record import record
 from flows.pipeline.runner import StageRunner, pipeline_flow
@@ -52,7 +52,7 @@ def _describe(config: DescribeConfig, name: str, class_names: tuple[str, ...]) -
         dataset_name=name,
         parameters=writing_parameters(writing, config),
         tables=(classes, writing.answers),
-        command=command_line("describe", [config.classes], config, {"classes", "store"}),
+        command=build_command("describe", [config.classes], config, {"classes", "store"}),
     )
     recorded = record(store, manifest, runner.timings)
     return DescribeSummary(

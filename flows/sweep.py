@@ -1,6 +1,6 @@
 """The sweep flow: accuracy against parameters, each distinct set of crops embedded once."""
 
-from flows.pipeline.command import command_line
+from flows.pipeline.command import build_command
 from flows.pipeline.record import manifest_of, record
 from flows.pipeline.runner import StageRunner, pipeline_flow
 from flows.pipeline.stages import (
@@ -12,7 +12,7 @@ from flows.pipeline.stages import (
     weigh_texts,
 )
 from flows.pipeline.summary import FlowSummary
-from flows.pipeline.sweep_points import TEXTS, Point, sweep_points
+from flows.pipeline.sweep_points import TEXTS, Point, list_sweep_points
 from flows.pipeline.texts import text_sources
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.sweep import SweepConfig
@@ -52,7 +52,7 @@ def sweep(config: SweepConfig) -> SweepSummary:
 def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> SweepSummary:
     dataset = open_source(DataSource.model_validate(given.model_dump()))
     config = given.with_preset(dataset.preset)
-    points = sweep_points(config, config.over, dataset)
+    points = list_sweep_points(config, config.over, dataset)
     sources = text_sources(config, dataset)
     methods = choose_methods(
         config.methods
@@ -105,7 +105,7 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         indexed,
         {"over": list(config.over), "methods": list(methods)},
         [table],
-        command=command_line("sweep", [given.data], given, {"data", "store"}),
+        command=build_command("sweep", [given.data], given, {"data", "store"}),
     )
     recorded = record(runner.store, manifest, stages)
     return SweepSummary(

@@ -1,4 +1,4 @@
-"""What a run shows in the Prefect UI, under keys that stay the same so that history is visible."""
+"""Artifacts of a run in the Prefect UI; their keys stay the same, so that the UI has a history."""
 
 import re
 
@@ -19,7 +19,7 @@ ROWS_SHOWN = 200  # the whole table is in the store; a page of thousands of rows
 
 
 def publish_run(summary: RunSummary) -> None:
-    """The accuracy table, the comparison of methods, the rejected images, the report's address."""
+    """Publish the accuracy table, the comparison, the rejected images and the report's address."""
     name = summary.dataset_name
     store = Store(summary.store_root)
     publish_table("accuracy", name, accuracy_rows(store, summary.refs("accuracy")[0]))
@@ -40,7 +40,7 @@ def publish_run(summary: RunSummary) -> None:
 
 
 def publish_table(kind: str, name: str, rows: list[dict[str, str]], notes: str = "") -> None:
-    """Rows of text, as they are printed, and what to know of them."""
+    """Publish rows of text as they are printed, and notes about them."""
     create_markdown_artifact(
         markdown=markdown_table(rows) + notes,
         key=_key(kind, name),
@@ -49,7 +49,7 @@ def publish_table(kind: str, name: str, rows: list[dict[str, str]], notes: str =
 
 
 def publish_answers(store: Store, answers: TableRef, name: str) -> None:
-    """What became of a language model's answers."""
+    """Publish how many answers of a language model are used and why others are dropped."""
     create_table_artifact(
         table=answer_summary(store, answers),
         key=_key("descriptions", name),
@@ -58,7 +58,7 @@ def publish_answers(store: Store, answers: TableRef, name: str) -> None:
 
 
 def publish_report(dataset_name: str, encoder_name: str, page: Place) -> None:
-    """The address of a run's page."""
+    """Publish the address of a run's page."""
     create_link_artifact(
         link=page.as_uri(),
         link_text=str(page),
@@ -68,7 +68,7 @@ def publish_report(dataset_name: str, encoder_name: str, page: Place) -> None:
 
 
 def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: int) -> None:
-    """What arrived last in an inbox, newest first."""
+    """Publish the images that arrived last in an inbox, newest first."""
     rows = [
         {
             "image": row["image_name"],
@@ -87,6 +87,6 @@ def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: 
 
 
 def _key(kind: str, name: str) -> str:
-    """An artifact's key: lower-case letters of ASCII, digits and dashes only."""
+    """Make an artifact's key: lower-case letters of ASCII, digits and dashes only."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return f"{kind}-{slug[:80] or 'unnamed'}"

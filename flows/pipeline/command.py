@@ -1,4 +1,4 @@
-"""A run as the command that repeats it."""
+"""The command that repeats a run."""
 
 import shlex
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 
-def command_line(name: str, operands: list[str], config: BaseModel, skip: set[str]) -> str:
-    """`wca NAME OPERANDS --option value ...`, with every setting that was given.
+def build_command(name: str, operands: list[str], config: BaseModel, skip: set[str]) -> str:
+    """Build `wca NAME OPERANDS --option value ...`, with every setting that was given.
 
     One that is given at its default is among them: a data set's preset would take its place.
     """
@@ -20,12 +20,12 @@ def command_line(name: str, operands: list[str], config: BaseModel, skip: set[st
         if isinstance(value, bool):
             words.append(option if value else f"--no-{field.replace('_', '-')}")
         else:
-            words += [word for text in _texts(value) for word in (option, text)]
+            words += [word for text in _list_values(value) for word in (option, text)]
     return shlex.join(words)
 
 
-def _texts(value: object) -> list[str]:
-    """What stands behind an option, each time that it is given."""
+def _list_values(value: object) -> list[str]:
+    """List the values of an option, one for each time that the option is written."""
     if not isinstance(value, tuple | list):
         return [value.as_posix() if isinstance(value, Path) else str(value)]
     items = [str(item) for item in value]

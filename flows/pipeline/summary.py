@@ -1,4 +1,4 @@
-"""What a person, or another flow, is told of a run."""
+"""The summary of a run, for people and for other flows."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,4 +1,4 @@
-"""From `--over parameter=value,value` to the settings of every point of a sweep."""
+"""Turns `--over parameter=value,value` into the settings of every point of a sweep."""
 
 import json
 from pathlib import Path
@@ -39,8 +39,13 @@ class Point(NamedTuple):
     settings: BenchmarkConfig
 
 
-def sweep_points(config: BenchmarkConfig, over: tuple[str, ...], dataset: Dataset) -> list[Point]:
-    """Every point, the base's value among each parameter's; InputError for what cannot be swept."""
+def list_sweep_points(
+    config: BenchmarkConfig, over: tuple[str, ...], dataset: Dataset
+) -> list[Point]:
+    """List every point; each parameter's values include that of the base.
+
+    Raises InputError for a parameter or a value that cannot be swept.
+    """
     points = []
     for item in over:
         parameter, _, listed = item.partition("=")
@@ -50,19 +55,29 @@ def sweep_points(config: BenchmarkConfig, over: tuple[str, ...], dataset: Datase
                 f"Cannot sweep {item!r}: write parameter=value,value with one of "
                 f"{', '.join(PARAMETERS)}."
             )
-        base = _base(config, parameter)
-        plain = list(dict.fromkeys(_plain(parameter, value) for value in values))
-        if base is not None and base not in plain:
-            plain = [base, *plain] if parameter == STRATEGY else sorted([*plain, base], key=_place)
+        base = _find_base_value(config, parameter)
+        normalized = list(dict.fromkeys(_normalize_value(parameter, value) for value in values))
+        if base is not None and base not in normalized:
+            normalized = (
+                [base, *normalized]
+                if parameter == STRATEGY
+                else sorted([*normalized, base], key=_sort_key)
+            )
         points += [
-            Point(parameter, value, i, value == base, _changed(config, parameter, value, dataset))
-            for i, value in enumerate(plain)
+            Point(
+                parameter,
+                value,
+                i,
+                value == base,
+                _change_settings(config, parameter, value, dataset),
+            )
+            for i, value in enumerate(normalized)
         ]
     return points
 
 
-def _plain(parameter: str, value: str) -> str:
-    """A value as it is written down: 0.50 and 0.5 are one."""
+def _normalize_value(parameter: str, value: str) -> str:
+    """Write a value in one way: 0.50 and 0.5 are the same."""
     if parameter == STRATEGY and value not in get_args(Strategy):
         raise InputError(f"{STRATEGY} is one of {', '.join(get_args(Strategy))}, not {value!r}.")
     if parameter == STRATEGY or (value == OFF and parameter in SWITCHES):
@@ -81,37 +96,37 @@ def _plain(parameter: str, value: str) -> str:
         raise InputError(
             f"{value!r} is no {'whole ' * is_whole}{what} to sweep {parameter} over{off}."
         )
-    return ":".join(map(_written, numbers))
+    return ":".join(map(_format_number, numbers))
 
 
-def _written(number: float) -> str:
-    """Every digit that decides, and no empty fraction: 2.0 and 2 are one."""
+def _format_number(number: float) -> str:
+    """Write a number with all of its digits, and 2.0 as 2."""
     return repr(number).removesuffix(".0")
 
 
-def _place(value: str) -> tuple[float, ...]:
+def _sort_key(value: str) -> tuple[float, ...]:
     return (-1e9,) if value == OFF else tuple(float(part) for part in value.split(":"))
 
 
-def _base(config: BenchmarkConfig, parameter: str) -> str | None:
-    """The value that the points of other parameters keep; None for all descriptions."""
+def _find_base_value(config: BenchmarkConfig, parameter: str) -> str | None:
+    """Find the value that the points of other parameters keep; None stands for all descriptions."""
     if parameter == TEXTS:
         return None
     if parameter == SIZE:
-        return f"{_written(config.alpha)}:{_written(config.beta)}"
+        return f"{_format_number(config.alpha)}:{_format_number(config.beta)}"
     if parameter == STRATEGY:
         return config.crop_strategy
     if parameter in SWITCHES and not getattr(config, SWITCHES[parameter]):
         return OFF
-    return _written(getattr(config, parameter))
+    return _format_number(getattr(config, parameter))
 
 
-def _changed(
+def _change_settings(
     config: BenchmarkConfig, parameter: str, value: str, dataset: Dataset
 ) -> BenchmarkConfig:
     changes: dict[str, object]
     if parameter == TEXTS:
-        changes = {"descriptions": _fewer_texts(config, value, dataset)}
+        changes = {"descriptions": _write_fewer_texts(config, value, dataset)}
     elif parameter == SIZE:
         alpha, _, beta = value.partition(":")
         changes = {"alpha": alpha, "beta": beta}
@@ -123,8 +138,8 @@ def _changed(
     return config.with_values(changes, f"{parameter}={value}")
 
 
-def _fewer_texts(config: BenchmarkConfig, count: str, dataset: Dataset) -> str:
-    """A file of the first `count` descriptions of every class.
+def _write_fewer_texts(config: BenchmarkConfig, count: str, dataset: Dataset) -> str:
+    """Write a file of the first `count` descriptions of every class.
 
     It lies in the store, beside a store in a bucket in the user's cache: tasks read it as any file.
     """

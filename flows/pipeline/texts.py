@@ -1,4 +1,4 @@
-"""Where a run's texts come from: files, the data set's own files, or a language model."""
+"""Finds the sources of a run's texts: files, the data set's own files, or a language model."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,20 +19,20 @@ class TextSources(NamedTuple):
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of texts there will be."""
+        """The kinds of texts that the run will have."""
         files = {"description": self.descriptions, "descriptor": self.descriptors}
         return ["label", "template", "waffle", *(k for k, f in files.items() if f), *self.written]
 
     @property
     def named(self) -> tuple[str, ...]:
-        """Where each is from, a phrase each."""
+        """One phrase for the source of each kind."""
         files = {"descriptions": self.descriptions, "descriptors": self.descriptors}
         recorded = [f"{kind} recorded in {file.name}" for kind, file in files.items() if file]
         return tuple(sorted([*recorded, *(f"{k}s written by {self.llm}" for k in self.written)]))
 
 
 def text_sources(settings: Settings, dataset: Dataset) -> TextSources:
-    """The files that are named, else the data set's, but for kinds that are written anew.
+    """Choose the files that are named, else the data set's; a language model replaces a kind.
 
     Raises InputError where texts of one kind are both named and to be written.
     """

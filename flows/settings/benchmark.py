@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from flows.settings.form import first_in_form
+from flows.settings.form import show_first
 from flows.settings.run import Settings
 from tasks.datasets.settings import DataSettings
 
@@ -17,9 +17,7 @@ class BenchmarkConfig(BenchmarkSettings):
     """Parameters of the benchmark flow."""
 
     model_config = ConfigDict(
-        json_schema_extra=first_in_form(
-            "data", "encoder", "methods", "descriptions", "seed", "limit"
-        )
+        json_schema_extra=show_first("data", "encoder", "methods", "descriptions", "seed", "limit")
     )
 
     data: Annotated[

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from flows.settings.form import first_in_form
+from flows.settings.form import show_first
 from flows.settings.store import DEFAULT_STORE, StoreField
 from tasks.describe.llm.settings import LanguageModelSettings
 
@@ -22,7 +22,7 @@ class DescribeSettings(LanguageModelSettings):
 class DescribeConfig(DescribeSettings):
     """Parameters of the describe flow."""
 
-    model_config = ConfigDict(json_schema_extra=first_in_form("classes", "llm", "budget_usd"))
+    model_config = ConfigDict(json_schema_extra=show_first("classes", "llm", "budget_usd"))
 
     classes: Annotated[
         str,

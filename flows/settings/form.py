@@ -7,8 +7,8 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 
-def first_in_form(*names: str) -> Callable[[dict[str, Any]], None]:
-    """Order the fields of a form, as `json_schema_extra`: what most people set comes first."""
+def show_first(*names: str) -> Callable[[dict[str, Any]], None]:
+    """Make the `json_schema_extra` that puts some fields of a form first."""
 
     def order(schema: dict[str, Any]) -> None:
         fields = schema["properties"]
@@ -17,8 +17,8 @@ def first_in_form(*names: str) -> Callable[[dict[str, Any]], None]:
     return order
 
 
-def changed_in_form(model: type[BaseModel], given: object) -> object:
-    """What somebody changed, where a form sends every field whether it was touched or not.
+def keep_changed_fields(model: type[BaseModel], given: object) -> object:
+    """Keep the fields that somebody changed; a form sends every field, changed or not.
 
     A field that a form shows at its default counts as not set, so that a data set's preset holds.
     What names only some of the fields is no form and passes as it is.

@@ -6,13 +6,13 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from flows.settings.classify import ClassifySettings
-from flows.settings.form import first_in_form
+from flows.settings.form import show_first
 
 
 class InboxConfig(ClassifySettings):
     """Parameters of the classify-inbox flow."""
 
-    model_config = ConfigDict(json_schema_extra=first_in_form("folder", "classes", "inbox_name"))
+    model_config = ConfigDict(json_schema_extra=show_first("folder", "classes", "inbox_name"))
 
     folder: Annotated[Path, Field(description="Folder that pictures arrive in; made if missing.")]
     classes: Annotated[tuple[str, ...], Field(min_length=2, description="Class names.")]

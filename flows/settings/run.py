@@ -7,7 +7,7 @@ from typing import Annotated, Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from flows.settings.engine import EngineSettings
-from flows.settings.form import changed_in_form
+from flows.settings.form import keep_changed_fields
 from flows.settings.store import DEFAULT_STORE, StoreField
 from tasks.describe.llm.settings import LanguageModelSettings, Names
 from tasks.embed.crops import CropParameters
@@ -46,7 +46,7 @@ class Settings(
     @classmethod
     def _from_form(cls, values: object) -> object:
         """Keep what somebody changed, where a form sends every field."""
-        return changed_in_form(cls, values)
+        return keep_changed_fields(cls, values)
 
     def part(self, model: type[Part]) -> Part:
         """Return the values of one of the models that these settings are composed of."""

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from flows.benchmark import benchmark
-from flows.pipeline.sweep_points import sweep_points
+from flows.pipeline.sweep_points import list_sweep_points
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.sweep import SweepConfig
 from flows.sweep import SweepSummary, sweep
@@ -113,7 +113,7 @@ def test_what_cannot_be_swept_is_said_in_one_sentence(
 ) -> None:
     dataset = open_source(DataSource(data=config.data))
     with pytest.raises(InputError, match=message):
-        sweep_points(config, (over,), dataset)
+        list_sweep_points(config, (over,), dataset)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_value_keeps_every_digit(
 ) -> None:
     parameter = over.partition("=")[0]
     given = config.model_copy(update=base)
-    points = sweep_points(given, (over,), open_source(DataSource(data=config.data)))
+    points = list_sweep_points(given, (over,), open_source(DataSource(data=config.data)))
     assert {p.value: getattr(p.settings, parameter) for p in points} == values
     same = [p.value for p in points if p.settings.model_dump() == given.model_dump()]
     assert [p.value for p in points if p.is_base] == same
@@ -140,7 +140,7 @@ def test_a_value_keeps_every_digit(
 
 def test_sizes_keep_every_digit(config: SweepConfig) -> None:
     given = config.model_copy(update={"beta": 0.7654321})
-    (base, other) = sweep_points(
+    (base, other) = list_sweep_points(
         given,
         ("size=0.50:0.7654321,0.7654321:0.7654321",),
         open_source(DataSource(data=config.data)),

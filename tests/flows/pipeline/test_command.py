@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from flows.cli.app import app
-from flows.pipeline.command import command_line
+from flows.pipeline.command import build_command
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.classify import ClassifyConfig
 from flows.settings.describe import DescribeConfig
@@ -49,7 +49,7 @@ def read_back(command: str) -> dict[str, object]:
 def test_a_command_says_what_was_given_and_no_more(
     name: str, operand: str, config: BaseModel
 ) -> None:
-    command = command_line(name, [getattr(config, operand)], config, {operand})
+    command = build_command(name, [getattr(config, operand)], config, {operand})
     again = type(config).model_validate(read_back(command))
     assert again == config
     assert again.model_fields_set == config.model_fields_set
@@ -58,5 +58,5 @@ def test_a_command_says_what_was_given_and_no_more(
 def test_pictures_and_classes_are_named_one_by_one() -> None:
     images = (Path("a b.jpg"), Path("$c.jpg"))
     config = ClassifyConfig(images=images, classes=("big cat", "dog"), pool=3)
-    command = command_line("classify", [p.as_posix() for p in images], config, {"images"})
+    command = build_command("classify", [p.as_posix() for p in images], config, {"images"})
     assert ClassifyConfig.model_validate(read_back(command)) == config
