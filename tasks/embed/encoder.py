@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from torch.nn.functional import normalize
 
 from tasks.embed.identity import EncoderSource
-from tasks.embed.sources import has_common_resizing
+from tasks.embed.sources import has_common_resizing, pair_sides
 from tasks.embed.tower import build_tower
 from tasks.embed.weights import explain_bad_weights
 from tasks.runtime.errors import InputError
@@ -52,6 +52,7 @@ class Encoder:
         if "ToTensor" not in type(to_tensor).__name__ or type(norm).__name__ != "Normalize":
             raise InputError(f"The encoder's preprocessing {transforms} cannot be split.")
         actual = to_jsonable_python(dict(model.visual.preprocess_cfg))
+        actual["size"] = pair_sides(actual["size"])
         if actual != preprocess:  # the identity would then name another encoder
             raise InputError(
                 f"{source.name} was loaded with preprocessing {actual}, not {preprocess}: report "

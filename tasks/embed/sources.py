@@ -1,6 +1,6 @@
 """Resolve an encoder's name: what open_clip must load, and the encoder's identity."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -281,11 +281,15 @@ def _find_in_hub(name: str) -> _Model:
     return _Model(name, None, identifier, options, weights)
 
 
+def pair_sides(size: int | Sequence[int]) -> Sequence[int]:
+    """Return height and width; open_clip writes one number for square images of some models."""
+    return [size, size] if isinstance(size, int) else size
+
+
 def _merge_preprocess(config: dict[str, Any], options: dict[str, Any]) -> dict[str, JsonValue]:
     """Return the preprocessing that open_clip will resolve from the same options."""
     chosen = {key: options[key] for key in PREPROCESS_DEFAULTS if options.get(key) is not None}
-    size = config["vision_cfg"].get("image_size", 224)
-    chosen["size"] = size if isinstance(size, list | tuple) else [size, size]
+    chosen["size"] = pair_sides(config["vision_cfg"].get("image_size", 224))
     merged: dict[str, JsonValue] = to_jsonable_python({**PREPROCESS_DEFAULTS, **chosen})
     return merged
 
