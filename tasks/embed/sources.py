@@ -76,7 +76,7 @@ def resolve_encoder(
     identity = EncoderIdentity(
         architecture=model.architecture,
         dimension=config["embed_dim"],
-        config_digest=digest_of(_replace_folders_by_digests(config)),
+        config_digest=digest_of(_list_deciding(name, config)),
         weights_digest=file_digest(model.weights),
         preprocess=_merge_preprocess(config, model.options.get("preprocess_cfg", {})),
         precision=choose_precision(device, config) if precision == "auto" else precision,
@@ -292,6 +292,24 @@ def _merge_preprocess(config: dict[str, Any], options: dict[str, Any]) -> dict[s
     chosen["size"] = pair_sides(config["vision_cfg"].get("image_size", 224))
     merged: dict[str, JsonValue] = to_jsonable_python({**PREPROCESS_DEFAULTS, **chosen})
     return merged
+
+
+def _list_deciding(name: str, config: dict[str, Any]) -> Any:
+    """Return the configuration and, where a folder holds the tokenizer, the digests of its files.
+
+    photo-lite's folder holds copies of files that the configuration names.
+    """
+    named = _replace_folders_by_digests(config)
+    if not (name.startswith(LOCAL_DIR_PREFIX) and config["text_cfg"].get("hf_tokenizer_name")):
+        return named
+    folder = Path(name.removeprefix(LOCAL_DIR_PREFIX)).expanduser()
+    files = [
+        path
+        for pattern in ("*.json", "*.txt", "*.model")
+        for path in sorted(folder.glob(pattern))
+        if path.name != CONFIG_NAME
+    ]
+    return [named, {path.name: file_digest(path) for path in files}]
 
 
 def _replace_folders_by_digests(config: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from open_clip.pretrained import list_pretrained, list_pretrained_tags_by_model
 from pydantic_core import to_jsonable_python
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torchvision.transforms import Normalize
 
 from tasks.embed.encoder import load_encoder
@@ -282,6 +283,18 @@ def test_a_siglip_reads_texts_as_its_tokenizer_does(siglip_model: Path) -> None:
     torch.testing.assert_close(encoder.encode_texts(["A Cat."]), expected)
 
 
+def test_the_tokenizer_in_a_folder_is_part_of_the_identity(
+    siglip_model: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / siglip_model.name
+    shutil.copytree(siglip_model, copy)
+    first, same = (resolve_encoder(f"local-dir:{f}").identity for f in (siglip_model, copy))
+    assert same == first
+    file = copy / "tokenizer.json"
+    file.write_text(file.read_text().replace('"cat"', '"cow"'))
+    assert resolve_encoder(f"local-dir:{copy}").identity.config_digest != first.config_digest
+
+
 def test_a_text_that_a_siglip_truncates_is_reported(siglip_model: Path) -> None:
     """Its end token is also its padding: a full context does not show whether more was there."""
     encoder = load_encoder(resolve_encoder(f"local-dir:{siglip_model}", "fp32", "cpu"))
@@ -332,7 +345,3 @@ def siglip_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "open_clip_model.safetensors",
     )
     return folder
-
-
-def test_weights_of_a_sigmoid_model_survive_loading(siglip_model: Path) -> None:
-    assert load_file(siglip_model / "open_clip_model.safetensors")["logit_bias"].item() == -10
