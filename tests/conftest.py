@@ -1,6 +1,7 @@
 """Real parts to test with: a small open_clip model, photographs, a Prefect server, a browser."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,58 @@ def small(tiny_model: Path) -> dict[str, Any]:
         "crops": 4,
         "runs": 3,
     }
+
+
+def write_siglip_model(folder: Path) -> Path:
+    """A small model of SigLIP's kind: a bias, squashed images, canonical texts, its own tokenizer.
+
+    The end token is also the padding, as in SigLIP.
+    """
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<unk>", "</s>", "a", "small", "red", "cat", "dog"]
+    unknown, end = words[:2]
+    tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token=unknown))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, words.index(end))]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token=unknown, eos_token=end, pad_token=end
+    ).save_pretrained(folder)
+    text = {
+        "context_length": 8,
+        "vocab_size": len(words),
+        "hf_tokenizer_name": "of the folder",
+        "tokenizer_kwargs": {"clean": "canonicalize"},
+        "width": 32,
+        "heads": 2,
+        "layers": 1,
+        "no_causal_mask": True,
+        "proj_bias": True,
+        "pool_type": "last",
+    }
+    config = {**TINY_CONFIG, "text_cfg": text, "init_logit_bias": -10, "custom_text": True}
+    options = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "resize_mode": "squash"}}
+    (folder / "open_clip_config.json").write_text(json.dumps(options))
+    torch.manual_seed(0)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    model.logit_scale.data.fill_(math.log(10))
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def siglip_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_siglip_model(tmp_path_factory.mktemp("models") / "siglip")
 
 
 def photograph(package_file: str = "chelsea.png") -> Image.Image:

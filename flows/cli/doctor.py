@@ -2,9 +2,11 @@
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from flows.cli.console import print_table
 from flows.cli.options import DataRootOption, StoreOption
@@ -25,16 +27,27 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-def doctor(*, store: StoreOption = DEFAULT_STORE, data_root: DataRootOption = None) -> None:
+def doctor(
+    *,
+    store: StoreOption = DEFAULT_STORE,
+    data_root: DataRootOption = None,
+    encoder: str = "photo-lite",
+) -> None:
     """Say what is installed, which weights, keys and data are there, and what to do about gaps.
 
-    Example: wca doctor
+    Example: wca doctor --encoder ViT-B-16-SigLIP2/webli:/path/to/weights.safetensors
+
+    Parameters
+    ----------
+    encoder
+        The encoder whose preprocessing, text reading and logits are shown; nothing is downloaded.
+
     """
     # none of these changes anything or uses the network
     checks = [
         Check("Python", platform.python_version()),
         *_check_libraries(),
-        _check_photo_lite(),
+        *_check_encoder(encoder),
         _check_clip_weights(),
         _check_photographs(),
         *_check_data_sets(data_root),
@@ -62,14 +75,48 @@ def _check_libraries() -> list[Check]:
     return [Check("packages", versions), Check("device", speed)]
 
 
-def _check_photo_lite() -> Check:
+def _check_encoder(name: str) -> list[Check]:
+    """Look for an encoder; say what it does to images, to texts and to cosines."""
     from tasks.embed.sources import PHOTO_LITE, resolve_encoder
 
     try:
-        identity = resolve_encoder(PHOTO_LITE).identity
+        with _forbid_downloads():
+            source = resolve_encoder(name)
     except InputError as error:
-        return Check(PHOTO_LITE, str(error), "run `make install`")
-    return Check(PHOTO_LITE, f"weights {identity.weights_digest[:12]}")
+        download = "a run downloads the weights of a tag or a hub name"
+        return [Check(name, str(error), "run `make install`" if name == PHOTO_LITE else download)]
+    preprocess, reading, logits = source.identity.preprocess, source.text_reading, source.logits
+    height, width = cast(list[int], preprocess["size"])
+    shown = [
+        f"{name.replace('_', ' ')} {preprocess[name]}"
+        for name in ("resize_mode", "interpolation", "mean", "std")
+    ]
+    texts = (
+        f"tokenizer {reading.tokenizer}",
+        f"cleaning {reading.cleaning}",
+        f"context length {reading.context_length}",
+    )
+    has_bias = logits.bias is not None
+    bias = f"logit bias {logits.bias:g}: sigmoid" if has_bias else "no logit bias: softmax"
+    return [
+        Check(name, f"weights {source.identity.weights_digest[:12]}"),
+        Check("preprocessing", ", ".join([f"size {height} x {width}", *shown])),
+        Check("text reading", ", ".join(texts)),
+        Check("logits", f"logit scale {logits.scale:g}, {bias}"),
+    ]
+
+
+@contextmanager
+def _forbid_downloads() -> Iterator[None]:
+    """Let the hub's client find only what is cached."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _check_clip_weights() -> Check:
@@ -78,8 +125,7 @@ def _check_clip_weights() -> Check:
     names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     if any(isinstance(try_to_load_from_cache(FIRST_CLIP_HUB, name), str) for name in names):
         return Check(FIRST_CLIP, "cached")
-    architecture = FIRST_CLIP.partition("/")[0]
-    advice = f"the first run downloads it; offline, copy the file and use {architecture}:PATH"
+    advice = f"the first run downloads it; offline, copy the file and use {FIRST_CLIP}:PATH"
     return Check(FIRST_CLIP, "not cached", advice)
 
 

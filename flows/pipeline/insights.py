@@ -5,7 +5,7 @@ from typing import NamedTuple
 from flows.pipeline.runner import StageRunner
 from tasks.datasets.index import IndexedDataset
 from tasks.embed.crops import CropParameters
-from tasks.embed.identity import EncoderSource, Resampling, is_reference
+from tasks.embed.identity import EncoderSource, Logits, Resampling, is_reference
 from tasks.embed.task import PrecisionCheckRecipe, check_precision
 from tasks.score.settings import ScoreSettings
 from tasks.score.task import (
@@ -69,12 +69,13 @@ def find_insights(
     runner: StageRunner,
     scored: Scored,
     settings: ScoreSettings,
+    logits: Logits,
     seed: int,
     is_labelled: bool,
     explained_count: int,
 ) -> list[TableRef]:
     """Compute what the run's labels and texts allow; `explained_count` images are explained."""
-    tables = _compare_methods(runner, scored, seed) if is_labelled else []
+    tables = _compare_methods(runner, scored, logits, seed) if is_labelled else []
     if is_labelled and explained_count:
         tables += _align_images(runner, scored, seed)
     if explained_count and scored.indexed.classes.row_count > 1:  # one class has no runner-up
@@ -82,10 +83,16 @@ def find_insights(
     return tables
 
 
-def _compare_methods(runner: StageRunner, scored: Scored, seed: int) -> list[TableRef]:
+def _compare_methods(
+    runner: StageRunner, scored: Scored, logits: Logits, seed: int
+) -> list[TableRef]:
     """Compute intervals, paired tests and calibration."""
     recipe = StatisticsRecipe(
-        images=scored.indexed.images, predictions=tuple(scored.predictions), seed=seed
+        images=scored.indexed.images,
+        predictions=tuple(scored.predictions),
+        logit_scale=logits.scale,
+        logit_bias=logits.bias,
+        seed=seed,
     )
     (tables,) = runner.run("compare methods", compare_methods, [recipe])
     return list(tables)

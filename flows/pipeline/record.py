@@ -41,7 +41,7 @@ def manifest_of(
         flow_name=flow_name,
         dataset_name=dataset_name,
         encoder_name=settings.encoder,
-        encoder=encoder.identity.model_dump(mode="json"),
+        encoder=encoder.describe(),
         parameters={**_deciding_parameters(settings), "resampling": resampling, **parameters},
         command=command,
         indexed=indexed.model_dump(mode="json"),

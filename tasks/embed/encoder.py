@@ -4,7 +4,6 @@ import functools
 import sys
 from collections.abc import Sequence
 from itertools import groupby
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import open_clip
@@ -12,13 +11,13 @@ import torch
 from open_clip.hf_model import HFTextEncoder
 from PIL import Image
 from pydantic_core import to_jsonable_python
-from safetensors import SafetensorError
 from torch.nn.functional import normalize
 
 from tasks.embed.identity import EncoderSource
-from tasks.embed.sources import has_common_resizing
+from tasks.embed.sources import has_common_resizing, pair_sides
 from tasks.embed.tower import build_tower
-from tasks.runtime.errors import InputError, one_line
+from tasks.embed.weights import explain_bad_weights
+from tasks.runtime.errors import InputError
 from tasks.runtime.heap import release_freed_memory
 from tasks.runtime.threads import cores, map_in_threads
 from tasks.store.digest import even_chunks
@@ -53,6 +52,7 @@ class Encoder:
         if "ToTensor" not in type(to_tensor).__name__ or type(norm).__name__ != "Normalize":
             raise InputError(f"The encoder's preprocessing {transforms} cannot be split.")
         actual = to_jsonable_python(dict(model.visual.preprocess_cfg))
+        actual["size"] = pair_sides(actual["size"])
         if actual != preprocess:  # the identity would then name another encoder
             raise InputError(
                 f"{source.name} was loaded with preprocessing {actual}, not {preprocess}: report "
@@ -183,28 +183,20 @@ class Encoder:
 
     def are_truncated(self, texts: Sequence[str]) -> list[bool]:
         """Tell for each text whether it is longer than the context."""
-        # such a text fills a context that has room for one token more
-        length = self._tokenizer.context_length + 1
-        last = self._tokenizer(["", *texts], context_length=length)[:, -1]
-        truncated: list[bool] = (last[1:] != last[0]).tolist()
+        # of such a text the end looks different where there is room for one token more
+        length = self._tokenizer.context_length
+        longer = self._tokenizer(["", *texts], context_length=length + 1)[:, :length]
+        differs = longer != self._tokenizer(["", *texts])
+        differs &= ~differs[0]  # some tokenizers end every text, padded or not, with a token
+        truncated: list[bool] = differs[1:].any(dim=1).tolist()
         return truncated
 
 
 @functools.lru_cache(maxsize=1)
 def _load(source_json: str) -> Encoder:
     source = EncoderSource.model_validate_json(source_json)
-    try:
+    with explain_bad_weights(source.name):
         return Encoder(source)
-    except InputError:
-        raise
-    except UnpicklingError as error:
-        raise InputError(
-            f"The encoder {source.name} cannot be loaded: its file holds more than weights; "
-            "convert it to safetensors if you trust it."
-        ) from error
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
-        reason = one_line(error, 300)
-        raise InputError(f"The encoder {source.name} cannot be loaded: {reason}") from error
 
 
 def load_encoder(source: EncoderSource) -> Encoder:
@@ -221,11 +213,17 @@ def unload_encoder() -> None:
 
 def _load_open_clip(source: EncoderSource, precision: str) -> tuple[Any, list[Any]]:
     """Load a model, ready to encode, and the steps of its evaluation transform."""
+    # of a file open_clip knows no preprocessing, of everything else its own
+    known: Any = source.identity.preprocess if source.is_file else {}
     model, _, preprocess = open_clip.create_model_and_transforms(
         source.model_name,
         pretrained=source.pretrained,
         precision=precision,
         device=source.device,
+        image_mean=known.get("mean"),
+        image_std=known.get("std"),
+        image_interpolation=known.get("interpolation"),
+        image_resize_mode=known.get("resize_mode"),
         weights_only=True,
     )
     return model.eval(), preprocess.transforms

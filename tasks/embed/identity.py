@@ -31,16 +31,57 @@ class EncoderIdentity(BaseModel):
         return self.model_copy(update={"precision": "fp32"})
 
 
+class TextReading(BaseModel):
+    """How an encoder reads texts; the identity's `config_digest` covers it.
+
+    `cleaning` has open_clip's names: `lower`, `whitespace`, or `canonicalize`, which also removes
+    punctuation. `context_length` counts tokens, with those that mark the ends.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    tokenizer: str
+    cleaning: str
+    context_length: int
+
+
+class Logits(BaseModel):
+    """How cosines become logits: `scale` x cosine + `bias`; learned, and part of the weights.
+
+    Probabilities are a softmax over classes where there is no bias, and else a sigmoid for each
+    class, as in SigLIP. The default is for encoders that were trained without logits: CLIP's scale.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    scale: float = 100.0
+    bias: float | None = None
+
+
 class EncoderSource(BaseModel):
-    """How to load an encoder here: its names in open_clip, the device, and what it must be."""
+    """How to load an encoder here: its names in open_clip, the device, and what it must be.
+
+    is_file: whether `pretrained` is a path; open_clip then takes the preprocessing it is told.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     model_name: str
     pretrained: str | None
+    is_file: bool
     device: str
     identity: EncoderIdentity
+    text_reading: TextReading
+    logits: Logits
+
+    def describe(self) -> dict[str, JsonValue]:
+        """Return what a run's record says of the encoder: the identity, texts and logits."""
+        return {
+            **self.identity.model_dump(mode="json"),
+            **self.text_reading.model_dump(),
+            **{f"logit_{name}": value for name, value in self.logits},
+        }
 
 
 def is_reference(encoder: EncoderIdentity, resampling: Resampling) -> bool:

@@ -12,7 +12,7 @@ class EncoderSettings(BaseModel):
         str,
         Field(
             description="photo-lite, ARCHITECTURE/TAG (ViT-B-32-quickgelu/openai), "
-            "ARCHITECTURE:/path/to/weights, hf-hub:ORG/MODEL or local-dir:/path."
+            "ARCHITECTURE/TAG:/path/to/weights, hf-hub:ORG/MODEL or local-dir:/path."
         ),
     ] = "photo-lite"
     precision: Annotated[

@@ -1,6 +1,6 @@
 """Resolve an encoder's name: what open_clip must load, and the encoder's identity."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -9,8 +9,16 @@ from pydantic import JsonValue
 from pydantic_core import to_jsonable_python
 
 from tasks.datasets.files import read_json
-from tasks.embed.identity import EncoderIdentity, EncoderSource, Precision, Resampling
+from tasks.embed.identity import (
+    EncoderIdentity,
+    EncoderSource,
+    Logits,
+    Precision,
+    Resampling,
+    TextReading,
+)
 from tasks.embed.photo_lite import CONFIG_NAME, WEIGHTS_NAME, assemble
+from tasks.embed.weights import explain_bad_weights, read_logits
 from tasks.runtime.errors import InputError
 from tasks.runtime.gpus import needs_gpu
 from tasks.store.digest import digest_of, file_digest
@@ -27,10 +35,11 @@ PREPROCESS_DEFAULTS = {
     "resize_mode": "shortest",
     "fill_color": 0,
 }
+DEFAULT_CONTEXT_LENGTH = 77  # open_clip's, in tokens
 PHOTO_LITE = "photo-lite"
 FORMS = (
-    "photo-lite, ARCHITECTURE/TAG (ViT-B-32-quickgelu/openai), ARCHITECTURE:/path/to/weights, "
-    "hf-hub:ORGANISATION/MODEL or local-dir:/path/to/folder"
+    "photo-lite, ARCHITECTURE/TAG (ViT-B-32-quickgelu/openai), ARCHITECTURE/TAG:/path/to/weights, "
+    "ARCHITECTURE:/path/to/weights, hf-hub:ORGANISATION/MODEL or local-dir:/path/to/folder"
 )
 
 
@@ -50,8 +59,8 @@ def resolve_encoder(
     """Find an encoder's configuration and weights, and digest them, without building the model.
 
     Downloads weights that open_clip knows by tag or hub name if they are not cached yet. Raises
-    InputError for an unknown name, for weights that cannot be read or downloaded, and for a
-    QuickGELU mismatch.
+    InputError for an unknown name, for weights that cannot be read or downloaded, for a QuickGELU
+    mismatch, and for a file whose architecture leaves its preprocessing open.
     """
     device = device or default_device()
     if name == PHOTO_LITE:
@@ -67,18 +76,45 @@ def resolve_encoder(
     identity = EncoderIdentity(
         architecture=model.architecture,
         dimension=config["embed_dim"],
-        config_digest=digest_of(_replace_folders_by_digests(config)),
+        config_digest=digest_of(_list_deciding(name, config)),
         weights_digest=file_digest(model.weights),
         preprocess=_merge_preprocess(config, model.options.get("preprocess_cfg", {})),
         precision=choose_precision(device, config) if precision == "auto" else precision,
     )
+    with explain_bad_weights(name):
+        # photo-lite was trained without a logit scale: its file holds CLIP's initial value
+        logits = Logits() if name == PHOTO_LITE else read_logits(model.weights, config)
     return EncoderSource(
         name=name,
         model_name=model.name,
         pretrained=model.pretrained,
+        is_file=model.pretrained == str(model.weights),
         device=device,
         identity=identity,
+        text_reading=find_text_reading(model.name, config),
+        logits=logits,
     )
+
+
+def find_text_reading(model_name: str, config: Mapping[str, Any]) -> TextReading:
+    """Return the tokenizer, the cleaning and the context length that open_clip will choose.
+
+    model_name: as open_clip gets it. config: the model's, with `text_cfg`.
+    """
+    options = config["text_cfg"]
+    cleaning = options.get("tokenizer_kwargs", {}).get("clean")
+    is_folder = model_name.startswith(LOCAL_DIR_PREFIX)
+    if name := options.get("hf_tokenizer_name"):
+        tokenizer = "the folder's" if is_folder else name
+        cleaning = cleaning or "whitespace"
+    elif not model_name.startswith((LOCAL_DIR_PREFIX, HF_HUB_PREFIX)) and (
+        "siglip" in model_name.lower()
+    ):
+        tokenizer, cleaning = "SigLIP's", "canonicalize"
+    else:
+        tokenizer, cleaning = "CLIP's", cleaning or "lower"
+    context_length = options.get("context_length", DEFAULT_CONTEXT_LENGTH)
+    return TextReading(tokenizer=tokenizer, cleaning=cleaning, context_length=context_length)
 
 
 def choose_precision(device: str, config: Mapping[str, Any]) -> Precision:
@@ -134,48 +170,86 @@ def default_device() -> str:
 
 
 def _find_in_open_clip(name: str) -> _Model:
-    """Resolve `ARCHITECTURE/TAG` or `ARCHITECTURE:/path`."""
-    architecture, _, path = name.partition(":")
-    tag = ""
-    if not path:
-        architecture, _, tag = name.partition("/")
+    """Resolve `ARCHITECTURE/TAG`, `ARCHITECTURE/TAG:/path` or `ARCHITECTURE:/path`."""
+    start, _, path = name.partition(":")
+    architecture, _, tag = start.partition("/")
     import open_clip
     from open_clip.pretrained import download_pretrained
 
     config = open_clip.get_model_config(architecture)
     if config is None or not (path or tag):
         raise InputError(f"Unknown encoder {name!r}: write {FORMS}.")
+    weights = Path(path).expanduser()
+    if path and not weights.is_file():
+        raise InputError(f"The encoder's weights {weights} do not exist.")
+    if tag:
+        options = open_clip.get_pretrained_cfg(architecture, tag)
+        if not options:
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
+            raise InputError(f"{architecture} has no weights {tag!r}; open_clip knows: {tags}.")
+    else:
+        options = _find_common_options(architecture, config, path)
+    _check_quick_gelu(name, architecture, config, options)
+    both = {"model_cfg": config, "preprocess_cfg": options}
     if path:
-        weights = Path(path).expanduser()
-        if not weights.is_file():
-            raise InputError(f"The encoder's weights {weights} do not exist.")
-        return _Model(architecture, str(weights), architecture, {"model_cfg": config}, weights)
-    options = open_clip.get_pretrained_cfg(architecture, tag)
-    if not options:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
-        raise InputError(f"{architecture} has no weights {tag!r}; open_clip knows: {tags}.")
-    _check_quick_gelu(architecture, tag, config, options)
+        return _Model(architecture, str(weights), architecture, both, weights)
     try:
         weights = Path(download_pretrained(options))
     except Exception as error:  # the hub's client raises many types when a host is out of reach
         raise InputError(
             f"The weights of {name} are neither cached nor can be downloaded: copy them here and "
-            f"write {architecture}:/path/to/weights."
+            f"write {name}:/path/to/weights."
         ) from error
-    both = {"model_cfg": config, "preprocess_cfg": options}
     return _Model(architecture, tag, architecture, both, weights)
 
 
-def _check_quick_gelu(architecture: str, tag: str, config: Any, options: Any) -> None:
+def _find_common_options(architecture: str, config: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return the options that all tags of an architecture share; none where it has no tags.
+
+    Raises InputError, with the tags to choose from, where they differ in preprocessing or in the
+    activation: a file does not say which it needs.
+    """
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    known = {tag: open_clip.get_pretrained_cfg(architecture, tag) for tag in tags}
+    decisive = [
+        (_merge_preprocess(config, options), bool(options.get("quick_gelu")))
+        for options in known.values()
+    ]
+    if all(one == decisive[0] for one in decisive):
+        return next(iter(known.values()), {})
+    by_architecture: dict[str, list[str]] = {}
+    for tag, options in known.items():
+        by_architecture.setdefault(_match_activation(architecture, options), []).append(tag)
+    choices = " or ".join(
+        f"{name}/TAG:{path} with one of {', '.join(names)}"
+        for name, names in by_architecture.items()
+    )
+    raise InputError(
+        f"Weights of {architecture} differ in preprocessing or activation, and {path} does not say "
+        f"which it needs: write {choices}."
+    )
+
+
+def _check_quick_gelu(name: str, architecture: str, config: Any, options: Any) -> None:
     """Refuse weights trained with the other activation: it costs points (ImageNet 68.3 to 64.4)."""
     wants_quick = bool(options.get("quick_gelu"))
-    if wants_quick == bool(config.get("quick_gelu")):
-        return
-    other = architecture.removesuffix("-quickgelu") + ("-quickgelu" if wants_quick else "")
-    raise InputError(
-        f"The weights {tag!r} need {'QuickGELU' if wants_quick else 'GELU'}, which {architecture} "
-        f"does not use: write {other}/{tag}."
-    )
+    other = _match_activation(architecture, options)
+    if options and other != architecture and wants_quick != bool(config.get("quick_gelu")):
+        raise InputError(
+            f"The weights {name!r} need {'QuickGELU' if wants_quick else 'GELU'}, which "
+            f"{architecture} does not use: write {other}{name.removeprefix(architecture)}."
+        )
+
+
+def _match_activation(architecture: str, options: Mapping[str, Any]) -> str:
+    """Name the form of an architecture that has the activation of a tag; itself if it is alone."""
+    import open_clip
+
+    other = architecture.removesuffix("-quickgelu")
+    other += "-quickgelu" if options.get("quick_gelu") else ""
+    return other if other in open_clip.list_models() else architecture
 
 
 def _find_in_folder(name: str, architecture: str) -> _Model:
@@ -207,13 +281,35 @@ def _find_in_hub(name: str) -> _Model:
     return _Model(name, None, identifier, options, weights)
 
 
+def pair_sides(size: int | Sequence[int]) -> Sequence[int]:
+    """Return height and width; open_clip writes one number for square images of some models."""
+    return [size, size] if isinstance(size, int) else size
+
+
 def _merge_preprocess(config: dict[str, Any], options: dict[str, Any]) -> dict[str, JsonValue]:
     """Return the preprocessing that open_clip will resolve from the same options."""
     chosen = {key: options[key] for key in PREPROCESS_DEFAULTS if options.get(key) is not None}
-    size = config["vision_cfg"].get("image_size", 224)
-    chosen["size"] = size if isinstance(size, list | tuple) else [size, size]
+    chosen["size"] = pair_sides(config["vision_cfg"].get("image_size", 224))
     merged: dict[str, JsonValue] = to_jsonable_python({**PREPROCESS_DEFAULTS, **chosen})
     return merged
+
+
+def _list_deciding(name: str, config: dict[str, Any]) -> Any:
+    """Return the configuration and, where a folder holds the tokenizer, the digests of its files.
+
+    photo-lite's folder holds copies of files that the configuration names.
+    """
+    named = _replace_folders_by_digests(config)
+    if not (name.startswith(LOCAL_DIR_PREFIX) and config["text_cfg"].get("hf_tokenizer_name")):
+        return named
+    folder = Path(name.removeprefix(LOCAL_DIR_PREFIX)).expanduser()
+    files = [
+        path
+        for pattern in ("*.json", "*.txt", "*.model")
+        for path in sorted(folder.glob(pattern))
+        if path.name != CONFIG_NAME
+    ]
+    return [named, {path.name: file_digest(path) for path in files}]
 
 
 def _replace_folders_by_digests(config: Any) -> Any:

@@ -49,7 +49,7 @@ class TextEmbeddingsRecipe(Recipe):
 
     encoder: EncoderIdentity
     texts: tuple[str, ...]
-    revision: int = 1
+    revision: int = 2
 
 
 class PrecisionCheckRecipe(Recipe):

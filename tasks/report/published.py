@@ -45,10 +45,11 @@ class PublishedTable(BaseModel):
         """Return the table's label of an encoder, None for one that the table does not have.
 
         Published weights are known by their tag. A file with weights of the same architecture
-        counts as the published weights; `notes` says so.
+        counts as the published weights unless it names another tag; `notes` says so.
         """
+        start, colon, _ = encoder.partition(":")
         for label, name in self.encoders.items():
-            if encoder == name or encoder.startswith(f"{name.partition('/')[0]}:"):
+            if start == name or (colon and start == name.partition("/")[0]):
                 return label
         return None
 

@@ -39,11 +39,17 @@ class Hits(NamedTuple):
 
 
 def statistics_tables(
-    store: Store, inputs: dict[str, list[TableRef]], seed: int, resamples: int
+    store: Store,
+    inputs: dict[str, list[TableRef]],
+    seed: int,
+    resamples: int,
+    logit_scale: float = 100.0,
+    logit_bias: float | None = None,
 ) -> dict[str, pa.Table]:
     """Compute the tables of `STATISTICS_TABLES`, by name; without labels they have no rows.
 
     inputs: the stored `images` and `predictions` of a run. resamples: draws of the bootstrap.
+    logit_scale, logit_bias: the encoder's, of the calibration; a bias makes confidence a sigmoid.
     """
     with open_tables(store, inputs) as connection:
         by_image = run_query(connection, "image_hits")
@@ -52,7 +58,9 @@ def statistics_tables(
         hits = _count_hits(by_image)
         sigmas = run_sigmas(run_query(connection, "run_hits"))
         bins = max(1, min(10, hits.image_count // LEAST_IN_A_BIN))
-        calibration = run_query(connection, "calibration", bins=bins)
+        calibration = run_query(
+            connection, "calibration", bins=bins, logit_scale=logit_scale, logit_bias=logit_bias
+        )
     drawn = resample_images(
         lambda counts: accuracy_figures(hits, counts), hits.image_count, seed, resamples
     )

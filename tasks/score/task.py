@@ -43,12 +43,17 @@ class PredictionsRecipe(Recipe):
 
 
 class StatisticsRecipe(Recipe):
-    """What decides the statistics of a run's results."""
+    """What decides the statistics of a run's results.
+
+    logit_scale, logit_bias: the encoder's; a bias makes confidence a sigmoid.
+    """
 
     code = ("tasks.score.statistics", "tasks.score.task")
 
     images: TableRef
     predictions: tuple[TableRef, ...]
+    logit_scale: float
+    logit_bias: float | None
     seed: int
     resamples: int = RESAMPLES
 
@@ -169,7 +174,9 @@ def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef
 
     store = Store(store_root)
     inputs = {"images": [recipe.images], "predictions": list(recipe.predictions)}
-    tables = statistics_tables(store, inputs, recipe.seed, recipe.resamples)
+    tables = statistics_tables(
+        store, inputs, recipe.seed, recipe.resamples, recipe.logit_scale, recipe.logit_bias
+    )
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 

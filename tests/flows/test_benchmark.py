@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -102,6 +103,23 @@ def test_a_faster_number_format_says_what_it_costs(
         f"Embeddings are within {found[1][3]:.1e} of float32 and Pillow "
         f"(1 - cosine, {found[1][2]} views)."
     ]
+
+
+def test_a_sigmoid_encoder_is_calibrated_by_its_own_logits(
+    config: BenchmarkConfig, siglip_model: Path
+) -> None:
+    changes = {"encoder": f"local-dir:{siglip_model}", "methods": ("clip",)}
+    summary = benchmark(config.model_copy(update=changes))
+    with duckdb.connect(summary.snapshot, read_only=True) as snapshot:
+        (record,) = snapshot.execute("SELECT encoder FROM runs").fetchall()[0]
+        bins = snapshot.execute("SELECT confidence, prediction_count FROM calibration").fetchall()
+        scores = snapshot.execute("SELECT score FROM predictions WHERE rank = 1").fetchnumpy()
+    encoder = json.loads(record)
+    assert (encoder["logit_scale"], encoder["logit_bias"]) == (10, -10)
+    assert (encoder["cleaning"], encoder["context_length"]) == ("canonicalize", 8)
+    assert encoder["preprocess"]["resize_mode"] == "squash"
+    mean = sum(confidence * count for confidence, count in bins) / sum(count for _, count in bins)
+    assert mean == pytest.approx((1 / (1 + np.exp(10 - 10 * scores["score"]))).mean())
 
 
 def test_a_run_gives_its_encoder_back(config: BenchmarkConfig) -> None:

@@ -81,6 +81,8 @@ def test_the_published_tables_are_the_printed_ones() -> None:
 def test_weights_as_a_file_count_as_the_published_ones_and_others_do_not() -> None:
     table = published_table("table1")
     assert table.label("ViT-B-32-quickgelu:/weights/b32.safetensors") == "B/32"
+    assert table.label("ViT-B-32-quickgelu/openai:/weights/b32.safetensors") == "B/32"
+    assert table.label("ViT-B-32-quickgelu/metaclip_400m:/weights/b32.safetensors") is None
     assert table.label("ViT-B-32-quickgelu/laion400m_e32") is None
     assert table.label("photo-lite") is None
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from scipy.stats import binom, binomtest, false_discovery_control
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, top_k_accuracy_score
@@ -233,6 +233,21 @@ def test_the_calibration_of_many_images_has_ten_bins(tmp_path: Path) -> None:
     rows = tables(World(tmp_path, image_count=150))["calibration"]
     assert [row["bin"] for row in rows] == list(range(1, 11))
     assert {row["prediction_count"] for row in rows} == {15 * RUNS}
+
+
+def test_the_logits_of_the_encoder_decide_the_confidence(world: World) -> None:
+    predictions = [world.renamed("wca", 1, "c")]
+    inputs = {"images": world.inputs["images"], "predictions": predictions}
+    best = -np.sort(-world.scores[0], axis=1)[:, :5]
+
+    def edges(scale: float, bias: float | None) -> list[float]:
+        made = statistics_tables(world.store, inputs, 0, 10, scale, bias)["calibration"].to_pylist()
+        return [row[end] for row in made for end in ("confidence_low", "confidence_high")]
+
+    share = np.sort(softmax(0.5 * best, axis=1)[:, 0]).reshape(4, 10)[:, [0, -1]].ravel()
+    assert edges(0.5, None) == pytest.approx(share, abs=1e-6)
+    chance = np.sort(expit(0.5 * best[:, 0] - 1.5)).reshape(4, 10)[:, [0, -1]].ravel()
+    assert edges(0.5, -1.5) == pytest.approx(chance, abs=1e-6)
 
 
 def test_two_classes_share_the_confidence(world: World) -> None:

@@ -1,6 +1,7 @@
 -- Whether confident predictions are right more often: one row per method and bin of predictions.
--- Confidence is the softmax of 100 x score (CLIP's own scale) over the five best classes; bins hold
--- as many predictions each. Reads predictions, images. Parameter: bins.
+-- Confidence is the softmax of logit_scale x score over the five best classes or, where the encoder
+-- has a logit bias, the sigmoid of logit_scale x score + logit_bias of the best; bins hold as many
+-- predictions each. Reads predictions, images. Parameters: bins, logit_scale, logit_bias (or null).
 WITH scored AS (  -- the five scores side by side, so that nothing is joined with itself
   SELECT p.method, i.image_id, p.run_index,
          max(p.score) FILTER (p.rank = 1)::DOUBLE AS s1,
@@ -16,8 +17,12 @@ WITH scored AS (  -- the five scores side by side, so that nothing is joined wit
 ),
 first AS (
   SELECT method, image_id, run_index, is_correct,
-         1 / (1 + coalesce(exp(100 * (s2 - s1)), 0) + coalesce(exp(100 * (s3 - s1)), 0)
-                + coalesce(exp(100 * (s4 - s1)), 0) + coalesce(exp(100 * (s5 - s1)), 0)) AS confidence
+         CASE WHEN $logit_bias IS NULL
+              THEN 1 / (1 + coalesce(exp($logit_scale * (s2 - s1)), 0)
+                          + coalesce(exp($logit_scale * (s3 - s1)), 0)
+                          + coalesce(exp($logit_scale * (s4 - s1)), 0)
+                          + coalesce(exp($logit_scale * (s5 - s1)), 0))
+              ELSE 1 / (1 + exp(-($logit_scale * s1 + $logit_bias))) END AS confidence
   FROM scored
 ),
 binned AS (

@@ -185,6 +185,22 @@ def test_doctor_prints_what_is_here_and_hides_the_key(wca: Command, scored: str)
     for text in ("photo-lite", "ViT-B-32-quickgelu/openai", "OPENAI_API_KEY", "runs in"):
         assert text in report
     assert key not in report
+    text = " ".join(report.split())
+    assert "size 224 x 224, resize mode shortest" in text.replace(" │ ", " ")
+    assert "logit scale 100, no logit bias" in text
+
+
+def test_doctor_shows_how_an_encoder_reads_images_and_texts(
+    wca: Command, scored: str, tiny_model: Path
+) -> None:
+    weights = tiny_model / "open_clip_model.safetensors"
+    where = ("doctor", "--store", str(wca.store), "--encoder")
+    report = wca(*where, f"local-dir:{tiny_model}")
+    for fact in ("size 32 x 32", "bicubic", "[0.5, 0.4, 0.3]", "CLIP's", "77", "scale 14.2857"):
+        assert fact in report
+    refused = wca(*where, f"ViT-L-14:{weights}")
+    assert "ViT-L-14-quickgelu/TAG" in refused
+    assert "neither cached" in wca(*where, "ViT-B-16-SigLIP2/webli")
 
 
 @pytest.mark.parametrize(

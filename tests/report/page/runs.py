@@ -19,9 +19,18 @@ NO_CHANGES: Mapping[str, Rows] = MappingProxyType({})
 
 
 class Run:
-    """A recorded run; other seeds give other numbers. changes: tables with given rows."""
+    """A recorded run; other seeds give other numbers. changes: tables with given rows.
 
-    def __init__(self, store: Store, seed: int, changes: Mapping[str, Rows] = NO_CHANGES) -> None:
+    encoder: what the record says of the encoder.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        seed: int,
+        changes: Mapping[str, Rows] = NO_CHANGES,
+        encoder: dict[str, Any] | None = None,
+    ) -> None:
         rng = np.random.default_rng(seed)
         self.rng = rng
         self.names = [f"class {c}" if seed < 2 else f"kind {c}" for c in range(CLASSES)]
@@ -131,6 +140,7 @@ class Run:
             flow_name="benchmark",
             dataset_name="some",
             encoder_name="lite",
+            encoder=encoder or {},
             parameters={"seed": seed, "image_scale": 4.0, "text_scale": 2.0, "shared": 1},
             image_count=IMAGES + seed,
             rejected_count=seed,

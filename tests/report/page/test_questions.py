@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import expit, softmax
 
 from tasks.store.snapshot import open_snapshot, publish
 from tasks.store.tables import Store
@@ -117,17 +118,28 @@ def of_draws(run: Run) -> dict[str, dict[int, Rows]]:
     return found
 
 
-def test_how_sure_wca_is_of_each_image(ask: Ask, runs: tuple[Run, Run]) -> None:
-    _, run = runs
+@pytest.mark.parametrize(
+    ("encoder", "confidence"),
+    [
+        ({}, lambda logits: softmax(100 * logits)[0]),  # an old record, which does not say
+        ({"logit_scale": 7.0, "logit_bias": None}, lambda logits: softmax(7 * logits)[0]),
+        ({"logit_scale": 7.0, "logit_bias": -1.5}, lambda logits: expit(7 * logits[0] - 1.5)),
+    ],
+)
+def test_how_sure_wca_is_of_each_image(
+    encoder: dict[str, Any], confidence: Callable[[Any], float], tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    run = Run(store, 1, encoder=encoder)
     expected = {}
     for digest, draws in of_draws(run).items():
-        shares = []
-        for rows in draws.values():
-            masses = [math.exp(100 * np.float32(row["score"])) for row in rows]
-            shares.append(masses[0] / sum(masses))
+        scores = [np.float32([row["score"] for row in rows]) for rows in draws.values()]
+        mean = np.mean([confidence(logits.astype(float)) for logits in scores])
         right = [run.names[rows[0]["class_id"]] == labels(run)[digest] for rows in draws.values()]
-        expected[names(run)[digest]] = pytest.approx((np.mean(shares), np.mean(right)))
-    rows = ask("How sure is WCA of each image, and is it right?")
+        expected[names(run)[digest]] = pytest.approx((mean, np.mean(right)))
+    with open_snapshot(publish(store)) as snapshot:
+        question = QUESTIONS["How sure is WCA of each image, and is it right?"]
+        rows = snapshot.sql(question).to_arrow_table().to_pylist()
     assert {row["image_name"]: (row["confidence"], row["right_share"]) for row in rows} == expected
 
 
