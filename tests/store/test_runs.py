@@ -36,6 +36,8 @@ def test_a_runs_name_follows_from_all_that_decides_its_numbers_and_nothing_else(
     }
     only_says = {
         "versions": {"torch": "0"},
+        "git_commit": "0" * 40,
+        "is_tree_clean": False,
         "command": "wca benchmark some",
         "indexed": {"root": "/elsewhere"},
         "first_finished_at": "2024-05-17T00:00:00.000+00:00",
