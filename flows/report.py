@@ -8,8 +8,9 @@ from flows.settings.report import ReportConfig
 from tasks.datasets.index import IndexedDataset
 from tasks.report.task import write_report, write_sweep
 from tasks.store.place import PlaceField
+from tasks.store.records import run_files
 from tasks.store.retention import prevent_pruning
-from tasks.store.runs import find_run, run_files
+from tasks.store.runs import find_run
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store
 

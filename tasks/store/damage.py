@@ -10,17 +10,9 @@ import duckdb
 
 from tasks.runtime.errors import InputError
 from tasks.store.place import Place, Remote, local_copy
+from tasks.store.records import ID_SHOWN, MANIFEST, read_records, run_files
 from tasks.store.retention import exclusive_use, list_tables
-from tasks.store.runs import (
-    ID_SHOWN,
-    MANIFEST,
-    check_runs,
-    explain_damage,
-    explain_damaged_record,
-    how_to_repeat,
-    read_records,
-    run_files,
-)
+from tasks.store.runs import check_runs, explain_damage, explain_damaged_record, how_to_repeat
 from tasks.store.snapshot import find_snapshot_damage, open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store, TableRef
 
@@ -76,11 +68,7 @@ def repair(store: Store) -> Repaired:
         snapshot = snapshot_path(store)
         damaged = [place for place, _ in find_damaged_files(store) if place != snapshot]
         lost = {place.parent: place for place in damaged if place.name == MANIFEST}
-        advice = [
-            f"Run {folder.name[:ID_SHOWN]} has lost its record: "
-            f"{how_to_repeat(store, _find_command(store, place))}"
-            for folder, place in lost.items()
-        ]
+        advice = [_explain_lost_record(store, place) for place in lost.values()]
         # without its record, nothing says which run an execution belongs to
         damaged += [path for path in run_files(store) if path.parent in lost]
         removed = [place for place in dict.fromkeys(damaged) if place.is_file()]
@@ -105,14 +93,17 @@ def _inspect_snapshot(place: Place, has_runs: bool) -> str | None:
     return find_snapshot_damage(place)
 
 
-def _find_command(store: Store, record: Place) -> str:
-    """The command of a run whose record is damaged, from the snapshot, else from what is left."""
+def _explain_lost_record(store: Store, record: Place) -> str:
+    """A sentence on a run whose record is damaged, with the command that the snapshot has of it."""
+    run_id = record.parent.name
+    lost = f"Run {run_id[:ID_SHOWN]} has lost its record"
     with suppress(InputError, duckdb.Error), open_snapshot(snapshot_path(store)) as connection:
         query = "SELECT command FROM runs WHERE run_id = ?"
-        if row := connection.execute(query, [record.parent.name]).fetchone():
-            return str(row[0] or "")
+        if row := connection.execute(query, [run_id]).fetchone():
+            return f"{lost}: {how_to_repeat(store, row[0])}"
     with suppress(OSError, ValueError):
         fields = json.loads(record.read_bytes())
-        if isinstance(fields, dict):
-            return str(fields.get("command", ""))
-    return ""
+        if isinstance(fields, dict) and (command := fields.get("command")):
+            said = how_to_repeat(store, str(command))
+            return f"{lost}: start it again as it was started; the damaged record says {said}"
+    return f"{lost}: {how_to_repeat(store, '')}"

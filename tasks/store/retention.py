@@ -13,16 +13,8 @@ from filelock import FileLock, Timeout
 from tasks.runtime.errors import InputError
 from tasks.store.leases import LOOK_EVERY_SEC, hold_lease
 from tasks.store.place import File, Place, Remote, list_files
-from tasks.store.runs import (
-    RecordedRun,
-    RunManifest,
-    check_runs,
-    read_records,
-    read_referenced_tables,
-    read_runs,
-    remove_run,
-    run_files,
-)
+from tasks.store.records import RecordedRun, RunManifest, read_records, run_files
+from tasks.store.runs import check_runs, read_referenced_tables, read_runs, remove_run
 from tasks.store.schemas import TABLES
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store

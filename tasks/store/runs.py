@@ -1,26 +1,36 @@
-"""Records of runs: small JSON files with the settings of a run and the tables it refers to."""
+"""What the records of a store say of its runs: which there are, and which are damaged."""
 
 import logging
 import shlex
 import shutil
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from importlib import metadata
-from typing import NamedTuple
-
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue
 
 from tasks.runtime.checkout import read_checkout
 from tasks.runtime.clock import now
 from tasks.runtime.errors import InputError, PermanentFailure
-from tasks.store.digest import digest_of
-from tasks.store.place import Place, Remote, delete_folder, list_files, write_text
-from tasks.store.seals import DamagedRecord, seal, unseal
-from tasks.store.tables import NAME_DIGITS, Store, TableRef
+from tasks.store.place import Place, Remote, delete_folder, write_text
+from tasks.store.records import (
+    ID_SHOWN,
+    MANIFEST,
+    Execution,
+    RecordedRun,
+    Records,
+    RunManifest,
+    StageTiming,
+    execution_name,
+    last_finished,
+    manifest_files,
+    read_records,
+    run_files,
+    runs_folder,
+)
+from tasks.store.seals import seal
+from tasks.store.tables import Store, TableRef
 
 LAST = "last"  # stands for the name of a run, which is hexadecimal
 SHOWN = 5  # runs that an error message names
-ID_SHOWN = 12  # digits of a run's name that a message shows
-MANIFEST = "run.json"
 LIBRARIES = (
     "wca-flows",
     "prefect",
@@ -33,97 +43,35 @@ LIBRARIES = (
 )
 
 
-class RunManifest(BaseModel):
-    """A run: its inputs and parameters, whose digest is its name, and its tables.
-
-    command: the command that repeats it. indexed: the fields of its `IndexedDataset`. git_commit:
-    of the code that first executed it, None where it was installed without a checkout.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    flow_name: str
-    dataset_name: str
-    encoder_name: str | None = None
-    encoder: dict[str, JsonValue] = {}
-    parameters: dict[str, JsonValue]
-    image_count: int = 0
-    rejected_count: int = 0
-    tables: tuple[TableRef, ...]
-    versions: dict[str, str] = {}
-    git_commit: str | None = None
-    is_tree_clean: bool | None = None
-    command: str = ""
-    indexed: dict[str, JsonValue] = {}
-    # earlier versions wrote these names without `first_`
-    first_finished_at: str = Field(
-        "", validation_alias=AliasChoices("first_finished_at", "finished_at")
-    )
-    first_duration_sec: float = Field(
-        0.0, validation_alias=AliasChoices("first_duration_sec", "duration_sec")
-    )
-
-    @property
-    def run_id(self) -> str:
-        """Digest of everything that decides the run's numbers; time and place do not.
-
-        A table counts by its rows, as in a recipe; in a record of an earlier version, which does
-        not have their digest, by its recipe and its number of rows.
-        """
-        facts = self.model_dump(mode="json", exclude=_NOT_DECIDING)
-        for table in facts["tables"]:
-            for name in ("digest", "row_count") if table["content"] else ("content",):
-                del table[name]
-        return digest_of(["run", facts])[:NAME_DIGITS]
-
-
-_NOT_DECIDING = {
-    *("versions", "git_commit", "is_tree_clean", "command", "indexed"),
-    *("first_finished_at", "first_duration_sec"),
-}
-
-
-class StageTiming(BaseModel):
-    """The duration of a stage in one execution, and how many of its tables it reused."""
-
-    model_config = ConfigDict(frozen=True)
-
-    stage: str
-    duration_sec: float
-    table_count: int
-    reused_count: int
-
-
-class Execution(BaseModel):
-    """One time that a run was executed."""
-
-    model_config = ConfigDict(frozen=True)
-
-    run_id: str
-    flow_run_id: str
-    finished_at: str
-    stages: tuple[StageTiming, ...]
-
-
-class RecordedRun(NamedTuple):
-    """A run, its executions, and its missing and damaged tables with what is wrong with each."""
-
-    manifest: RunManifest
-    executions: list[Execution]
-    damage: dict[TableRef, str]
-
-
-class Records(NamedTuple):
-    """The readable records below the folders of their runs, and the damaged files."""
-
-    manifests: dict[Place, RunManifest]
-    executions: dict[Place, list[Execution]]
-    damaged: dict[Place, str]
-
-
 def library_versions() -> dict[str, str]:
     """The installed versions of the libraries that can change numbers."""
     return {name: metadata.version(name) for name in LIBRARIES}
+
+
+class RecordedContents:
+    """The contents of tables that runs have recorded: the same recipe must make the same rows."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.manifests = read_records(store, manifest_files(store)).manifests
+        self._runs: dict[tuple[str, str], dict[str, Place]] = defaultdict(dict)
+        for folder, manifest in self.manifests.items():
+            for ref in manifest.tables:
+                if ref.content:  # a record of an earlier version has none
+                    self._runs[ref.table, ref.digest].setdefault(ref.content, folder)
+
+    def compare(self, tables: Iterable[TableRef], run: str = "This run") -> None:
+        """Raise PermanentFailure where a recorded run has other rows of one of the tables."""
+        for ref in tables:
+            for content, folder in self._runs.get((ref.table, ref.digest), {}).items():
+                if ref.content and ref.content != content:
+                    raise PermanentFailure(
+                        f"{run} has other rows of {self._store.path(ref)} (content "
+                        f"{ref.content[:ID_SHOWN]}) than run {folder.name[:ID_SHOWN]} recorded "
+                        f"({content[:ID_SHOWN]}): `wca store repair` removes an altered table, "
+                        "then start the run again; if this machine itself computes other rows, "
+                        f"name another --store, or delete {folder} to forget that run."
+                    )
 
 
 def record_run(
@@ -136,10 +84,10 @@ def record_run(
     """
     finished_at = now()
     run_id = manifest.run_id
-    folder = _folder(store) / run_id
-    manifests = read_records(store, _list_manifests(store)).manifests
-    _compare_with_recorded(store, manifest, manifests)
-    recorded = manifests.get(folder)
+    folder = runs_folder(store) / run_id
+    contents = RecordedContents(store)
+    contents.compare(manifest.tables, f"Run {run_id[:ID_SHOWN]}")
+    recorded = contents.manifests.get(folder)
     if recorded is None:
         checkout = read_checkout()
         recorded = manifest.model_copy(
@@ -158,64 +106,18 @@ def record_run(
     execution = Execution(
         run_id=run_id, flow_run_id=flow_run_id, finished_at=finished_at, stages=tuple(stages)
     )
-    write_text(folder / _execution_name(execution), seal(execution))
+    write_text(folder / execution_name(execution), seal(execution))
     return run_id
-
-
-def _compare_with_recorded(
-    store: Store, manifest: RunManifest, manifests: dict[Place, RunManifest]
-) -> None:
-    """Raise PermanentFailure where a run recorded other rows of one of the manifest's tables."""
-    contents = {(ref.table, ref.digest): ref.content for ref in manifest.tables if ref.content}
-    for folder, other in manifests.items():
-        for ref in other.tables:
-            content = contents.get((ref.table, ref.digest), ref.content)
-            if ref.content and content != ref.content:
-                raise PermanentFailure(
-                    f"{store.path(ref)} has other rows in run {manifest.run_id[:ID_SHOWN]} "
-                    f"(content {content[:ID_SHOWN]}) than run {other.run_id[:ID_SHOWN]} recorded "
-                    f"({ref.content[:ID_SHOWN]}): `wca store repair` removes an altered table, "
-                    "then start the run again; if this machine itself computes other rows, name "
-                    f"another --store, or delete {folder} and what it recorded."
-                )
 
 
 def remove_run(store: Store, run_id: str) -> None:
     """Delete the records of a run and its executions; its tables stay."""
-    folder = _folder(store) / run_id
+    folder = runs_folder(store) / run_id
     (folder / MANIFEST).unlink()  # first, since without this file there is no run
     if isinstance(folder, Remote):
         delete_folder(folder)
     else:
         shutil.rmtree(folder)
-
-
-def run_files(store: Store) -> list[Place]:
-    """The records of all runs and their executions, in the order of their names."""
-    return [file.place for file in list_files(_folder(store), "*/*.json")]
-
-
-def read_records(store: Store, paths: list[Place]) -> Records:
-    """Read the records of runs and executions; a damaged one is a file with what is wrong."""
-    records = Records({}, {}, {})
-    with store.thread_pool() as pool:
-        texts = dict(zip(paths, pool.map(_read, paths), strict=True))
-    for path, text in texts.items():
-        try:
-            if text is None:  # deleted since it was listed
-                continue
-            if path.name == MANIFEST:
-                records.manifests[path.parent] = _read_manifest(path, text)
-            elif path.name.startswith("execution-"):
-                execution = _read_execution(path, text)
-                records.executions.setdefault(path.parent, []).append(execution)
-        except DamagedRecord as damage:
-            records.damaged[path] = str(damage)
-    for folder in records.executions:
-        path = folder / MANIFEST
-        if folder not in records.manifests and path not in records.damaged and not path.is_file():
-            records.damaged[path] = "is missing, and executions of its run are there"
-    return records
 
 
 def read_runs(store: Store, paths: list[Place] | None = None) -> list[RecordedRun]:
@@ -250,11 +152,6 @@ def _warn(records: Records) -> None:
         logging.getLogger(__name__).warning("%s", explain_damaged_record(path, reason))
 
 
-def last_finished(manifest: RunManifest, executions: Sequence[Execution]) -> str:
-    """The time when the last execution of a run finished (ISO 8601, UTC)."""
-    return max([manifest.first_finished_at, *(execution.finished_at for execution in executions)])
-
-
 def describe_damage(store: Store, damage: dict[TableRef, str]) -> str | None:
     """One sentence on a run's missing and damaged tables; None where there are none."""
     if not damage:
@@ -270,7 +167,7 @@ def explain_damage(store: Store, run: RecordedRun) -> str:
     manifest = run.manifest
     damage = (describe_damage(store, run.damage) or "").rstrip(".")
     repair = "" if set(run.damage.values()) <= {"is missing"} else "`wca store repair`, then "
-    folder = _folder(store) / manifest.run_id
+    folder = runs_folder(store) / manifest.run_id
     forget = "" if manifest.command else f", or delete {folder} to forget it"
     return (
         f"Run {manifest.run_id[:ID_SHOWN]} ({manifest.dataset_name}) is damaged: {damage}; to "
@@ -349,37 +246,3 @@ def _choose_run(
         what = "Several runs' names begin" if matching else "No run's name begins"
         raise InputError(f"{what} with {prefix!r}; the last runs are {last}.")
     return matching[0]
-
-
-def _read(path: Place) -> bytes | None:
-    """The bytes of a file; None where it was deleted."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def _read_manifest(path: Place, text: bytes) -> RunManifest:
-    manifest = unseal(RunManifest, text)
-    if path.parent.name != manifest.run_id:
-        raise DamagedRecord(f"does not belong here or was altered: it says run {manifest.run_id}")
-    return manifest
-
-
-def _read_execution(path: Place, text: bytes) -> Execution:
-    execution = unseal(Execution, text)
-    if (path.parent.name, path.name) != (execution.run_id, _execution_name(execution)):
-        raise DamagedRecord(f"belongs to run {execution.run_id[:ID_SHOWN]} or was renamed")
-    return execution
-
-
-def _execution_name(execution: Execution) -> str:
-    return f"execution-{execution.flow_run_id}.json"
-
-
-def _folder(store: Store) -> Place:
-    return store.root / "runs"
-
-
-def _list_manifests(store: Store) -> list[Place]:
-    return [file.place for file in list_files(_folder(store), f"*/{MANIFEST}")]

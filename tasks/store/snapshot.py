@@ -19,16 +19,8 @@ from tasks.runtime.errors import InputError, one_line
 from tasks.store.content import digest_rows
 from tasks.store.digest import file_digest
 from tasks.store.place import Place, Remote, atomic_path, escape_glob, local_copy
-from tasks.store.runs import (
-    Execution,
-    RecordedRun,
-    RunManifest,
-    describe_damage,
-    explain_damage,
-    last_finished,
-    read_runs,
-    run_files,
-)
+from tasks.store.records import Execution, RecordedRun, RunManifest, last_finished, run_files
+from tasks.store.runs import describe_damage, explain_damage, read_runs
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES, schema
 from tasks.store.tables import Store, TableRef
 

@@ -15,8 +15,9 @@ import pytest
 
 from tasks.runtime.errors import InputError
 from tasks.store.damage import find_damaged_files
+from tasks.store.records import RunManifest
 from tasks.store.retention import measure_usage, prevent_pruning, prune
-from tasks.store.runs import LAST, RunManifest, find_run, read_runs, record_run
+from tasks.store.runs import LAST, find_run, read_runs, record_run
 from tasks.store.schemas import schema
 from tasks.store.snapshot import open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store, TableRef
@@ -169,9 +170,7 @@ def test_a_record_that_is_none_stops_no_run_but_what_deletes(store: Store, conte
     (store.root / "runs" / read_runs(store)[0][0].run_id / "execution-y.json").write_text(content)
     assert len(read_runs(store)) == 3
     publish(store)
-    with pytest.raises(
-        InputError, match=r"x/run.json is .*`wca store repair`"
-    ):
+    with pytest.raises(InputError, match=r"x/run.json is .*`wca store repair`"):
         prune(store, 1, 0.0, is_dry=False)
     assert tables(store) == "abcd"
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.store.runs import RunManifest, record_run
+from tasks.store.records import RunManifest
+from tasks.store.runs import record_run
 from tasks.store.schemas import schema
 from tasks.store.snapshot import open_snapshot, publish
 from tasks.store.tables import Store, TableRef
