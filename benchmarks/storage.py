@@ -18,8 +18,8 @@ from torch.nn.functional import normalize
 
 from benchmarks.score import timed
 from benchmarks.synthetic import DIMENSION
+from tasks.store.batches import ROW_GROUP_ROWS
 from tasks.store.embeddings import embedding_array, embedding_type
-from tasks.store.tables import ROW_GROUP_ROWS
 
 
 def main() -> None:

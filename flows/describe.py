@@ -13,8 +13,8 @@ from tasks.datasets.index import write_classes
 from tasks.datasets.sources import KINDS, open_dataset
 from tasks.describe.llm.plan import PromptPlan, Tally, estimate
 from tasks.describe.llm.replies import Replies
+from tasks.store.records import RunManifest
 from tasks.store.retention import prevent_pruning
-from tasks.store.runs import RunManifest
 from tasks.store.tables import Store, TableRef
 
 

@@ -8,6 +8,7 @@ from flows.settings.report import ReportConfig
 from tasks.datasets.index import IndexedDataset
 from tasks.report.task import write_report, write_sweep
 from tasks.store.place import PlaceField
+from tasks.store.records import run_files
 from tasks.store.retention import prevent_pruning
 from tasks.store.runs import find_run
 from tasks.store.snapshot import publish
@@ -32,8 +33,10 @@ def report(config: ReportConfig) -> ReportSummary:
     """Write the page of a run again, as after an update or where its images have come back."""
     store = Store(config.store)
     with prevent_pruning(store):
+        if run_files(store):
+            # a snapshot may be lost or altered, or older than the run, or of another place
+            publish(store)
         manifest = find_run(store, config.run, WITH_PAGE)
-        publish(store)  # a snapshot may be lost, or older than the run, or of another place
         root, run_id = str(store.root), manifest.run_id
         if manifest.flow_name == "sweep":
             page = write_sweep(root, run_id)

@@ -180,6 +180,10 @@ def _check_store(root: str | Path) -> Check:
     from tasks.store.tables import Store
 
     store = Store(root)
-    if count := len(read_runs(store)):
-        return Check("store", f"{count} runs in {store.root}")
+    if runs := read_runs(store):
+        damaged = sum(bool(run.damage) for run in runs)
+        state = f"{len(runs)} runs in {store.root}"
+        if damaged:
+            return Check("store", f"{state}, {damaged} of them damaged", "run `wca store ls`")
+        return Check("store", state)
     return Check("store", f"{store.root} holds no runs", "run `wca demo`")

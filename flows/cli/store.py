@@ -7,7 +7,7 @@ from flows.cli.options import StoreOption
 from flows.settings.store import DEFAULT_STORE
 from tasks.runtime.errors import InputError, PermanentFailure
 
-store_app = App(name="store", help="List, verify or prune the tables of a store.")
+store_app = App(name="store", help="List, verify, repair or prune the tables of a store.")
 
 
 @store_app.command
@@ -16,6 +16,7 @@ def ls(*, store: StoreOption = DEFAULT_STORE) -> None:
 
     Example: wca store ls
     """
+    from tasks.store.damage import list_damage
     from tasks.store.retention import measure_usage
     from tasks.store.tables import Store
 
@@ -30,17 +31,19 @@ def ls(*, store: StoreOption = DEFAULT_STORE) -> None:
         for row in measure_usage(Store(store))
     ]
     print_table(rows, "Tables that several rows share are counted in each")
+    for sentence in list_damage(Store(store)):
+        print_unwrapped(sentence)
 
 
 @store_app.command
 def verify(*, store: StoreOption = DEFAULT_STORE) -> None:
-    """Check every table: digests, checksums, row counts; exit status 1 if one is damaged.
+    """Read everything: tables, records of runs, the snapshot; exit status 1 if one is damaged.
 
-    Delete the file of a damaged table: the next run that needs the table makes it again.
+    Each line names a file that is missing or damaged; wca store repair says how to mend it.
 
     Example: wca store verify
     """
-    from tasks.store.retention import find_damaged_files
+    from tasks.store.damage import find_damaged_files
     from tasks.store.tables import Store
 
     damaged = list(find_damaged_files(Store(store)))
@@ -48,9 +51,30 @@ def verify(*, store: StoreOption = DEFAULT_STORE) -> None:
         print_unwrapped(f"{path} {reason}")
     if damaged:
         raise PermanentFailure(
-            f"{len(damaged)} tables are damaged: delete those files and repeat their runs."
+            f"Of {Store(store).root}, {len(damaged)} files are missing or damaged: `wca store "
+            "repair` removes the damaged ones and names the commands that make all again."
         )
     console.print("Every table is whole.")
+
+
+@store_app.command
+def repair(*, store: StoreOption = DEFAULT_STORE) -> None:
+    """Remove damaged tables and records, make the snapshot again, and say what to run then.
+
+    Replies of language models always stay.
+
+    Example: wca store repair
+    """
+    from tasks.store.damage import repair as repair_store
+    from tasks.store.tables import Store
+
+    repaired = repair_store(Store(store))
+    for path in repaired.files:
+        print_unwrapped(f"Removed {path}")
+    for sentence in repaired.advice:
+        print_unwrapped(sentence)
+    if not repaired.advice:
+        console.print("The store lacks nothing.")
 
 
 @store_app.command

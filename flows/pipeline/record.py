@@ -12,7 +12,8 @@ from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderSource, Resampling
 from tasks.store.digest import file_digest
 from tasks.store.place import Place
-from tasks.store.runs import RunManifest, StageTiming, record_run
+from tasks.store.records import RunManifest, StageTiming
+from tasks.store.runs import record_run
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
 

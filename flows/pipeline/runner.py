@@ -1,7 +1,7 @@
 """How flows start, await and time the tasks of a stage."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
 from typing import Any, ParamSpec, Self, TypeVar
@@ -16,8 +16,9 @@ from flows.settings.engine import EngineSettings
 from tasks.embed.task import unload_encoder
 from tasks.runtime.errors import InputError
 from tasks.runtime.progress import Progress
-from tasks.store.runs import StageTiming
-from tasks.store.tables import Recipe, Store
+from tasks.store.records import StageTiming
+from tasks.store.runs import RecordedContents
+from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import Refs, submit
 
 P = ParamSpec("P")
@@ -54,6 +55,7 @@ class StageRunner:
         if self._settings.engine == "threads" and self._settings.engine_address:
             raise InputError("--engine-address belongs to --engine dask or --engine ray: name one.")
         self._engine: TaskRunner[Any] | None = None
+        self._recorded: RecordedContents | None = None
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -96,9 +98,18 @@ class StageRunner:
                 *(stage.capitalize(), failed, len(futures)),
             )
         results = [future.result() for future in futures]  # the first failure raises its error
+        self.compare(ref for refs in results for ref in refs)
         cached = sum(future.state.name == "Cached" for future in futures)
         self.note(stage, started, len(futures), cached)
         return results
+
+    def compare(self, refs: Iterable[TableRef]) -> None:
+        """Compare tables with those that runs recorded, before more is computed from them.
+
+        Raises PermanentFailure where a recorded run has other rows of one.
+        """
+        self._recorded = self._recorded or RecordedContents(self.store)
+        self._recorded.compare(refs)
 
     def _start_on_engine(
         self, task: Task[..., Refs], parameters: dict[str, Any]

@@ -44,6 +44,7 @@ def index_dataset(runner: StageRunner, dataset: Dataset) -> IndexedDataset:
     # Prefect visits every element of an argument that is not quoted, and unwraps those that are
     indexed = index_images(str(runner.store.root), cast(Dataset, quote(dataset)))
     runner.note("index images", started, 1, 0)
+    runner.compare((indexed.images, indexed.classes))
     return indexed
 
 

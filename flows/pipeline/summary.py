@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.datasets.index import IndexedDataset
 from tasks.embed.identity import EncoderIdentity, Resampling
 from tasks.store.place import PlaceField
-from tasks.store.runs import StageTiming
+from tasks.store.records import StageTiming
 from tasks.store.tables import TableRef
 
 

@@ -29,6 +29,13 @@ class ContentDigest:
         return hashlib.sha256(repr([self._schema, parts]).encode()).hexdigest()
 
 
+def digest_rows(rows: pa.Table) -> str:
+    """The digest of the rows of one table."""
+    digest = ContentDigest(rows.schema)
+    digest.update(rows)
+    return digest.hexdigest()
+
+
 def _list_parts(values: pa.Array) -> Iterator[tuple[str, Any]]:
     """The nulls, lengths and values of an array as bytes; what lies behind a null does not count.
 

@@ -1,4 +1,4 @@
-"""Measure a store, find its damaged files, and prune what no kept run refers to."""
+"""Measure a store, and prune what no kept run refers to."""
 
 import time
 import uuid
@@ -8,17 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from tasks.runtime.errors import InputError, one_line
+from tasks.runtime.errors import InputError
 from tasks.store.leases import LOOK_EVERY_SEC, hold_lease
 from tasks.store.place import File, Place, Remote, list_files
-from tasks.store.runs import RunManifest, read_referenced_tables, read_runs, remove_run
+from tasks.store.records import RecordedRun, RunManifest, read_records, run_files
+from tasks.store.runs import check_runs, read_referenced_tables, read_runs, remove_run
 from tasks.store.schemas import TABLES
 from tasks.store.snapshot import publish
-from tasks.store.tables import DIGEST_KEY, Store, TableRef
+from tasks.store.tables import Store
 
 _DAY_SEC = 86_400
 # No run refers to these tables; they record which images are done, and are never pruned.
@@ -69,13 +68,13 @@ def prevent_pruning(store: Store) -> Iterator[None]:
 def measure_usage(store: Store) -> list[Usage]:
     """The size of each data set and encoder, largest first; last, files of no run."""
     groups: dict[tuple[str, str], list[RunManifest]] = defaultdict(list)
-    for manifest, _ in read_runs(store):
+    for manifest, _, _ in check_runs(store, read_records(store, run_files(store))):
         groups[manifest.dataset_name, manifest.encoder_name or ""].append(manifest)
     rows = []
-    sizes = {file.place: file.size_bytes for file in _list_tables(store)}
+    sizes = {file.place: file.size_bytes for file in list_tables(store)}
     for (dataset_name, encoder_name), manifests in groups.items():
         paths = {store.path(ref) for manifest in manifests for ref in manifest.tables}
-        size = sum(sizes[path] for path in paths)
+        size = sum(sizes.get(path, 0) for path in paths)  # some may be missing
         rows.append(Usage(dataset_name, encoder_name, len(manifests), len(paths), size))
     free = _list_unreferenced(store, [m for manifests in groups.values() for m in manifests])
     size = sum(file.size_bytes for file in free)
@@ -83,41 +82,25 @@ def measure_usage(store: Store) -> list[Usage]:
     return [*rows, Usage("(no run)", "", 0, len(free), size)]
 
 
-def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
-    """Read every table completely and yield each damaged file with the reason.
-
-    A file is damaged where its name is not that of its digest, where the checksum of a page is
-    wrong, or where it has another number of rows than a run recorded.
-    """
-    counts = {
-        store.path(ref): ref.row_count
-        for manifest, _ in read_runs(store)
-        for ref in manifest.tables
-    }
-    for file in _list_tables(store):
-        if reason := _find_damage(store, file.place, counts.get(file.place)):
-            yield file.place, reason
-
-
 def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pruned:
     """Remove old runs, and the tables that no kept run refers to.
 
     keep: the number of newest runs to keep of each flow, data set and encoder; None keeps all.
+    A damaged run is none of them, and stays where it is newer than the oldest that is kept.
     Tables that no run refers to stay for `grace_days`: an interrupted run continues with them.
-    Raises InputError while a run uses the store.
+    Raises InputError while a run uses the store, and where a damaged record may refer to any table.
     """
-    with _exclusive_use(store) as raise_if_late:
-        runs = [manifest for manifest, _ in read_runs(store)]
-        kept = runs if keep is None else _newest_runs(runs, keep)
+    with exclusive_use(store) as raise_if_late:
+        used_before = {store.path(ref) for ref in read_referenced_tables(store)}
+        every = read_runs(store)
+        runs = [run.manifest for run in every]
+        kept = runs if keep is None else _newest_runs(every, keep)
         old = [run for run in runs if run not in kept]
-        used_before = {store.path(ref) for run in runs for ref in run.tables}
         oldest = time.time() - grace_days * _DAY_SEC
-        # a run that lost one of its tables continues with the others
-        needed = {store.path(ref) for ref in read_referenced_tables(store)} - used_before
         removed = [
             file
             for file in _list_unreferenced(store, kept)
-            if file.place not in needed and (file.place in used_before or file.modified < oldest)
+            if file.place in used_before or file.modified < oldest
         ]
         pruned = Pruned(
             tuple(run.run_id for run in old),
@@ -135,7 +118,7 @@ def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pr
 
 
 @contextmanager
-def _exclusive_use(store: Store) -> Iterator[Callable[[], None]]:
+def exclusive_use(store: Store) -> Iterator[Callable[[], None]]:
     """Keep runs out of the store; yield a function that raises where that may have ended."""
     refusal = f"A run is using {store.root}: prune it when that has ended."
     if isinstance(store.root, Remote):
@@ -154,19 +137,23 @@ def _exclusive_use(store: Store) -> Iterator[Callable[[], None]]:
         yield lambda: None
 
 
-def _newest_runs(runs: Sequence[RunManifest], keep: int) -> list[RunManifest]:
-    """The last `keep` runs of each flow, data set and encoder; `runs` begins with the oldest.
+def _newest_runs(runs: Sequence[RecordedRun], keep: int) -> list[RunManifest]:
+    """The last `keep` whole runs of each flow, data set and encoder, and damaged ones among them.
 
-    Data sets of the same name differ by their folder and their split.
+    Data sets of the same name differ by folder and split. `runs` begins with the oldest.
     """
-    groups: dict[tuple[object, ...], list[RunManifest]] = defaultdict(list)
-    for run in runs:
+    counts: dict[tuple[object, ...], int] = defaultdict(int)
+    kept = []
+    for run, _, damage in reversed(runs):
         dataset = (run.dataset_name, run.indexed.get("root"), run.parameters.get("split"))
-        groups[run.flow_name, run.encoder_name, *dataset].append(run)
-    return [run for group in groups.values() for run in group[-keep:]]
+        group = (run.flow_name, run.encoder_name, *dataset)
+        if counts[group] < keep:
+            kept.append(run)
+            counts[group] += not damage
+    return kept
 
 
-def _list_tables(store: Store) -> list[File]:
+def list_tables(store: Store) -> list[File]:
     """Every complete table file, in the order of places."""
     tables = [file for name in TABLES for file in store.list_files(name)]
     return sorted(tables, key=lambda file: file.place)
@@ -176,25 +163,5 @@ def _list_unreferenced(store: Store, runs: Sequence[RunManifest]) -> list[File]:
     """Table files that none of the runs refers to, and incomplete files of crashed runs."""
     used = {store.path(ref) for run in runs for ref in run.tables}
     partial = [file for name in TABLES for file in list_files(store.root / name, ".*.tmp")]
-    tables = [file for file in _list_tables(store) if file.place.parent.name not in RECORDS]
+    tables = [file for file in list_tables(store) if file.place.parent.name not in RECORDS]
     return [file for file in tables if file.place not in used] + partial
-
-
-def _find_damage(store: Store, path: Place, row_count: int | None) -> str | None:
-    """The reason why a table file is damaged; None if it is not."""
-    try:
-        with pq.ParquetFile(
-            str(path), page_checksum_verification=True, filesystem=store.filesystem
-        ) as file:
-            digest = (file.metadata.metadata or {}).get(DIGEST_KEY, b"").decode("ascii", "replace")
-            if (
-                TableRef(table=path.parent.name, digest=digest, row_count=0).uri
-                != f"{path.parent.name}/{path.name}"
-            ):
-                return "holds another table than its name says"
-            rows = sum(batch.num_rows for batch in file.iter_batches())
-    except (OSError, pa.ArrowException) as error:
-        return f"is damaged: {one_line(error)}"
-    if row_count is not None and rows != row_count:
-        return f"has {rows} rows in place of {row_count}"
-    return None

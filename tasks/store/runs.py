@@ -1,20 +1,33 @@
-"""Records of runs: small JSON files with the settings of a run and the tables it refers to."""
+"""What the records of a store say of its runs: which there are, and which are damaged."""
 
-import json
 import logging
+import shlex
 import shutil
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from importlib import metadata
-from typing import TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError
-
+from tasks.runtime.checkout import read_checkout
 from tasks.runtime.clock import now
-from tasks.runtime.errors import InputError, invalid_file_error
-from tasks.store.digest import digest_of
-from tasks.store.place import Place, Remote, delete_folder, list_files, write_text
-from tasks.store.tables import NAME_DIGITS, Store, TableRef
+from tasks.runtime.errors import InputError, PermanentFailure
+from tasks.store.place import Place, Remote, delete_folder, write_text
+from tasks.store.records import (
+    ID_SHOWN,
+    MANIFEST,
+    Execution,
+    RecordedRun,
+    Records,
+    RunManifest,
+    StageTiming,
+    execution_name,
+    last_finished,
+    manifest_files,
+    read_records,
+    run_files,
+    runs_folder,
+)
+from tasks.store.seals import seal
+from tasks.store.tables import Store, TableRef
 
 LAST = "last"  # stands for the name of a run, which is hexadecimal
 SHOWN = 5  # runs that an error message names
@@ -30,217 +43,206 @@ LIBRARIES = (
 )
 
 
-Record = TypeVar("Record", bound=BaseModel)
-
-
-class RunManifest(BaseModel):
-    """A run: its inputs and parameters, whose digest is its name, and its tables.
-
-    command: the command that repeats it. indexed: the fields of its `IndexedDataset`.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    flow_name: str
-    dataset_name: str
-    encoder_name: str | None = None
-    encoder: dict[str, JsonValue] = {}
-    parameters: dict[str, JsonValue]
-    image_count: int = 0
-    rejected_count: int = 0
-    tables: tuple[TableRef, ...]
-    versions: dict[str, str] = {}
-    command: str = ""
-    indexed: dict[str, JsonValue] = {}
-    # earlier versions wrote these names without `first_`
-    first_finished_at: str = Field(
-        "", validation_alias=AliasChoices("first_finished_at", "finished_at")
-    )
-    first_duration_sec: float = Field(
-        0.0, validation_alias=AliasChoices("first_duration_sec", "duration_sec")
-    )
-
-    @property
-    def run_id(self) -> str:
-        """Digest of everything that decides the run's numbers; time and place do not."""
-        other = {"versions", "command", "indexed", "first_finished_at", "first_duration_sec"}
-        facts = self.model_dump(mode="json", exclude=other)
-        return digest_of(["run", facts])[:NAME_DIGITS]
-
-
-class StageTiming(BaseModel):
-    """The duration of a stage in one execution, and how many of its tables it reused."""
-
-    model_config = ConfigDict(frozen=True)
-
-    stage: str
-    duration_sec: float
-    table_count: int
-    reused_count: int
-
-
-class Execution(BaseModel):
-    """One time that a run was executed."""
-
-    model_config = ConfigDict(frozen=True)
-
-    run_id: str
-    flow_run_id: str
-    finished_at: str
-    stages: tuple[StageTiming, ...]
-
-
 def library_versions() -> dict[str, str]:
     """The installed versions of the libraries that can change numbers."""
     return {name: metadata.version(name) for name in LIBRARIES}
 
 
+class RecordedContents:
+    """The contents of tables that runs have recorded: the same recipe must make the same rows."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.manifests = read_records(store, manifest_files(store)).manifests
+        self._runs: dict[tuple[str, str], dict[str, Place]] = defaultdict(dict)
+        for folder, manifest in self.manifests.items():
+            for ref in manifest.tables:
+                if ref.content:  # a record of an earlier version has none
+                    self._runs[ref.table, ref.digest].setdefault(ref.content, folder)
+
+    def compare(self, tables: Iterable[TableRef], run: str = "This run") -> None:
+        """Raise PermanentFailure where a recorded run has other rows of one of the tables."""
+        for ref in tables:
+            for content, folder in self._runs.get((ref.table, ref.digest), {}).items():
+                if ref.content and ref.content != content:
+                    raise PermanentFailure(
+                        f"{run} has other rows of {self._store.path(ref)} (content "
+                        f"{ref.content[:ID_SHOWN]}) than run {folder.name[:ID_SHOWN]} recorded "
+                        f"({content[:ID_SHOWN]}): `wca store repair` removes an altered table, "
+                        "then start the run again; if this machine itself computes other rows, "
+                        f"name another --store, or delete {folder} to forget that run."
+                    )
+
+
 def record_run(
     store: Store, manifest: RunManifest, flow_run_id: str, stages: Sequence[StageTiming]
 ) -> str:
-    """Write the record of this execution, and the manifest of the run unless it exists; its id."""
+    """Write the record of this execution, and of the run unless it is there and whole; its id.
+
+    Where other code has made the same rows again, the run's record then refers to the new tables.
+    Raises PermanentFailure where another run recorded other rows of one of the tables.
+    """
     finished_at = now()
     run_id = manifest.run_id
-    path = _folder(store) / run_id / "run.json"
-    if not path.is_file():
-        stamped = manifest.model_copy(
+    folder = runs_folder(store) / run_id
+    contents = RecordedContents(store)
+    contents.compare(manifest.tables, f"Run {run_id[:ID_SHOWN]}")
+    recorded = contents.manifests.get(folder)
+    if recorded is None:
+        checkout = read_checkout()
+        recorded = manifest.model_copy(
             update={
                 "versions": library_versions(),
+                "git_commit": checkout.commit,
+                "is_tree_clean": checkout.is_clean,
                 "first_finished_at": finished_at,
                 "first_duration_sec": sum(stage.duration_sec for stage in stages),
             }
         )
-        _write_json(path, stamped)
+        write_text(folder / MANIFEST, seal(recorded))
+    elif recorded.tables != manifest.tables:
+        update = {"tables": manifest.tables}
+        write_text(folder / MANIFEST, seal(recorded.model_copy(update=update)))
     execution = Execution(
         run_id=run_id, flow_run_id=flow_run_id, finished_at=finished_at, stages=tuple(stages)
     )
-    _write_json(path.parent / f"execution-{flow_run_id}.json", execution)
+    write_text(folder / execution_name(execution), seal(execution))
     return run_id
 
 
 def remove_run(store: Store, run_id: str) -> None:
     """Delete the records of a run and its executions; its tables stay."""
-    folder = _folder(store) / run_id
-    (folder / "run.json").unlink()  # first, since without this file there is no run
+    folder = runs_folder(store) / run_id
+    (folder / MANIFEST).unlink()  # first, since without this file there is no run
     if isinstance(folder, Remote):
         delete_folder(folder)
     else:
         shutil.rmtree(folder)
 
 
-def run_files(store: Store) -> list[Place]:
-    """The records of all runs and their executions, in the order of their names."""
-    return [file.place for file in list_files(_folder(store), "*/*.json")]
+def read_runs(store: Store, paths: list[Place] | None = None) -> list[RecordedRun]:
+    """Every recorded run with its executions, and with its damage; last executed last.
 
-
-def read_runs(
-    store: Store, paths: list[Place] | None = None
-) -> list[tuple[RunManifest, list[Execution]]]:
-    """Every recorded run whose tables are all complete, with its executions; last executed last.
-
-    It skips a record that is damaged or of another version, with a warning. paths: the records to
-    read, by default `run_files` now.
+    It warns of a record that is damaged and skips it. paths: the records to read, by default
+    `run_files` now.
     """
+    records = read_records(store, run_files(store) if paths is None else paths)
+    _warn(records)
+    return check_runs(store, records)
+
+
+def check_runs(store: Store, records: Records) -> list[RecordedRun]:
+    """Look at the tables of readable records; as `read_runs`, without warnings."""
+    refs = {ref for manifest in records.manifests.values() for ref in manifest.tables}
     with store.thread_pool() as pool:
-        texts = _read_records(pool, run_files(store) if paths is None else paths)
-        manifests = {
-            path.parent: manifest
-            for path, text in texts.items()
-            if path.name == "run.json" and (manifest := _parse(RunManifest, path, text))
-        }
-        refs = {(ref.table, ref.digest) for m in manifests.values() for ref in m.tables}
-        complete = dict(zip(refs, pool.map(lambda ref: store.find(*ref), refs), strict=True))
-    executions: dict[Place, list[Execution]] = {folder: [] for folder in manifests}
-    for path, text in texts.items():
-        if path.name.startswith("execution-") and path.parent in manifests:
-            execution = _parse(Execution, path, text)
-            executions[path.parent] += [execution] if execution else []
+        damage = dict(zip(refs, pool.map(store.find_damage, refs), strict=True))
     runs = [
-        (manifest, executions[folder])
-        for folder, manifest in manifests.items()
-        if all(complete[ref.table, ref.digest] for ref in manifest.tables)
+        RecordedRun(
+            manifest,
+            records.executions.get(folder, []),
+            {ref: reason for ref in manifest.tables if (reason := damage[ref])},
+        )
+        for folder, manifest in records.manifests.items()
     ]
-    return sorted(runs, key=lambda run: last_finished(*run))
+    return sorted(runs, key=lambda run: last_finished(run.manifest, run.executions))
 
 
-def last_finished(manifest: RunManifest, executions: Sequence[Execution]) -> str:
-    """The time when the last execution of a run finished (ISO 8601, UTC)."""
-    return max([manifest.first_finished_at, *(execution.finished_at for execution in executions)])
+def _warn(records: Records) -> None:
+    for path, reason in records.damaged.items():
+        logging.getLogger(__name__).warning("%s", explain_damaged_record(path, reason))
+
+
+def describe_damage(store: Store, damage: dict[TableRef, str]) -> str | None:
+    """One sentence on a run's missing and damaged tables; None where there are none."""
+    if not damage:
+        return None
+    (ref, reason), *others = damage.items()
+    count = len(others)
+    more = f"; {count} more of its tables {'is' if count == 1 else 'are'} missing or damaged"
+    return f"{store.path(ref)} {reason}{more if others else ''}."
+
+
+def explain_damage(store: Store, run: RecordedRun) -> str:
+    """One sentence on a damaged run: which file of it is missing or damaged, and what heals it."""
+    manifest = run.manifest
+    damage = (describe_damage(store, run.damage) or "").rstrip(".")
+    repair = "" if set(run.damage.values()) <= {"is missing"} else "`wca store repair`, then "
+    folder = runs_folder(store) / manifest.run_id
+    forget = "" if manifest.command else f", or delete {folder} to forget it"
+    return (
+        f"Run {manifest.run_id[:ID_SHOWN]} ({manifest.dataset_name}) is damaged: {damage}; to "
+        f"compute that again: {repair}{how_to_repeat(store, manifest.command)}{forget}."
+    )
+
+
+def how_to_repeat(store: Store, command: str) -> str:
+    """The command that computes a run again, or what to do where none is recorded."""
+    if command:
+        return f"`{command} --store {shlex.quote(str(store.root))}`"
+    return "start the run again as it was started"
+
+
+def explain_damaged_record(path: Place, reason: str) -> str:
+    """One sentence on a damaged record of a run or execution."""
+    return (
+        f"{path} {reason}: `wca store repair` removes this record and says how to repeat run "
+        f"{path.parent.name[:ID_SHOWN]}."
+    )
 
 
 def read_referenced_tables(store: Store) -> set[TableRef]:
-    """Every table that a recorded run refers to, also where others of its tables are missing.
+    """Every table that a recorded run refers to.
 
-    Raises InputError for an unreadable record, which may refer to any table.
+    Raises InputError for a damaged record, which may refer to any table.
     """
-    tables: set[TableRef] = set()
-    with store.thread_pool() as pool:
-        texts = _read_records(pool, [path for path in run_files(store) if path.name == "run.json"])
-    for path, text in texts.items():
-        try:
-            tables |= set(RunManifest.model_validate_json(text).tables)
-        except ValidationError as error:
-            raise invalid_file_error(
-                f"{path} is not the record of a run, delete it", error
-            ) from error
-    return tables
+    records = read_records(store, run_files(store))
+    for path, reason in records.damaged.items():
+        if path.name == MANIFEST:
+            raise InputError(explain_damaged_record(path, reason))
+    return {ref for manifest in records.manifests.values() for ref in manifest.tables}
 
 
 def find_run(store: Store, prefix: str, flow_names: Collection[str]) -> RunManifest:
     """The run of these flows whose name begins with `prefix`, or is the last for `last`.
 
-    Only runs whose tables are all complete count. Raises InputError that names runs, where no run
-    or more than one begins so.
+    Raises InputError that names runs, where no run or more than one begins so; and where the run is
+    damaged, which says what heals it.
     """
-    every = [run for run, _ in read_runs(store)]
+    records = read_records(store, run_files(store))
+    lost = {path.parent.name: path for path in records.damaged if path.name == MANIFEST}
+    every = check_runs(store, records)
+    for name, path in lost.items():
+        if not every or name.startswith(prefix):
+            raise InputError(explain_damaged_record(path, records.damaged[path]))
+    _warn(records)
     if not every:
         raise InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
-    runs = [run for run in every if run.flow_name in flow_names]
+    run = _choose_run(every, prefix, flow_names)
+    if run.damage:
+        raise InputError(explain_damage(store, run))
+    return run.manifest
+
+
+def _choose_run(
+    every: Sequence[RecordedRun], prefix: str, flow_names: Collection[str]
+) -> RecordedRun:
+    """As `find_run`, of these runs, whether damaged or not."""
+    runs = [run for run in every if run.manifest.flow_name in flow_names]
     if prefix == LAST and runs:
         return runs[-1]
-    matching = [run for run in runs if run.run_id.startswith(prefix)]
-    others = [run for run in every if not runs or run.run_id.startswith(prefix)]
+    matching = [run for run in runs if run.manifest.run_id.startswith(prefix)]
+    others = [run for run in every if not runs or run.manifest.run_id.startswith(prefix)]
     if others and not matching:
-        other = others[-1]
+        other = others[-1].manifest
         raise InputError(
             f"Run {other.run_id[:8]} is a run of {other.flow_name}: "
             f"this command takes runs of {', '.join(flow_names)}."
         )
     if len(matching) != 1:
         last = ", ".join(
-            f"{run.run_id[:8]} ({run.dataset_name})" for run in runs[: -SHOWN - 1 : -1]
+            f"{run.manifest.run_id[:8]} ({run.manifest.dataset_name})"
+            for run in runs[: -SHOWN - 1 : -1]
         )
         what = "Several runs' names begin" if matching else "No run's name begins"
         raise InputError(f"{what} with {prefix!r}; the last runs are {last}.")
     return matching[0]
-
-
-def _read_records(pool: ThreadPoolExecutor, paths: list[Place]) -> dict[Place, bytes]:
-    """The bytes of the files, without those that were deleted after they were listed."""
-    texts = zip(paths, pool.map(_read, paths), strict=True)
-    return {path: text for path, text in texts if text}
-
-
-def _read(path: Place) -> bytes:
-    """The bytes of a file; no bytes where it was deleted."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
-
-
-def _parse(kind: type[Record], path: Place, text: bytes) -> Record | None:
-    """The record; None, with a warning, where the text is not one."""
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError:
-        logging.getLogger(__name__).warning("%s is not the record of a run: delete it.", path)
-        return None
-
-
-def _folder(store: Store) -> Place:
-    return store.root / "runs"
-
-
-def _write_json(path: Place, model: BaseModel) -> None:
-    write_text(path, json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")

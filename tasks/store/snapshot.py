@@ -1,7 +1,9 @@
 """The DuckDB file that people query: built from the recorded runs and replaced in one step."""
 
+import hashlib
 import json
 import logging
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -13,14 +15,21 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock
 
-from tasks.runtime.errors import InputError
+from tasks.runtime.errors import InputError, one_line
+from tasks.store.content import digest_rows
+from tasks.store.digest import file_digest
 from tasks.store.place import Place, Remote, atomic_path, escape_glob, local_copy
-from tasks.store.runs import Execution, RunManifest, last_finished, read_runs, run_files
+from tasks.store.records import Execution, RecordedRun, RunManifest, last_finished, run_files
+from tasks.store.runs import describe_damage, explain_damage, read_runs
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES, schema
-from tasks.store.tables import Store
+from tasks.store.tables import Store, TableRef
 
 _log = logging.getLogger(__name__)
 SNAPSHOT = "wca.duckdb"
+# The last bytes of a snapshot, which DuckDB does not read: this, and the SHA-256 of those before.
+# In a file beside it, two writers and a reader could take the digest of one snapshot for another's.
+SEAL_START = b"\nwca.sha256="
+SEAL_BYTES = len(SEAL_START) + 64
 COPIED = [name for name, table in TABLES.items() if table.snapshot == "copy"]
 VIEWED = [name for name, table in TABLES.items() if table.snapshot == "view"]
 
@@ -44,16 +53,56 @@ def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnect
             f"There are no results in {path.parent} yet: run `wca demo` first; if only the "
             "snapshot is lost, `wca report` makes it again."
         )
-    with _private_file(path) as file, duckdb.connect(str(file), read_only=True) as connection:
-        if isinstance(path, Remote):
-            connection.register_filesystem(path.filesystem)
-        known = {name for (name,) in connection.execute("SELECT run_id FROM runs").fetchall()}
-        if missing := sorted(set(run_ids) - known):
+    with _private_file(path) as file:
+        if reason := find_snapshot_damage(file):
+            raise InputError(f"{path} {reason}: `wca report` makes it again.")
+        with duckdb.connect(str(file), read_only=True) as connection:
+            if isinstance(path, Remote):
+                connection.register_filesystem(path.filesystem)
+            _require_whole_runs(connection, path, run_ids)
+            yield connection
+
+
+def find_snapshot_damage(file: Path) -> str | None:
+    """What is wrong with a snapshot, as a predicate of its file; None if it is as published."""
+    length = file.stat().st_size - SEAL_BYTES
+    if length < 0:
+        return "is truncated"
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while length and (block := stream.read(min(length, _BLOCK_BYTES))):
+            digest.update(block)
+            length -= len(block)
+        end = stream.read()
+    if not end.startswith(SEAL_START):
+        return "was truncated, altered, or written by an earlier version"
+    if end != SEAL_START + digest.hexdigest().encode():
+        return "was altered after it was published"
+    return None
+
+
+def _seal_snapshot(file: Path) -> None:
+    """Append the digest of a snapshot to it."""
+    end = SEAL_START + file_digest(file).encode()
+    with file.open("ab") as stream:
+        stream.write(end)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _require_whole_runs(
+    connection: duckdb.DuckDBPyConnection, path: Place, run_ids: tuple[str, ...]
+) -> None:
+    """Raise InputError where a run is missing from the snapshot or shown as damaged in it."""
+    damage = dict(connection.execute("SELECT run_id, damage FROM runs").fetchall())
+    for run_id in run_ids:
+        if run_id not in damage:
+            raise InputError(f"Run {run_id[:12]} is not in {path}: `wca report` makes it again.")
+        if damage[run_id]:
             raise InputError(
-                f"Run {missing[0][:12]} is not in {path}: `wca report` makes it again; if `wca "
-                "store verify` lists one of its tables, delete that file and start the run again."
+                f"Run {run_id[:12]} is damaged: {damage[run_id].rstrip('.')}; `wca store verify` "
+                "says how to mend it."
             )
-        yield connection
 
 
 @contextmanager
@@ -107,6 +156,9 @@ def _build(store: Store, target: Place, records: list[Place]) -> None:
     """Build the snapshot and replace the target."""
     with atomic_path(target) as partial, _remove_log(partial):
         runs, copied = _read_copied_tables(store, read_runs(store, records))
+        for run in runs:
+            if run.damage:
+                _log.warning("%s", explain_damage(store, run))
         with duckdb.connect(str(partial), config=_FORMAT) as connection:
             if isinstance(target, Remote):
                 connection.register_filesystem(target.filesystem)
@@ -120,6 +172,7 @@ def _build(store: Store, target: Place, records: list[Place]) -> None:
             connection.execute(_VIEWS.read_text(encoding="utf-8"))
             create_intervals(connection)
             connection.execute("CHECKPOINT")  # fails on a full disk, where closing would not
+        _seal_snapshot(partial)
 
 
 def create_intervals(connection: duckdb.DuckDBPyConnection) -> None:
@@ -136,7 +189,8 @@ def _remove_log(partial: Path) -> Iterator[None]:
         partial.with_name(f"{partial.name}.wal").unlink(missing_ok=True)
 
 
-_Runs = list[tuple[RunManifest, list[Execution]]]
+_Runs = list[RecordedRun]
+_BLOCK_BYTES = 1 << 20
 # The command of DuckDB and its libraries for other languages are often older than this one.
 _FORMAT: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.0.0"
@@ -147,8 +201,8 @@ _INTERVALS = Path(__file__).parent / "intervals.sql"
 
 def _build_run_tables(store: Store, runs: _Runs) -> dict[str, pa.Table]:
     rows: dict[str, list[dict[str, object]]] = {"runs": [], "executions": [], "run_tables": []}
-    for manifest, executions in runs:
-        rows["runs"].append(_build_run_row(manifest, executions))
+    for manifest, executions, damage in runs:
+        rows["runs"].append(_build_run_row(store, manifest, executions, damage))
         rows["executions"] += [
             {**execution.model_dump(exclude={"stages"}), **stage.model_dump()}
             for execution in executions
@@ -160,13 +214,16 @@ def _build_run_tables(store: Store, runs: _Runs) -> dict[str, pa.Table]:
                 "run_id": manifest.run_id,
                 "table_name": ref.table,
                 "path": str(store.path(ref)),
+                "damage": damage.get(ref),
             }
             for ref in manifest.tables
         ]
     return {name: pa.Table.from_pylist(rows[name], schema(name)) for name in SNAPSHOT_TABLES}
 
 
-def _build_run_row(manifest: RunManifest, executions: list[Execution]) -> dict[str, object]:
+def _build_run_row(
+    store: Store, manifest: RunManifest, executions: list[Execution], damage: dict[TableRef, str]
+) -> dict[str, object]:
     other = {"tables", "indexed", "parameters", "encoder", "versions"}
     return {
         **manifest.model_dump(exclude=other),
@@ -178,33 +235,36 @@ def _build_run_row(manifest: RunManifest, executions: list[Execution]) -> dict[s
         "parameters": json.dumps(manifest.parameters, ensure_ascii=False),
         "encoder": json.dumps(manifest.encoder, ensure_ascii=False),
         "versions": json.dumps(manifest.versions),
+        "package_version": manifest.versions.get("wca-flows"),
         "last_finished_at": last_finished(manifest, executions),
+        "damage": describe_damage(store, damage),
     }
 
 
 def _read_copied_tables(store: Store, runs: _Runs) -> tuple[_Runs, dict[str, list[pa.Table]]]:
-    """The runs whose small tables are undamaged, and those tables with a column `run_id`.
-
-    A run with a damaged table is left out with a warning; the other runs stay.
-    """
-    kept: _Runs = []
+    """The runs with all damage of their small tables, and those tables with a column `run_id`."""
+    checked: _Runs = []
     copied: dict[str, list[pa.Table]] = {name: [] for name in COPIED}
-    for run, executions in runs:
-        try:
-            tables = [(ref, store.read(ref)) for ref in run.tables if ref.table in copied]
-        except InputError as error:
-            _log.warning(
-                "Run %s (%s) is left out of the results: %s",
-                run.run_id[:12],
-                run.dataset_name,
-                error,
-            )
-            continue
-        kept.append((run, executions))
-        for ref, table in tables:
-            run_ids = pa.array([run.run_id] * table.num_rows, pa.string())
+    for run in runs:
+        damage = dict(run.damage)
+        for ref in run.manifest.tables:
+            if ref.table not in copied or ref in damage:
+                continue
+            try:
+                table = store.read(ref)
+            except FileNotFoundError:  # deleted since its run was read
+                damage[ref] = "is missing"
+                continue
+            except InputError as error:  # within a large one
+                damage[ref] = f"is damaged: {one_line(error.__cause__ or error).rstrip('.')}"
+                continue
+            if ref.content and digest_rows(table) != ref.content:
+                damage[ref] = "has other rows than its run recorded"
+                continue
+            run_ids = pa.array([run.manifest.run_id] * table.num_rows, pa.string())
             copied[ref.table].append(table.add_column(0, "run_id", run_ids))
-    return kept, copied
+        checked.append(run._replace(damage=damage))
+    return checked, copied
 
 
 def _empty_table(name: str) -> pa.Table:
@@ -223,7 +283,12 @@ def _create_view(
     connection: duckdb.DuckDBPyConnection, store: Store, runs: _Runs, name: str
 ) -> None:
     """Create a view of a table over the files of all runs, with the run of each row."""
-    paths = {str(store.path(ref)) for m, _ in runs for ref in m.tables if ref.table == name}
+    paths = {
+        str(store.path(ref))
+        for run in runs
+        for ref in run.manifest.tables
+        if ref.table == name and ref not in run.damage
+    }
     if not paths:
         _create_table(connection, name, _empty_table(name))
         return

@@ -19,7 +19,8 @@ from pydantic import (
     model_serializer,
 )
 
-from tasks.runtime.errors import InputError
+from tasks.runtime.errors import InputError, one_line
+from tasks.store.batches import gather_row_groups
 from tasks.store.code import digest_code
 from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
@@ -29,10 +30,6 @@ from tasks.store.place import File, Place, Remote, atomic_path, list_files, reso
 FORMAT = 4
 # Half of SHA-256 names a file: 128 bits, short enough to read in a listing.
 NAME_DIGITS = 32
-# 8,192 embeddings of 512 floats are 16 MB, which is read at once and held while it is gathered.
-ROW_GROUP_ROWS = 8192
-# The most small batches that wait before they are joined; more would fragment the memory.
-BATCHES_TOGETHER = 16
 # A bucket answers each request in tens of milliseconds, also when there are many at once.
 BUCKET_READS = 16
 # Given to a serializer, it stands for a table's contents in place of its name.
@@ -93,6 +90,10 @@ class TableRef(BaseModel):
         return f"{self.table}/{self.digest[:NAME_DIGITS]}.parquet"
 
 
+class DamagedTable(Exception):
+    """A table's file is missing or not whole; the message is a predicate of the file."""
+
+
 class Store:
     """A local folder of tables, or one in a bucket: `<root>/<table>/<digest>.parquet`."""
 
@@ -121,20 +122,84 @@ class Store:
 
         It is complete where its footer can be read, names this digest, and lists no column chunk
         that ends outside the file. The rows of a small one must be those that were written. So a
-        truncated, foreign or edited file counts as missing.
+        truncated, foreign or edited file counts as missing, and so does one of an earlier version,
+        whose footer has no digest of the rows.
         """
-        path = self.path(TableRef(table=table, digest=digest, row_count=0))
+        try:
+            return self._inspect(TableRef(table=table, digest=digest, row_count=0))
+        except (DamagedTable, OSError):
+            return None
+
+    def find_damage(self, ref: TableRef, is_thorough: bool = False) -> str | None:
+        """What is wrong with a recorded table, as a predicate of its file; None if it is whole.
+
+        It is whole where `find` gives it and its rows are the recorded ones. A record of an earlier
+        version has no digest of the rows: there their number is compared. is_thorough: read large
+        tables, too; then raises OSError where the file's disk or bucket fails.
+        """
+        try:
+            table = self._inspect(ref, is_thorough, is_sealed=bool(ref.content))
+        except DamagedTable as damage:
+            return str(damage)
+        except OSError as error:
+            if is_thorough:
+                raise
+            return f"cannot be read: {one_line(error)}"
+        if table.row_count != ref.row_count:
+            return f"has {table.row_count} rows in place of {ref.row_count}"
+        if ref.content and table.content != ref.content:
+            return "has other rows than its run recorded"
+        return None
+
+    def inspect_file(self, path: Place) -> str | None:
+        """What is wrong with a table's file of which no record tells; as `find_damage`."""
+        try:
+            keys = _read_footer(path)[0].metadata or {}
+        except FileNotFoundError:
+            return None  # another process has deleted it
+        except (OSError, pa.ArrowException) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            return _describe_damage(error)
+        digest = keys.get(DIGEST_KEY, b"").decode("ascii", "replace")
+        ref = TableRef(table=path.parent.name, digest=digest, row_count=0)
+        if self.path(ref) != path:
+            return _FOREIGN
+        try:
+            self._inspect(ref, is_thorough=True, is_sealed=CONTENT_KEY in keys)
+        except DamagedTable as damage:
+            return str(damage)
+        return None
+
+    def _inspect(
+        self, ref: TableRef, is_thorough: bool = False, is_sealed: bool = True
+    ) -> TableRef:
+        """The table as its file holds it; DamagedTable where that is missing or not whole.
+
+        is_thorough: read the rows of large tables, too. is_sealed: the footer has their digest.
+        """
+        path = self.path(ref)
         try:
             meta, size = _read_footer(path)
             keys = meta.metadata or {}
-            if keys.get(DIGEST_KEY) != digest.encode() or _data_end(meta) > size:
-                return None
+            if keys.get(DIGEST_KEY) != ref.digest.encode():
+                raise DamagedTable(_FOREIGN)
+            if _data_end(meta) > size:
+                raise DamagedTable("is truncated")
             content = keys.get(CONTENT_KEY, b"").decode("ascii", "replace")
-            if content and size <= SMALL_BYTES and self.digest_rows(path) != content:
-                return None
-        except (OSError, pa.ArrowException, InputError):
-            return None
-        return TableRef(table=table, digest=digest, row_count=meta.num_rows, content=content)
+            if is_sealed and not content:
+                raise DamagedTable("was written by an earlier version")
+            if is_thorough or (content and size <= SMALL_BYTES):
+                rows = self.digest_rows(path)
+                if content and rows != content:
+                    raise DamagedTable("has other rows than were written")
+        except FileNotFoundError:
+            raise DamagedTable("is missing") from None
+        except (OSError, pa.ArrowException, InputError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            raise DamagedTable(_describe_damage(error)) from error
+        return ref.model_copy(update={"row_count": meta.num_rows, "content": content})
 
     def digest_rows(self, path: Place) -> str:
         """Compute the digest of the rows of a table's file; raises as `read`."""
@@ -177,7 +242,7 @@ class Store:
             ) as writer,
         ):
             content = ContentDigest(schema)
-            for group in _row_groups(batches):
+            for group in gather_row_groups(batches):
                 table_rows = group.cast(schema)
                 content.update(table_rows)
                 writer.write_table(table_rows)
@@ -274,9 +339,16 @@ def _name_damaged_file(path: Place) -> Iterator[None]:
         if getattr(error, "errno", None) is not None or isinstance(path, Remote):
             raise
         raise InputError(
-            f"{path} is damaged: delete it and start its run again; "
-            "`wca store verify` lists all damaged files."
+            f"{path} is damaged: `wca store repair` removes it and says how to make it again."
         ) from error
+
+
+_FOREIGN = "holds another table than its name says"
+
+
+def _describe_damage(error: Exception) -> str:
+    """What is wrong with a file that cannot be read, as a predicate."""
+    return f"is damaged: {one_line(error.__cause__ or error).rstrip('.')}"
 
 
 def _read_footer(path: Place) -> tuple[pq.FileMetaData, int]:
@@ -300,31 +372,6 @@ def _is_embedding(field: pa.Field) -> bool:
 def _parquet_name(field: pa.Field) -> str:
     """The name that Parquet gives to a column of values or of lists."""
     return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
-
-
-def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Gather batches into row groups large enough to compress and to skip.
-
-    A few batches at a time are joined and copied. A batch consists of dozens of small objects:
-    thousands of them between the large blocks of images and encoders would fragment the memory, by
-    a megabyte an image.
-    """
-    small: list[pa.RecordBatch] = []
-    waiting: list[pa.Table] = []
-    rows = 0
-    for batch in batches:
-        small.append(batch)
-        rows += batch.num_rows
-        if len(small) == BATCHES_TOGETHER or rows >= ROW_GROUP_ROWS:
-            waiting.append(pa.Table.from_batches(small).combine_chunks())
-            small = []
-        if rows >= ROW_GROUP_ROWS:
-            yield pa.concat_tables(waiting)
-            waiting, rows = [], 0
-    if small:
-        waiting.append(pa.Table.from_batches(small))
-    if waiting:
-        yield pa.concat_tables(waiting)
 
 
 def _data_end(meta: pq.FileMetaData) -> int:

@@ -11,8 +11,8 @@ from flows.benchmark import benchmark
 from flows.pipeline.compare import compare_runs
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
+from tasks.store.damage import find_damaged_files
 from tasks.store.place import Remote
-from tasks.store.retention import find_damaged_files
 from tasks.store.runs import read_runs
 from tasks.store.snapshot import open_snapshot
 from tasks.store.tables import Store
@@ -69,7 +69,7 @@ def test_what_is_there_is_not_made_again(there: RunSummary, config: BenchmarkCon
     for stage in again.stages:
         cached = 0 if stage.stage == "index images" else stage.table_count
         assert stage.reused_count == cached, stage.stage
-    ((_, executions),) = read_runs(Store(URL))
+    ((_, executions, _),) = read_runs(Store(URL))
     assert len(executions) == 2
 
 

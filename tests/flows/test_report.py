@@ -12,7 +12,8 @@ from flows.report import report
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.report import ReportConfig
 from tasks.runtime.errors import InputError
-from tasks.store.runs import RunManifest, record_run, remove_run
+from tasks.store.records import RunManifest
+from tasks.store.runs import record_run, remove_run
 from tasks.store.tables import Store
 from tests.flows.conftest import Command
 

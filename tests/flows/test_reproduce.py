@@ -96,7 +96,7 @@ def test_presets_hold_unless_something_else_was_said(config: ReproduceConfig) ->
     free = ReproduceConfig(**{**config.model_dump(exclude_unset=True), **small})
     reproduce(free)
     reproduce(ReproduceConfig(**{**free.model_dump(exclude_unset=True), "alpha": 0.6}))
-    used = [run.parameters for run, _ in read_runs(Store(config.store))]
+    used = [run.parameters for run, _, _ in read_runs(Store(config.store))]
     assert [(p["alpha"], p["pool"], p["runs"], p["crops"]) for p in used] == [
         (0.7, 3, 2, 60),
         (0.6, 3, 2, 60),
@@ -111,7 +111,7 @@ def test_a_table_brings_the_settings_its_rows_were_measured_with(config: Reprodu
     bifta = ReproduceConfig(**{**config.model_dump(exclude_unset=True), **small})
     assert cells(reproduce(bifta)) == {("cub", "wca_refined"): "3"}
     reproduce(ReproduceConfig(**{**bifta.model_dump(exclude_unset=True), "crop_strategy": "even"}))
-    used = [run.parameters["crop_strategy"] for run, _ in read_runs(Store(config.store))]
+    used = [run.parameters["crop_strategy"] for run, _, _ in read_runs(Store(config.store))]
     assert used == ["refined", "even"]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.store.runs import RunManifest, record_run
+from tasks.store.records import RunManifest
+from tasks.store.runs import record_run
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES, schema
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef

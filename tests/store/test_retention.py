@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.runtime.errors import InputError
-from tasks.store.retention import find_damaged_files, measure_usage, prevent_pruning, prune
-from tasks.store.runs import LAST, RunManifest, find_run, read_runs, record_run
+from tasks.store.damage import find_damaged_files
+from tasks.store.records import RunManifest
+from tasks.store.retention import measure_usage, prevent_pruning, prune
+from tasks.store.runs import LAST, find_run, read_runs, record_run
 from tasks.store.schemas import schema
 from tasks.store.snapshot import open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store, TableRef
@@ -133,7 +135,9 @@ def test_a_table_of_other_length_than_noted_is_found(store: Store) -> None:
     path = store.path(TableRef(table="classes", digest="a" * 64, row_count=0))
     path.unlink()
     classes(store, "a")
-    assert list(find_damaged_files(store)) == [(path, "has 1 rows in place of 3")]
+    ((place, reason),) = find_damaged_files(store)
+    assert place == path
+    assert reason.startswith("has 1 rows in place of 3 (run ")
 
 
 def test_replies_and_inboxes_are_never_pruned(store: Store) -> None:
@@ -166,7 +170,7 @@ def test_a_record_that_is_none_stops_no_run_but_what_deletes(store: Store, conte
     (store.root / "runs" / read_runs(store)[0][0].run_id / "execution-y.json").write_text(content)
     assert len(read_runs(store)) == 3
     publish(store)
-    with pytest.raises(InputError, match=r"x/run.json is not the record of a run, delete it"):
+    with pytest.raises(InputError, match=r"x/run.json is .*`wca store repair`"):
         prune(store, 1, 0.0, is_dry=False)
     assert tables(store) == "abcd"
 
@@ -174,19 +178,21 @@ def test_a_record_that_is_none_stops_no_run_but_what_deletes(store: Store, conte
 def test_a_record_of_an_earlier_version_is_the_same_run(store: Store) -> None:
     before = read_runs(store)
     for path in (store.root / "runs").glob("*/run.json"):
-        path.write_text(path.read_text().replace('"first_', '"'))
+        fields = json.loads(path.read_text().replace('"first_', '"'))
+        del fields["seal"]
+        path.write_text(json.dumps(fields))
     assert read_runs(store) == before
-    assert all(run.first_finished_at for run, _ in before)
+    assert all(run.first_finished_at for run, _, _ in before)
 
 
 def test_the_newest_run_is_the_one_that_was_executed_last(store: Store) -> None:
     first = read_runs(store)[0][0]
     time.sleep(0.002)
     record_run(store, first, "flow-again", [])
-    assert [run.parameters["seed"] for run, _ in read_runs(store)] == [2, 3, 1]
+    assert [run.parameters["seed"] for run, _, _ in read_runs(store)] == [2, 3, 1]
     assert find_run(store, LAST, {"benchmark"}) == read_runs(store)[-1][0]
     prune(store, 1, 1.0, is_dry=False)
-    ((kept, _),) = read_runs(store)
+    ((kept, _, _),) = read_runs(store)
     assert kept.run_id == first.run_id
 
 
@@ -248,7 +254,7 @@ def test_a_full_disk_leaves_the_snapshot_that_was_there(store: Store) -> None:
     assert not list(store.root.glob(".wca-*"))
 
 
-def test_a_run_with_a_damaged_table_is_left_out_of_the_results_and_no_other(
+def test_a_run_with_a_damaged_table_is_shown_as_damaged_and_no_other(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [{"image_id": 0, "image_name": "a.jpg", "reason": "It is empty."}]
@@ -263,15 +269,19 @@ def test_a_run_with_a_damaged_table_is_left_out_of_the_results_and_no_other(
     path.write_bytes(data)
     publish(store)
     (record,) = caplog.records
-    assert f"Run {damaged[:12]} (some) is left out" in record.message
-    assert f"{path} is damaged: delete it" in record.message
+    assert f"Run {damaged[:12]} (some) is damaged: {path} is damaged: " in record.message
+    assert "`wca store repair`, then start the run again" in record.message
     with open_snapshot(snapshot_path(store), whole) as snapshot:
         seeds = snapshot.execute("SELECT seed FROM runs ORDER BY seed").fetchall()
-        assert seeds == [(1,), (2,), (3,), (4,)]
+        assert seeds == [(1,), (2,), (3,), (4,), (5,)]
+        query = "SELECT run_id FROM runs WHERE damage IS NOT NULL"
+        assert snapshot.execute(query).fetchall() == [(damaged,)]
+        query = "SELECT path FROM run_tables WHERE damage IS NOT NULL"
+        assert snapshot.execute(query).fetchall() == [(str(path),)]
         assert snapshot.execute("SELECT run_id FROM rejected").fetchall() == [(whole,)]
-        assert snapshot.execute("SELECT count(*) FROM run_tables").fetchall() == [(6,)]
+        assert snapshot.execute("SELECT count(*) FROM run_tables").fetchall() == [(7,)]
     with (
-        pytest.raises(InputError, match=f"Run {damaged[:12]} is not in .*delete that file"),
+        pytest.raises(InputError, match=f"Run {damaged[:12]} is damaged: .*`wca store verify`"),
         open_snapshot(snapshot_path(store), whole, damaged),
     ):
         pass

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.store.runs import RunManifest, record_run
+from tasks.store.records import RunManifest
+from tasks.store.runs import record_run
 from tasks.store.schemas import schema
 from tasks.store.snapshot import open_snapshot, publish
 from tasks.store.tables import Store, TableRef
@@ -36,6 +37,8 @@ def test_a_runs_name_follows_from_all_that_decides_its_numbers_and_nothing_else(
     }
     only_says = {
         "versions": {"torch": "0"},
+        "git_commit": "0" * 40,
+        "is_tree_clean": False,
         "command": "wca benchmark some",
         "indexed": {"root": "/elsewhere"},
         "first_finished_at": "2024-05-17T00:00:00.000+00:00",

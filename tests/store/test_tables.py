@@ -11,11 +11,12 @@ from pydantic import Field
 
 from tasks.runtime.errors import InputError
 from tasks.store import tables
+from tasks.store.batches import BATCHES_TOGETHER
 from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
-from tasks.store.tables import BATCHES_TOGETHER, Recipe, Store, TableRef
+from tasks.store.tables import Recipe, Store, TableRef
 
 DIGEST = digest_of("some ingredients")
 REJECTED = schema("undecodable")

@@ -76,7 +76,7 @@ def test_a_bad_shard_costs_one_shard(config: BenchmarkConfig, tmp_path: Path) ->
 
 def flow_run_id(summary: RunSummary) -> UUID:
     """The only execution of a run."""
-    ((_, (execution,)),) = read_runs(Store(summary.store_root))
+    ((_, (execution,), _),) = read_runs(Store(summary.store_root))
     return UUID(execution.flow_run_id)
 
 

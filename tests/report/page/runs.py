@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.store.runs import RunManifest, StageTiming, record_run
+from tasks.store.records import RunManifest, StageTiming
+from tasks.store.runs import record_run
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
 

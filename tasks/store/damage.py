@@ -1,0 +1,109 @@
+"""Find what is damaged in a store, and repair it."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import duckdb
+
+from tasks.runtime.errors import InputError
+from tasks.store.place import Place, Remote, local_copy
+from tasks.store.records import ID_SHOWN, MANIFEST, read_records, run_files
+from tasks.store.retention import exclusive_use, list_tables
+from tasks.store.runs import check_runs, explain_damage, explain_damaged_record, how_to_repeat
+from tasks.store.snapshot import find_snapshot_damage, open_snapshot, publish, snapshot_path
+from tasks.store.tables import Store, TableRef
+
+
+class Repaired(NamedTuple):
+    """The files that were removed, and a sentence on each run that is to be executed again."""
+
+    files: tuple[Place, ...]
+    advice: tuple[str, ...]
+
+
+def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
+    """Read everything in a store and yield each missing or damaged file with what is wrong.
+
+    Tables are compared with their own footers and with the records of all runs, which name those
+    that are missing; records with their seals; the snapshot with its digest.
+    """
+    records = read_records(store, run_files(store))
+    recorded: dict[Place, dict[TableRef, str]] = defaultdict(dict)
+    for manifest in records.manifests.values():
+        for ref in manifest.tables:
+            recorded[store.path(ref)].setdefault(ref, manifest.run_id[:ID_SHOWN])
+    for file in list_tables(store):
+        reason = store.inspect_file(file.place)
+        for ref, run_id in recorded.pop(file.place, {}).items():
+            if not reason and (difference := store.find_damage(ref)):
+                reason = f"{difference} (run {run_id})"
+        if reason:
+            yield file.place, reason
+    for place, refs in sorted(recorded.items()):
+        yield place, f"is missing (run {', '.join(sorted(set(refs.values())))})"
+    yield from records.damaged.items()
+    snapshot = snapshot_path(store)
+    if reason := _inspect_snapshot(snapshot, has_runs=bool(records.manifests)):
+        yield snapshot, f"{reason}: `wca report` makes it again"
+
+
+def list_damage(store: Store) -> list[str]:
+    """A sentence on each damaged run and record, as every reader of the store sees it."""
+    records = read_records(store, run_files(store))
+    sentences = [explain_damaged_record(*damaged) for damaged in records.damaged.items()]
+    return sentences + [
+        explain_damage(store, run) for run in check_runs(store, records) if run.damage
+    ]
+
+
+def repair(store: Store) -> Repaired:
+    """Remove damaged tables and records, and publish the snapshot anew; replies always stay.
+
+    Raises InputError while a run uses the store.
+    """
+    with exclusive_use(store) as raise_if_late:
+        snapshot = snapshot_path(store)
+        damaged = [place for place, _ in find_damaged_files(store) if place != snapshot]
+        lost = {place.parent: place for place in damaged if place.name == MANIFEST}
+        advice = [_explain_lost_record(store, place) for place in lost.values()]
+        # without its record, nothing says which run an execution belongs to
+        damaged += [path for path in run_files(store) if path.parent in lost]
+        removed = [place for place in dict.fromkeys(damaged) if place.is_file()]
+        for place in removed:
+            raise_if_late()
+            place.unlink(missing_ok=True)
+        publish(store)
+        runs = check_runs(store, read_records(store, run_files(store)))
+    advice += [explain_damage(store, run).rstrip(".") for run in runs if run.damage]
+    if any(place.parent.name == "inbox" for place in removed):
+        advice.append("The next run on the inbox classifies the images of the removed table again")
+    return Repaired(tuple(removed), tuple(f"{sentence}." for sentence in advice))
+
+
+def _inspect_snapshot(place: Place, has_runs: bool) -> str | None:
+    """What is wrong with the snapshot, which a store without runs may lack."""
+    if not place.is_file():
+        return "is missing" if has_runs else None
+    if isinstance(place, Remote):
+        with local_copy(place) as file:
+            return find_snapshot_damage(file)
+    return find_snapshot_damage(place)
+
+
+def _explain_lost_record(store: Store, record: Place) -> str:
+    """A sentence on a run whose record is damaged, with the command that the snapshot has of it."""
+    run_id = record.parent.name
+    lost = f"Run {run_id[:ID_SHOWN]} has lost its record"
+    with suppress(InputError, duckdb.Error), open_snapshot(snapshot_path(store)) as connection:
+        query = "SELECT command FROM runs WHERE run_id = ?"
+        if row := connection.execute(query, [run_id]).fetchone():
+            return f"{lost}: {how_to_repeat(store, row[0])}"
+    with suppress(OSError, ValueError):
+        fields = json.loads(record.read_bytes())
+        if isinstance(fields, dict) and (command := fields.get("command")):
+            said = how_to_repeat(store, str(command))
+            return f"{lost}: start it again as it was started; the damaged record says {said}"
+    return f"{lost}: {how_to_repeat(store, '')}"

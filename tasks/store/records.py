@@ -1,0 +1,172 @@
+"""Records of runs: sealed JSON files with the settings of a run and the tables it refers to."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue
+
+from tasks.store.digest import digest_of
+from tasks.store.place import Place, list_files
+from tasks.store.seals import DamagedRecord, unseal
+from tasks.store.tables import NAME_DIGITS, Store, TableRef
+
+MANIFEST = "run.json"
+ID_SHOWN = 12  # digits of a run's name that a message shows
+
+
+class RunManifest(BaseModel):
+    """A run: its inputs and parameters, whose digest is its name, and its tables.
+
+    command: the command that repeats it. indexed: the fields of its `IndexedDataset`. git_commit:
+    of the code that first executed it, None where it was installed without a checkout.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    flow_name: str
+    dataset_name: str
+    encoder_name: str | None = None
+    encoder: dict[str, JsonValue] = {}
+    parameters: dict[str, JsonValue]
+    image_count: int = 0
+    rejected_count: int = 0
+    tables: tuple[TableRef, ...]
+    versions: dict[str, str] = {}
+    git_commit: str | None = None
+    is_tree_clean: bool | None = None
+    command: str = ""
+    indexed: dict[str, JsonValue] = {}
+    # earlier versions wrote these names without `first_`
+    first_finished_at: str = Field(
+        "", validation_alias=AliasChoices("first_finished_at", "finished_at")
+    )
+    first_duration_sec: float = Field(
+        0.0, validation_alias=AliasChoices("first_duration_sec", "duration_sec")
+    )
+
+    @property
+    def run_id(self) -> str:
+        """Digest of everything that decides the run's numbers; time and place do not.
+
+        A table counts by its rows, as in a recipe; in a record of an earlier version, which does
+        not have their digest, by its recipe and its number of rows.
+        """
+        facts = self.model_dump(mode="json", exclude=_NOT_DECIDING)
+        for table in facts["tables"]:
+            for name in ("digest", "row_count") if table["content"] else ("content",):
+                del table[name]
+        return digest_of(["run", facts])[:NAME_DIGITS]
+
+
+_NOT_DECIDING = {
+    *("versions", "git_commit", "is_tree_clean", "command", "indexed"),
+    *("first_finished_at", "first_duration_sec"),
+}
+
+
+class StageTiming(BaseModel):
+    """The duration of a stage in one execution, and how many of its tables it reused."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    duration_sec: float
+    table_count: int
+    reused_count: int
+
+
+class Execution(BaseModel):
+    """One time that a run was executed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    flow_run_id: str
+    finished_at: str
+    stages: tuple[StageTiming, ...]
+
+
+class RecordedRun(NamedTuple):
+    """A run, its executions, and its missing and damaged tables with what is wrong with each."""
+
+    manifest: RunManifest
+    executions: list[Execution]
+    damage: dict[TableRef, str]
+
+
+class Records(NamedTuple):
+    """The readable records below the folders of their runs, and the damaged files."""
+
+    manifests: dict[Place, RunManifest]
+    executions: dict[Place, list[Execution]]
+    damaged: dict[Place, str]
+
+
+def execution_name(execution: Execution) -> str:
+    """The name of the file of an execution."""
+    return f"execution-{execution.flow_run_id}.json"
+
+
+def runs_folder(store: Store) -> Place:
+    """The folder that holds a folder for each run."""
+    return store.root / "runs"
+
+
+def manifest_files(store: Store) -> list[Place]:
+    """The records of all runs, without those of their executions."""
+    return [file.place for file in list_files(runs_folder(store), f"*/{MANIFEST}")]
+
+
+def run_files(store: Store) -> list[Place]:
+    """The records of all runs and their executions, in the order of their names."""
+    return [file.place for file in list_files(runs_folder(store), "*/*.json")]
+
+
+def read_records(store: Store, paths: list[Place]) -> Records:
+    """Read the records of runs and executions; a damaged one is a file with what is wrong."""
+    records = Records({}, {}, {})
+    with store.thread_pool() as pool:
+        texts = dict(zip(paths, pool.map(_read, paths), strict=True))
+    for path, text in texts.items():
+        try:
+            if text is None:  # deleted since it was listed
+                continue
+            if path.name == MANIFEST:
+                records.manifests[path.parent] = _read_manifest(path, text)
+            elif path.name.startswith("execution-"):
+                execution = _read_execution(path, text)
+                records.executions.setdefault(path.parent, []).append(execution)
+        except DamagedRecord as damage:
+            records.damaged[path] = str(damage)
+    for folder in records.executions:
+        path = folder / MANIFEST
+        if folder not in records.manifests and path not in records.damaged and not path.is_file():
+            records.damaged[path] = "is missing, and executions of its run are there"
+    return records
+
+
+def last_finished(manifest: RunManifest, executions: Sequence[Execution]) -> str:
+    """The time when the last execution of a run finished (ISO 8601, UTC)."""
+    return max([manifest.first_finished_at, *(execution.finished_at for execution in executions)])
+
+
+def _read(path: Place) -> bytes | None:
+    """The bytes of a file; None where it was deleted."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _read_manifest(path: Place, text: bytes) -> RunManifest:
+    manifest = unseal(RunManifest, text)
+    if path.parent.name != manifest.run_id:
+        raise DamagedRecord(f"does not belong here or was altered: it says run {manifest.run_id}")
+    return manifest
+
+
+def _read_execution(path: Place, text: bytes) -> Execution:
+    execution = unseal(Execution, text)
+    if (path.parent.name, path.name) != (execution.run_id, execution_name(execution)):
+        raise DamagedRecord(f"belongs to run {execution.run_id[:ID_SHOWN]} or was renamed")
+    return execution
