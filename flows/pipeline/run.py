@@ -93,7 +93,7 @@ def run_stages(
         scored = Scored(indexed, described, texts, crops, vectors, predictions)
         checks = check_embeddings(runner, scored, encoder, parameters, resampling, is_labelled)
         count = explained if EXPLAINED in methods else 0
-        insights = find_insights(runner, scored, settings, settings.seed, is_labelled, count)
+        insights = find_insights(runner, scored, settings, parameters, is_labelled, count)
 
     manifest = manifest_of(
         flow_name,

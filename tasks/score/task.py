@@ -12,8 +12,6 @@ from tasks.table_task import HOUR, table_task
 # Their modules load torch and scipy, which a run that finds all of its tables does not need.
 STATISTICS_TABLES = ("intervals", "comparisons", "calibration")
 EXPLANATION_TABLES = ("explanations", "explained_texts", "explained_pairs", "counterfactuals")
-# Bootstrap draws: an interval's ends then vary by about a thirtieth of its width.
-RESAMPLES = 2000
 
 
 class ClassVectorsRecipe(Recipe):
@@ -43,14 +41,18 @@ class PredictionsRecipe(Recipe):
 
 
 class StatisticsRecipe(Recipe):
-    """What decides the statistics of a run's results."""
+    """What decides the statistics of a run's results.
+
+    pool, crops_per_run: the crops that runs draw from, and how many each draws.
+    """
 
     code = ("tasks.score.statistics", "tasks.score.task")
 
     images: TableRef
     predictions: tuple[TableRef, ...]
     seed: int
-    resamples: int = RESAMPLES
+    pool: int
+    crops_per_run: int
 
 
 class AlignmentsRecipe(Recipe):
@@ -71,8 +73,6 @@ class AlignmentSummaryRecipe(Recipe):
     code = ("tasks.score.align", "tasks.score.task")
 
     alignments: tuple[TableRef, ...]
-    seed: int
-    resamples: int = RESAMPLES
 
 
 class ExplanationsRecipe(Recipe):
@@ -164,12 +164,13 @@ def summarise_run(store_root: str, recipe: ResultsRecipe) -> tuple[TableRef, ...
 
 @table_task("compare-methods", SCORE_TIMEOUT_SEC, *STATISTICS_TABLES)
 def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef, ...]:
-    """Write the tables of spreads, paired tests and calibration."""
-    from tasks.score.statistics import statistics_tables
+    """Write the tables of intervals, paired tests and calibration."""
+    from tasks.score.statistics import Protocol, statistics_tables
 
     store = Store(store_root)
     inputs = {"images": [recipe.images], "predictions": list(recipe.predictions)}
-    tables = statistics_tables(store, inputs, recipe.seed, recipe.resamples)
+    protocol = Protocol(recipe.pool, recipe.crops_per_run)
+    tables = statistics_tables(store, inputs, recipe.seed, protocol)
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
@@ -196,8 +197,7 @@ def summarise_alignments(store_root: str, recipe: AlignmentSummaryRecipe) -> Tab
     from tasks.score.align import alignment_summary
 
     store = Store(store_root)
-    inputs = {"alignments": list(recipe.alignments)}
-    table = alignment_summary(store, inputs, recipe.seed, recipe.resamples)
+    table = alignment_summary(store, {"alignments": list(recipe.alignments)})
     return _write(store, recipe, "alignment_summary", table)
 
 
