@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.methods.registry import METHODS
-from tasks.score.intervals import Floats, mean_interval, wilson_interval
+from tasks.score.intervals import Floats, wilson_interval
+from tasks.score.paired import compare_hits
 from tasks.score.queries import open_tables, run_query
-from tasks.score.significance import holm, mcnemar, sign_flip_test
+from tasks.score.significance import holm
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -223,7 +224,11 @@ def _comparison_rows(hits: Hits, same: dict[str, str], seed: int) -> list[dict[s
     same: each method's first method with the same predictions. Tests of methods that predict the
     same are one test: it is counted once in Holm's correction, and a pair of them not at all.
     """
-    rows = [_compare_pair(hits, j, k, seed) for j, k in combinations(range(len(hits.methods)), 2)]
+    rows: list[dict[str, Any]] = []
+    for j, k in combinations(range(len(hits.methods)), 2):
+        compared = compare_hits(hits.first[j], hits.runs[j], hits.first[k], hits.runs[k], seed)
+        names = {"baseline_method": hits.methods[j], "method": hits.methods[k]}
+        rows.append({**names, **compared._asdict()})
     pairs = [(same[row["baseline_method"]], same[row["method"]]) for row in rows]
     family = {
         tuple(sorted(pair)): row["p_value"]
@@ -236,38 +241,6 @@ def _comparison_rows(hits: Hits, same: dict[str, str], seed: int) -> list[dict[s
         row["p_holm"] = corrected.get(tuple(sorted(pair)))
         row["test_count"] = len(family)
     return rows
-
-
-def _compare_pair(hits: Hits, j: int, k: int, seed: int) -> dict[str, Any]:
-    """Compare method k with method j: means over runs, and McNemar's counts.
-
-    In McNemar's counts an image is right if it is right in more than half of a method's runs, and
-    wrong if it is right in less than half; one that is right in exactly half is in none of them.
-    """
-    runs, first = hits.runs, hits.first
-    differences = first[k] / runs[k] - first[j] / runs[j]
-    whole = first[k] * runs[j] - first[j] * runs[k]
-    ends = mean_interval(differences, (-1.0, 1.0))
-    is_right = 2 * first[[j, k]] > runs[[j, k], None]
-    is_wrong = 2 * first[[j, k]] < runs[[j, k], None]
-    only = int((is_right[1] & is_wrong[0]).sum())
-    baseline_only = int((is_right[0] & is_wrong[1]).sum())
-    test = mcnemar(only, baseline_only)
-    return {
-        "baseline_method": hits.methods[j],
-        "method": hits.methods[k],
-        "image_count": hits.image_count,
-        "difference": float(whole.sum()) / float(runs[j] * runs[k] * hits.image_count),
-        "difference_low": ends.low,
-        "difference_high": ends.high,
-        "p_value": sign_flip_test(whole.astype(np.int64), seed),
-        "both_count": int(is_right.all(axis=0).sum()),
-        "method_only_count": only,
-        "baseline_only_count": baseline_only,
-        "neither_count": int(is_wrong.all(axis=0).sum()),
-        "p_exact": test.exact,
-        "p_mid": test.mid,
-    }
 
 
 def _count_hits(table: pa.Table) -> Hits:
