@@ -13,6 +13,7 @@ from flows.pipeline.stages import (
     embed_texts,
     gather_texts,
     index_dataset,
+    record_draws,
     score_images,
     summarise,
     weigh_texts,
@@ -79,6 +80,7 @@ def run_stages(
             unload_encoder()
         scale, dimension = settings.used_text_scale, encoder.identity.dimension
         vectors = weigh_texts(runner, described, texts, methods, scale, dimension)
+        draws = record_draws(runner, methods, parameters, settings)
         predictions = score_images(runner, crops, vectors, parameters, settings)
         results = summarise(
             runner,
@@ -113,6 +115,7 @@ def run_stages(
             *crops,
             *undecodable,
             vectors,
+            *draws,
             *predictions,
             *results,
             *checks,

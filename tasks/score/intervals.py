@@ -86,22 +86,30 @@ def mean_interval(
 
     """
     relative = np.ones(len(values)) if weights is None else weights / weights.mean()
-    every, counted = np.append(values, ends), np.append(relative, [1.0, 1.0])
-    mean = float(counted @ every / counted.sum())
-    half = Z * float(np.linalg.norm(counted * (every - mean)) / counted.sum())
-    return Interval(max(ends[0], mean - half), min(ends[1], mean + half))
+    mean, error = _extended_mean(values, ends, weights)
+    return Interval(max(ends[0], mean - Z * error), min(ends[1], mean + Z * error))
 
 
 def t_interval(values: Floats, weights: Floats) -> Interval | tuple[None, None]:
-    """Compute Student's interval of a weighted mean of images' values that have no ends.
+    """Compute Student's interval of a weighted mean of images' values that have no known ends.
 
-    values, weights: `(images,)`. One image says nothing of others: its ends are None.
+    The least and the greatest image count twice, as if they were the ends of `mean_interval`: the
+    interval then holds for skewed values too. One image says nothing of others: its ends are None.
+
+    values, weights: `(images,)`.
     """
-    count = len(values)
-    if count == 1:
+    if len(values) == 1:
         return None, None
-    mean = float(weights @ values / weights.sum())
-    error = float(np.linalg.norm(weights * (values - mean)) / weights.sum())
-    quantile = float(t.ppf(0.975, count - 1))
-    half = max(quantile * error * math.sqrt(count / (count - 1)), LEAST_HALF)
+    mean, error = _extended_mean(values, (float(values.min()), float(values.max())), weights)
+    half = max(float(t.ppf(0.975, len(values) - 1)) * error, LEAST_HALF)
     return Interval(mean - half, mean + half)
+
+
+def _extended_mean(
+    values: Floats, ends: tuple[float, float], weights: Floats | None
+) -> tuple[float, float]:
+    """Compute the mean with one image at each end, and its standard error."""
+    relative = np.ones(len(values)) if weights is None else weights / weights.mean()
+    every, counted = np.append(values, ends), np.append(relative, [1.0, 1.0])
+    mean = float(counted @ every / counted.sum())
+    return mean, float(np.linalg.norm(counted * (every - mean)) / counted.sum())

@@ -40,6 +40,17 @@ class PredictionsRecipe(Recipe):
     seed: int
 
 
+class DrawsRecipe(Recipe):
+    """What decides which crops each run draws."""
+
+    code = ("tasks.methods.wca", "tasks.score.task")
+
+    pool: int
+    crops_per_run: int
+    runs: int
+    seed: int
+
+
 class StatisticsRecipe(Recipe):
     """What decides the statistics of a run's results.
 
@@ -145,6 +156,23 @@ def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
         recipe.image_scale,
     )
     return store.write("predictions", recipe.digest, schema("predictions"), batches)
+
+
+@table_task("draw-crops", SCORE_TIMEOUT_SEC, "draws")
+def draw_crops(store_root: str, recipe: DrawsRecipe) -> TableRef:
+    """Write the `draws` table: the counts with which `score_shard` weighs crops."""
+    from tasks.methods.wca import draw_counts
+
+    counts = draw_counts(recipe.pool, recipe.crops_per_run, recipe.runs, recipe.seed)
+    runs, pool = counts.shape
+    table = pa.table(
+        {
+            "run_index": [run for run in range(runs) for _ in range(pool)],
+            "crop_index": list(range(1, pool + 1)) * runs,
+            "draw_count": counts.flatten().int().tolist(),
+        }
+    )
+    return _write(Store(store_root), recipe, "draws", table.cast(schema("draws")))
 
 
 @table_task("summarise", SCORE_TIMEOUT_SEC, *RESULT_TABLES)
