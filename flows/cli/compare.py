@@ -3,7 +3,6 @@
 from flows.cli.console import console, print_table, print_unwrapped
 from flows.cli.options import StoreOption
 from flows.settings.store import DEFAULT_STORE
-from tasks.methods.registry import method_title
 
 # Rows of a table that are printed: the page has the others.
 MAX_ROWS = 12
@@ -50,10 +49,6 @@ def compare(
         console.print("No setting that affects the numbers differs.")
     if pair.unshared:
         console.print(pair.unshared)
-    if comparison.test:
-        exact, mid = comparison.test
-        title = method_title(pair.method)
-        console.print(
-            f"{title}, McNemar's test of the two: p = {exact:.4g} exact, {mid:.4g} mid-p."
-        )
+    if comparison.verdict:
+        console.print(comparison.verdict)
     print_unwrapped(f"Page     {comparison.page}")

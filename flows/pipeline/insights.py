@@ -70,21 +70,25 @@ def find_insights(
     scored: Scored,
     settings: ScoreSettings,
     logits: Logits,
-    seed: int,
+    parameters: CropParameters,
     is_labelled: bool,
     explained_count: int,
 ) -> list[TableRef]:
     """Compute what the run's labels and texts allow; `explained_count` images are explained."""
-    tables = _compare_methods(runner, scored, logits, seed) if is_labelled else []
+    tables = _compare_methods(runner, scored, settings, logits, parameters) if is_labelled else []
     if is_labelled and explained_count:
-        tables += _align_images(runner, scored, seed)
+        tables += _align_images(runner, scored, parameters.seed)
     if explained_count and scored.indexed.classes.row_count > 1:  # one class has no runner-up
         tables += _explain_images(runner, scored, settings, explained_count)
     return tables
 
 
 def _compare_methods(
-    runner: StageRunner, scored: Scored, logits: Logits, seed: int
+    runner: StageRunner,
+    scored: Scored,
+    settings: ScoreSettings,
+    logits: Logits,
+    parameters: CropParameters,
 ) -> list[TableRef]:
     """Compute intervals, paired tests and calibration."""
     recipe = StatisticsRecipe(
@@ -92,7 +96,9 @@ def _compare_methods(
         predictions=tuple(scored.predictions),
         logit_scale=logits.scale,
         logit_bias=logits.bias,
-        seed=seed,
+        seed=parameters.seed,
+        pool=parameters.pool,
+        crops_per_run=settings.crops,
     )
     (tables,) = runner.run("compare methods", compare_methods, [recipe])
     return list(tables)
@@ -111,7 +117,7 @@ def _align_images(runner: StageRunner, scored: Scored, seed: int) -> list[TableR
         for shard in scored.crops
     ]
     tables = [ref for (ref,) in runner.run("align images", align_shard, recipes)]
-    summary = AlignmentSummaryRecipe(alignments=tuple(tables), seed=seed)
+    summary = AlignmentSummaryRecipe(alignments=tuple(tables))
     ((summarised,),) = runner.run("summarise alignments", summarise_alignments, [summary])
     return [*tables, summarised]
 

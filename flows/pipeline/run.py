@@ -14,6 +14,7 @@ from flows.pipeline.stages import (
     embed_texts,
     gather_texts,
     index_dataset,
+    record_draws,
     score_images,
     summarise,
     weigh_texts,
@@ -80,6 +81,7 @@ def run_stages(
             unload_encoder()
         scale, dimension = settings.used_text_scale, encoder.identity.dimension
         vectors = weigh_texts(runner, described, texts, methods, scale, dimension)
+        draws = record_draws(runner, methods, parameters, settings)
         predictions = score_images(runner, crops, vectors, parameters, settings)
         results = summarise(
             runner,
@@ -95,7 +97,7 @@ def run_stages(
         checks = check_embeddings(runner, scored, encoder, parameters, resampling, is_labelled)
         count = explained if EXPLAINED in methods else 0
         insights = find_insights(
-            runner, scored, settings, encoder.logits, settings.seed, is_labelled, count
+            runner, scored, settings, encoder.logits, parameters, is_labelled, count
         )
 
     manifest = manifest_of(
@@ -116,6 +118,7 @@ def run_stages(
             *crops,
             *undecodable,
             vectors,
+            *draws,
             *predictions,
             *results,
             *checks,

@@ -22,12 +22,15 @@ from tasks.embed.task import (
     embed_image_shard,
     embed_text_shard,
 )
+from tasks.methods.registry import METHODS
 from tasks.score.settings import ScoreSettings
 from tasks.score.task import (
     ClassVectorsRecipe,
+    DrawsRecipe,
     PredictionsRecipe,
     ResultsRecipe,
     class_vectors,
+    draw_crops,
     score_shard,
     summarise_run,
 )
@@ -186,6 +189,25 @@ def score_images(
         for shard in crops
     ]
     return [ref for (ref,) in runner.run("score images", score_shard, recipes)]
+
+
+def record_draws(
+    runner: StageRunner,
+    methods: tuple[str, ...],
+    parameters: CropParameters,
+    settings: ScoreSettings,
+) -> list[TableRef]:
+    """Write down which crops each run draws, if a method draws; the `draws` table."""
+    if not any(METHODS[name].image_side.has_draws for name in methods):
+        return []
+    recipe = DrawsRecipe(
+        pool=parameters.pool,
+        crops_per_run=settings.crops,
+        runs=settings.runs,
+        seed=parameters.seed,
+    )
+    ((draws,),) = runner.run("draw crops", draw_crops, [recipe])
+    return [draws]
 
 
 def summarise(runner: StageRunner, recipe: ResultsRecipe) -> Refs:

@@ -26,8 +26,8 @@ def accuracy_rows(store: Store, ref: TableRef) -> list[dict[str, str]]:
 def comparison_rows(store: Store, ref: TableRef) -> list[dict[str, str]]:
     """Return the comparisons with the first method that was scored, as text, best first.
 
-    Differences are points of top-1 with a paired interval; p is McNemar's mid-p after Holm's
-    correction.
+    Differences are points of mean top-1 over runs with a paired interval; p is of the sign-flip
+    test, after Holm's correction over all pairs.
     """
     rows = store.read(ref).to_pylist()
     baseline = rows[0]["baseline_method"] if rows else ""
@@ -37,7 +37,7 @@ def comparison_rows(store: Store, ref: TableRef) -> list[dict[str, str]]:
             f"points above {method_title(baseline)}": _points(row["difference"]),
             "95 % interval": f"{_points(row['difference_low'])} to "
             f"{_points(row['difference_high'])}",
-            "p": f"{row['p_holm']:.4f}",
+            "p": "same predictions" if row["is_identical"] else f"{row['p_holm']:.4f}",
         }
         for row in sorted(rows, key=lambda row: -row["difference"])
         if row["baseline_method"] == baseline

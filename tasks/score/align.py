@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.score.bootstrap import Floats, measure_spread, resample_images
+from tasks.score.intervals import mean_interval, t_interval
 from tasks.score.queries import open_tables, run_query
 from tasks.store.digest import uniforms
 from tasks.store.embeddings import embedding_matrix
@@ -59,12 +59,11 @@ def alignment_rows(
         )
 
 
-def alignment_summary(
-    store: Store, inputs: dict[str, list[TableRef]], seed: int, resamples: int
-) -> pa.Table:
+def alignment_summary(store: Store, inputs: dict[str, list[TableRef]]) -> pa.Table:
     """Compute the `alignment_summary` rows: own descriptions, other ones, and their difference.
 
-    inputs: the stored `alignments`. Intervals are over images, since an image's pairs are alike.
+    inputs: the stored `alignments`. Intervals are over images, since an image's pairs are alike; an
+    image counts as often as it has pairs.
     """
     with open_tables(store, inputs) as connection:
         table = run_query(connection, "image_alignments")
@@ -80,29 +79,23 @@ def alignment_summary(
         ],
         dtype=np.float64,
     )
-
-    def means(counts: Floats) -> Floats:
-        totals = sums @ counts.T  # (groups, sums, draws)
-        shares = totals[:, 1:] / totals[:, :1]
-        if len(groups) > 1:
-            shares = np.concatenate([shares, shares[:1] - shares[1:]])
-        return shares.reshape(-1, len(counts))
-
-    count = sums.shape[2]
-    names = groups if len(groups) < 2 else [*groups, "difference"]
-    observed = means(np.ones((1, count))).reshape(len(names), -1)
-    drawn = resample_images(means, count, seed, resamples).reshape(len(names), len(SHARES), -1)
-    ends = measure_spread(np.round(drawn, 12))
+    pairs = sums[0, 0]  # as many of other classes as of its own
+    means = dict(zip(groups, sums[:, 1:] / pairs, strict=True))
+    if len(groups) > 1:
+        means["difference"] = means["own"] - means["other"]
     rows = []
-    for i, name in enumerate(names):
-        row: dict[str, object] = {"pairs": name, "image_count": count}
-        row["pair_count"] = int(sums[i % 2, 0].sum()) if name != "difference" else None
-        for j, share in enumerate(SHARES):
-            row |= {
-                f"{share}_mean": round(float(observed[i, j]), 12),
-                f"{share}_low": float(ends.low[i, j]),
-                f"{share}_high": float(ends.high[i, j]),
-            }
+    for name, values in means.items():
+        row: dict[str, object] = {"pairs": name, "image_count": len(pairs)}
+        row["pair_count"] = None if name == "difference" else int(pairs.sum())
+        least = -1.0 if name == "difference" else 0.0
+        for share, of_images in zip(SHARES, values, strict=True):
+            low, high = (
+                t_interval(of_images, pairs)
+                if share == "gain"  # which has no ends
+                else mean_interval(of_images, (least, 1.0), pairs)
+            )
+            mean = float(of_images @ pairs / pairs.sum())
+            row |= {f"{share}_mean": round(mean, 12), f"{share}_low": low, f"{share}_high": high}
         rows.append(row)
     return pa.Table.from_pylist(rows, schema("alignment_summary"))
 

@@ -1,15 +1,17 @@
-"""Intervals, paired tests and calibration of every method."""
+"""Accuracy of every method with its errors, paired comparisons of methods, and calibration."""
 
+import math
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from tasks.methods.registry import METHODS
-from tasks.score.bootstrap import Floats, measure_spread, resample_images
+from tasks.score.intervals import Floats, wilson_interval
+from tasks.score.paired import compare_hits
 from tasks.score.queries import open_tables, run_query
-from tasks.score.significance import holm, mcnemar
+from tasks.score.significance import holm
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -17,6 +19,13 @@ STATISTICS_TABLES = ("intervals", "comparisons", "calibration")
 MEASURES = ("top1", "top5", "macro_top1")
 # A bin of the calibration holds at least so many predictions.
 LEAST_IN_A_BIN = 10
+
+
+class Protocol(NamedTuple):
+    """How the runs of a method that draws come about: crops in the pool, and drawn in each run."""
+
+    pool: int
+    crops_per_run: int
 
 
 class Hits(NamedTuple):
@@ -38,17 +47,25 @@ class Hits(NamedTuple):
         return int(self.first.shape[1])
 
 
+class Estimate(NamedTuple):
+    """A mean over images, its standard error, and the images that its variance amounts to."""
+
+    value: float
+    image_sigma: float
+    effective_count: float
+
+
 def statistics_tables(
     store: Store,
     inputs: dict[str, list[TableRef]],
     seed: int,
-    resamples: int,
+    protocol: Protocol,
     logit_scale: float = 100.0,
     logit_bias: float | None = None,
 ) -> dict[str, pa.Table]:
     """Compute the tables of `STATISTICS_TABLES`, by name; without labels they have no rows.
 
-    inputs: the stored `images` and `predictions` of a run. resamples: draws of the bootstrap.
+    inputs: the stored `images` and `predictions` of a run. seed: of draws in paired tests.
     logit_scale, logit_bias: the encoder's, of the calibration; a bias makes confidence a sigmoid.
     """
     with open_tables(store, inputs) as connection:
@@ -57,51 +74,101 @@ def statistics_tables(
             return {name: schema(name).empty_table() for name in STATISTICS_TABLES}
         hits = _count_hits(by_image)
         sigmas = run_sigmas(run_query(connection, "run_hits"))
+        same = {row["method"]: row["same_as"] for row in run_query(connection, "same").to_pylist()}
         bins = max(1, min(10, hits.image_count // LEAST_IN_A_BIN))
         calibration = run_query(
             connection, "calibration", bins=bins, logit_scale=logit_scale, logit_bias=logit_bias
         )
-    drawn = resample_images(
-        lambda counts: accuracy_figures(hits, counts), hits.image_count, seed, resamples
-    )
-    drawn = drawn.reshape(len(MEASURES), len(hits.methods), -1)
-    observed = accuracy_figures(hits, np.ones((1, hits.image_count))).reshape(drawn.shape[:2])
     rows = {
-        "intervals": _interval_rows(hits, observed, drawn, sigmas),
-        "comparisons": _comparison_rows(hits, observed[0], drawn[0]),
+        "intervals": _interval_rows(hits, sigmas, protocol),
+        "comparisons": _comparison_rows(hits, same, seed),
     }
     tables = {name: pa.Table.from_pylist(r, schema(name)) for name, r in rows.items()}
     return {**tables, "calibration": calibration.cast(schema("calibration"))}
 
 
-def accuracy_figures(hits: Hits, counts: Floats) -> Floats:
-    """Compute top1, top5 and macro_top1 of every method over drawn images.
+def estimate_mean(shares: Floats) -> Estimate:
+    """Estimate the mean of `(images,)` shares; each image counts as one, however many its runs."""
+    count = len(shares)
+    return Estimate(float(shares.mean()), float(shares.std()) / math.sqrt(count), count)
 
-    macro_top1 is the mean over classes of top1 in the class; a class without a drawn image is left
-    out. All sums are of whole numbers, so they are exact in any order.
+
+def estimate_class_mean(shares: Floats, class_starts: list[int]) -> Estimate:
+    """Estimate the mean over classes of the mean share in each class.
+
+    The number of images in each class, n_c, is taken as given. If an image's share has the same
+    variance V in all of C classes, the estimate has the variance V sum(1 / n_c) / C^2: that of a
+    plain mean of C^2 / sum(1 / n_c) images. The standard error has the V within classes, and that
+    of all images where each class has one image.
 
     Parameters
     ----------
-    hits : Hits
-        In how many runs each method is right on each image.
-    counts : ndarray
-        `(draws, images)`: how often each draw takes each image; each row sums to the image count.
+    shares : ndarray
+        `(images,)`, 0 to 1, sorted by class.
+    class_starts : list of int
+        Index of the first image of each class.
+
+    """
+    counts = np.diff([*class_starts, len(shares)])
+    means = np.add.reduceat(shares, class_starts) / counts
+    effective = len(counts) ** 2 / float((1 / counts).sum())
+    within, freedom = shares - np.repeat(means, counts), len(shares) - len(counts)
+    variance = float(within @ within) / freedom if freedom else float(shares.var())
+    return Estimate(float(means.mean()), math.sqrt(variance / effective), effective)
+
+
+def estimate_seed_sigma(
+    run_sigma: float, run_count: int, protocol: Protocol, method: str
+) -> float | None:
+    """Estimate the standard deviation of a mean over runs from one seed to another.
+
+    Another seed brings another pool and other draws. The draws' part is s^2 / R, with s^2 the
+    unbiased variance of R runs. No run shows the pool's part, because all runs share the pool. It
+    follows from how the runs come about: a run draws N times from P crops, which are drawn
+    themselves. If a decision rests on a mean over crops, the margins of two runs have the
+    correlation N / (N + P), since they share the pool. For an image whose margin is about 0, and
+    others hardly vary, two runs' hits then have the correlation r = 2/pi arcsin(N / (N + P)), which
+    makes the pool's part s^2 r / (1 - r). Images draw their crops independently of one another, so
+    the same holds of their mean.
+
+    This is an estimate from a model. On 500 photographs with photo-lite, whose pools of 100 crops
+    were divided into pools of 50 and 20, the pool's part was 0.31 and 0.36 s^2 where the model says
+    0.32 (N / P = 0.6). A strategy that spreads crops out varies less. What other random texts would
+    change cannot be estimated from one set of them.
+
+    Parameters
+    ----------
+    run_sigma : float
+        Population standard deviation over runs.
+    run_count : int
+        R, the number of runs.
+    protocol : Protocol
+        P and N.
+    method : str
+        Name of the method.
 
     Returns
     -------
-    ndarray
-        float64 `(3 x methods, draws)`, shares from 0 to 1: top1 of all methods, top5, macro_top1.
+    float or None
+        0 where a seed decides nothing; None where one run, or one set of random texts, shows no
+        variation.
+
+    Examples
+    --------
+    >>> round(estimate_seed_sigma(0.005, 20, Protocol(100, 60), "wca"), 5)
+    0.00314
 
     """
-    scale = hits.runs[:, None] * hits.image_count
-    plain = [sums @ counts.T / scale for sums in (hits.first, hits.five)]
-    taken = np.add.reduceat(counts, hits.class_starts, axis=1)  # (draws, classes)
-    macro = []
-    for right, runs in zip(hits.first, hits.runs, strict=True):
-        by_class = np.add.reduceat(counts * right, hits.class_starts, axis=1)
-        shares = np.divide(by_class, taken * runs, out=np.zeros_like(taken), where=taken > 0)
-        macro.append(shares.sum(axis=1) / (taken > 0).sum(axis=1))
-    return np.concatenate([*plain, np.stack(macro)])
+    if METHODS[method].has_random_texts:
+        return None
+    if not METHODS[method].image_side.has_draws:
+        return 0.0
+    if run_count < 2:
+        return None
+    shared = protocol.crops_per_run / (protocol.crops_per_run + protocol.pool)
+    correlation = 2 / math.pi * math.asin(shared)
+    variance = run_sigma**2 * run_count / (run_count - 1)
+    return math.sqrt(variance * (1 / run_count + correlation / (1 - correlation)))
 
 
 def run_sigmas(run_hits: pa.Table) -> dict[tuple[str, str], float]:
@@ -128,62 +195,59 @@ def run_sigmas(run_hits: pa.Table) -> dict[tuple[str, str], float]:
 
 
 def _interval_rows(
-    hits: Hits, observed: Floats, drawn: Floats, sigmas: dict[tuple[str, str], float]
+    hits: Hits, sigmas: dict[tuple[str, str], float], protocol: Protocol
 ) -> list[dict[str, object]]:
-    ends = measure_spread(drawn)
-    return [
-        {
-            "method": method,
-            "measure": measure,
-            "value": float(observed[i, j]),
-            "run_count": int(hits.runs[j]),
-            "run_sigma": sigmas[measure, method],
-            "image_count": hits.image_count,
-            "image_sigma": float(ends.sigma[i, j]),
-            "low": float(ends.low[i, j]),
-            "high": float(ends.high[i, j]),
-            "resample_count": drawn.shape[-1],
-        }
-        for j, method in enumerate(hits.methods)
-        for i, measure in enumerate(MEASURES)
-    ]
-
-
-def _comparison_rows(hits: Hits, top1: Floats, drawn: Floats) -> list[dict[str, object]]:
-    """Compare every pair of methods; the one that is first in the results table is the baseline.
-
-    An image counts as right if it is right in more than half of a method's runs, and as wrong if it
-    is right in less than half. An image that is right in exactly half is in none of the counts.
-    """
     rows: list[dict[str, object]] = []
-    is_right = 2 * hits.first > hits.runs[:, None]
-    is_wrong = 2 * hits.first < hits.runs[:, None]
-    for j, baseline in enumerate(hits.methods):
-        others = [k for i, k in combinations(range(len(hits.methods)), 2) if i == j]
-        tests = []
-        for k in others:
-            only, baseline_only = is_right[k] & is_wrong[j], is_right[j] & is_wrong[k]
-            ends = measure_spread(drawn[k] - drawn[j])
-            test = mcnemar(int(only.sum()), int(baseline_only.sum()))
-            tests.append(test.mid)
+    for method, first, five, runs in zip(
+        hits.methods, hits.first, hits.five, hits.runs, strict=True
+    ):
+        estimates = (
+            estimate_mean(first / runs),
+            estimate_mean(five / runs),
+            estimate_class_mean(first / runs, hits.class_starts),
+        )
+        for measure, estimate in zip(MEASURES, estimates, strict=True):
+            ends = wilson_interval(estimate.value, estimate.effective_count)
+            sigma = sigmas[measure, method]
             rows.append(
                 {
-                    "baseline_method": baseline,
-                    "method": hits.methods[k],
+                    "method": method,
+                    "measure": measure,
+                    "value": estimate.value,
+                    "run_count": int(runs),
+                    "run_sigma": sigma,
+                    "seed_sigma": estimate_seed_sigma(sigma, int(runs), protocol, method),
                     "image_count": hits.image_count,
-                    "difference": float(top1[k] - top1[j]),
-                    "difference_low": float(ends.low),
-                    "difference_high": float(ends.high),
-                    "both_count": int((is_right[j] & is_right[k]).sum()),
-                    "method_only_count": int(only.sum()),
-                    "baseline_only_count": int(baseline_only.sum()),
-                    "neither_count": int((is_wrong[j] & is_wrong[k]).sum()),
-                    "p_exact": test.exact,
-                    "p_mid": test.mid,
+                    "image_sigma": estimate.image_sigma,
+                    "low": ends.low,
+                    "high": ends.high,
                 }
             )
-        for row, corrected in zip(rows[-len(others) :] if others else [], holm(tests), strict=True):
-            row["p_holm"] = corrected
+    return rows
+
+
+def _comparison_rows(hits: Hits, same: dict[str, str], seed: int) -> list[dict[str, Any]]:
+    """Compare every pair of methods; the one that is first in the results table is the baseline.
+
+    same: each method's first method with the same predictions. Tests of methods that predict the
+    same are one test: it is counted once in Holm's correction, and a pair of them not at all.
+    """
+    rows: list[dict[str, Any]] = []
+    for j, k in combinations(range(len(hits.methods)), 2):
+        compared = compare_hits(hits.first[j], hits.runs[j], hits.first[k], hits.runs[k], seed)
+        names = {"baseline_method": hits.methods[j], "method": hits.methods[k]}
+        rows.append({**names, **compared._asdict()})
+    pairs = [(same[row["baseline_method"]], same[row["method"]]) for row in rows]
+    family = {
+        tuple(sorted(pair)): row["p_value"]
+        for pair, row in zip(pairs, rows, strict=True)
+        if pair[0] != pair[1]
+    }
+    corrected = dict(zip(family, holm(list(family.values())), strict=True))
+    for pair, row in zip(pairs, rows, strict=True):
+        row["is_identical"] = pair[0] == pair[1]
+        row["p_holm"] = corrected.get(tuple(sorted(pair)))
+        row["test_count"] = len(family)
     return rows
 
 

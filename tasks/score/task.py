@@ -12,8 +12,6 @@ from tasks.table_task import HOUR, table_task
 # Their modules load torch and scipy, which a run that finds all of its tables does not need.
 STATISTICS_TABLES = ("intervals", "comparisons", "calibration")
 EXPLANATION_TABLES = ("explanations", "explained_texts", "explained_pairs", "counterfactuals")
-# Bootstrap draws: an interval's ends then vary by about a thirtieth of its width.
-RESAMPLES = 2000
 
 
 class ClassVectorsRecipe(Recipe):
@@ -42,10 +40,22 @@ class PredictionsRecipe(Recipe):
     seed: int
 
 
+class DrawsRecipe(Recipe):
+    """What decides which crops each run draws."""
+
+    code = ("tasks.methods.wca", "tasks.score.task")
+
+    pool: int
+    crops_per_run: int
+    runs: int
+    seed: int
+
+
 class StatisticsRecipe(Recipe):
     """What decides the statistics of a run's results.
 
-    logit_scale, logit_bias: the encoder's; a bias makes confidence a sigmoid.
+    logit_scale, logit_bias: the encoder's; a bias makes confidence a sigmoid. pool, crops_per_run:
+    the crops that runs draw from, and how many each draws.
     """
 
     code = ("tasks.score.statistics", "tasks.score.task")
@@ -55,7 +65,8 @@ class StatisticsRecipe(Recipe):
     logit_scale: float
     logit_bias: float | None
     seed: int
-    resamples: int = RESAMPLES
+    pool: int
+    crops_per_run: int
 
 
 class AlignmentsRecipe(Recipe):
@@ -76,8 +87,6 @@ class AlignmentSummaryRecipe(Recipe):
     code = ("tasks.score.align", "tasks.score.task")
 
     alignments: tuple[TableRef, ...]
-    seed: int
-    resamples: int = RESAMPLES
 
 
 class ExplanationsRecipe(Recipe):
@@ -152,6 +161,23 @@ def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
     return store.write("predictions", recipe.digest, schema("predictions"), batches)
 
 
+@table_task("draw-crops", SCORE_TIMEOUT_SEC, "draws")
+def draw_crops(store_root: str, recipe: DrawsRecipe) -> TableRef:
+    """Write the `draws` table: the counts with which `score_shard` weighs crops."""
+    from tasks.methods.wca import draw_counts
+
+    counts = draw_counts(recipe.pool, recipe.crops_per_run, recipe.runs, recipe.seed)
+    runs, pool = counts.shape
+    table = pa.table(
+        {
+            "run_index": [run for run in range(runs) for _ in range(pool)],
+            "crop_index": list(range(1, pool + 1)) * runs,
+            "draw_count": counts.flatten().int().tolist(),
+        }
+    )
+    return _write(Store(store_root), recipe, "draws", table.cast(schema("draws")))
+
+
 @table_task("summarise", SCORE_TIMEOUT_SEC, *RESULT_TABLES)
 def summarise_run(store_root: str, recipe: ResultsRecipe) -> tuple[TableRef, ...]:
     """Write the tables of results, having accounted for every image."""
@@ -169,14 +195,14 @@ def summarise_run(store_root: str, recipe: ResultsRecipe) -> tuple[TableRef, ...
 
 @table_task("compare-methods", SCORE_TIMEOUT_SEC, *STATISTICS_TABLES)
 def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef, ...]:
-    """Write the tables of spreads, paired tests and calibration."""
-    from tasks.score.statistics import statistics_tables
+    """Write the tables of intervals, paired tests and calibration."""
+    from tasks.score.statistics import Protocol, statistics_tables
 
     store = Store(store_root)
     inputs = {"images": [recipe.images], "predictions": list(recipe.predictions)}
-    tables = statistics_tables(
-        store, inputs, recipe.seed, recipe.resamples, recipe.logit_scale, recipe.logit_bias
-    )
+    protocol = Protocol(recipe.pool, recipe.crops_per_run)
+    logits = (recipe.logit_scale, recipe.logit_bias)
+    tables = statistics_tables(store, inputs, recipe.seed, protocol, *logits)
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
@@ -203,8 +229,7 @@ def summarise_alignments(store_root: str, recipe: AlignmentSummaryRecipe) -> Tab
     from tasks.score.align import alignment_summary
 
     store = Store(store_root)
-    inputs = {"alignments": list(recipe.alignments)}
-    table = alignment_summary(store, inputs, recipe.seed, recipe.resamples)
+    table = alignment_summary(store, {"alignments": list(recipe.alignments)})
     return _write(store, recipe, "alignment_summary", table)
 
 

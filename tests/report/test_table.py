@@ -62,7 +62,7 @@ def test_comparisons_are_those_with_the_first_method_best_first(tmp_path: Path) 
         return {
             "baseline_method": baseline, "method": method, "difference": difference,
             "difference_low": difference - 0.05, "difference_high": difference + 0.05,
-            "p_exact": 0.9, "p_mid": 0.8, "p_holm": 0.0123,
+            "p_value": 0.8, "p_holm": 0.0123, "is_identical": method == "cupl",
         }  # fmt: skip
 
     rows = [row("clip", "cupl", -0.01), row("clip", "wca", 0.02), row("cupl", "wca", 0.03)]
@@ -77,7 +77,7 @@ def test_comparisons_are_those_with_the_first_method_best_first(tmp_path: Path) 
             "method": "CuPL",
             "points above CLIP": "-1.00",
             "95 % interval": "-6.00 to +4.00",
-            "p": "0.0123",
+            "p": "same predictions",
         },
     ]
 

@@ -1,4 +1,4 @@
-"""Spreads, paired tests and calibration against scipy, scikit-learn and cases worked by hand."""
+"""Intervals, tests and calibration against scipy, scikit-learn and cases worked by hand."""
 
 from pathlib import Path
 
@@ -7,22 +7,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
-from scipy.stats import binom, binomtest, false_discovery_control
+from scipy.stats import binom, binomtest, false_discovery_control, norm, permutation_test
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, top_k_accuracy_score
 
-from tasks.score.bootstrap import measure_spread, resample_images
-from tasks.score.significance import holm, mcnemar
-from tasks.score.statistics import STATISTICS_TABLES, statistics_tables
+from tasks.score import significance
+from tasks.score.intervals import mean_interval, wilson_interval
+from tasks.score.significance import holm, mcnemar, sign_flip_test
+from tasks.score.statistics import (
+    STATISTICS_TABLES,
+    Protocol,
+    estimate_class_mean,
+    estimate_seed_sigma,
+    statistics_tables,
+)
 from tasks.store.tables import TableRef
 from tests.score.conftest import CLASSES, IMAGES, RUNS, World, wilson
 
+PROTOCOL = Protocol(pool=100, crops_per_run=60)
+
 
 def tables(
-    world: World, seed: int = 0, **changes: list[TableRef]
+    world: World, protocol: Protocol = PROTOCOL, **changes: list[TableRef]
 ) -> dict[str, list[dict[str, object]]]:
     inputs = {name: world.inputs[name] for name in ("images", "predictions")} | changes
-    made = statistics_tables(world.store, inputs, seed, resamples=1000)
+    made = statistics_tables(world.store, inputs, 0, protocol)
     return {name: table.to_pylist() for name, table in made.items()}
 
 
@@ -63,15 +72,62 @@ def test_holm_lies_between_no_correction_and_bonferroni(p: list[float]) -> None:
     assert all(np.array(corrected) >= false_discovery_control(p) - 1e-12)
 
 
-def test_a_spread_is_the_middle_95_percent() -> None:
-    found = measure_spread(np.arange(1001.0)[None])
-    assert (found.low, found.high) == (25, 975)
-    assert found.sigma == pytest.approx(np.arange(1001).std())
+def test_few_sign_flips_equal_scipys_permutation_test() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        differences = rng.integers(-6, 9, size=9)
+        found = permutation_test(
+            (differences,),
+            lambda x, axis: x.sum(axis=axis),
+            permutation_type="samples",
+            n_resamples=np.inf,
+        )
+        assert sign_flip_test(differences) == pytest.approx(found.pvalue)
 
 
-def test_one_image_is_drawn_every_time() -> None:
-    drawn = resample_images(lambda counts: 3 * counts.T, image_count=1, seed=0, resamples=5)
-    assert drawn.tolist() == [[3.0] * 5]
+@given(st.integers(0, 300), st.integers(0, 300), st.integers(1, 50))
+def test_sign_flips_of_single_runs_are_mcnemars_exact_test(b: int, c: int, unit: int) -> None:
+    differences = np.repeat([unit, -unit, 0], [b, c, 5])
+    assert sign_flip_test(differences) == pytest.approx(mcnemar(b, c).exact, rel=1e-6, abs=1e-11)
+
+
+def test_drawn_sign_flips_agree_with_the_exact_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    differences = rng.integers(-20, 22, size=500)
+    exact = sign_flip_test(differences)
+    monkeypatch.setattr(significance, "MOST_SUMS", 10)
+    drawn = sign_flip_test(differences)
+    assert drawn == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 20_000))
+    assert sign_flip_test(differences) == drawn != sign_flip_test(differences, seed=1)
+
+
+def test_a_tiny_p_value_is_not_rounding() -> None:
+    assert sign_flip_test(np.ones(5000, dtype=np.int64)) == significance.LEAST_P
+
+
+def test_wilsons_interval_equals_scipy() -> None:
+    for count, right in ((1, 0), (1, 1), (16, 7), (16, 16), (500, 499)):
+        expected = binomtest(right, count).proportion_ci(0.95, "wilson")
+        found = wilson_interval(right / count, count)
+        assert found == pytest.approx((expected.low, expected.high))
+
+
+def test_the_interval_of_a_difference_by_hand() -> None:
+    # Bonett & Price 2012: counts and images plus one and two, on Fagerland's 1 and 7 of 21
+    values = np.repeat([1.0, -1.0, 0.0], [1, 7, 13])
+    first, second, count = 2 / 23, 8 / 23, 23
+    half = norm.ppf(0.975) * np.sqrt((first + second - (first - second) ** 2) / count)
+    expected = first - second - half, first - second + half
+    assert mean_interval(values, (-1.0, 1.0)) == pytest.approx(expected)
+
+
+@given(st.lists(st.integers(-20, 20), min_size=1, max_size=30))
+def test_an_interval_has_width_and_holds_the_mean(runs: list[int]) -> None:
+    values = np.array(runs) / 20
+    low, high = mean_interval(values, (-1.0, 1.0), np.arange(1.0, len(values) + 1))
+    mean = float(np.average(values, weights=np.arange(1.0, len(values) + 1)))
+    assert -1 <= low <= mean <= high <= 1
+    assert high - low > 0.01
 
 
 def test_values_and_run_sigmas_equal_scikit_learn(world: World) -> None:
@@ -89,44 +145,75 @@ def test_values_and_run_sigmas_equal_scikit_learn(world: World) -> None:
         assert rows[measure]["run_count"] == RUNS
 
 
-def test_the_bootstrap_of_top1_agrees_with_theory(world: World) -> None:
-    one = world.renamed("wca", 1, "c")
-    row = next(r for r in tables(world, predictions=[one])["intervals"] if r["measure"] == "top1")
-    share = float(row["value"])
-    assert row["image_sigma"] == pytest.approx(np.sqrt(share * (1 - share) / IMAGES), rel=0.1)
-    assert row["low"] == pytest.approx(binom.ppf(0.025, IMAGES, share) / IMAGES, abs=1.5 / IMAGES)
-    assert row["high"] == pytest.approx(binom.ppf(0.975, IMAGES, share) / IMAGES, abs=1.5 / IMAGES)
-    assert row["run_sigma"] == 0
+def test_top1_and_top5_have_wilsons_interval_of_the_images(world: World) -> None:
+    rows = {row["measure"]: row for row in tables(world)["intervals"]}
+    for measure in ("top1", "top5"):
+        row = rows[measure]
+        assert (row["low"], row["high"]) == pytest.approx(wilson(row["value"], IMAGES))
+    shares = (world.scores.argmax(2) == world.labels).mean(0)
+    assert rows["top1"]["image_sigma"] == pytest.approx(shares.std() / np.sqrt(IMAGES))
 
 
-def test_the_macro_bootstrap_equals_a_plain_one(world: World) -> None:
-    row = next(r for r in tables(world)["intervals"] if r["measure"] == "macro_top1")
+def test_the_macro_mean_counts_as_the_images_that_have_its_variance(world: World) -> None:
+    rows = {row["measure"]: row for row in tables(world)["intervals"]}
+    effective = CLASSES**2 / sum(1 / np.bincount(world.labels))
+    assert effective < IMAGES
+    row = rows["macro_top1"]
+    assert (row["low"], row["high"]) == pytest.approx(wilson(row["value"], effective))
+    # a bootstrap within classes, whose variance is too small by what the classes' means take up
     rng = np.random.default_rng(1)
-    predicted = world.scores.argmax(2)
-    drawn = []
-    for _ in range(1000):
-        taken = rng.integers(0, IMAGES, IMAGES)
-        right = predicted[:, taken] == world.labels[taken]
-        present = np.unique(world.labels[taken])
-        drawn.append(np.mean([right[:, world.labels[taken] == c].mean() for c in present]))
-    assert row["image_sigma"] == pytest.approx(np.std(drawn), rel=0.15)
-    assert (row["low"], row["high"]) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.03)
+    shares = (world.scores.argmax(2) == world.labels).mean(0)
+    drawn = [
+        np.mean([rng.choice(own, len(own)).mean() for own in of_classes])
+        for of_classes in [[shares[world.labels == c] for c in range(CLASSES)]] * 1000
+    ]
+    unbiased = np.std(drawn) * np.sqrt(IMAGES / (IMAGES - CLASSES))
+    assert row["image_sigma"] == pytest.approx(unbiased, rel=0.15)
 
 
-def test_a_draw_without_a_rare_class_leaves_it_out_of_the_macro_mean(world: World) -> None:
-    # one image of class 1, which every third draw misses; all of the others are of class 0
-    rows = [{"image_id": i, "image_name": "", "image_digest": f"d{i}", "class_id": int(i == 0)}
-            for i in range(IMAGES)]  # fmt: skip
-    wrong = [{"image_digest": f"d{i}", "method": "clip", "run_index": 0, "rank": 1,
-              "class_id": int(i % 2), "score": 0.0} for i in range(IMAGES)]  # fmt: skip
-    changed = {
-        "images": [world.write("images", rows, "c")],
-        "predictions": [world.write("predictions", wrong, "d")],
-    }
-    row = next(r for r in tables(world, **changed)["intervals"] if r["measure"] == "macro_top1")
-    # 19 of 39 right, 0 of 1: on average 0.244 with the class, twice that without it
-    assert row["value"] == pytest.approx(19 / 39 / 2)
-    assert float(str(row["high"])) > 0.5
+def test_equal_classes_make_the_macro_mean_the_plain_one() -> None:
+    shares = np.array([0.0, 1.0, 0.5, 1.0])
+    assert estimate_class_mean(shares, [0, 2])[::2] == pytest.approx((0.625, 4))
+    alone = estimate_class_mean(shares, [0, 1, 2, 3])
+    assert alone == pytest.approx((0.625, shares.std() / 2, 4))
+
+
+def test_intervals_of_one_outcome_have_width(world: World) -> None:
+    right = [{"image_digest": f"d{i}", "method": name, "run_index": 0, "rank": 1, "score": 0.0,
+              "class_id": int(label)}
+             for name in ("clip", "cupl") for i, label in enumerate(world.labels)]  # fmt: skip
+    made = tables(world, predictions=[world.write("predictions", right, "c")])
+    for row in made["intervals"]:
+        assert row["value"] == row["high"] == 1
+        assert row["low"] < 0.95
+    (row,) = made["comparisons"]
+    assert row["difference_low"] < row["difference"] == 0 < row["difference_high"]
+
+
+def test_the_deviation_under_another_seed(world: World) -> None:
+    clip, waffle = world.renamed("clip", 1, "d"), world.renamed("waffle", 1, "e")
+    refs = [*world.inputs["predictions"], clip, waffle]
+    rows = {r["method"]: r for r in tables(world, predictions=refs)["intervals"]
+            if r["measure"] == "top1"}  # fmt: skip
+    assert rows["clip"]["seed_sigma"] == 0
+    assert rows["waffle"]["seed_sigma"] is None  # other words would be drawn
+    sigma = float(str(rows["wca"]["run_sigma"]))
+    assert rows["wca"]["seed_sigma"] == estimate_seed_sigma(sigma, RUNS, PROTOCOL, "wca")
+    assert estimate_seed_sigma(0.0, 1, PROTOCOL, "wca") is None
+
+
+def test_the_deviation_under_another_seed_is_that_of_simulated_pools() -> None:
+    rng = np.random.default_rng(0)
+    images, pool, drawn, runs, seeds = 150, 40, 24, 20, 150
+    means = rng.normal(scale=0.3, size=images)
+    values, sigmas = [], []
+    for _ in range(seeds):
+        crops = means[:, None] + rng.normal(size=(images, pool))
+        counts = rng.multinomial(drawn, np.full(pool, 1 / pool), size=runs)
+        accuracy = (crops @ counts.T > 0).mean(axis=0)
+        values.append(accuracy.mean())
+        sigmas.append(estimate_seed_sigma(accuracy.std(), runs, Protocol(pool, drawn), "wca"))
+    assert np.mean(sigmas) == pytest.approx(np.std(values), rel=0.15)
 
 
 def test_methods_of_one_run_stand_beside_methods_of_several(world: World) -> None:
@@ -141,7 +228,7 @@ def test_methods_of_one_run_stand_beside_methods_of_several(world: World) -> Non
     assert counts == [("clip", 10)] * 4 + [("wca", 10 * RUNS)] * 4
 
 
-def test_every_pair_is_tested_and_corrected_for_its_baselines_others(world: World) -> None:
+def test_every_pair_is_tested_and_corrected_for_all_of_them(world: World) -> None:
     refs = [
         world.renamed(name, 1, digest, first)
         for first, (name, digest) in enumerate((("clip_d", "d"), ("clip", "e"), ("clip_e", "f")))
@@ -153,13 +240,19 @@ def test_every_pair_is_tested_and_corrected_for_its_baselines_others(world: Worl
         ("clip", "clip_d"),
         ("clip_e", "clip_d"),
     ]
-    first, second, alone = (float(str(row["p_mid"])) for row in rows)
-    assert first != second
-    low, high = sorted((first, second))
-    corrected = {low: min(1, 2 * low), high: max(min(1, 2 * low), high)}
-    assert [row["p_holm"] for row in rows] == pytest.approx(
-        [corrected[first], corrected[second], alone]
-    )
+    assert [row["p_holm"] for row in rows] == holm([float(str(row["p_value"])) for row in rows])
+    assert {row["test_count"] for row in rows} == {3}
+
+
+def test_methods_that_predict_the_same_are_one_in_the_family(world: World) -> None:
+    names = (("clip", "d", 0), ("clip_e", "e", 0), ("cupl", "f", 1))
+    refs = [world.renamed(name, 1, digest, first) for name, digest, first in names]
+    rows = tables(world, predictions=refs)["comparisons"]
+    twins, first, second = rows
+    assert [row["is_identical"] for row in rows] == [True, False, False]
+    assert (twins["p_value"], twins["p_holm"]) == (1, None)
+    assert first["p_holm"] == second["p_holm"] == first["p_value"]
+    assert {row["test_count"] for row in rows} == {1}
 
 
 def test_two_methods_are_compared_image_by_image(world: World) -> None:
@@ -174,7 +267,9 @@ def test_two_methods_are_compared_image_by_image(world: World) -> None:
         int(sum(w & c)), int(sum(w & ~c)), int(sum(~w & c)), int(sum(~w & ~c)),
     ]  # fmt: skip
     assert row["p_exact"] == mcnemar(counts[1], counts[2]).exact
-    assert row["p_holm"] == row["p_mid"]  # one test needs no correction
+    differences = hits.sum(0) - RUNS * hits[0].astype(int)
+    assert row["p_value"] == sign_flip_test(differences)
+    assert row["p_holm"] == row["p_value"]  # one test needs no correction
     assert row["difference_low"] < row["difference"] < row["difference_high"]
 
 
@@ -197,8 +292,9 @@ def test_methods_that_never_differ(world: World) -> None:
     twins = [world.renamed("clip", 1, "e"), world.renamed("cupl", 1, "f")]
     (row,) = tables(world, predictions=twins)["comparisons"]
     assert (row["method_only_count"], row["baseline_only_count"]) == (0, 0)
-    assert (row["p_exact"], row["p_mid"], row["p_holm"]) == (1, 1, 1)
-    assert (row["difference_low"], row["difference"], row["difference_high"]) == (0, 0, 0)
+    assert (row["p_exact"], row["p_mid"], row["p_value"], row["p_holm"]) == (1, 1, 1, None)
+    assert row["difference"] == 0
+    assert -row["difference_low"] == row["difference_high"] > 0
 
 
 def test_calibration_equals_scikit_learn(world: World) -> None:
@@ -241,8 +337,9 @@ def test_the_logits_of_the_encoder_decide_the_confidence(world: World) -> None:
     best = -np.sort(-world.scores[0], axis=1)[:, :5]
 
     def edges(scale: float, bias: float | None) -> list[float]:
-        made = statistics_tables(world.store, inputs, 0, 10, scale, bias)["calibration"].to_pylist()
-        return [row[end] for row in made for end in ("confidence_low", "confidence_high")]
+        made = statistics_tables(world.store, inputs, 0, PROTOCOL, scale, bias)
+        rows = made["calibration"].to_pylist()
+        return [row[end] for row in rows for end in ("confidence_low", "confidence_high")]
 
     share = np.sort(softmax(0.5 * best, axis=1)[:, 0]).reshape(4, 10)[:, [0, -1]].ravel()
     assert edges(0.5, None) == pytest.approx(share, abs=1e-6)
@@ -260,15 +357,6 @@ def test_two_classes_share_the_confidence(world: World) -> None:
     best = -np.sort(-world.scores[0], axis=1)[:, :2]
     expected = np.sort(softmax(best, axis=1)[:, 0]).reshape(4, 10).mean(axis=1)
     assert [row["confidence"] for row in rows] == pytest.approx(expected, abs=1e-6)
-
-
-def test_the_seed_decides_the_intervals_and_nothing_else(world: World) -> None:
-    base, other = tables(world), tables(world, seed=1)
-    assert tables(world) == base
-    assert other["calibration"] == base["calibration"]
-    for one, row in zip(base["intervals"], other["intervals"], strict=True):
-        assert row["value"] == one["value"]
-        assert row["image_sigma"] != one["image_sigma"]
 
 
 def test_images_without_a_label_take_no_part(world: World) -> None:

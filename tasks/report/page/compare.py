@@ -1,6 +1,5 @@
 """Two runs side by side: what differs, and the images whose predictions differ."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from tasks.methods.registry import method_title, preferred_method
@@ -54,12 +53,16 @@ COMPARISON_TABLES: dict[str, TableLayout] = {
 
 
 class RunPair(NamedTuple):
-    """Two runs, the method whose classes and images are compared, and a result for each table."""
+    """Two runs, the method whose classes and images are compared, and a result for each table.
+
+    hits: a row for each labelled image of both runs, with the runs in which each is right.
+    """
 
     first: RunManifest
     second: RunManifest
     method: str
     results: dict[str, QueryResult]
+    hits: QueryResult
 
     def rows(self, name: str) -> list[Row]:
         """The rows of one of `COMPARISON_TABLES`."""
@@ -98,11 +101,12 @@ def read_pair(store: Store, first: str, second: str, method: str | None) -> RunP
             name: execute_query(connection, f"compare/{name}", **literals)
             for name in COMPARISON_TABLES
         }
-    return RunPair(*runs, chosen, results)
+        hits = execute_query(connection, "compare/hits", **literals)
+    return RunPair(*runs, chosen, results, hits)
 
 
-def pair_page(pair: RunPair, open_image: ImageOpener, p_values: Sequence[float] | None) -> str:
-    """Return the page; p_values: McNemar's exact and mid-p, None of runs that share no image."""
+def pair_page(pair: RunPair, open_image: ImageOpener, verdict: str) -> str:
+    """Return the page; verdict: what the paired comparison says, empty where there is none."""
     thumbnails = ThumbnailMaker(open_image)
     flips: dict[str, list[Thumbnail]] = {}
     for row in pair.rows("flips"):
@@ -117,7 +121,7 @@ def pair_page(pair: RunPair, open_image: ImageOpener, p_values: Sequence[float] 
         method_title=method_title(pair.method),
         tables=build_tables(COMPARISON_TABLES, pair.results),
         flips=flips,
-        p_values=p_values,
+        verdict=verdict,
         unshared=pair.unshared,
     )
 

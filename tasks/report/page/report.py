@@ -37,6 +37,7 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
             configuration_sql=configuration.sql,
             tables=build_tables(REPORT_TABLES, results),
             method_title=method_title(queries.method),
+            test_count=next((row["test_count"] for row in results["comparisons"].rows), 0),
             is_labelled=is_labelled,
             confused=confused,
             explained=explained,

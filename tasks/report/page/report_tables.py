@@ -10,7 +10,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
     "accuracy": TableLayout(
         "Accuracy of every method",
         columns("method", method="method"),
-        columns("percent", top1="top-1 %", top1_sigma="sigma, runs"),
+        columns("percent", top1="top-1 %", top1_sigma="sigma, runs", seed_sigma="sigma, seeds"),
         columns("count", run_count="runs"),
         columns("percent", top1_low="Wilson low", top1_high="Wilson high"),
         columns("percent", image_sigma="sigma, images", macro_top1="macro %"),
@@ -23,9 +23,10 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("method", method="method"),
         columns("points", difference=f"less {_BASELINE}, points", difference_low="low"),
         columns("points", difference_high="high"),
-        columns("count", method_only_count="only the method right"),
-        columns("count", baseline_only_count=f"only {_BASELINE} right"),
-        columns("p", p_exact="p, exact", p_mid="p, mid", p_holm="p, Holm"),
+        columns("p", p_value="p, sign flips", p_holm="p, Holm"),
+        columns("count", method_only_count="only the method right in most runs"),
+        columns("count", baseline_only_count=f"only {_BASELINE}"),
+        columns("p", p_exact="p of these counts, McNemar", p_mid="mid-p"),
     ),
     "classes": TableLayout(
         "Accuracy by class, worst first",

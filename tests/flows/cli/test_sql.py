@@ -81,6 +81,24 @@ def test_every_question_has_an_answer(snapshot: duckdb.DuckDBPyConnection, quest
     assert rows or question in BY_CHANCE
 
 
+def test_wca_is_repeated_from_the_tables_run_by_run(snapshot: duckdb.DuckDBPyConnection) -> None:
+    found = snapshot.execute(
+        QUESTIONS["What did WCA predict in each run, from the stored numbers alone?"]
+    ).fetchall()
+    recorded = snapshot.execute("""
+        SELECT run_id, image_digest, run_index, class_id
+        FROM predictions JOIN latest_runs USING (run_id)
+        WHERE method = 'wca' AND rank = 1
+        ORDER BY ALL
+    """).fetchall()
+    assert found == recorded
+    assert {run for _, _, run, _ in found} == {0, 1, 2, 3}
+    sums = snapshot.execute("""
+        SELECT DISTINCT sum(draw_count), count(*) FROM draws GROUP BY run_id, run_index
+    """).fetchall()
+    assert sums == [(3, 6)]
+
+
 def test_some_answers_are_known(snapshot: duckdb.DuckDBPyConnection) -> None:
     def ask(question: str) -> list[tuple[object, ...]]:
         return snapshot.execute(QUESTIONS[question]).fetchall()

@@ -1,12 +1,15 @@
 """Two runs compared: what differs, what flipped, and pictures of it."""
 
+import html
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
+from scipy.stats import permutation_test
 
 from flows.benchmark import benchmark
 from flows.pipeline.compare import RunComparison, compare_runs
@@ -92,6 +95,24 @@ def test_flips_are_those_of_the_predictions(compared: RunComparison, runs: Runs)
     assert counts["only_second_right_count"] + counts["only_first_right_count"] == len(changed)
 
 
+def test_runs_are_compared_by_the_mean_over_runs(compared: RunComparison, runs: Runs) -> None:
+    query = """
+        SELECT avg(is_correct::INT) AS share FROM image_predictions
+        WHERE run_id = ? AND method = 'wca' AND rank = 1 GROUP BY image_id ORDER BY image_id
+    """
+    with duckdb.connect(str(runs[0].snapshot), read_only=True) as snapshot:
+        first, second = (snapshot.execute(query, [r.run_id]).fetchnumpy()["share"] for r in runs)
+    found = permutation_test(
+        (second - first,),
+        lambda x, axis: x.mean(axis=axis).round(9),
+        permutation_type="samples",
+        n_resamples=np.inf,
+    )
+    assert compared.test is not None
+    assert compared.test.difference == pytest.approx(second.mean() - first.mean())
+    assert compared.test.p_value == pytest.approx(found.pvalue)
+
+
 def test_the_page_says_what_its_queries_say(compared: RunComparison, runs: Runs) -> None:
     page = compared.page.read_text(encoding="utf-8")
     assert len(check(page, Path(str(runs[0].snapshot)), COMPARISON_TABLES)) >= 4
@@ -152,7 +173,8 @@ def test_images_of_one_run_only_are_counted_and_runs_without_shared_images_are_n
     result = compare_runs(alike.store, whole.run_id, few.run_id, None)
     sentence = "Images in the first run only: 10, in the second run only: 0; accuracy is over each"
     assert result.pair.unshared.startswith(sentence)
-    assert result.test
+    assert result.test is not None
+    assert result.test.image_count == 2
     result = compare_runs(alike.store, few.run_id, other.run_id, None)
     assert result.test is None
     assert "McNemar" not in result.page.read_text(encoding="utf-8")
@@ -166,7 +188,9 @@ def test_a_run_does_not_differ_from_itself(runs: Runs) -> None:
     same = compare_runs(Path(runs[0].store_root), run, run, "cupl")
     assert same.pair.rows("settings") == []
     assert same.pair.rows("flips") == []
-    assert same.test == (1, 1)
+    assert same.test is not None
+    assert (same.test.difference, same.test.p_value, same.test.p_exact) == (0, 1, 1)
+    assert same.verdict in html.unescape(same.page.read_text(encoding="utf-8"))
 
 
 def test_the_command_prints_a_comparison_or_one_error(wca: Command, runs: Runs) -> None:

@@ -1,4 +1,4 @@
-SELECT a.method, a.top1, a.top1_sigma, a.run_count, a.top1_low, a.top1_high,
+SELECT a.method, a.top1, a.top1_sigma, s.seed_sigma, a.run_count, a.top1_low, a.top1_high,
        s.image_sigma, m.value AS macro_top1, m.low AS macro_low, m.high AS macro_high, a.top5,
        a.image_count
 FROM accuracy AS a
