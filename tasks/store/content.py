@@ -19,7 +19,7 @@ class ContentDigest:
     def update(self, rows: pa.Table) -> None:
         """Add rows, whose columns are those of the schema."""
         for name, column in zip(self._schema, rows.columns, strict=True):
-            for chunk in column.chunks:
+            for chunk in filter(len, column.chunks):
                 for part, data in _list_parts(chunk):
                     self._streams.setdefault(f"{name} {part}", hashlib.sha256()).update(data)
 

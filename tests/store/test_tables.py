@@ -201,7 +201,7 @@ def test_a_table_with_damaged_pages_is_never_read_as_if_it_were_whole(store: Sto
     data[column.data_page_offset + column.total_compressed_size // 2] ^= 0x80
     path.write_bytes(data)
     assert store.find("crops", DIGEST) is None  # its footer is whole
-    with pytest.raises(InputError, match=f"{path.name} is damaged: delete it"):
+    with pytest.raises(InputError, match=f"{path.name} is damaged: `wca store repair`"):
         store.read(ref)
     with pytest.raises(InputError, match="is damaged"):
         list(store.read_blocks(ref, ["embedding"], 64))
@@ -280,3 +280,11 @@ def test_every_value_null_and_border_counts(values: pa.Array) -> None:
     assert digest(values[1:]) == digest(values.take(pa.array([1, 2, 3])))
     changes = {digest(values.take(pa.array(order))) for order in ([0, 2, 1, 3], [0, 1, 2], [3] * 4)}
     assert whole not in changes or pa.types.is_fixed_size_list(values.type)
+
+
+def test_a_table_without_rows_has_one_digest(store: Store) -> None:
+    ref = store.write_rows("undecodable", DIGEST, REJECTED, [])
+    assert store.digest_rows(store.path(ref)) == ref.content
+    read, empty = store.read(ref), ContentDigest(REJECTED)
+    empty.update(read)
+    assert empty.hexdigest() == ref.content
