@@ -179,7 +179,7 @@ def _find_in_open_clip(name: str) -> _Model:
     config = open_clip.get_model_config(architecture)
     if config is None or not (path or tag):
         raise InputError(f"Unknown encoder {name!r}: write {FORMS}.")
-    weights = Path(path).expanduser()
+    weights = Path(path).expanduser().absolute()  # a bare name could be a tag to open_clip
     if path and not weights.is_file():
         raise InputError(f"The encoder's weights {weights} do not exist.")
     if tag:
