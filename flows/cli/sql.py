@@ -45,15 +45,15 @@ def sql(
     """
     import duckdb
 
-    from tasks.store.damage import list_damage
+    from tasks.store.damage import list_shown_damage
     from tasks.store.snapshot import open_snapshot, snapshot_path
     from tasks.store.tables import Store
 
-    for sentence in list_damage(Store(store)):
-        print(f"wca: {sentence}", file=sys.stderr)  # noqa: T201 - beside the rows
     print_rows = {"table": _print_table, "csv": _print_csv, "json": _print_json}[format]
     try:
         with open_snapshot(snapshot_path(Store(store))) as connection:
+            for sentence in list_shown_damage(Store(store), connection):
+                print(f"wca: {sentence}", file=sys.stderr)  # noqa: T201 - beside the rows
             count = len(connection.extract_statements(query))
             if not count:
                 raise InputError("The query is empty: ask for instance 'FROM accuracy'.")

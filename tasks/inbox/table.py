@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.runtime.clock import now
+from tasks.runtime.errors import InputError
 from tasks.store.place import modification_time
 from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
@@ -23,7 +24,14 @@ def read_recorded_images(store: Store, inbox_name: str) -> RecordedImages:
     """Read from the `inbox` tables which images are recorded; InputError where one is damaged."""
     columns = ["image_digest", "image_name", "size_bytes", "modified_ns"]
     of_inbox = pc.field("inbox_name") == inbox_name
-    tables = [store.read(file.place, columns, of_inbox) for file in store.list_files("inbox")]
+    files = store.list_files("inbox")
+    for file in files:
+        if reason := store.inspect_file(file.place):
+            raise InputError(
+                f"{file.place} {reason}: `wca store repair` removes it, and the next run on its "
+                "inbox classifies its images again."
+            )
+    tables = [store.read(file.place, columns, of_inbox) for file in files]
     rows = [row for table in tables for row in table.to_pylist()]
     return RecordedImages(
         digests=frozenset(row["image_digest"] for row in rows),

@@ -1,6 +1,7 @@
 """Find what is damaged in a store, and repair it."""
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import duckdb
 
 from tasks.runtime.errors import InputError
-from tasks.store.place import Place, Remote, local_copy
+from tasks.store.place import Place, Remote, local_copy, modification_time
 from tasks.store.records import ID_SHOWN, MANIFEST, read_records, run_files
 from tasks.store.retention import exclusive_use, list_tables
 from tasks.store.runs import check_runs, explain_damage, explain_damaged_record, how_to_repeat
@@ -59,6 +60,16 @@ def list_damage(store: Store) -> list[str]:
     ]
 
 
+def list_shown_damage(store: Store, snapshot: duckdb.DuckDBPyConnection) -> list[str]:
+    """As `list_damage`, at the cost of reading tables only where there may be damage.
+
+    That is where the snapshot shows some, or a file was changed or lost after it was published;
+    which a bucket does not say as quickly.
+    """
+    shown = snapshot.execute("SELECT run_id FROM runs WHERE damage IS NOT NULL").fetchall()
+    return list_damage(store) if shown or _is_changed(store, snapshot) else []
+
+
 def repair(store: Store) -> Repaired:
     """Remove damaged tables and records, and publish the snapshot anew; replies always stay.
 
@@ -81,6 +92,22 @@ def repair(store: Store) -> Repaired:
     if any(place.parent.name == "inbox" for place in removed):
         advice.append("The next run on the inbox classifies the images of the removed table again")
     return Repaired(tuple(removed), tuple(f"{sentence}." for sentence in advice))
+
+
+def _is_changed(store: Store, snapshot: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a local file was changed, renamed or lost after the snapshot was published."""
+    if isinstance(store.root, Remote):
+        return False
+    published = modification_time(snapshot_path(store))
+    tables = [path for (path,) in snapshot.execute("SELECT path FROM run_tables").fetchall()]
+    try:
+        # the time of a change, which renaming an older file sets, too
+        return any(
+            os.stat(path).st_ctime > published  # noqa: PTH116 - a tenth of the time of Path.stat
+            for path in (*tables, *map(str, run_files(store)))
+        )
+    except OSError:
+        return True
 
 
 def _inspect_snapshot(place: Place, has_runs: bool) -> str | None:

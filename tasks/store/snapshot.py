@@ -318,7 +318,7 @@ def _create_inbox(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
             return
     except duckdb.InvalidInputException as error:  # a damaged table; the runs stay
         _log.warning(
-            "No inbox's images are in the results: %s; `wca store verify` lists all damaged files.",
+            "No inbox's images are in the results: %s; `wca store repair` removes damaged files.",
             str(error).partition("\n")[0],
         )
     _create_table(connection, "inbox", schema("inbox").empty_table())

@@ -93,5 +93,5 @@ def test_a_damaged_table_is_named_and_not_passed_over(tmp_path: Path, is_cut_off
         lambda: read_recorded_images(store, "mine"),
         lambda: read_latest_rows(store, "mine", 5),
     ):
-        with pytest.raises(InputError, match=f"{path.name} is damaged: delete it"):
+        with pytest.raises(InputError, match=f"{path.name} is damaged: .*`wca store repair`"):
             read()
