@@ -1,9 +1,8 @@
 """The reproduce flow: a published table as a grid of benchmarks, ours beside theirs."""
 
 import csv
-from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict
 
 from flows.benchmark import benchmark
 from flows.pipeline.artifacts import publish_table
@@ -13,11 +12,11 @@ from flows.pipeline.summary import RunSummary
 from flows.pipeline.texts import text_sources
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.reproduce import ReproduceConfig
-from tasks.datasets.named.cards import find_card
+from tasks.datasets.named.cards import ROOT_VARIABLE, data_root, find_card, text_path
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.methods.registry import METHODS, available_methods, choose_methods
-from tasks.report.published import Measured, judge, published_table
+from tasks.report.published import Measured, PublishedTable, judge, published_table
 from tasks.report.published_text import csv_rows, layout, notes
 from tasks.runtime.errors import InputError
 from tasks.store.place import PlaceField, atomic_path
@@ -50,7 +49,8 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
     for encoder in encoders:
         with one_encoder():
             for dataset in datasets:
-                cells += _cells(config, table.settings, encoder, dataset, rows)
+                cells += _cells(config, table, encoder, dataset, rows)
+    _check_measured(config.table, cells)
     judged = [judge(table, cell) for cell in cells]
     path = Store(config.store).root / "reproduced" / f"{config.table}.csv"
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
@@ -74,24 +74,32 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
 
 def _cells(
     config: ReproduceConfig,
-    settings: Mapping[str, JsonValue],
+    table: PublishedTable,
     encoder: str,
     dataset: str,
     methods: tuple[str, ...],
 ) -> list[Measured]:
     """A data set's cells under one encoder: scores, or why there are none.
 
-    settings: the table's own, which what a person says goes before.
+    What a person says goes before the table's settings.
     """
     expected = find_card(dataset).image_count
     empty = Measured(dataset=dataset, encoder=encoder, method="", expected_count=expected)
     of_grid = {"table", "datasets", "encoders"}
-    given = {**settings, **config.model_dump(exclude_unset=True, exclude=of_grid)}
+    given = config.model_dump(exclude_unset=True, exclude=of_grid)
+    given |= {"data": dataset, "encoder": encoder}
+    brought: dict[str, object] = {**table.settings, **table.dataset_settings.get(dataset, {})}
+    if table.descriptions and not config.llm:
+        texts = text_path(dataset, table.descriptions, data_root(config.data_root))
+        brought |= {"descriptions": texts} if texts.is_file() else {}
     try:
         source = DataSource(data=dataset, data_root=config.data_root)
-        available = available_methods(methods, text_sources(config, open_source(source)).kinds)
-        changes = {"data": dataset, "encoder": encoder, "methods": available}
-        benchmark_config = BenchmarkConfig.model_validate({**given, **changes})
+        settings = BenchmarkConfig.model_validate(given).with_values(
+            {name: value for name, value in brought.items() if name not in given},
+            f"The settings of {config.table}",
+        )
+        available = available_methods(methods, text_sources(settings, open_source(source)).kinds)
+        benchmark_config = settings.model_copy(update={"methods": available})
         scored = _scores(benchmark(benchmark_config)) if available else {}
     except InputError as error:
         reason, more, _ = str(error).partition("\n")
@@ -105,6 +113,18 @@ def _cells(
         )
         for m in methods
     ]
+
+
+def _check_measured(table: str, cells: list[Measured]) -> None:
+    """Raise InputError where nothing at all could be measured."""
+    if all(cell.top1 is None for cell in cells):
+        reason = cells[0].reason.partition(". ")[0].rstrip(".")
+        raise InputError(
+            f"None of the {len(cells)} cells of {table} could be measured ({reason}): put the data "
+            f"sets below --data-root or {ROOT_VARIABLE} as `wca datasets NAME` shows, add their "
+            "published texts with `wca import`, and name encoders whose weights are here with "
+            "--encoders."
+        )
 
 
 def _scores(summary: RunSummary) -> dict[str, dict[str, object]]:

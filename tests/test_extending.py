@@ -8,6 +8,7 @@ from typing import Any
 from tasks.store.digest import file_digest
 from tests.conftest import photograph
 from tests.copies import Copy, as_options
+from tests.datasets import trees
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -42,7 +43,10 @@ def test_a_method_is_one_entry_in_one_file(tmp_path: Path, photos: Path, small: 
     pages = sorted((tmp_path / "data" / "store" / "runs").glob("*/report.html"))
     assert len(pages) == 2
     assert all("Mean of crops" in page.read_text(encoding="utf-8") for page in pages)
-    reproduced = copy("reproduce", "table1", "--methods", "mean_crops", "--datasets", "cub")
+    trees.TREES["cub"](tmp_path / "root")
+    grid = ["--data-root", str(tmp_path / "root"), "--datasets", "cub", "--methods"]
+    options = as_options({"encoders" if n == "encoder" else n: v for n, v in small.items()})
+    reproduced = copy("reproduce", "table1", *grid, "clip,mean_crops", *options)
     assert "Mean of crops" in reproduced
 
 

@@ -17,7 +17,7 @@ def import_(
     file: Path,
     *,
     data: str,
-    kind: Literal["cupl", "clip-d"] = "cupl",
+    kind: Literal["cupl", "clip-d", "bifta"] = "cupl",
     to: Path | None = None,
     renames: Path | None = None,
     classnames: Path | None = None,
@@ -36,7 +36,8 @@ def import_(
     data
         The data set whose classes it describes.
     kind
-        cupl: sentences for CuPL and WCA; clip-d: descriptors for CLIP-D.
+        cupl: sentences for CuPL and WCA; clip-d: descriptors for CLIP-D; bifta: BiFTA's refined
+        texts, which only `wca reproduce bifta` takes by itself.
     to
         File to write; by default where `wca benchmark` looks for the data set's descriptions.
     renames
@@ -51,7 +52,7 @@ def import_(
 
     # the default file serves runs with the data set's own class names
     if to is None and (data not in card_names() or classnames is not None):
-        option = {"cupl": "--descriptions", "clip-d": "--descriptors"}[kind]
+        option = "--descriptors" if kind == "clip-d" else "--descriptions"
         raise InputError(f"Name the file to write with --to, then give it to {option}.")
     raw = read_json(file)
     if renames is not None:

@@ -62,7 +62,8 @@ def _deciding_parameters(settings: Settings) -> dict[str, object]:
     """The settings that decide numbers; a scale that is switched off is None."""
     selection = ("split", "limit", "per_class") if isinstance(settings, BenchmarkSettings) else ()
     return {
-        **{name: getattr(settings, name) for name in (*selection, *CropParameters.model_fields)},
+        **{name: getattr(settings, name) for name in selection},
+        **settings.part(CropParameters).model_dump(),
         **_file_digests(settings),
         "crops": settings.crops,
         "runs": settings.runs,

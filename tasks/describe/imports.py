@@ -24,7 +24,7 @@ class ImportedTexts(NamedTuple):
 
 # The text for an empty list (CLIP-D's file for Food-101 has some): hardly more than the name, as in
 # the released program, whose sentence then ends after "which has".
-PLACEHOLDERS = {"cupl": "a photo of a {}.", "clip-d": "a {}"}
+PLACEHOLDERS = {"cupl": "a photo of a {}.", "clip-d": "a {}", "bifta": "a photo of a {}."}
 
 
 def import_texts(

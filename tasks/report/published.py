@@ -21,12 +21,31 @@ SIGMAS = 2.0
 _Values = dict[str, dict[str, float]]  # percent by data set and the encoder's label
 
 
+class Unlike(BaseModel):
+    """Cells that this project measures otherwise than the published ones, and one sentence on it.
+
+    datasets: all of the table where none is named.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    methods: tuple[str, ...]
+    datasets: tuple[str, ...] = ()
+    reason: str
+
+    def has_cell(self, method: str, dataset: str) -> bool:
+        """Whether the cell of a method and a data set is among these."""
+        return method in self.methods and (not self.datasets or dataset in self.datasets)
+
+
 class PublishedTable(BaseModel):
     """A published table: top-1 in percent by method, data set and encoder.
 
     encoders: the table's labels, each with the encoder's name. settings: of a benchmark, where all
-    rows were measured with others than the data sets' cards have. sigma: the deviations over runs
-    of the method `sigma_of`.
+    rows were measured with others than the data sets' cards have; dataset_settings: those of single
+    data sets. descriptions: a kind of `wca import` whose files are taken in place of CuPL's. sigma:
+    the deviations over runs of the method `sigma_of`. unlike: the cells that are not like for like.
+    precision: a sentence on the number format of the published figures.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,10 +55,14 @@ class PublishedTable(BaseModel):
     encoders: dict[str, str]
     datasets: tuple[str, ...]
     settings: dict[str, JsonValue] = {}
+    dataset_settings: dict[str, dict[str, JsonValue]] = {}
+    descriptions: str | None = None
     top1: dict[str, _Values]
     sigma_of: str
     sigma: _Values
     mean: dict[str, dict[str, float]] = {}
+    unlike: tuple[Unlike, ...] = ()
+    precision: str = ""
 
     def label(self, encoder: str) -> str | None:
         """Return the table's label of an encoder, None for one that the table does not have.
@@ -92,6 +115,7 @@ class Judged(NamedTuple):
     """A measured accuracy beside the published one, in points; None where nothing is known.
 
     tolerance: by how much the two may differ although the method and the data are the same.
+    unlike: in which ways the two were measured otherwise.
     """
 
     measured: Measured
@@ -99,6 +123,7 @@ class Judged(NamedTuple):
     published_sigma: float | None = None
     difference: float | None = None
     tolerance: float | None = None
+    unlike: tuple[Unlike, ...] = ()
 
     @property
     def is_within_tolerance(self) -> bool | None:
@@ -123,8 +148,8 @@ def published_table(name: str) -> PublishedTable:
 def judge(table: PublishedTable, measured: Measured) -> Judged:
     """Compare a measured accuracy with the published one.
 
-    There is no tolerance where only some of the images were scored, nor for a method whose texts
-    are random.
+    There is no tolerance where only some of the images were scored, for a method whose texts are
+    random, and for cells that are not like for like.
     """
     label = table.label(measured.encoder)
     published = table.value(measured.method, measured.dataset, label)
@@ -135,9 +160,11 @@ def judge(table: PublishedTable, measured: Measured) -> Judged:
     sigma = None
     if measured.method == table.sigma_of:
         sigma = table.sigma.get(measured.dataset, {}).get(label or "")
-    has_tolerance = measured.is_whole and not METHODS[measured.method].has_random_texts
+    unlike = tuple(u for u in table.unlike if u.has_cell(measured.method, measured.dataset))
+    is_random = METHODS[measured.method].has_random_texts
+    has_tolerance = measured.is_whole and not is_random and not unlike
     tolerance = _tolerance(measured, sigma) if has_tolerance else None
-    return Judged(measured, published, sigma, difference, tolerance)
+    return Judged(measured, published, sigma, difference, tolerance, unlike)
 
 
 def _tolerance(measured: Measured, published_sigma: float | None) -> float:

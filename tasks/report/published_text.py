@@ -57,16 +57,17 @@ def _beside(ours: float | None, published: float | None) -> str:
 
 
 def notes(table: PublishedTable, cells: Sequence[Judged]) -> list[str]:
-    """Return what to know before the numbers: unchecked weights, a wrong baseline, gaps."""
+    """Return what to know before the numbers: what differs from the published protocol, gaps."""
     return [
         *_weights_notes(table, cells),
+        *_unlike_notes(cells),
         *(
             note
             for cell in cells
             if cell.measured.method == BASELINE and cell.measured.top1 is not None
             for note in _baseline_notes(cell)
         ),
-        *_precision_notes(cells),
+        *_precision_notes(table, cells),
         *_missing_notes(cells),
     ]
 
@@ -79,6 +80,16 @@ def _weights_notes(table: PublishedTable, cells: Sequence[Judged]) -> Iterator[s
                 f"{encoder}: this file counts as {label} because of its architecture; whether it "
                 "holds the published weights is not checked."
             )
+
+
+def _unlike_notes(cells: Sequence[Judged]) -> Iterator[str]:
+    datasets: dict[tuple[str, str], dict[str, None]] = {}
+    for cell in cells:
+        for unlike in cell.unlike:
+            key = method_title(cell.measured.method), unlike.reason
+            datasets.setdefault(key, {})[cell.measured.dataset] = None
+    for (title, reason), names in datasets.items():
+        yield f"not like for like, {title} on {', '.join(names)}: {reason}"
 
 
 def _baseline_notes(cell: Judged) -> Iterator[str]:
@@ -98,13 +109,15 @@ def _baseline_notes(cell: Judged) -> Iterator[str]:
         )
 
 
-def _precision_notes(cells: Sequence[Judged]) -> Iterator[str]:
+def _precision_notes(table: PublishedTable, cells: Sequence[Judged]) -> Iterator[str]:
     measured = [cell.measured for cell in cells if cell.measured.precision]
     for encoder, precision, resampling in dict.fromkeys(
         (m.encoder, m.precision, m.resampling) for m in measured
     ):
         resizer = "Pillow" if resampling == "pillow" else f"the {resampling}"
         yield f"{encoder}: images were embedded in {precision}, crops were resized by {resizer}."
+    if table.precision and any(table.label(m.encoder) for m in measured):
+        yield f"precision: {table.precision}"
 
 
 def _missing_notes(cells: Sequence[Judged]) -> Iterator[str]:
@@ -128,6 +141,7 @@ def csv_rows(cells: Sequence[Judged]) -> list[dict[str, object]]:
             "difference": cell.difference,
             "tolerance": cell.tolerance,
             "is_within_tolerance": cell.is_within_tolerance,
+            "unlike_because": " ".join(unlike.reason for unlike in cell.unlike) or None,
             "top1_low": measured.low if measured.top1 is not None else None,
             "top1_high": measured.high if measured.top1 is not None else None,
             "top1_sigma": measured.sigma,

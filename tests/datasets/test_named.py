@@ -22,7 +22,7 @@ from tasks.datasets.named.cards import (
     named_cards,
 )
 from tasks.datasets.named.catalogue import download
-from tasks.datasets.named.imagenet import synset_names
+from tasks.datasets.named.imagenet import synset_lemmas, synset_names
 from tasks.datasets.readers import read_bytes
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
@@ -53,8 +53,8 @@ PUBLISHED = {
     "pets": (3_669, 37, 100, 0.5, "a photo of a {}, a type of pet."),
     "dtd": (1_880, 47, 100, 0.5, "a photo of a {} texture."),
     "food101": (25_250, 101, 100, 0.5, "a photo of {}, a type of food."),
-    "places365": (36_500, 365, 100, 0.7, "a photo of a {}."),
-    "imagenet-v2": (10_000, 1000, 60, 0.5, "a bad photo of a {}."),
+    "places365": (36_500, 365, 100, 0.7, "a photo of a {}, a type of place."),
+    "imagenet-v2": (10_000, 1000, 100, 0.5, "a bad photo of a {}."),
     "imagenet-r": (30_000, 200, 60, 0.5, "a bad photo of a {}."),
     "imagenet-sketch": (50_889, 1000, 60, 0.5, "a bad photo of a {}."),
     "imagenet-a": (7_500, 200, 60, 0.5, "a bad photo of a {}."),
@@ -132,6 +132,14 @@ def test_the_classes_of_imagenet_are_keyed_by_synset_and_equal_names_stay_apart(
     counts = collections.Counter(names.values())
     assert {n for n, c in counts.items() if c > 1} == {"missile", "sunglasses"}
     assert [s for s, n in names.items() if n == "missile"] == ["n03773504", "n04008634"]
+
+
+def test_the_published_rows_of_four_synsets_have_the_names_of_wordnet() -> None:
+    # as the note of data/published/table1.json says
+    names, lemmas = synset_names(), synset_lemmas()
+    synsets = ("n01631663", "n03710637", "n04008634", "n04355933")
+    assert [lemmas[s][0] for s in synsets] == ["eft", "maillot", "projectile", "sunglass"]
+    assert [names[s] for s in synsets] == ["newt", "tights", "missile", "sunglasses"]
 
 
 def test_a_and_r_choose_among_their_200_classes_only(tmp_path: Path) -> None:

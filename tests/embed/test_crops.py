@@ -138,6 +138,19 @@ def test_refined_crops_are_the_random_ones_that_differ(
     assert set(refined) <= set(expected)
 
 
+def test_refined_crops_are_chosen_from_as_many_as_is_said() -> None:
+    def distinct(**changes: int) -> list[Box]:
+        parameters = CropParameters(crop_strategy="refined", **changes)  # type: ignore[arg-type]
+        return list(dict.fromkeys(draw_boxes(parameters, "image", 500, 375)))
+
+    assert distinct(pool=100, crop_candidates=300) == distinct(pool=100)
+    few = distinct(pool=100, crop_candidates=100)
+    assert 50 < len(few) < 100
+    assert distinct(pool=100)[: len(few)] == few
+    # tables without the setting keep their names
+    assert "crop_candidates" not in CropParameters().model_dump()
+
+
 def test_a_photograph_has_enough_crops_that_differ() -> None:
     refined = CropParameters(crop_strategy="refined")
     for place in range(20):

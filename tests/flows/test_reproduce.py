@@ -115,6 +115,31 @@ def test_a_table_brings_the_settings_its_rows_were_measured_with(config: Reprodu
     assert used == ["refined", "even"]
 
 
+def test_bifta_has_its_own_candidates_alpha_and_texts(
+    config: ReproduceConfig, data_root: Path, tmp_path: Path
+) -> None:
+    from tasks.store.runs import read_runs
+    from tasks.store.tables import Store
+
+    root = tmp_path / "root"
+    for name in ("cub", "places365"):
+        TREES[name](root)
+    (root / "descriptions").mkdir()
+    cupl = data_root / "descriptions" / "cub.cupl.json"
+    imported = {name: ["A bird of BiFTA's."] for name in json.loads(cupl.read_text())}
+    shutil.copy(cupl, root / "descriptions")
+    (root / "descriptions" / "cub.bifta.json").write_text(json.dumps(imported))
+    small = {"table": "bifta", "data_root": root, "datasets": ("cub", "places365")}
+    changes = {**small, "methods": ("clip", "wca_refined")}
+    reproduce(ReproduceConfig(**{**config.model_dump(exclude_unset=True), **changes}))
+    store = Store(config.store)
+    used = {run.dataset_name: run for run, _ in read_runs(store)}
+    names = ("alpha", "pool", "crop_candidates")
+    parameters = {data: [run.parameters[n] for n in names] for data, run in used.items()}
+    assert parameters == {"cub": [0.5, 3, 300], "places365": [0.5, 3, 100]}
+    assert "cub.bifta.json" in used["cub"].command
+
+
 def test_an_image_that_cannot_be_decoded_is_rejected_and_not_scored(
     config: ReproduceConfig, data_root: Path, tmp_path: Path
 ) -> None:
@@ -134,10 +159,22 @@ def test_an_image_that_cannot_be_decoded_is_rejected_and_not_scored(
 
 
 def test_an_encoder_that_is_not_there_is_missing_not_dropped(config: ReproduceConfig) -> None:
-    both = config.model_copy(update={"encoders": ("nope/none",), "datasets": ("cub",)})
-    result = reproduce(both)
-    assert all("nope" in reason for reason in cells(result).values())
-    assert len(result.cells) == 3
+    encoders = ("nope/none", *config.encoders)
+    result = reproduce(config.model_copy(update={"encoders": encoders, "datasets": ("cub",)}))
+    assert ["nope" in cell.reason for cell in result.cells] == [True] * 3 + [False] * 3
+
+
+def test_a_grid_without_any_cell_is_an_error_that_says_what_to_put_where(
+    config: ReproduceConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as error:
+        reproduce(config.model_copy(update={"data_root": tmp_path / "empty"}))
+    message = str(error.value)
+    assert message.startswith("None of the 18 cells of table1 could be measured (ImageNet")
+    for advice in ("--data-root", "WCA_DATA_ROOT", "`wca datasets NAME`", "`wca import`"):
+        assert advice in message
+    assert message.count(".") == 1
+    assert not (tmp_path / "store" / "reproduced" / "table1.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,16 @@ def test_import_writes_where_benchmark_looks_and_reports_spellings(
     renames.write_text(json.dumps({"Albatros": "Black-footed Albatross"}))
     here("import", str(file), *options, "--renames", str(renames))
     assert (tmp_path / "out.json").is_file()
+    here("import", str(tmp_path / "out.json"), *options[:4], "--kind", "bifta")
+    assert (root / "descriptions" / "cub.bifta.json").is_file()
+
+
+def test_reproduce_ends_with_status_2_where_nothing_can_be_measured(
+    wca: Command, tmp_path: Path
+) -> None:
+    error = wca("reproduce", "table1", "--data-root", str(tmp_path), status=2)
+    assert "wca: None of the 108 cells of table1 could be measured (ImageNet" in error
+    assert "below --data-root or WCA_DATA_ROOT as `wca datasets NAME` shows" in error
 
 
 def test_reproduce_prints_our_results_beside_published_ones(
