@@ -35,6 +35,7 @@ class SweepSummary(FlowSummary):
 
     dataset_name: str
     point_count: int
+    image_count: int
     sweeps: TableRef
 
 
@@ -69,6 +70,8 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
 
     base_texts = embed_texts(runner, described(config), kinds, encoder, config)
 
+    point_tables: list[TableRef] = []
+
     def predictions(point: Point) -> tuple[TableRef, ...]:
         """The predictions of one point; the store has what earlier points computed."""
         settings, descriptions = point.settings, described(point.settings)
@@ -78,10 +81,14 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
             base_texts if is_subset else embed_texts(runner, descriptions, kinds, encoder, settings)
         )
         parameters = settings.part(CropParameters)
-        crops, _ = embed_images(runner, indexed, encoder, parameters, resampling, settings)
+        crops, undecodable = embed_images(
+            runner, indexed, encoder, parameters, resampling, settings
+        )
         scale = settings.used_text_scale
         vectors = weigh_texts(runner, descriptions, texts, methods, scale, identity.dimension)
-        return tuple(score_images(runner, crops, vectors, parameters, settings))
+        scores = score_images(runner, crops, vectors, parameters, settings)
+        point_tables.extend((descriptions, *texts, *crops, *undecodable, vectors, *scores))
+        return tuple(scores)
 
     scored = [
         SweepPoint(
@@ -106,12 +113,14 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         {"over": list(config.over), "methods": list(methods)},
         [table],
         command=build_command("sweep", [given.data], given, {"data", "store"}),
+        point_tables=point_tables,
     )
     recorded = record(runner.store, manifest, stages)
     return SweepSummary(
         run_id=recorded.run_id,
         dataset_name=dataset.name,
         point_count=len(points),
+        image_count=indexed.images.row_count,
         sweeps=table,
         store_root=str(runner.store.root),
         snapshot=recorded.snapshot,

@@ -13,9 +13,6 @@ from flows.settings.store import DEFAULT_STORE
 if TYPE_CHECKING:
     from flows.pipeline.summary import RunSummary
 
-# With fewer images the interval of an accuracy is wider than most differences between methods.
-FEW_IMAGES = 100
-
 
 def demo(*, store: StoreOption = DEFAULT_STORE) -> None:
     """Classify the sixteen photographs with the embedded encoder.
@@ -60,10 +57,14 @@ def benchmark(
 def print_benchmark(summary: "RunSummary") -> None:
     """Print the accuracy of each method, and where the results are."""
     from tasks.report.table import accuracy_rows
+    from tasks.report.verdict import read_verdict, warn_of_few_images
     from tasks.store.tables import Store
 
-    rows = accuracy_rows(Store(summary.store_root), summary.refs("accuracy")[0])
+    store = Store(summary.store_root)
+    rows = accuracy_rows(store, summary.refs("accuracy")[0])
     print_results(summary, rows, f"{summary.dataset_name}: ")
-    if 0 < summary.used_count < FEW_IMAGES:
-        console.print("Few images: the intervals are wide, and differences mean little.")
+    if verdict := read_verdict(store, summary.refs("accuracy"), summary.refs("comparisons")):
+        console.print(verdict)
+    if warning := warn_of_few_images(summary.used_count):
+        console.print(warning)
     print_details(summary, "method, top1, top1_low, top1_high FROM accuracy")

@@ -1,6 +1,6 @@
 """`wca sweep`: accuracy against parameters."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -48,7 +48,11 @@ def sweep(
         from flows.sweep import sweep as flow
 
         summary = flow(config)
+    from tasks.report.verdict import warn_of_few_images
+
     print_table(_accuracy_rows(summary), f"{summary.dataset_name}: {summary.point_count} points")
+    if warning := warn_of_few_images(summary.image_count):
+        console.print(warning)
     console.print("A value picked here is picked with labels: the result is not zero-shot.")
     print_locations(summary, "parameter, value, method, split, top1 FROM sweeps")
 
@@ -61,10 +65,11 @@ def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:
     table = Store(summary.store_root).read(summary.sweeps)
     rows = [row for row in table.to_pylist() if METHODS[row["method"]].image_side.has_draws]
     other_half = {
-        (row["parameter"], row["value"], row["method"]): row["top1"]
+        (row["parameter"], row["value"], row["method"]): row
         for row in rows
         if row["split"] == "evaluation"
     }
+    base_of = {(r["parameter"], r["method"]): r["value"] for r in rows if r["is_base"]}
     lines = []
     for row in rows:
         if row["split"] != "all":
@@ -72,8 +77,9 @@ def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:
         top1, low, high = (
             format_value(row[name], "percent") for name in ("top1", "top1_low", "top1_high")
         )
+        key = (row["parameter"], row["method"])
         judged = other_half.get((row["parameter"], row["value"], row["method"]))
-        is_picked = row["is_selected"] and judged is not None
+        base = other_half.get((row["parameter"], base_of.get(key, ""), row["method"]))
         lines.append(
             {
                 "parameter": row["parameter"],
@@ -81,7 +87,23 @@ def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:
                 "method": METHODS[row["method"]].title,
                 "top-1 %": top1,
                 "95 % interval": f"{low} to {high}",
-                "picked, other half %": format_value(judged, "percent") if is_picked else "",
+                "picked, on the other half": _describe_selected(judged, base)
+                if row["is_selected"] and judged
+                else "",
             }
         )
     return lines
+
+
+def _describe_selected(judged: dict[str, Any], base: dict[str, Any] | None) -> str:
+    """Accuracy of the selected value and of the base on the half that did not select it."""
+    from tasks.report.page.tables import format_value
+
+    top1 = format_value(judged["top1"], "percent")
+    if base is None or judged["difference"] is None:
+        return top1
+    difference, low, high = (
+        format_value(judged[name], "points")
+        for name in ("difference", "difference_low", "difference_high")
+    )
+    return f"{top1}, base {format_value(base['top1'], 'percent')}: {difference} ({low} to {high})"

@@ -12,6 +12,7 @@ from flows.pipeline.summary import RunSummary
 from tasks.inbox.table import read_latest_rows
 from tasks.report.answers import answer_summary
 from tasks.report.table import accuracy_rows, comparison_rows, markdown_table, rejected_rows
+from tasks.report.verdict import read_verdict, warn_of_few_images
 from tasks.store.place import Place
 from tasks.store.tables import Store, TableRef
 
@@ -22,7 +23,10 @@ def publish_run(summary: RunSummary) -> None:
     """Publish the accuracy table, the comparison, the rejected images and the report's address."""
     name = summary.dataset_name
     store = Store(summary.store_root)
-    publish_table("accuracy", name, accuracy_rows(store, summary.refs("accuracy")[0]))
+    verdict = read_verdict(store, summary.refs("accuracy"), summary.refs("comparisons"))
+    warning = warn_of_few_images(summary.used_count)
+    notes = "".join(f"\n{sentence}\n" for sentence in (verdict, warning) if sentence)
+    publish_table("accuracy", name, accuracy_rows(store, summary.refs("accuracy")[0]), notes)
     for ref in summary.refs("comparisons"):
         create_table_artifact(
             table=comparison_rows(store, ref) or [{"method": "only one was scored"}],

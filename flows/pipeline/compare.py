@@ -10,6 +10,7 @@ from tasks.methods.registry import method_title
 from tasks.report.page.compare import RunPair, pair_page, read_pair
 from tasks.report.page.images import image_opener
 from tasks.report.page.tables import format_value
+from tasks.report.verdict import warn_of_few_images
 from tasks.score.paired import PairedComparison, compare_hits
 from tasks.store.place import Place, write_text
 from tasks.store.tables import Store
@@ -58,8 +59,10 @@ def _describe_test(title: str, test: PairedComparison) -> str:
         for value in (test.difference, test.difference_low, test.difference_high)
     )
     p, exact, mid = (format_value(value, "p") for value in (test.p_value, test.p_exact, test.p_mid))
+    warning = warn_of_few_images(test.image_count)
     return (
         f"{title}, accuracy over runs on the {test.image_count} labelled images of both: the "
         f"second run less the first is {difference} points ({low} to {high}), p {p} by sign flips. "
         f"McNemar's test of the images that are right in most runs: p {exact}, mid-p {mid}."
+        + (f" {warning}" if warning else "")
     )

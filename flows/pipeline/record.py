@@ -36,6 +36,7 @@ def manifest_of(
     tables: Sequence[TableRef],
     rejected_count: int = 0,
     command: str = "",
+    point_tables: Sequence[TableRef] = (),
 ) -> RunManifest:
     """The manifest of a run over images; parameters: those that are the flow's own."""
     return RunManifest(
@@ -49,6 +50,7 @@ def manifest_of(
         image_count=indexed.images.row_count,
         rejected_count=rejected_count,
         tables=(indexed.images, indexed.classes, *tables),
+        point_tables=tuple(dict.fromkeys(point_tables)),
     )
 
 

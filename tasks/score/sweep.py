@@ -1,11 +1,18 @@
 """Accuracy against parameters, one changed at a time, with halves for an honest selection."""
 
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
+import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from tasks.methods.registry import METHODS
+from tasks.score.intervals import Floats
+from tasks.score.paired import compare_hits
 from tasks.score.queries import open_tables, run_query
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
@@ -25,14 +32,29 @@ class SweepPoint(BaseModel):
     predictions: tuple[TableRef, ...]
 
 
+class PointHits(NamedTuple):
+    """In how many of its runs a method is right on each image, by the order of images."""
+
+    hits: Floats
+    is_selection: NDArray[np.bool_]
+    run_count: int
+
+
 def sweep_table(store: Store, images: TableRef, points: tuple[SweepPoint, ...]) -> pa.Table:
-    """Compute the `sweeps` rows: points in their order, methods in the order of the table."""
-    rows = [row for point in points for row in _point_rows(store, images, point)]
+    """Compute the `sweeps` rows: points in their order, methods in the order of the table.
+
+    Each row is compared with the parameter's base value on the images of the same split. The value
+    that is best on `selection` is selected; of equal ones the base, else the first.
+    """
+    bases = {p.parameter: _point_hits(store, images, p) for p in points if p.is_base}
+    rows = [row for p in points for row in _point_rows(store, images, p, bases.get(p.parameter))]
     best: dict[tuple[str, str], Row] = {}
     for row in rows:
         key = (row["parameter"], row["method"])
-        # the earlier value wins a tie
-        if row["split"] == "selection" and row["top1"] > best.get(key, {"top1": -1.0})["top1"]:
+        rank = (row["top1"], row["is_base"])
+        if row["split"] == "selection" and (
+            key not in best or rank > (best[key]["top1"], best[key]["is_base"])
+        ):
             best[key] = row
     for row in rows:
         chosen = best.get((row["parameter"], row["method"]))
@@ -40,10 +62,49 @@ def sweep_table(store: Store, images: TableRef, points: tuple[SweepPoint, ...]) 
     return pa.Table.from_pylist(rows, schema("sweeps"))
 
 
-def _point_rows(store: Store, images: TableRef, point: SweepPoint) -> list[Row]:
-    inputs = {"images": [images], "predictions": list(point.predictions)}
-    with open_tables(store, inputs) as connection:
+def _point_rows(
+    store: Store, images: TableRef, point: SweepPoint, base: dict[str, PointHits] | None
+) -> list[Row]:
+    with _open_point(store, images, point) as connection:
         rows = run_query(connection, "sweep").to_pylist()
     order = list(METHODS)
     rows.sort(key=lambda row: order.index(row["method"]))
-    return [{**point.model_dump(exclude={"predictions"}), **row} for row in rows]
+    own = _point_hits(store, images, point) if base and not point.is_base else {}
+    facts = point.model_dump(exclude={"predictions"})
+    compared = [
+        _compare_with_base(base[row["method"]], own[row["method"]], row["split"])
+        if base and own
+        else {}
+        for row in rows
+    ]
+    return [{**facts, **row, **more} for row, more in zip(rows, compared, strict=True)]
+
+
+def _compare_with_base(base: PointHits, own: PointHits, split: str) -> Row:
+    is_used = np.full(len(own.hits), True)
+    if split != "all":
+        is_used = own.is_selection == (split == "selection")
+    compared = compare_hits(
+        base.hits[is_used], base.run_count, own.hits[is_used], own.run_count
+    )._asdict()
+    names = ("difference", "difference_low", "difference_high", "p_value")
+    return {name: compared[name] for name in names}
+
+
+def _point_hits(store: Store, images: TableRef, point: SweepPoint) -> dict[str, PointHits]:
+    with _open_point(store, images, point) as connection:
+        table = run_query(connection, "sweep_hits")
+    found = {}
+    for name in table["method"].unique().to_pylist():
+        own = table.filter(pc.field("method") == name)
+        hits, places, runs = (
+            own[column].to_numpy() for column in ("hit_count", "is_selection", "run_count")
+        )
+        found[name] = PointHits(hits.astype(np.float64), places, int(runs[0]))
+    return found
+
+
+def _open_point(
+    store: Store, images: TableRef, point: SweepPoint
+) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    return open_tables(store, {"images": [images], "predictions": list(point.predictions)})

@@ -17,8 +17,9 @@ ID_SHOWN = 12  # digits of a run's name that a message shows
 class RunManifest(BaseModel):
     """A run: its inputs and parameters, whose digest is its name, and its tables.
 
-    command: the command that repeats it. indexed: the fields of its `IndexedDataset`. git_commit:
-    of the code that first executed it, None where it was installed without a checkout.
+    point_tables: of a sweep, what its points rest on: kept with the run, but not as its tables in
+    the snapshot. command: the command that repeats it. indexed: the fields of its `IndexedDataset`.
+    git_commit: of the code that first executed it, None where it was installed without a checkout.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,6 +32,7 @@ class RunManifest(BaseModel):
     image_count: int = 0
     rejected_count: int = 0
     tables: tuple[TableRef, ...]
+    point_tables: tuple[TableRef, ...] = ()
     versions: dict[str, str] = {}
     git_commit: str | None = None
     is_tree_clean: bool | None = None
@@ -43,6 +45,11 @@ class RunManifest(BaseModel):
     first_duration_sec: float = Field(
         0.0, validation_alias=AliasChoices("first_duration_sec", "duration_sec")
     )
+
+    @property
+    def referenced_tables(self) -> tuple[TableRef, ...]:
+        """Every table that is kept with the run, once."""
+        return tuple(dict.fromkeys((*self.tables, *self.point_tables)))
 
     @property
     def run_id(self) -> str:
@@ -59,6 +66,7 @@ class RunManifest(BaseModel):
 
 
 _NOT_DECIDING = {
+    "point_tables",
     *("versions", "git_commit", "is_tree_clean", "command", "indexed"),
     *("first_finished_at", "first_duration_sec"),
 }

@@ -73,7 +73,7 @@ def measure_usage(store: Store) -> list[Usage]:
     rows = []
     sizes = {file.place: file.size_bytes for file in list_tables(store)}
     for (dataset_name, encoder_name), manifests in groups.items():
-        paths = {store.path(ref) for manifest in manifests for ref in manifest.tables}
+        paths = {store.path(ref) for manifest in manifests for ref in manifest.referenced_tables}
         size = sum(sizes.get(path, 0) for path in paths)  # some may be missing
         rows.append(Usage(dataset_name, encoder_name, len(manifests), len(paths), size))
     free = _list_unreferenced(store, [m for manifests in groups.values() for m in manifests])
@@ -161,7 +161,7 @@ def list_tables(store: Store) -> list[File]:
 
 def _list_unreferenced(store: Store, runs: Sequence[RunManifest]) -> list[File]:
     """Table files that none of the runs refers to, and incomplete files of crashed runs."""
-    used = {store.path(ref) for run in runs for ref in run.tables}
+    used = {store.path(ref) for run in runs for ref in run.referenced_tables}
     partial = [file for name in TABLES for file in list_files(store.root / name, ".*.tmp")]
     tables = [file for file in list_tables(store) if file.place.parent.name not in RECORDS]
     return [file for file in tables if file.place not in used] + partial

@@ -100,8 +100,8 @@ def record_run(
             }
         )
         write_text(folder / MANIFEST, seal(recorded))
-    elif recorded.tables != manifest.tables:
-        update = {"tables": manifest.tables}
+    elif recorded.referenced_tables != manifest.referenced_tables:
+        update = {"tables": manifest.tables, "point_tables": manifest.point_tables}
         write_text(folder / MANIFEST, seal(recorded.model_copy(update=update)))
     execution = Execution(
         run_id=run_id, flow_run_id=flow_run_id, finished_at=finished_at, stages=tuple(stages)
@@ -199,7 +199,7 @@ def read_referenced_tables(store: Store) -> set[TableRef]:
     for path, reason in records.damaged.items():
         if path.name == MANIFEST:
             raise InputError(explain_damaged_record(path, reason))
-    return {ref for manifest in records.manifests.values() for ref in manifest.tables}
+    return {ref for m in records.manifests.values() for ref in m.referenced_tables}
 
 
 def find_run(store: Store, prefix: str, flow_names: Collection[str]) -> RunManifest:

@@ -17,6 +17,8 @@ from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.report.page.sweep import SWEEP_TABLES
 from tasks.runtime.errors import InputError
+from tasks.store.retention import prune
+from tasks.store.tables import Store
 from tests.flows.conftest import Command
 from tests.pages import check
 
@@ -75,6 +77,12 @@ def test_a_point_says_what_a_benchmark_with_its_settings_says(
     assert set(found) == {"clip", "cupl", "wca", "wca_paper"}
     for method, numbers in found.items():
         assert numbers == pytest.approx(expected[method])
+
+
+def test_the_tables_of_the_points_are_kept_with_the_sweep(swept: SweepSummary) -> None:
+    store = Store(swept.store_root)
+    gone = prune(store, keep=1, grace_days=0, is_dry=True)
+    assert {path.parent.name for path in gone.files} & {"crops", "predictions"} == set()
 
 
 def test_the_page_says_what_its_queries_say(swept: SweepSummary) -> None:

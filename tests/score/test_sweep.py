@@ -58,6 +58,29 @@ def test_the_best_on_the_selection_half_is_picked_and_the_earlier_of_equals(worl
     assert {r["value"] for r in found if r["is_base"]} == {"0"}
 
 
+def test_of_equal_values_the_base_is_picked_and_each_split_is_compared_with_it(
+    world: World,
+) -> None:
+    good = tuple(world.inputs["predictions"])
+    points = tuple(
+        SweepPoint(parameter="crops", value=str(i), value_index=i, is_base=i == 1, predictions=good)
+        for i in range(3)
+    )
+    found = sweep_table(world.store, world.inputs["images"][0], points).to_pylist()
+    assert {row["value"] for row in found if row["is_selected"]} == {"1"}
+    assert {row["difference"] for row in found} == {None, 0}
+
+    other = (world.renamed("wca", 1, "d", first=2),)
+    found = rows(world, good, other)
+    base = {row["split"]: row for row in found if row["is_base"]}
+    for row in found:
+        if not row["is_base"]:
+            difference = row["top1"] - base[row["split"]]["top1"]
+            assert row["difference"] == pytest.approx(difference)
+            assert row["difference_low"] < difference < row["difference_high"]
+            assert 0 < row["p_value"] <= 1
+
+
 def test_each_methods_value_is_picked_by_the_selection_half_alone(world: World) -> None:
     def right_on(method: str, images: list[int], digest: str) -> TableRef:
         rows = [

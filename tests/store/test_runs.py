@@ -40,6 +40,7 @@ def test_a_runs_name_follows_from_all_that_decides_its_numbers_and_nothing_else(
         "git_commit": "0" * 40,
         "is_tree_clean": False,
         "command": "wca benchmark some",
+        "point_tables": (TABLE,),
         "indexed": {"root": "/elsewhere"},
         "first_finished_at": "2024-05-17T00:00:00.000+00:00",
         "first_duration_sec": 1.0,

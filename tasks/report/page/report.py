@@ -10,6 +10,7 @@ from tasks.report.page.queries import QueryResult, Row, RunQueries
 from tasks.report.page.render import render_template
 from tasks.report.page.report_tables import REPORT_TABLES
 from tasks.report.page.tables import build_tables
+from tasks.report.verdict import describe_verdict, warn_of_few_images
 from tasks.store.place import Place
 from tasks.store.snapshot import open_snapshot
 
@@ -37,6 +38,11 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
             configuration_sql=configuration.sql,
             tables=build_tables(REPORT_TABLES, results),
             method_title=method_title(queries.method),
+            verdict=describe_verdict(results["accuracy"].rows, results["pairs"].rows),
+            warning=warn_of_few_images(
+                next((row["image_count"] for row in results["accuracy"].rows), 0)
+            ),
+            matrix=_pair_matrix(results["pairs"].rows),
             test_count=next((row["test_count"] for row in results["comparisons"].rows), 0),
             is_labelled=is_labelled,
             confused=confused,
@@ -45,6 +51,17 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
             gallery=[made for row in gallery.rows if (made := thumbnails.make(row))],
             gallery_sql=gallery.sql,
         )
+
+
+def _pair_matrix(pairs: list[Row]) -> dict[str, dict[str, Row]]:
+    """Return each method less each other one, by titles: differences with their signs, and p."""
+    matrix: dict[str, dict[str, Row]] = {}
+    for row in pairs:
+        method, baseline = (method_title(row[name]) for name in ("method", "baseline_method"))
+        p = row["p_holm"]
+        matrix.setdefault(method, {})[baseline] = {"difference": row["difference"], "p": p}
+        matrix.setdefault(baseline, {})[method] = {"difference": -row["difference"], "p": p}
+    return matrix
 
 
 def _confused_classes(

@@ -28,6 +28,14 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("count", baseline_only_count=f"only {_BASELINE}"),
         columns("p", p_exact="p of these counts, McNemar", p_mid="mid-p"),
     ),
+    "pairs": TableLayout(
+        "Every pair of methods",
+        columns("method", method="method", baseline_method="less"),
+        columns("points", difference="points", difference_low="low", difference_high="high"),
+        columns("p", p_value="p, sign flips", p_holm="p, Holm"),
+        columns("value", is_identical="same predictions"),
+        is_long=True,
+    ),
     "classes": TableLayout(
         "Accuracy by class, worst first",
         columns("text", class_name="class"),

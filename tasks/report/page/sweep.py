@@ -6,6 +6,7 @@ from tasks.report.page import charts
 from tasks.report.page.queries import execute_query
 from tasks.report.page.render import render_template
 from tasks.report.page.tables import TableLayout, build_tables, columns
+from tasks.report.verdict import warn_of_few_images
 from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
@@ -29,6 +30,9 @@ SWEEP_TABLES: dict[str, TableLayout] = {
         columns("percent", evaluation_high="high"),
         columns("value", base_value="base"),
         columns("percent", base_top1="base on the other half, %"),
+        columns("points", difference="picked less base, points", difference_low="low"),
+        columns("points", difference_high="high"),
+        columns("p", p_value="p"),
         columns("count", image_count="images there"),
         is_long=True,
     ),
@@ -47,4 +51,5 @@ def sweep_page(store: Store, run_id: str) -> str:
         for parameter, rows in groupby(results["sweeps"].rows, lambda row: row["parameter"])
     }
     tables = build_tables(SWEEP_TABLES, results)
-    return render_template("sweep.html.j2", run=run, tables=tables, panels=panels)
+    warning = warn_of_few_images(max((r["image_count"] for r in results["sweeps"].rows), default=0))
+    return render_template("sweep.html.j2", run=run, tables=tables, panels=panels, warning=warning)

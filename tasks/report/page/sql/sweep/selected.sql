@@ -2,7 +2,8 @@
 -- the accuracy of the base value there.
 SELECT s.parameter, s.method, s.value, s.top1 AS selection_top1,
        e.top1 AS evaluation_top1, e.top1_low AS evaluation_low, e.top1_high AS evaluation_high,
-       b.value AS base_value, b.top1 AS base_top1, e.image_count
+       b.value AS base_value, b.top1 AS base_top1, e.difference, e.difference_low,
+       e.difference_high, e.p_value, e.image_count
 FROM sweeps AS s
 JOIN sweeps AS e ON e.run_id = s.run_id AND e.parameter = s.parameter AND e.value = s.value
                 AND e.method = s.method AND e.split = 'evaluation'

@@ -1,0 +1,94 @@
+"""What the comparisons of a run's methods say, in one sentence."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tasks.methods.registry import BASELINE, EXPLAINED, MEAN, METHODS, method_title
+from tasks.report.page.tables import format_value
+from tasks.store.tables import Store, TableRef
+
+Row = dict[str, Any]
+# With fewer images the interval of an accuracy is wider than most differences between methods.
+FEW_IMAGES = 100
+# The level of the tests and of the intervals.
+LEVEL = 0.05
+
+
+def warn_of_few_images(image_count: int) -> str:
+    """Return a warning where there are few images, else an empty text."""
+    if not 0 < image_count < FEW_IMAGES:
+        return ""
+    return "Few images: the intervals are wide, and differences mean little."
+
+
+def describe_verdict(accuracy: Sequence[Row], comparisons: Iterable[Row]) -> str:
+    """Say which method is best, what it beats, and what the data cannot tell.
+
+    The best method is compared with the baseline, with the method that is explained and with those
+    that take equal means of the same texts; the explained method is compared with these too.
+
+    accuracy: rows of the table `accuracy`. comparisons: rows of `comparisons`. Returns an empty
+    text where fewer than two methods were scored.
+    """
+    rows = {(row["method"], row["baseline_method"]): row for row in comparisons}
+    top1 = {row["method"]: row["top1"] for row in accuracy if row["method"] in METHODS}
+    if not rows or not top1:
+        return ""
+    best = max((name for name in METHODS if name in top1), key=lambda name: float(top1[name]))
+    title = method_title(best)
+    clauses: dict[str, list[str]] = {"beats": [], "same": [], "unsure": []}
+    for first, second in _find_pairs(best, list(top1)):
+        is_turned = (first, second) not in rows
+        row = rows.get((second, first) if is_turned else (first, second))
+        if row is None:
+            continue
+        winner, loser = first, second
+        if row["difference"] * (-1 if is_turned else 1) < 0:
+            winner, loser, is_turned = second, first, not is_turned
+        figures = _format_difference(row, -1 if is_turned else 1)
+        subject = "it" if winner == best else method_title(winner)
+        if row["is_identical"]:
+            clauses["same"].append(f"{subject} predicts the same as {method_title(loser)}")
+        elif row["p_holm"] is not None and row["p_holm"] < LEVEL:
+            clauses["beats"].append(f"{subject} beats {method_title(loser)} ({figures})")
+        else:
+            names = f"{method_title(loser)} from {method_title(winner)}"
+            clauses["unsure"].append(f"the data cannot tell {names} ({figures})")
+    said = [clause for kind in clauses.values() for clause in kind]
+    if not said:
+        return ""
+    return f"{title} is best ({format_value(top1[best], 'percent')} %); {'; '.join(said)}."
+
+
+def read_verdict(
+    store: Store, accuracy: Sequence[TableRef], comparisons: Sequence[TableRef]
+) -> str:
+    """Describe the verdict of a run's stored tables; empty for a run without comparisons."""
+    return describe_verdict(
+        [row for ref in accuracy for row in store.read(ref).to_pylist()],
+        [row for ref in comparisons for row in store.read(ref).to_pylist()],
+    )
+
+
+def _find_pairs(best: str, names: list[str]) -> list[tuple[str, str]]:
+    """Return the pairs that a verdict names, each once."""
+    kind = METHODS[EXPLAINED].text_kind
+    equal = [
+        name
+        for name in names
+        if METHODS[name].text_kind == kind and METHODS[name].text_side is MEAN
+    ]
+    rivals = [name for name in dict.fromkeys((BASELINE, *equal, EXPLAINED)) if name in names]
+    pairs = [(best, name) for name in rivals if name != best]
+    if EXPLAINED in names:
+        pairs += [(EXPLAINED, name) for name in equal if best not in (EXPLAINED, name)]
+    return pairs
+
+
+def _format_difference(row: Row, sign: int) -> str:
+    ends = [sign * row[name] for name in ("difference_low", "difference_high")]
+    difference, low, high = (
+        format_value(value, "points") for value in (sign * row["difference"], *sorted(ends))
+    )
+    p = "" if row["p_holm"] is None else f", p {format_value(row['p_holm'], 'p')}"
+    return f"{difference} points, {low} to {high}{p}"
