@@ -12,6 +12,11 @@ Row = dict[str, Any]
 FEW_IMAGES = 100
 # The level of the tests and of the intervals.
 LEVEL = 0.05
+_CLAUSES = {
+    "beats": "{better} beats {others}",
+    "same": "{better} predicts the same as {others}",
+    "open": "the data cannot tell {others} from {better}",
+}
 
 
 def warn_of_few_images(image_count: int) -> str:
@@ -35,29 +40,34 @@ def describe_verdict(accuracy: Sequence[Row], comparisons: Iterable[Row]) -> str
     if not rows or not top1:
         return ""
     best = max((name for name in METHODS if name in top1), key=lambda name: float(top1[name]))
-    title = method_title(best)
-    clauses: dict[str, list[str]] = {"beats": [], "same": [], "unsure": []}
+    found: dict[tuple[str, str], list[str]] = {}  # what is so of the better one, and the others
     for first, second in _find_pairs(best, list(top1)):
         is_turned = (first, second) not in rows
         row = rows.get((second, first) if is_turned else (first, second))
         if row is None:
             continue
-        winner, loser = first, second
+        better, other = first, second
         if row["difference"] * (-1 if is_turned else 1) < 0:
-            winner, loser, is_turned = second, first, not is_turned
-        figures = _format_difference(row, -1 if is_turned else 1)
-        subject = "it" if winner == best else method_title(winner)
+            better, other, is_turned = second, first, not is_turned
+        figures = f" ({_format_difference(row, -1 if is_turned else 1)})"
         if row["is_identical"]:
-            clauses["same"].append(f"{subject} predicts the same as {method_title(loser)}")
-        elif row["p_holm"] is not None and row["p_holm"] < LEVEL:
-            clauses["beats"].append(f"{subject} beats {method_title(loser)} ({figures})")
+            kind, figures = "same", ""
         else:
-            names = f"{method_title(loser)} from {method_title(winner)}"
-            clauses["unsure"].append(f"the data cannot tell {names} ({figures})")
-    said = [clause for kind in clauses.values() for clause in kind]
-    if not said:
+            kind = "beats" if row["p_holm"] is not None and row["p_holm"] < LEVEL else "open"
+        found.setdefault((kind, better), []).append(method_title(other) + figures)
+    if not found:
         return ""
-    return f"{title} is best ({format_value(top1[best], 'percent')} %); {'; '.join(said)}."
+    clauses = [
+        _CLAUSES[kind].format(
+            better="it" if better == best and kind != "open" else method_title(better),
+            others=" and ".join(others),
+        )
+        for kind in _CLAUSES
+        for (of_kind, better), others in found.items()
+        if of_kind == kind
+    ]
+    title, percent = method_title(best), format_value(top1[best], "percent")
+    return f"{title} is best ({percent} %); {'; '.join(clauses)}."
 
 
 def read_verdict(

@@ -43,8 +43,9 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
                 reason = f"{difference} (run {run_id})"
         if reason:
             yield file.place, reason
-    for place, refs in sorted(recorded.items()):
-        yield place, f"is missing (run {', '.join(sorted(set(refs.values())))})"
+    for place, refs in sorted(recorded.items()):  # missing, or of an earlier version's kind
+        if reason := next(filter(None, (store.find_damage(ref, True) for ref in refs)), None):
+            yield place, f"{reason} (run {', '.join(sorted(set(refs.values())))})"
     yield from records.damaged.items()
     snapshot = snapshot_path(store)
     if reason := _inspect_snapshot(snapshot, has_runs=bool(records.manifests)):

@@ -25,8 +25,8 @@ def test_the_winner_what_it_beats_and_what_the_data_cannot_tell() -> None:
     ]
     assert describe_verdict(accuracy, rows) == (
         "CuPL is best (59.20 %); it beats CLIP (+6.60 points, +3.60 to +8.60, p < 0.001); "
-        "the data cannot tell WCA from CuPL "
-        "(+1.60 points, \N{MINUS SIGN}0.40 to +4.60, p 0.130)."
+        "the data cannot tell WCA "
+        "(+1.60 points, \N{MINUS SIGN}0.40 to +4.60, p 0.130) from CuPL."
     )
 
 
