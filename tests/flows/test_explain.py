@@ -40,7 +40,7 @@ def test_words_page_and_pictures(
         *("--encoder", f"local-dir:{tiny_model}", "--pool", "5", "--explain"),
         *("--store", str(wca.store)),
     )
-    assert said.count("a margin of") == 2
+    assert said.count("the margin is") == 2
     assert said.index("b cat.png: ") < said.index("a cup.png: ")  # in the order they were named
     page = next(Path(wca.store).glob("runs/*/report.html"))
     assert str(page) in said
