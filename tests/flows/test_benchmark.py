@@ -119,7 +119,8 @@ def test_a_sigmoid_encoder_is_calibrated_by_its_own_logits(
     assert (encoder["cleaning"], encoder["context_length"]) == ("canonicalize", 8)
     assert encoder["preprocess"]["resize_mode"] == "squash"
     mean = sum(confidence * count for confidence, count in bins) / sum(count for _, count in bins)
-    assert mean == pytest.approx((1 / (1 + np.exp(10 - 10 * scores["score"]))).mean())
+    logits = 10 * scores["score"].astype(float) - 10
+    assert mean == pytest.approx((1 / (1 + np.exp(-logits))).mean())
 
 
 def test_a_run_gives_its_encoder_back(config: BenchmarkConfig) -> None:
