@@ -13,7 +13,7 @@ class ContentDigest:
     """SHA-256 of rows, whatever batches they come in and whatever file they lie in."""
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._schema = [f"{field.name} {field.type}" for field in schema]
+        self._schema = [f"{field.name} {_name_type(field.type)}" for field in schema]
         self._streams: dict[str, Any] = {}
 
     def update(self, rows: pa.Table) -> None:
@@ -27,6 +27,11 @@ class ContentDigest:
         """The digest of all rows so far: 64 hex digits."""
         parts = sorted((name, stream.hexdigest()) for name, stream in self._streams.items())
         return hashlib.sha256(repr([self._schema, parts]).encode()).hexdigest()
+
+
+def _name_type(type_: pa.DataType) -> str:
+    """The name of a type; Parquet gives the values of lists another name than Arrow does."""
+    return f"list of {type_.value_type}" if pa.types.is_list(type_) else str(type_)
 
 
 def digest_rows(rows: pa.Table) -> str:

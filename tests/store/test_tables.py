@@ -15,7 +15,7 @@ from tasks.store.batches import BATCHES_TOGETHER
 from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
-from tasks.store.schemas import schema
+from tasks.store.schemas import TABLES, schema
 from tasks.store.tables import Recipe, Store, TableRef
 
 DIGEST = digest_of("some ingredients")
@@ -288,3 +288,16 @@ def test_a_table_without_rows_has_one_digest(store: Store) -> None:
     read, empty = store.read(ref), ContentDigest(REJECTED)
     empty.update(read)
     assert empty.hexdigest() == ref.content
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_file_of_every_table_has_the_rows_that_were_written(store: Store, name: str) -> None:
+    values: dict[str, object] = {"string": "ü", "bool": True, "list of string": ["a", "ü"]}
+    values |= {"list of float": [0.5], "embedding": [1.0, 0.0]}
+    row = {c.name: values.get(c.type_name, 1) for c in TABLES[name].columns}
+    empty = {c.name: None for c in TABLES[name].columns if c.type_name != "embedding"}
+    rows: list[dict[str, object]] = [row, {**row, **empty}]
+    ref = store.write_rows(name, DIGEST, schema(name, 2), rows)
+    assert store.find(name, DIGEST) == ref
+    assert store.find_damage(ref, is_thorough=True) is None
+    assert store.inspect_file(store.path(ref)) is None

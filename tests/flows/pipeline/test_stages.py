@@ -21,8 +21,13 @@ def test_prefect_does_not_visit_the_images_of_a_data_set(
 ) -> None:
     indexed: list[Dataset] = []
     durations: list[float] = []
-    monkeypatch.setattr(task, "index_dataset", lambda _, dataset: indexed.append(dataset))
-    runner = SimpleNamespace(store=Store(tmp_path), note=lambda *_: None)
+
+    def index(_: Store, dataset: Dataset) -> SimpleNamespace:
+        indexed.append(dataset)
+        return SimpleNamespace(images=None, classes=None)
+
+    monkeypatch.setattr(task, "index_dataset", index)
+    runner = SimpleNamespace(store=Store(tmp_path), note=lambda *_: None, compare=lambda _: None)
     images = [ImageEntry(f"dog/{i}.jpg", 0) for i in range(MANY)]
     large = Dataset("large", "", ("dog",), images)
 
