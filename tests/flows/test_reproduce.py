@@ -133,7 +133,7 @@ def test_bifta_has_its_own_candidates_alpha_and_texts(
     changes = {**small, "methods": ("clip", "wca_refined")}
     reproduce(ReproduceConfig(**{**config.model_dump(exclude_unset=True), **changes}))
     store = Store(config.store)
-    used = {run.dataset_name: run for run, _ in read_runs(store)}
+    used = {run.dataset_name: run for run, *_ in read_runs(store)}
     names = ("alpha", "pool", "crop_candidates")
     parameters = {data: [run.parameters[n] for n in names] for data, run in used.items()}
     assert parameters == {"cub": [0.5, 3, 300], "places365": [0.5, 3, 100]}

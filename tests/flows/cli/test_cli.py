@@ -174,7 +174,7 @@ def test_store_commands_list_verify_and_prune(
     table.write_bytes(whole[:-30])
     error = here("store", "verify", *store, status=1)
     table.write_bytes(whole)
-    assert "1 tables are damaged: delete those files" in error
+    assert "1 files are missing or damaged: `wca store repair`" in error
 
 
 def test_doctor_prints_what_is_here_and_hides_the_key(wca: Command, scored: str) -> None:
