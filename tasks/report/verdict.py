@@ -60,7 +60,7 @@ def describe_verdict(accuracy: Sequence[Row], comparisons: Iterable[Row]) -> str
     clauses = [
         _CLAUSES[kind].format(
             better="it" if better == best and kind != "open" else method_title(better),
-            others=" and ".join(others),
+            others=" and ".join(filter(None, (", ".join(others[:-1]), others[-1]))),
         )
         for kind in _CLAUSES
         for (of_kind, better), others in found.items()
