@@ -72,7 +72,7 @@ def change(path: Path, old: str, new: str) -> None:
         ("score/sql/explained_images.sql", "(?i)order by", "ORDER BY 1,", [ExplanationsRecipe]),
         ("store/intervals.sql", "(?i)sqrt", "abs", [ResultsRecipe, StatisticsRecipe]),
         # statistics
-        ("score/bootstrap.py", "0\\.025", "0.05", [StatisticsRecipe, AlignmentSummaryRecipe]),
+        ("score/intervals.py", "0\\.975", "0.95", [StatisticsRecipe, AlignmentSummaryRecipe]),
         ("score/significance.py", "0\\.5", "0.4", [StatisticsRecipe]),
         ("score/align.py", r"crops\.max\(axis=0\)", "crops.min(axis=0)", [AlignmentsRecipe]),
         ("score/explain.py", "PAIRS = 6", "PAIRS = 5", [ExplanationsRecipe]),

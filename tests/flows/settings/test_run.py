@@ -12,7 +12,8 @@ from tasks.describe.llm.settings import LanguageModelSettings
 
 
 def as_a_form_sends(config: Settings, **changed: object) -> dict[str, object]:
-    return {**config.model_dump(mode="json"), **changed}
+    unset = {name: getattr(config, name) for name in type(config).model_fields}
+    return {**unset, **config.model_dump(mode="json"), **changed}
 
 
 def test_a_preset_holds_where_a_form_shows_the_default() -> None:
