@@ -1,1 +1,7 @@
-"""Weights, methods and scores in torch; accuracy and everything joined in DuckDB SQL."""
+"""Predictions, accuracy, comparisons and explanations; tasks/methods has the formula."""
+
+# The tables of three tasks, in the order in which each returns them. They stand here, so that a run
+# that finds all of its tables loads neither torch nor scipy.
+RESULT_TABLES = ("accuracy", "per_class_accuracy", "confusion", "rejected")
+STATISTICS_TABLES = ("intervals", "comparisons", "calibration")
+EXPLANATION_TABLES = ("explanations", "explained_texts", "explained_pairs", "counterfactuals")

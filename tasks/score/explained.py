@@ -9,13 +9,12 @@ import torch
 
 from tasks.methods.registry import EXPLAINED
 from tasks.methods.wca import softmax_weights
-from tasks.score.explain import ClassTexts, Explanation, Floats, Views, explain
+from tasks.score import EXPLANATION_TABLES
+from tasks.score.explain import ClassTexts, Floats, Views, explain
 from tasks.score.queries import open_tables, run_query
 from tasks.store.embeddings import embedding_matrix
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
-
-EXPLANATION_TABLES = Explanation._fields
 
 
 def explanation_tables(

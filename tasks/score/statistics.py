@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.methods.registry import METHODS
+from tasks.score import STATISTICS_TABLES
 from tasks.score.intervals import Floats, wilson_interval
 from tasks.score.paired import compare_hits
 from tasks.score.queries import open_tables, run_query
@@ -15,7 +16,6 @@ from tasks.score.significance import holm
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
-STATISTICS_TABLES = ("intervals", "comparisons", "calibration")
 MEASURES = ("top1", "top5", "macro_top1")
 # A bin of the calibration holds at least so many predictions.
 LEAST_IN_A_BIN = 10

@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from tasks.score import RESULT_TABLES
 from tasks.score.queries import open_tables, run_query
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
-
-RESULT_TABLES = ("accuracy", "per_class_accuracy", "confusion", "rejected")
 
 
 class Coverage(NamedTuple):

@@ -3,15 +3,12 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.score.summarise import RESULT_TABLES, account_for_images, summarise
+from tasks.score import EXPLANATION_TABLES, RESULT_TABLES, STATISTICS_TABLES
+from tasks.score.summarise import account_for_images, summarise
 from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import HOUR, table_task
-
-# Their modules load torch and scipy, which a run that finds all of its tables does not need.
-STATISTICS_TABLES = ("intervals", "comparisons", "calibration")
-EXPLANATION_TABLES = ("explanations", "explained_texts", "explained_pairs", "counterfactuals")
 
 
 class ClassVectorsRecipe(Recipe):

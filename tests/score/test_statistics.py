@@ -11,11 +11,10 @@ from scipy.stats import binom, binomtest, false_discovery_control, norm, permuta
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, top_k_accuracy_score
 
-from tasks.score import significance
+from tasks.score import STATISTICS_TABLES, significance
 from tasks.score.intervals import mean_interval, wilson_interval
 from tasks.score.significance import holm, mcnemar, sign_flip_test
 from tasks.score.statistics import (
-    STATISTICS_TABLES,
     Protocol,
     estimate_class_mean,
     estimate_seed_sigma,
