@@ -143,6 +143,11 @@ def choose_methods(names: Sequence[str], text_kinds: Collection[str]) -> tuple[s
     return tuple(name for name in METHODS if name in chosen)
 
 
+def expand_methods(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods as `choose_methods`, as if every kind of texts were there."""
+    return choose_methods(names, {method.text_kind for method in METHODS.values()})
+
+
 def text_kinds(names: Iterable[str]) -> set[str]:
     """Return the kinds of texts that methods need: their own, and the labels that weigh them."""
     return {METHODS[name].text_kind for name in names} | {"label"}
