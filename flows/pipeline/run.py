@@ -71,10 +71,11 @@ def run_stages(
             else None
         )
         answers = writing and writing.answers
+        kinds = text_kinds(methods)
         described = gather_texts(
-            runner, indexed, dataset.templates, sources, answers, settings.seed
+            runner, indexed, dataset.templates, sources, answers, settings.seed, kinds
         )
-        texts = embed_texts(runner, described, text_kinds(methods), encoder, settings)
+        texts = embed_texts(runner, described, kinds, encoder, settings)
         crops, undecodable = embed_images(
             runner, indexed, encoder, parameters, resampling, settings
         )

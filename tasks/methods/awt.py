@@ -1,4 +1,4 @@
-"""AWT: views and texts weigh by how sure they are of a class, and optimal transport matches them."""
+"""AWT: views and texts weigh by how sure they are of a class; optimal transport matches them."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def awt_scores(
 
     L_nmc = tau <p_n, t_cm>, and H is the entropy of a softmax over classes. View weights are a_n =
     softmax_n(-H_n / temperature), with H_n that of mean_m L_nmc. Text weights are b_cm =
-    softmax_m(-H_cm / temperature), with H_cm that of the logits of the whole image, mean_m L_0mc, in
-    which L_0mc stands in the place of class c. The score is sum_nm P_nm <p_n, t_cm>, where P is the
-    transport from a to b_c that `transport` finds.
+    softmax_m(-H_cm / temperature), with H_cm that of the logits of the whole image, mean_m L_0mc,
+    in which L_0mc stands in the place of class c. The score is sum_nm P_nm <p_n, t_cm>, where P is
+    the transport from a to b_c that `transport` finds.
 
     Parameters
     ----------
@@ -95,8 +95,10 @@ def awt_scores(
     matrix = texts.padded.flatten(0, 1).T
     scores = []
     for block in views.split(IMAGE_BLOCK):
-        for cosines in (block @ matrix).unflatten(2, texts.is_present.shape):
-            scores.append(_score(cosines, texts, logit_scale, temperature, regularisation))
+        scores += [
+            _score(cosines, texts, logit_scale, temperature, regularisation)
+            for cosines in (block @ matrix).unflatten(2, texts.is_present.shape)
+        ]
     return torch.stack(scores)
 
 
@@ -128,13 +130,13 @@ def transport(
 ) -> Tensor:
     """Find the optimal transport between the views of an image and the texts of each class.
 
-    The cost is 1 - cosine. Sinkhorn's algorithm: K = exp(-(1 - cosine) / regularisation); from r = c
-    = 1 repeat r = a / (K c), c = b / (K^T r) until |change of r| is below 0.01 on average over all
-    classes and views, at most 100 times; P = diag(r) K diag(c).
+    The cost is 1 - cosine. Sinkhorn's algorithm: K = exp(-(1 - cosine) / regularisation); from
+    r = c = 1 repeat r = a / (K c), c = b / (K^T r) until |change of r| is below 0.01 on average
+    over all classes and views, at most 100 times; P = diag(r) K diag(c).
 
-    cosines: `(views, classes, texts)`; is_present: `(classes, texts)`, False where a class has fewer
-    texts; view_weights, a: `(views,)`, and text_weights, b: `(classes, texts)`, which sum to 1 over
-    views and over texts. Returns `(views, classes, texts)`; each class's entries sum to 1.
+    cosines: `(views, classes, texts)`; is_present: `(classes, texts)`, False where a class has
+    fewer texts; view_weights, a: `(views,)`, and text_weights, b: `(classes, texts)`, which sum to
+    1 over views and over texts. Returns `(views, classes, texts)`; each class's entries sum to 1.
     """
     import torch
 
@@ -168,10 +170,10 @@ AWT = Method(
     "AWT",
     Rule(
         "prompted_description",
-        "sum_nm P_nm <p_n, t_cm>, P the transport from softmax_n(-H_n / 0.5) to softmax_m(-H_cm / 0.5)",
+        "sum_ij P_ij <p_i, t_j>, P the transport of softmax_i(-H_i / 0.5) to softmax_j(-H_j / 0.5)",
         _scores,
         "51 C 51 D",
-        "the whole and the first 50 crops: random resized ones with flips, as published",
+        "the whole and the first 50 crops (published: random resized ones with flips)",
         options=AwtOptions,
     ),
     SOURCE,

@@ -14,6 +14,7 @@ KINDS = {
     "descriptor": "descriptors",
     "waffle": "random words",
     "description": "descriptions",
+    "prompted_description": "label prompts before descriptions",
 }
 SYMBOLS = (
     "p_0 is the embedding of the whole image, p_i that of a crop, t_0 that of a class's label "
@@ -114,8 +115,8 @@ def _write_side(side: ImageSide | TextSide) -> str:
 
 
 def _describe_views(side: ImageSide) -> str:
-    if not side.needs_crops:
-        return "the whole"
+    if side.views or not side.needs_crops:
+        return side.views or "the whole"
     return "crops that each run draws" if side.has_draws else "the whole and the pool of crops"
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:  # seconds to import
 def entropy(logits: Tensor) -> Tensor:
     """Compute the entropy of the softmax over the last dimension, in nats.
 
-    logits: `(..., classes)`; what is added to all of them, such as a sigmoid encoder's bias, changes
-    nothing. Returns `(...)`, from 0 to the logarithm of the number of classes.
+    logits: `(..., classes)`; what is added to all of them, such as a sigmoid encoder's bias,
+    changes nothing. Returns `(...)`, from 0 to the logarithm of the number of classes.
 
     Examples
     --------

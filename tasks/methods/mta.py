@@ -55,12 +55,12 @@ def find_modes(
 ) -> Tensor:
     """Find the mode of each image's views, as MTA does.
 
-    h_i^2 is half the mean of the floor(keep (V - 1)) smallest squared distances from view i to other
-    views, and A_ij the product of the softmaxes of views i and j over the classes. From y = 1 / V
-    and m = p_0, five times: d_i = exp(-|p_i - m|^2 / (2 h_i^2)); up to five times y = softmax((d +
-    affinity A y) / temperature); then up to five times d anew and m = n(sum d_i y_i p_i / sum d_i
-    y_i). Each of the two ends early when y or m changes by less than 1e-6. Of fewer than five views
-    one other view makes a bandwidth; a single view is the mode.
+    h_i^2 is half the mean of the floor(keep (V - 1)) smallest squared distances from view i to
+    other views, and A_ij the product of the softmaxes of views i and j over the classes. From y =
+    1 / V and m = p_0, five times: d_i = exp(-|p_i - m|^2 / (2 h_i^2)); up to five times y =
+    softmax((d + affinity A y) / temperature); then up to five times d anew and m =
+    n(sum d_i y_i p_i / sum d_i y_i). Each of the two ends early when y or m changes by less than
+    1e-6. Of fewer than five views one other view makes a bandwidth; a single view is the mode.
 
     Parameters
     ----------
@@ -115,9 +115,9 @@ def find_modes(
 class _ViewSpace(NamedTuple):
     """The space that an image's views span: a vector is its coefficients `(images, views)`.
 
-    All lengths and distances follow from products of views, so that no step costs a vector's length.
-    products: `(images, views, views)`, of each two views; squares: `(images, views)`, of each with
-    itself. bandwidths: `(images, views)`, 2 h_i^2.
+    All lengths and distances follow from products of views, so that no step costs a vector's
+    length. products: `(images, views, views)`, of each two views; squares: `(images, views)`, of
+    each with itself. bandwidths: `(images, views)`, 2 h_i^2.
     """
 
     products: Tensor
@@ -201,11 +201,13 @@ def _modes(scene: Scene) -> Tensor:
 MODE = ImageSide(
     "mode",
     "MTA's mode",
-    "m = n(sum_i d_i y_i p_i), d_i the density at m, y = softmax((d + 4 A y) / 0.2)",
+    "m",
     _modes,
     "64 C D",
+    "m = n(sum_i d_i y_i p_i), d_i the density at m, y = softmax((d + 4 A y) / 0.2)",
     has_draws=False,
     is_unit=True,
+    views="the whole and the first 63 crops (published: random resized ones with flips)",
     needs_labels=True,
     source=SOURCE,
     options=MtaOptions,

@@ -1,4 +1,4 @@
-"""ABS's soft matching: each crop's similarity with each text, weighed by a softmax over all texts."""
+"""ABS's soft matching: similarities of crops and texts, weighed by a softmax over all texts."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def soft_match(crops: Tensor, texts: ClassTexts, temperature: float = 0.03) -> T
     """Score images by ABS's soft matching of crops and descriptions.
 
     With S_ncm = <p_n, t_cm> / temperature and q_n the softmax of S_n over the descriptions m of all
-    classes c, the score of class c is sum_n sum_m q_ncm S_ncm. A crop counts for the classes that it
-    resembles most, and the more descriptions a class has, the more it can gain.
+    classes c, the score of class c is sum_n sum_m q_ncm S_ncm. A crop counts for the classes that
+    it resembles most, and the more descriptions a class has, the more it can gain.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ SOFT_MATCH = Method(
     "ABS, soft matching",
     Rule(
         "description",
-        "sum_nm q_ncm S_ncm, S_ncm = <p_n, t_cm> / 0.03, q_n the softmax of S_n over all c and m",
+        "sum_ij q_ij S_ij, S_ij = <p_i, t_j> / 0.03, q_i the softmax over the texts of all classes",
         _scores,
         "N C 50 D",
         "the pool of crops; as published they are chosen by an attention map",

@@ -46,8 +46,8 @@ def soft_trim(
 
     Of the logits s_m = tau <p_0, t_m> of a class, med is the lower median, MAD the lower median of
     |s - med|, plus 1e-6, and rho the share with |s - med| > outlier MAD. With kappa =
-    log((1 - rho) / rho) held within `slopes`, texts weigh w_m = sigmoid(kappa (s_m - med) / MAD), so
-    that those far below the median weigh nearly nothing and those above it fully.
+    log((1 - rho) / rho) held within `slopes`, texts weigh w_m = sigmoid(kappa (s_m - med) / MAD),
+    so that those far below the median weigh nearly nothing and those above it fully.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def soft_trim(
     texts : ClassTexts
         The descriptions of all classes.
     logit_scale : float
-        The encoder's, tau. A sigmoid encoder's bias would be in every s_m and cancels.
+        The encoder's, tau. A sigmoid encoder's bias would be in every s_m and change no order.
     outlier : float
         From how many median deviations a text is an outlier.
     slopes : tuple of float
@@ -65,13 +65,13 @@ def soft_trim(
     Returns
     -------
     Tensor
-        `(images, classes)`, in the format of the images: sum w s / sum w, divided by the logit scale
-        so that it is a cosine as the scores of other methods, -1 to 1.
+        `(images, classes)`, in the format of the images: sum w s / sum w, divided by the logit
+        scale so that it is a cosine as the scores of other methods, -1 to 1.
 
     References
     ----------
-    Liu et al., CVPR 2026, https://arxiv.org/abs/2603.07911: the adaptive soft-trim likelihood as the
-    released program computes it.
+    Liu et al., CVPR 2026, https://arxiv.org/abs/2603.07911: the adaptive soft-trim likelihood as
+    the released program computes it.
 
     Examples
     --------
@@ -135,7 +135,7 @@ SOFT_TRIM = Method(
     "CGBC, soft trim",
     Rule(
         "description",
-        "sum_m w_m s_m / sum_m w_m, s_m = tau <p_0, t_cm>, w_m = sigmoid(kappa (s_m - med) / MAD)",
+        "sum_j w_j s_j / sum_j w_j, s_j = tau <p_0, t_j>, w_j = sigmoid(kappa (s_j - med) / MAD)",
         _scores,
         "C M D",
         "the whole",

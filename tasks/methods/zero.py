@@ -38,10 +38,10 @@ def count_votes(views: Tensor, labels: Tensor, logit_scale: float, keep: float =
     """Count the votes that the surest views of each image give to each class, as ZERO does.
 
     Of V views the floor(keep V) vote whose softmax over the classes has least entropy, each for its
-    best class. Of classes with equally many votes, at the top, one gets a vote more: the best class
-    of the first remaining view, in order of entropy, whose best class is one of them; if there is
-    none, the one that the first remaining view likes best. Views of equal entropy are taken in their
-    order, and the first of equal classes is the best of a view.
+    best class. If several classes have most votes, one of them gets a vote more: the best class of
+    the first remaining view, in order of entropy, whose best class is one of them; if there is no
+    such view, the one that the first remaining view likes best. Views of equal entropy are taken in
+    their order, and the first of equal classes is the best of a view.
 
     Parameters
     ----------
@@ -57,14 +57,13 @@ def count_votes(views: Tensor, labels: Tensor, logit_scale: float, keep: float =
     Returns
     -------
     Tensor
-        `(images, classes)`, in the format of the views: votes, whole numbers. The class with most is
-        the prediction; how classes without votes are ordered says nothing.
+        `(images, classes)`, in the format of the views: votes, whole numbers. The class with most
+        is the prediction; among classes without votes no order is meant.
 
     References
     ----------
-    Farina et al., "Frustratingly Easy Test-Time Adaptation of Vision-Language Models", NeurIPS 2024,
-    https://arxiv.org/abs/2405.18330. The released program goes through the remaining views in the
-    order they were drawn.
+    Farina et al., NeurIPS 2024, https://arxiv.org/abs/2405.18330. The released program goes through
+    the remaining views in the order they were drawn.
 
     Examples
     --------
@@ -107,10 +106,10 @@ ZERO = Method(
     "ZERO",
     Rule(
         "label",
-        "votes of the floor(0.3 V) views whose softmax_c(tau <p_i, t_c0>) has least entropy",
+        "votes for the largest <p_i, t_0>, of the 30 % of views with least entropy",
         _scores,
         "64 C D",
-        "the whole and the first 63 crops: random resized ones with flips, as published",
+        "the whole and the first 63 crops (published: random resized ones with flips)",
         options=ZeroOptions,
     ),
     SOURCE,

@@ -1,7 +1,7 @@
 """The rules that are no product of two vectors, as plain nested loops over floats."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tests.methods.reference import Vector, dot, softmax, unit, weighted_sum
 
@@ -175,3 +175,12 @@ def mta_mode(
 
 def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x > 0 else math.exp(x) / (1 + math.exp(x))
+
+
+# By name: from views (the whole first), labels, each class's texts and the logit scale to scores.
+RULES: dict[str, Callable[[Sequence[Vector], Sequence[Vector], Texts, float], list[float]]] = {
+    "zero": lambda views, labels, texts, scale: zero(views, labels, scale),
+    "awt": lambda views, labels, texts, scale: awt(views, texts, scale),
+    "soft_match": lambda views, labels, texts, scale: soft_match(views[1:], texts),
+    "soft_trim": lambda views, labels, texts, scale: soft_trim(views[0], texts, scale),
+}

@@ -68,7 +68,7 @@ few = settings(deadline=None, max_examples=60)
 
 
 @few
-@given(case=cases, scale=st.sampled_from([1.0, 20.0, 100.0]), keep=st.sampled_from([0.1, 0.3, 1.0]))
+@given(case=cases, scale=st.sampled_from([1.0, 20.0, 60.0]), keep=st.sampled_from([0.1, 0.3, 1.0]))
 def test_zero_counts_votes(case: Case, scale: float, keep: float) -> None:
     views, labels = case.views.float(), case.labels.float()
     votes = count_votes(views, labels, scale, keep)
