@@ -85,10 +85,12 @@ def find_modes(
 
     Examples
     --------
+    The whole image lies apart from its crops, which agree.
+
     >>> import torch
     >>> views = torch.tensor([[[0.6, 0.8], [1.0, 0.0], [0.96, 0.28], [0.96, -0.28]]])
     >>> find_modes(views, torch.eye(2), 100.0).round(decimals=2)
-    tensor([[0.9900, 0.1000]], dtype=torch.float64)
+    tensor([[1., 0.]], dtype=torch.float64)
 
     """
     import torch

@@ -75,12 +75,12 @@ def soft_trim(
 
     Examples
     --------
-    The third text is far from what the image resembles, and hardly counts.
+    Only the third text resembles another image, and hardly counts.
 
     >>> import torch
     >>> texts = ClassTexts(torch.tensor([[1.0, 0.0], [0.96, 0.28], [0.0, 1.0]]), (3,))
     >>> soft_trim(torch.tensor([[1.0, 0.0]]), texts, 100.0)
-    tensor([[0.9853]])
+    tensor([[0.9829]])
 
     """
     import torch

@@ -342,7 +342,7 @@ def test_other_images_do_not_decide_how_a_score_is_rounded(tmp_path: Path, preci
         predictions(
             case, list(METHODS), store.read_blocks(crops, list(VIEW_COLUMNS), n * 8), counts
         )
-        for n in (64, 1, 2, 7, 15, 16, 63)
+        for n in (64, 1, 15)
     ]
     # rows come by image, then in the order of methods, whatever the block
     rows = sum(3 if method.has_draws else 1 for method in METHODS.values())
