@@ -64,10 +64,10 @@ def describe_options(method: Method) -> list[str]:
     owner: Method | ImageSide = method.image_side or method
     options = list_option_classes().get(owner.name)
     fields = options.model_fields.items() if options else ()
-    sides = filter(None, (method.image_side, method.text_side))
+    settings = [side.settings for side in (method.image_side, method.text_side) if side]
     return [
         *([f"--crops {CROPS_PER_RUN}", f"--runs {RUNS}"] if method.has_draws else []),
-        *(side.settings for side in sides if side.settings),
+        *filter(None, settings),
         *(
             f"--method-option {owner.name}.{name}={field.default} "
             f"({_describe_bounds(field)}{field.description})"
