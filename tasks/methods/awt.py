@@ -173,7 +173,7 @@ AWT = Method(
         "sum_ij P_ij <p_i, t_j>, P the transport of softmax_i(-H_i / 0.5) to softmax_j(-H_j / 0.5)",
         _scores,
         "51 C 51 D",
-        "the whole and the first 50 crops (published: random resized ones with flips)",
+        "the whole and the first 50 crops (published: --crop-strategy random_resized)",
         options=AwtOptions,
     ),
     SOURCE,

@@ -209,7 +209,7 @@ MODE = ImageSide(
     "m = n(sum_i d_i y_i p_i), d_i the density at m, y = softmax((d + 4 A y) / 0.2)",
     has_draws=False,
     is_unit=True,
-    views="the whole and the first 63 crops (published: random resized ones with flips)",
+    views="the whole and the first 63 crops (published: --crop-strategy random_resized)",
     needs_labels=True,
     source=SOURCE,
     options=MtaOptions,

@@ -109,7 +109,7 @@ ZERO = Method(
         "votes for the largest <p_i, t_0>, of the 30 % of views with least entropy",
         _scores,
         "64 C D",
-        "the whole and the first 63 crops (published: random resized ones with flips)",
+        "the whole and the first 63 crops (published: --crop-strategy random_resized)",
         options=ZeroOptions,
     ),
     SOURCE,
