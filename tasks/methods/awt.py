@@ -173,9 +173,10 @@ AWT = Method(
         "sum_ij P_ij <p_i, t_j>, P the transport of softmax_i(-H_i / 0.5) to softmax_j(-H_j / 0.5)",
         _scores,
         "51 C 51 D",
-        "the whole and the first 50 crops (published: --crop-strategy random_resized)",
+        "the whole and the first 50 crops",
         options=AwtOptions,
     ),
     SOURCE,
     is_default=False,
+    published_strategy="random_resized",
 )

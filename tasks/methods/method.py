@@ -107,7 +107,8 @@ class Method:
     name: as in tables and options. title: as people read it. source: where it was published.
     preference: of several methods that were scored, pages look closely at the one with the highest.
     is_named: False for a pair that is known by its sides alone. is_default: whether it is scored
-    unless methods are named. is_swept: the same of a sweep.
+    unless methods are named. is_swept: the same of a sweep. published_strategy: the crop strategy
+    that it was published with, where that is not WCA's.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Method:
     is_named: bool = True
     is_default: bool = True
     is_swept: bool = False
+    published_strategy: str = ""
 
     @property
     def rule(self) -> Rule | None:

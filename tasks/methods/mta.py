@@ -209,9 +209,16 @@ MODE = ImageSide(
     "m = n(sum_i d_i y_i p_i), d_i the density at m, y = softmax((d + 4 A y) / 0.2)",
     has_draws=False,
     is_unit=True,
-    views="the whole and the first 63 crops (published: --crop-strategy random_resized)",
+    views="the whole and the first 63 crops",
     needs_labels=True,
     source=SOURCE,
     options=MtaOptions,
 )
-MTA = Method("mta", "MTA", (MODE, LABEL), SOURCE, is_default=False)
+MTA = Method(
+    "mta",
+    "MTA",
+    (MODE, LABEL),
+    SOURCE,
+    is_default=False,
+    published_strategy="random_resized",
+)

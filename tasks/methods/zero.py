@@ -109,9 +109,10 @@ ZERO = Method(
         "votes for the largest <p_i, t_0>, of the 30 % of views with least entropy",
         _scores,
         "64 C D",
-        "the whole and the first 63 crops (published: --crop-strategy random_resized)",
+        "the whole and the first 63 crops",
         options=ZeroOptions,
     ),
     SOURCE,
     is_default=False,
+    published_strategy="random_resized",
 )

@@ -97,6 +97,9 @@ def test_rules_are_rows_and_only_awt_brings_texts_of_its_own(config: BenchmarkCo
             0
         ]
     assert json.loads(parameters)["method_options"]["zero"] == {"views": 64, "keep": 0.5}
+    assert summary.remarks == (
+        "Published with other crops: MTA, ZERO, AWT (--crop-strategy random_resized).",
+    )
     # AWT's classes follow from the stored embeddings
     store = Store(summary.store_root)
     described, embedded, crops, predicted = (
