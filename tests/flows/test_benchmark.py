@@ -18,6 +18,7 @@ from flows.cli.benchmark import print_benchmark
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.methods.awt import awt_scores
+from tasks.methods.registry import PAIRS
 from tasks.runtime.errors import InputError
 from tasks.score.blocks import tensor_of
 from tasks.score.predict import read_class_texts
@@ -65,6 +66,7 @@ def test_a_run_leaves_every_table_and_accounts_for_every_image(config: Benchmark
             ("clip", 12, 1),
             ("clip_e", 12, 1),
             ("cupl", 12, 1),
+            ("mean_crops", 12, 3),
             ("waffle", 12, 1),
             ("wca", 12, 3),
             ("wca_paper", 12, 3),
@@ -93,9 +95,9 @@ def test_rules_are_rows_and_only_awt_brings_texts_of_its_own(config: BenchmarkCo
     with duckdb.connect(summary.snapshot, read_only=True) as snapshot:
         query = "SELECT method, run_count FROM accuracy"
         assert sorted(snapshot.execute(query).fetchall()) == sorted((name, 1) for name in rows)
-        (encoder, parameters) = snapshot.execute("SELECT encoder, parameters FROM runs").fetchall()[
-            0
-        ]
+        ((encoder, parameters),) = snapshot.execute(
+            "SELECT encoder, parameters FROM runs"
+        ).fetchall()
     assert json.loads(parameters)["method_options"]["zero"] == {"views": 64, "keep": 0.5}
     assert summary.remarks == (
         "Published with other crops: MTA, ZERO, AWT (--crop-strategy random_resized).",
@@ -117,6 +119,25 @@ def test_rules_are_rows_and_only_awt_brings_texts_of_its_own(config: BenchmarkCo
     plain = benchmark(config.model_copy(update={"methods": ("clip", "cupl")}))
     kinds = store.read_all(plain.refs("descriptions"))["kind"].unique()
     assert "prompted_description" not in kinds.to_pylist()
+
+
+def test_a_grid_has_every_pair_and_leaves_the_other_rows_as_they_are(
+    config: BenchmarkConfig,
+) -> None:
+    def read(summary: RunSummary) -> pa.Table:
+        return Store(summary.store_root).read_all(summary.refs("predictions"))
+
+    chosen = ("grid", "Weighted crops x words")
+    grid = benchmark(config.model_copy(update={"methods": chosen}))
+    rows, default = read(grid), read(benchmark(config))
+    found = {pair.name for pair in PAIRS if pair.text_kind != "descriptor"}
+    assert set(rows["method"].to_pylist()) == found
+    assert "weighted_crops.words" in found
+    for name in default["method"].unique().to_pylist():
+        is_own = pc.field("method") == name
+        assert rows.filter(is_own) == default.filter(is_own), name
+    accuracy = Store(grid.store_root).read(grid.refs("accuracy")[0])
+    assert set(accuracy["method"].to_pylist()) == found
 
 
 def test_a_faster_number_format_says_what_it_costs(
