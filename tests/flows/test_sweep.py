@@ -112,7 +112,10 @@ def test_a_second_sweep_computes_nothing(swept: SweepSummary, config: SweepConfi
         ("size=0.5", "'0.5' is no pair alpha:beta to sweep size over"),
         ("size=small:big", "'small:big' is no pair alpha:beta"),
         ("alpha=0.95", "alpha 0.95 must not be greater than beta"),
-        ("crop_strategy=odd", "crop_strategy is one of random, even, refined, not 'odd'"),
+        (
+            "crop_strategy=odd",
+            "crop_strategy is one of random, even, refined, random_resized, not 'odd'",
+        ),
         ("descriptions_per_class=0", "takes whole numbers from 1"),
     ],
 )
