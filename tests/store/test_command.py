@@ -92,7 +92,8 @@ def test_crops_of_earlier_versions_have_the_columns_of_today(
     older = pa.schema([pa.field("side_px", f.type) if f.name == "width_px" else f for f in today])
     older = older.remove(older.get_field_index("height_px"))
     older = older.remove(older.get_field_index("is_flipped"))
-    rows = [{"image_digest": "d", "crop_index": i, "side_px": s} for i, s in enumerate((None, 7))]
+    view = {"image_digest": "d", "embedding": [1.0, 0.0]}
+    rows = [{**view, "crop_index": i, "side_px": s} for i, s in enumerate((None, 7))]
     others = tuple(ref for ref in tables if ref.table != "crops")
     run(store, 1, (*others, store.write_rows("crops", "b" * 64, older, rows)))
     question = "SELECT width_px, height_px, is_flipped FROM crops ORDER BY width_px, height_px"
@@ -101,9 +102,7 @@ def test_crops_of_earlier_versions_have_the_columns_of_today(
     assert isinstance(snapshot, Path)
     assert [tuple(row.values()) for row in ask(snapshot, question)] == squares
     assert len(ask(snapshot, "FROM crop_weights")) == 1
-    rows = [
-        {"image_digest": "d", "crop_index": 1, "width_px": 8, "height_px": 5, "is_flipped": True}
-    ]
+    rows = [{**view, "crop_index": 1, "width_px": 8, "height_px": 5, "is_flipped": True}]
     run(store, 2, (*others, store.write_rows("crops", "c" * 64, today, rows)))
     publish(store)
     expected = [squares[0], (8, 5, True), squares[1]]
