@@ -17,7 +17,7 @@ def import_(
     file: Path,
     *,
     data: str,
-    kind: Literal["cupl", "clip-d", "bifta"] = "cupl",
+    kind: Literal["cupl", "clip-d", "bifta", "awt"] = "cupl",
     to: Path | None = None,
     renames: Path | None = None,
     classnames: Path | None = None,
@@ -32,12 +32,12 @@ def import_(
     Parameters
     ----------
     file
-        JSON {class: list of texts}, as CuPL, CLIP-D and WCA publish it.
+        JSON {class: list of texts}, as CuPL, CLIP-D, WCA, BiFTA and AWT publish it.
     data
         The data set whose classes it describes.
     kind
-        cupl: sentences for CuPL and WCA; clip-d: descriptors for CLIP-D; bifta: BiFTA's refined
-        texts, which only `wca reproduce bifta` takes by itself.
+        cupl: sentences for CuPL and WCA; clip-d: descriptors for CLIP-D; bifta and awt: BiFTA's
+        refined texts and AWT's, which only `wca reproduce bifta` and `awt` take by themselves.
     to
         File to write; by default where `wca benchmark` looks for the data set's descriptions.
     renames

@@ -32,8 +32,8 @@ def reproduce(
     Parameters
     ----------
     table
-        table1 (six data sets, three encoders), table2 (ImageNet and its shifts) or bifta (BiFTA's
-        refined crops and texts).
+        table1 (six data sets, three encoders), table2 (ImageNet and its shifts), bifta (BiFTA's
+        refined crops and texts) or awt (AWT with its own views).
 
     """
     given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)

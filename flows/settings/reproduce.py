@@ -32,5 +32,5 @@ class ReproduceConfig(ReproduceSettings):
     """Parameters of the reproduce flow."""
 
     table: Annotated[
-        str, Field(description="A table of data/published: table1, table2 or bifta.")
+        str, Field(description="A table of data/published: table1, table2, bifta or awt.")
     ] = "table1"

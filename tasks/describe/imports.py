@@ -1,4 +1,4 @@
-"""Description files as CuPL, CLIP-D and WCA publish them, joined to classes by name."""
+"""Description files as CuPL, CLIP-D, WCA, BiFTA and AWT publish them, joined by class name."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,8 @@ class ImportedTexts(NamedTuple):
 
 # The text for an empty list (CLIP-D's file for Food-101 has some): hardly more than the name, as in
 # the released program, whose sentence then ends after "which has".
-PLACEHOLDERS = {"cupl": "a photo of a {}.", "clip-d": "a {}", "bifta": "a photo of a {}."}
+_SENTENCE = "a photo of a {}."
+PLACEHOLDERS = {"cupl": _SENTENCE, "clip-d": "a {}", "bifta": _SENTENCE, "awt": _SENTENCE}
 
 
 def import_texts(

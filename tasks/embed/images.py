@@ -12,7 +12,7 @@ from PIL import Image
 from tasks.datasets.decode import UndecodableImage, decode_image
 from tasks.embed.crops import Box, CropParameters, draw_boxes
 from tasks.embed.identity import Resampling
-from tasks.embed.resample import resize_crops, resize_whole_image
+from tasks.embed.resample import BICUBIC, BILINEAR, resize_crops, resize_whole_image
 from tasks.runtime.threads import map_in_threads, prefetch
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
@@ -65,7 +65,7 @@ def make_views(
     The pixels are uint8 `(1 + crops, height, width, 3)`.
     """
     image, layout = _decode(data, image_digest, parameters)
-    return layout, resize_views(image, layout.boxes, encoder)
+    return layout, resize_views(image, layout.boxes, encoder, parameters.is_bilinear)
 
 
 def _decode(
@@ -75,26 +75,34 @@ def _decode(
     return image, Layout(image.size, draw_boxes(parameters, image_digest, *image.size))
 
 
-def resize_views(image: Image.Image, boxes: Sequence[Box], encoder: "Encoder") -> torch.Tensor:
+def resize_views(
+    image: Image.Image, boxes: Sequence[Box], encoder: "Encoder", is_bilinear: bool = False
+) -> torch.Tensor:
     """Resize an image and its crops by Pillow: uint8 `(1 + crops, height, width, 3)`.
 
-    Each crop is cut out before it is resized, so no pixel outside the crop changes it.
+    Each crop is cut out before it is resized, so no pixel outside the crop changes it. is_bilinear:
+    as `CropParameters.is_bilinear`; the whole image has the encoder's own preprocessing always.
     """
     pixels = np.empty((1 + len(boxes), *encoder.size_px, 3), dtype=np.uint8)
     pixels[0] = np.asarray(encoder.resize_image(image))
-    for index, (left, top, side) in enumerate(boxes, start=1):
-        crop = image.crop((left, top, left + side, top + side))
-        pixels[index] = np.asarray(encoder.resize_image(crop))
+    for index, (left, top, width, height, is_flipped) in enumerate(boxes, start=1):
+        crop = image.crop((left, top, left + width, top + height))
+        if is_bilinear:
+            crop = crop.resize(encoder.size_px[::-1], Image.Resampling.BILINEAR)
+        else:
+            crop = encoder.resize_image(crop)
+        pixels[index] = np.asarray(crop)[:, :: -1 if is_flipped else 1]
     return torch.from_numpy(pixels)
 
 
 def resize_views_on_device(
-    pixels: torch.Tensor, boxes: Sequence[Box], encoder: "Encoder"
+    pixels: torch.Tensor, boxes: Sequence[Box], encoder: "Encoder", is_bilinear: bool = False
 ) -> torch.Tensor:
     """Resize a uint8 `(height, width, 3)` image and its crops where the encoder runs."""
     image = pixels.to(encoder.device).permute(2, 0, 1)
     side, _ = encoder.size_px
-    return torch.cat([resize_whole_image(image, side), resize_crops(image, boxes, side)])
+    crops = resize_crops(image, boxes, side, BILINEAR if is_bilinear else BICUBIC)
+    return torch.cat([resize_whole_image(image, side), crops])
 
 
 def embed_images(images: Images, encoder: "Encoder", batch_size: int) -> Iterator[pa.RecordBatch]:
@@ -152,7 +160,8 @@ def _embed_in_batches(
         waiting.append((digest, layout))
         views = prepared
         if resampling == "device":
-            views = resize_views_on_device(prepared, layout.boxes, encoder)
+            is_bilinear = images.crops.is_bilinear
+            views = resize_views_on_device(prepared, layout.boxes, encoder, is_bilinear)
         while len(views):
             part = views[: batch_size - filled]
             batch[filled : filled + len(part)] = part
@@ -167,11 +176,12 @@ def _embed_in_batches(
 
 def _build_rows(digest: str, layout: Layout, embeddings: torch.Tensor) -> pa.RecordBatch:
     count, dimension = embeddings.shape
-    lefts, tops, sides = zip(*layout.boxes, strict=True)
+    *edges, flips = zip(*layout.boxes, strict=True)
     columns = [
         pa.array([digest] * count),
         pa.array(range(count), pa.int32()),
-        *(pa.array([None, *values], pa.int32()) for values in (lefts, tops, sides)),
+        *(pa.array([None, *values], pa.int32()) for values in edges),
+        pa.array([None, *flips]),
         *(pa.array([value] * count, pa.int32()) for value in layout.size),
         pa.array((embeddings @ embeddings[0]).numpy()),
         embedding_array(embeddings.numpy()),

@@ -59,9 +59,21 @@ def merge_rows(
 def _read_images(
     store: Store, ref: TableRef, digests: Set[str], views: int
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    for rows in store.read_blocks(ref, schema("crops", 1).names, views):
+    for rows in store.read_blocks(ref, [*schema("crops", 1).names, "side_px"], views):
         if (digest := _digest(rows)) in digests:
-            yield digest, rows
+            yield digest, _name_columns(rows)
+
+
+def _name_columns(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Give rows the columns of today; tables of earlier versions have the side of squares."""
+    if "side_px" not in rows.schema.names:
+        return rows
+    side = rows["side_px"]
+    is_flipped = pc.if_else(pc.is_null(side), pa.scalar(None, pa.bool_()), False)
+    named = {"width_px": side, "height_px": side, "is_flipped": is_flipped}
+    names = schema("crops", 1).names
+    columns = [named[name] if name in named else rows[name] for name in names]
+    return pa.RecordBatch.from_arrays(columns, names)
 
 
 def _digest(rows: pa.RecordBatch) -> str:

@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from tasks.datasets.index import IndexedDataset, find_image_names, read_image
-from tasks.embed.crops import CropParameters, digest_crop_law
+from tasks.embed.crops import CropParameters, digest_crop_law, digest_square_law
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
 from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_tables_with, merge_rows
 from tasks.runtime.errors import InputError
@@ -42,6 +42,12 @@ class CropsRecipe(Recipe):
     image_digests: tuple[str, ...]
     revision: int = 1
     crop_law: str = Field(default_factory=lambda values: digest_crop_law(values["crops"]))
+
+    @property
+    def older_mark(self) -> str:
+        """The mark of tables of earlier versions that hold the same crops, with their sides."""
+        fields = {"image_digests": (), "crop_law": digest_square_law(self.crops)}
+        return self.model_copy(update=fields).digest
 
 
 class TextEmbeddingsRecipe(Recipe):
@@ -88,8 +94,11 @@ def embed_image_shard(
     keep_freed_memory()
     mark = recipe.model_copy(update={"image_digests": ()}).digest
     digests, code = recipe.image_digests, digest_embedding_code()
-    keys = _list_footer_keys(mark, code if recompute else None)
-    reusable = dict(find_tables_with(store, "crops", keys, "image_digest", digests))
+    reusable: dict[TableRef, set[str]] = {}
+    for known in (mark, recipe.older_mark):
+        keys = _list_footer_keys(known, code if recompute else None)
+        others = set(digests).difference(*reusable.values())
+        reusable.update(find_tables_with(store, "crops", keys, "image_digest", others))
     missing = sorted(set(digests).difference(*reusable.values()))
     reused_count = len(digests) - len(missing)
     codes = store.read_codes(reusable) | ({code} if missing else set())

@@ -148,19 +148,22 @@ def published_table(name: str) -> PublishedTable:
 def judge(table: PublishedTable, measured: Measured) -> Judged:
     """Compare a measured accuracy with the published one.
 
+    Where the table lacks that figure, it is still said in which ways ours is measured otherwise.
     There is no tolerance where only some of the images were scored, for a method whose texts are
     random, and for cells that are not like for like.
     """
     label = table.label(measured.encoder)
     published = table.value(measured.method, measured.dataset, label)
-    if published is None or measured.top1 is None:
+    if measured.top1 is None or label is None:
         return Judged(measured, published)
+    unlike = tuple(u for u in table.unlike if u.has_cell(measured.method, measured.dataset))
+    if published is None:
+        return Judged(measured, unlike=unlike)
     # in hundredths, as published: 66.79 is 0.05 away from 66.84, not 0.0499999
     difference = round(round(measured.top1, 2) - published, 2)
     sigma = None
     if measured.method == table.sigma_of:
         sigma = table.sigma.get(measured.dataset, {}).get(label or "")
-    unlike = tuple(u for u in table.unlike if u.has_cell(measured.method, measured.dataset))
     is_random = METHODS[measured.method].has_random_texts
     has_tolerance = measured.is_whole and not is_random and not unlike
     tolerance = _tolerance(measured, sigma) if has_tolerance else None

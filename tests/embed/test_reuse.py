@@ -69,6 +69,44 @@ def test_reusable_and_new_images_make_the_table_that_new_ones_alone_would(
     assert pa.Table.from_batches(merged) == pa.Table.from_batches(rows[:7])
 
 
+def test_tables_of_earlier_versions_are_copied_with_the_columns_of_today(
+    tiny_model: Path, photos: Path, tmp_path: Path, prefect_server: None
+) -> None:
+    """They had a column `side_px`, of squares, and names that follow from it."""
+    source = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu")
+    fields = {"encoder": source.identity, "crops": CROPS, "resampling": "pillow"}
+
+    def embed_shard(folder: str, count: int) -> tuple[Store, CropsRecipe, pa.Table]:
+        store = Store(tmp_path / folder)
+        dataset = index_dataset(store, open_folder(photos, None, None))
+        digests = sorted(store.read(dataset.images)["image_digest"].to_pylist())[:count]
+        recipe = CropsRecipe(**fields, image_digests=tuple(digests))
+        progress = Progress(done=0, total=count)
+        crops, _ = embed_image_shard(
+            str(tmp_path / folder), recipe, dataset, source, None, False, progress
+        )
+        return store, recipe, store.read(crops)
+
+    _, recipe, rows = embed_shard("new", 2)
+    store = Store(tmp_path / "old")
+    names = ["side_px" if name == "width_px" else name for name in rows.column_names]
+    older = rows.rename_columns(names).drop_columns(["height_px", "is_flipped"])
+    # rows that no code of today computes show where they come from
+    marker = pa.array([0.125] * older.num_rows, pa.float32())
+    place = older.column_names.index("whole_similarity")
+    older = older.set_column(place, "whole_similarity", marker)
+    columns = add_footer_keys(older.schema, recipe.older_mark, {"other code"})
+    store.write("crops", digest_of("older"), columns, older.to_batches())
+    _, _, copied = embed_shard("old", 3)
+    assert copied.schema.names == rows.schema.names
+    assert copied.slice(0, 2 * VIEWS).drop_columns("whole_similarity") == rows.drop_columns(
+        "whole_similarity"
+    )
+    values = copied["whole_similarity"].to_pylist()
+    assert set(values[: 2 * VIEWS]) == {0.125}
+    assert values[2 * VIEWS] == pytest.approx(1)
+
+
 def test_a_table_that_is_damaged_or_gone_holds_nothing(
     encoder: Encoder, files: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ from tasks.datasets.sources import open_source
 from tasks.report.published import judge, published_table
 from tasks.report.published_text import notes
 from tasks.runtime.errors import InputError
+from tasks.store.runs import read_runs
+from tasks.store.tables import Store
 from tests.conftest import write_tiny_model
 from tests.datasets.trees import TREES
 
@@ -89,9 +91,6 @@ def test_data_sets_share_an_encoder_that_is_given_back(
 
 
 def test_presets_hold_unless_something_else_was_said(config: ReproduceConfig) -> None:
-    from tasks.store.runs import read_runs
-    from tasks.store.tables import Store
-
     small = {"datasets": ("places365",), "methods": ("clip",)}
     free = ReproduceConfig(**{**config.model_dump(exclude_unset=True), **small})
     reproduce(free)
@@ -104,9 +103,6 @@ def test_presets_hold_unless_something_else_was_said(config: ReproduceConfig) ->
 
 
 def test_a_table_brings_the_settings_its_rows_were_measured_with(config: ReproduceConfig) -> None:
-    from tasks.store.runs import read_runs
-    from tasks.store.tables import Store
-
     small = {"table": "bifta", "datasets": ("cub",), "methods": ("wca_refined",)}
     bifta = ReproduceConfig(**{**config.model_dump(exclude_unset=True), **small})
     assert cells(reproduce(bifta)) == {("cub", "wca_refined"): "3"}
@@ -118,9 +114,6 @@ def test_a_table_brings_the_settings_its_rows_were_measured_with(config: Reprodu
 def test_bifta_has_its_own_candidates_alpha_and_texts(
     config: ReproduceConfig, data_root: Path, tmp_path: Path
 ) -> None:
-    from tasks.store.runs import read_runs
-    from tasks.store.tables import Store
-
     root = tmp_path / "root"
     for name in ("cub", "places365"):
         TREES[name](root)
@@ -138,6 +131,24 @@ def test_bifta_has_its_own_candidates_alpha_and_texts(
     parameters = {data: [run.parameters[n] for n in names] for data, run in used.items()}
     assert parameters == {"cub": [0.5, 3, 300], "places365": [0.5, 3, 100]}
     assert "cub.bifta.json" in used["cub"].command
+
+
+def test_awt_has_views_and_texts_of_its_own_whatever_a_preset_says(
+    config: ReproduceConfig, data_root: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    TREES["cub"](root)
+    names = json.loads((data_root / "descriptions" / "cub.cupl.json").read_text())
+    (root / "descriptions").mkdir()
+    texts = {name: ["A bird of AWT's."] for name in names}
+    (root / "descriptions" / "cub.awt.json").write_text(json.dumps(texts))
+    given = config.model_dump(exclude_unset=True, exclude={"pool"})
+    small = {"table": "awt", "data_root": root, "datasets": ("cub",), "methods": ("clip", "cupl")}
+    assert cells(reproduce(ReproduceConfig(**{**given, **small})))["cub", "cupl"] == "3"
+    ((run, _, _),) = read_runs(Store(config.store))
+    used = [run.parameters[name] for name in ("crop_strategy", "pool", "alpha", "beta")]
+    assert used == ["random_resized", 50, 0.08, 1.0]
+    assert "cub.awt.json" in run.command
 
 
 def test_an_image_that_cannot_be_decoded_is_rejected_and_not_scored(

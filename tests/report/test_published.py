@@ -1,5 +1,7 @@
 import pytest
 
+from flows.settings.benchmark import BenchmarkConfig
+from tasks.datasets.named.cards import card_names
 from tasks.report.published import Measured, judge, published_table
 from tasks.report.published_text import csv_rows, layout, notes
 from tasks.runtime.errors import InputError
@@ -33,7 +35,7 @@ def test_the_published_tables_are_whole() -> None:
     for method, values in two.top1.items():
         mean = sum(v["B/16"] for v in values.values()) / len(two.datasets)
         assert mean == pytest.approx(two.mean[method]["B/16"], abs=0.011), method
-    with pytest.raises(InputError, match="choose from bifta, table1, table2"):
+    with pytest.raises(InputError, match="choose from awt, bifta, table1, table2"):
         published_table("table3")
 
 
@@ -149,6 +151,20 @@ def test_cells_that_are_not_like_for_like_get_a_sentence_each_and_no_verdict() -
     assert len(sentences) == 3
     assert all(n.startswith("not like for like, WCA, refined texts on cub: ") for n in sentences)
     assert "--kind bifta" in str(csv_rows([cell])[0]["unlike_because"])
+
+
+def test_a_cell_without_a_published_figure_says_how_it_is_measured_otherwise() -> None:
+    table = published_table("awt")
+    assert len(table.datasets) == 12
+    assert set(table.datasets) <= set(card_names())
+    BenchmarkConfig(data="cub").with_values(table.settings, "a test")
+    cell = judge(table, measured("clip", 55.0, encoder=B16, dataset="eurosat"))
+    assert (cell.published, cell.difference, cell.tolerance) == (None, None, None)
+    label, names = notes(table, [cell])
+    assert "(a photo of a {}, a type of flower)" in label
+    assert "(lake or sea)" in names
+    assert notes(table, [judge(table, measured("clip", 55.0, encoder=B16, dataset="cars"))]) == []
+    assert not judge(table, measured("clip", 55.0, dataset="eurosat")).unlike  # another encoder
 
 
 def test_clip_d_on_imagenet_is_not_judged_for_four_names() -> None:

@@ -200,7 +200,7 @@ def open_card(path: Path, split: str | None = None) -> Dataset:
 
 
 def text_path(name: str, published_as: str, root: Path) -> Path:
-    """The place of a named data set's texts below `root`; published_as: cupl, clip-d or bifta."""
+    """The place of a named data set's texts below `root`; published_as: a kind of `wca import`."""
     return root / "descriptions" / f"{name}.{published_as}.json"
 
 
