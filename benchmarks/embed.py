@@ -46,8 +46,8 @@ from benchmarks.straightforward import crops_one_by_one, embed_one_by_one
 from benchmarks.synthetic import RUNS
 from tasks.datasets.decode import decode_image
 from tasks.embed.crops import Box, CropParameters, draw_boxes
-from tasks.embed.encoder import Encoder
-from tasks.embed.identity import Precision
+from tasks.embed.encoder import DTYPES, Encoder
+from tasks.embed.identity import Precision, Resampling
 from tasks.embed.images import (
     Images,
     embed_images,
@@ -67,8 +67,6 @@ from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def straightforward(work: Work, keeps_heap: bool) -> dict[str, Callable[[], Any]
     def embed() -> list[torch.Tensor]:
         return embed_one_by_one(contents, boxes_of, model, preprocess, work.device)
 
-    counts, classes = draws(work), embedding_matrix(class_vectors(work)["embedding"])
+    counts, classes = draws(work), embedding_matrix(class_vectors(dimension_of(work))["embedding"])
     return {
         "decode": lambda: [decode_image(data) for data in contents],
         "crops": crop,
@@ -129,7 +127,7 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
     def crop(digest: str) -> None:
         if on_gpu:
             resize_views_on_device(pixels_of[digest], boxes_of[digest], encoder)
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(work.device)
         else:
             resize_views(images[digest], boxes_of[digest], encoder)
 
@@ -145,34 +143,41 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
                 map_in_threads(lambda _: encoder.encode_images(pixels, batch_size), images, workers)
             )
 
-    given = Images(list(work.files), work.files.__getitem__, work.crops, [], workers)
-
-    def embed() -> Iterator[pa.RecordBatch]:
-        if on_gpu:
-            return embed_images_in_batches(given, encoder, batch_size, "device")
-        return embed_images(given, encoder, batch_size)
-
-    dimension = encoder.encode_images(pixels[:1], 1).shape[1]
-    vectors, counts = class_vectors(work), draws(work)
-
-    def predictions() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            store = Store(Path(folder))
-            columns = schema("crops", dimension, work.precision)
-            crops = store.write("crops", digest_of("crops"), columns, embed())
-            rows = IMAGE_BLOCK * (1 + work.crops.pool)
-            blocks = store.read_blocks(crops, list(VIEW_COLUMNS), rows)
-            batches = predict(blocks, vectors, counts, IMAGE_SCALE)
-            store.write("predictions", digest_of("predictions"), schema("predictions"), batches)
-
+    vectors = class_vectors(dimension_of(work))
     one_at_a_time = 1 if on_gpu else workers
     return {
         "decode": lambda: list(map_in_threads(decode_image, work.files.values(), workers)),
         "crops": lambda: list(map_in_threads(crop, images, one_at_a_time)),
         "encoder": encode,
-        "embeddings": lambda: list(embed()),
-        "predictions": predictions,
+        "embeddings": lambda: list(embed_files(work, encoder, batch_size, workers)),
+        "predictions": lambda: write_predictions(work, encoder, batch_size, workers, vectors),
     }
+
+
+def embed_files(
+    work: Work, encoder: Encoder, batch_size: int, workers: int, resampling: Resampling = "device"
+) -> Iterator[pa.RecordBatch]:
+    """The `crops` rows of every file, as a run makes them; resampling: of crops on a GPU."""
+    given = Images(list(work.files), work.files.__getitem__, work.crops, [], workers)
+    if needs_gpu(work.device):
+        return embed_images_in_batches(given, encoder, batch_size, resampling)
+    return embed_images(given, encoder, batch_size)
+
+
+def write_predictions(
+    work: Work, encoder: Encoder, batch_size: int, workers: int, vectors: pa.Table
+) -> int:
+    """Write the `crops` and `predictions` tables of every file to a store; return the rows."""
+    dimension = vectors.schema.field("embedding").type.list_size
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        columns = schema("crops", dimension, work.precision)
+        embedded = embed_files(work, encoder, batch_size, workers)
+        crops = store.write("crops", digest_of("crops"), columns, embedded)
+        blocks = store.read_blocks(crops, list(VIEW_COLUMNS), IMAGE_BLOCK * (1 + work.crops.pool))
+        rows = predict(blocks, vectors, draws(work), IMAGE_SCALE)
+        predictions = schema("predictions")
+        return store.write("predictions", digest_of("predictions"), predictions, rows).row_count
 
 
 def open_clips_module(
@@ -204,13 +209,17 @@ def draws(work: Work) -> torch.Tensor:
     return draw_counts(work.crops.pool, work.crops.pool, RUNS, 0)
 
 
-def class_vectors(work: Work) -> pa.Table:
+def dimension_of(work: Work) -> int:
+    """The number of values of an embedding."""
+    return resolve_encoder(work.encoder, "fp32", "cpu").identity.dimension
+
+
+def class_vectors(dimension: int, classes: int = CLASSES) -> pa.Table:
     """A table of made-up class vectors for WCA."""
-    dimension = resolve_encoder(work.encoder, "fp32", "cpu").identity.dimension
-    rows = normalize(torch.randn(CLASSES, dimension, generator=torch.Generator().manual_seed(0)))
+    rows = normalize(torch.randn(classes, dimension, generator=torch.Generator().manual_seed(0)))
     columns = [
-        pa.repeat("wca", CLASSES),
-        pa.array(range(CLASSES), pa.int32()),
+        pa.repeat("wca", classes),
+        pa.array(range(classes), pa.int32()),
         embedding_array(rows.numpy()),
     ]
     return pa.table(columns, schema=schema("class_vectors", dimension))
@@ -241,32 +250,45 @@ def crop_limit(work: Work) -> float:
 def encoder_limit(work: Work) -> float:
     """Views per second that matrix products of this machine would allow."""
     model, _ = _open_clip(work)
-    torch.backends.mha.set_fastpath_enabled(False)  # whose products the counter does not see
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.encode_image(torch.zeros(1, 3, *_size(work), device=work.device))
-    return product_rate(work) / counter.get_total_flops()
-
-
-def product_rate(work: Work) -> float:
-    """Operations per second of the faster of the products that torch has for a device."""
-    dtype = DTYPES[work.precision]
     rows = 1600 if work.device == "cpu" else 25_600  # so many tokens as a batch has
-    a = torch.rand(rows, 768, device=work.device).to(dtype)
-    b = torch.rand(3072, 768, device=work.device).to(dtype)
+    rate = product_rate(work.precision, work.device, (rows, 768, 3072))
+    return rate / count_operations(model, _size(work))
+
+
+def count_operations(model: Any, size_px: list[int]) -> int:
+    """Count the floating-point operations of open_clip's model for one view."""
+    device = next(model.parameters()).device
+    torch.backends.mha.set_fastpath_enabled(False)  # whose products the counter does not see
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model.eval().encode_image(torch.zeros(1, 3, *size_px, device=device))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    return counter.get_total_flops()
+
+
+def product_rate(precision: Precision, device: str, shape: tuple[int, int, int]) -> float:
+    """Operations per second of the faster of the products that torch has for a device.
+
+    shape: rows, width and columns of the product.
+    """
+    dtype, (rows, width, columns) = DTYPES[precision], shape
+    a = torch.rand(rows, width, device=device).to(dtype)
+    b = torch.rand(columns, width, device=device).to(dtype)
     products: list[Callable[[], Any]] = [lambda: a @ b.T]
-    if work.device == "cpu" and can_pack(dtype):
-        products.append(partial(Layer(b, torch.zeros(3072), dtype), a))
+    if device == "cpu" and can_pack(dtype):
+        products.append(partial(Layer(b, torch.zeros(columns), dtype), a))
 
     def timed_once(product: Callable[[], Any]) -> float:
         def finished() -> None:
             product()
-            if needs_gpu(work.device):
-                torch.cuda.synchronize()
+            if needs_gpu(device):
+                torch.cuda.synchronize(device)
 
         return timed(finished)[0]
 
     seconds = [statistics.median(timed_once(p) for _ in range(50)) for p in products]
-    return 2 * rows * 768 * 3072 / min(seconds)
+    return 2 * rows * width * columns / min(seconds)
 
 
 def serve(pipe: Connection, make: Callable[..., dict[str, Callable[[], Any]]], *given: Any) -> None:

@@ -1,7 +1,10 @@
 """The sweep flow: accuracy against parameters, each distinct set of crops embedded once."""
 
+from collections.abc import Mapping
+
 from flows.pipeline.command import build_command
 from flows.pipeline.record import manifest_of, method_parameters, record
+from flows.pipeline.run import one_encoder
 from flows.pipeline.runner import StageRunner, pipeline_flow
 from flows.pipeline.stages import (
     embed_images,
@@ -13,7 +16,14 @@ from flows.pipeline.stages import (
     weigh_texts,
 )
 from flows.pipeline.summary import FlowSummary
-from flows.pipeline.sweep_points import TEXTS, Point, list_sweep_points
+from flows.pipeline.sweep_points import (
+    TEXTS,
+    Point,
+    choose_sweep_base,
+    describe_encoders,
+    list_encoders,
+    list_sweep_points,
+)
 from flows.pipeline.texts import text_sources
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.sweep import SweepConfig
@@ -45,13 +55,20 @@ def sweep(config: SweepConfig) -> SweepSummary:
     """Score a labelled data set under many settings, computing only what each changes."""
     if config.llm:
         raise InputError("A sweep takes texts from files: wca describe writes them first.")
-    with prevent_pruning(Store(config.store)):
-        encoder = resolve_encoder(config.encoder, config.precision, config.device)
-        with StageRunner(Store(config.store), config, encoder.device) as runner:
-            return _sweep(config, runner, encoder)
+    config = choose_sweep_base(config)
+    encoders = {  # a bad one stops the sweep before anything is embedded
+        name: resolve_encoder(name, config.precision, config.device)
+        for name in list_encoders(config)
+    }
+    device = encoders[config.encoder].device
+    store = Store(config.store)
+    with prevent_pruning(store), StageRunner(store, config, device) as runner:
+        return _sweep(config, runner, encoders)
 
 
-def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> SweepSummary:
+def _sweep(
+    given: SweepConfig, runner: StageRunner, encoders: Mapping[str, EncoderSource]
+) -> SweepSummary:
     dataset = open_source(DataSource.model_validate(given.model_dump()))
     config = given.with_preset(dataset.preset)
     points = list_sweep_points(config, config.over, dataset)
@@ -62,58 +79,54 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         sources.kinds,
     )
     indexed = index_dataset(runner, dataset)
-    kinds, identity = text_kinds(methods), encoder.identity
-    resampling = resampling_for(encoder, config.exact)
+    kinds, encoder = text_kinds(methods), encoders[config.encoder]
+    point_tables: list[TableRef] = []
 
     def described(settings: BenchmarkConfig) -> TableRef:
         files = text_sources(settings, dataset)
         return gather_texts(runner, indexed, dataset.templates, files, None, settings.seed, kinds)
 
-    base_texts = embed_texts(runner, described(config), kinds, encoder, config)
-
-    point_tables: list[TableRef] = []
-
     def predictions(point: Point) -> tuple[TableRef, ...]:
         """The predictions of one point; the store has what earlier points computed."""
         settings, descriptions = point.settings, described(point.settings)
-        # fewer descriptions are among the base's, which are embedded already
-        is_subset = point.parameter == TEXTS
-        texts = (
-            base_texts if is_subset else embed_texts(runner, descriptions, kinds, encoder, settings)
-        )
+        encoder = encoders[settings.encoder]
+        # fewer descriptions are among the base's, which are embedded once
+        embedded = described(config) if point.parameter == TEXTS else descriptions
+        texts = embed_texts(runner, embedded, kinds, encoder, settings)
         parameters = settings.part(CropParameters)
+        resampling = resampling_for(encoder, config.exact)
         crops, undecodable = embed_images(
             runner, indexed, encoder, parameters, resampling, settings
         )
-        scale = settings.used_text_scale
-        vectors = weigh_texts(runner, descriptions, texts, methods, scale, identity.dimension)
+        scale, dimension = settings.used_text_scale, encoder.identity.dimension
+        vectors = weigh_texts(runner, descriptions, texts, methods, scale, dimension)
         rules = gather_rule_inputs(methods, descriptions, texts, encoder.logits, settings)
         scores = score_images(runner, crops, vectors, parameters, settings, rules)
         point_tables.extend((descriptions, *texts, *crops, *undecodable, vectors, *scores))
         return tuple(scores)
 
-    scored = [
-        SweepPoint(
-            parameter=point.parameter,
-            value=point.value,
-            value_index=point.value_index,
-            is_base=point.is_base,
-            predictions=predictions(point),
-        )
-        for point in points
-    ]
-    recipe = SweepRecipe(images=indexed.images, points=tuple(scored))
-    ((table,),) = runner.run("summarise", summarise_sweep, [recipe])
+    scored: dict[int, SweepPoint] = {}
+    for name in encoders:
+        with one_encoder():  # it is unloaded before the next one is loaded
+            for i, point in enumerate(points):
+                if point.settings.encoder == name:
+                    scored[i] = point.with_predictions(predictions(point))
+    recipe = SweepRecipe(images=indexed.images, points=tuple(scored[i] for i in range(len(points))))
+    (tables,) = runner.run("summarise", summarise_sweep, [recipe])
     stages = runner.timings_by_stage()
     manifest = manifest_of(
         "sweep",
         dataset.name,
         config,
         encoder,
-        resampling,
+        resampling_for(encoder, config.exact),
         indexed,
-        {"over": list(config.over), **method_parameters(methods, config)},
-        [table],
+        {
+            "over": list(config.over),
+            **method_parameters(methods, config),
+            **describe_encoders(encoders),
+        },
+        tables,
         command=build_command("sweep", [given.data], given, {"data", "store"}),
         point_tables=point_tables,
     )
@@ -123,7 +136,7 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         dataset_name=dataset.name,
         point_count=len(points),
         image_count=indexed.images.row_count,
-        sweeps=table,
+        sweeps=tables[0],
         store_root=str(runner.store.root),
         snapshot=recorded.snapshot,
         report=write_sweep(str(runner.store.root), recorded.run_id),

@@ -45,17 +45,9 @@ TINY_CONFIG = {
 
 def write_tiny_model(folder: Path, seed: int) -> Path:
     """An open_clip model with random weights: real code, real shapes, no meaning."""
-    import open_clip
-    import torch
-    from safetensors.torch import save_file
+    from benchmarks.inputs import write_random_model
 
-    folder.mkdir(parents=True)
-    options = {"model_cfg": TINY_CONFIG, "preprocess_cfg": {"mean": [0.5, 0.4, 0.3]}}
-    (folder / "open_clip_config.json").write_text(json.dumps(options))
-    torch.manual_seed(seed)
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors")
+    write_random_model(folder, TINY_CONFIG, seed, {"mean": [0.5, 0.4, 0.3]})
     return folder
 
 

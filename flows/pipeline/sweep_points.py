@@ -1,6 +1,8 @@
 """Turns `--over parameter=value,value` into the settings of every point of a sweep."""
 
+import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -8,35 +10,104 @@ from platformdirs import user_cache_path
 
 from flows.pipeline.texts import text_sources
 from flows.settings.benchmark import BenchmarkConfig
+from flows.settings.sweep import SweepConfig
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.files import read_json
 from tasks.embed.crops import RANDOM_RESIZED, Strategy, default_bounds
+from tasks.embed.identity import EncoderSource
 from tasks.runtime.errors import InputError
+from tasks.score.sweep import ENCODER, SEED, SweepPoint
 from tasks.store.digest import digest_of
 from tasks.store.place import write_text
-from tasks.store.tables import NAME_DIGITS, Store
+from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
 OFF = "off"
 # Scales that can be switched off, and the settings that do it.
 SWITCHES = {"image_scale": "image_weights", "text_scale": "text_weights"}
 # Two parameters at a time: crops of one size are alpha:alpha.
 SIZE, TEXTS = "size", "descriptions_per_class"
-# Its values are words, the others' numbers.
+# Their values are words, the others' numbers.
 STRATEGY = "crop_strategy"
 PARAMETERS = (
-    *("alpha", "beta", SIZE, "pool", STRATEGY, "crops", "runs", "seed"),
+    *(ENCODER, "alpha", "beta", SIZE, "pool", STRATEGY, "crops", "runs", SEED),
     *("image_scale", "text_scale", TEXTS),
 )
+# Without a base in the settings, the first of the values that are named is it.
+OWN_BASE = (ENCODER, SEED)
 
 
 class Point(NamedTuple):
-    """One value of one parameter, and the settings with it in place."""
+    """One value of one parameter, and the settings with it in place.
 
+    encoder_name: empty where no encoder is swept, so that a moved one leaves the results' names.
+    """
+
+    encoder_name: str
     parameter: str
     value: str
     value_index: int
     is_base: bool
     settings: BenchmarkConfig
+
+    def with_predictions(self, predictions: tuple[TableRef, ...]) -> SweepPoint:
+        """Return what the summary is made from."""
+        return SweepPoint(
+            pool=self.settings.pool,
+            crops_per_run=self.settings.crops,
+            predictions=predictions,
+            **{name: getattr(self, name) for name in self._fields if name != "settings"},
+        )
+
+
+def read_swept_values(over: tuple[str, ...]) -> dict[str, list[str]]:
+    """Read `parameter=value,value` of every parameter: its values in one spelling, each once.
+
+    The first `=` ends the parameter. A value that holds a comma or a quotation mark stands in
+    quotation marks, as in CSV: `encoder=photo-lite,"local-dir:/models/a,b"`. Raises InputError for
+    what cannot be swept.
+    """
+    swept: dict[str, list[str]] = {}
+    for item in over:
+        parameter, _, listed = item.partition("=")
+        values = [value for value in _split_values(parameter, listed) if value]
+        if parameter not in PARAMETERS or not values:
+            raise InputError(
+                f"Cannot sweep {item!r}: write parameter=value,value with one of "
+                f"{', '.join(PARAMETERS)}."
+            )
+        if parameter in swept:
+            raise InputError(f"{parameter} is swept twice: list all its values in one --over.")
+        swept[parameter] = list(dict.fromkeys(_normalize_value(parameter, v) for v in values))
+    return swept
+
+
+def _split_values(parameter: str, listed: str) -> list[str]:
+    try:
+        (values,) = csv.reader([listed], skipinitialspace=True, strict=True) if listed else ([],)
+    except (csv.Error, ValueError) as error:
+        raise InputError(
+            f"The values of {parameter} cannot be told apart in {listed!r}: write a value with a "
+            'comma in double quotes, and "" for a quotation mark in it.'
+        ) from error
+    return [value.strip() for value in values]
+
+
+def choose_sweep_base(config: SweepConfig) -> SweepConfig:
+    """Take the first encoder and the first seed that are swept where the settings name none."""
+    swept = read_swept_values(config.over)
+    missing = set(OWN_BASE).intersection(swept).difference(config.model_fields_set)
+    return config.with_values({name: swept[name][0] for name in sorted(missing)}, "--over")
+
+
+def list_encoders(config: SweepConfig) -> list[str]:
+    """List the names of the encoders of a sweep: those that are swept, or the settings' one."""
+    return _add_base(config, ENCODER, read_swept_values(config.over).get(ENCODER, []))
+
+
+def describe_encoders(encoders: Mapping[str, EncoderSource]) -> dict[str, object]:
+    """Return what a run's parameters say of several encoders; nothing of a single one."""
+    described = {name: source.describe() for name, source in encoders.items()}
+    return {"encoders": described} if len(described) > 1 else {}
 
 
 def list_sweep_points(
@@ -44,43 +115,46 @@ def list_sweep_points(
 ) -> list[Point]:
     """List every point; each parameter's values include that of the base.
 
-    Raises InputError for a parameter or a value that cannot be swept.
+    One parameter is changed at a time, and each under every encoder that is swept. Raises
+    InputError for a parameter or a value that cannot be swept.
     """
+    swept = {
+        parameter: _add_base(config, parameter, values)
+        for parameter, values in read_swept_values(over).items()
+    }
     points = []
-    for item in over:
-        parameter, _, listed = item.partition("=")
-        values = [value.strip() for value in listed.split(",") if value.strip()]
-        if parameter not in PARAMETERS or not values:
-            raise InputError(
-                f"Cannot sweep {item!r}: write parameter=value,value with one of "
-                f"{', '.join(PARAMETERS)}."
-            )
-        base = _find_base_value(config, parameter)
-        normalized = list(dict.fromkeys(_normalize_value(parameter, value) for value in values))
-        if base is not None and base not in normalized:
-            normalized = (
-                [base, *normalized]
-                if parameter == STRATEGY
-                else sorted([*normalized, base], key=_sort_key)
-            )
-        points += [
-            Point(
-                parameter,
-                value,
-                i,
-                value == base,
-                _change_settings(config, parameter, value, dataset),
-            )
-            for i, value in enumerate(normalized)
-        ]
+    for parameter, values in swept.items():
+        for encoder in [""] if parameter == ENCODER else swept.get(ENCODER, [""]):
+            under = config.model_copy(update={ENCODER: encoder}) if encoder else config
+            points += [
+                Point(
+                    value if parameter == ENCODER else encoder,
+                    parameter,
+                    value,
+                    i,
+                    value == _find_base_value(config, parameter),
+                    _change_settings(under, parameter, value, dataset),
+                )
+                for i, value in enumerate(values)
+            ]
     return points
+
+
+def _add_base(config: BenchmarkConfig, parameter: str, values: list[str]) -> list[str]:
+    """Add the base's value where it was not named: words before the others, numbers in order."""
+    base = _find_base_value(config, parameter)
+    if base is None or base in values:
+        return values
+    if parameter in (STRATEGY, ENCODER):
+        return [base, *values]
+    return sorted([*values, base], key=_sort_key)
 
 
 def _normalize_value(parameter: str, value: str) -> str:
     """Write a value in one way: 0.50 and 0.5 are the same."""
     if parameter == STRATEGY and value not in get_args(Strategy):
         raise InputError(f"{STRATEGY} is one of {', '.join(get_args(Strategy))}, not {value!r}.")
-    if parameter == STRATEGY or (value == OFF and parameter in SWITCHES):
+    if parameter in (STRATEGY, ENCODER) or (value == OFF and parameter in SWITCHES):
         return value
     is_whole = parameter == TEXTS or (
         parameter != SIZE and BenchmarkConfig.model_fields[parameter].annotation is int
@@ -114,8 +188,8 @@ def _find_base_value(config: BenchmarkConfig, parameter: str) -> str | None:
         return None
     if parameter == SIZE:
         return f"{_format_number(config.alpha)}:{_format_number(config.beta)}"
-    if parameter == STRATEGY:
-        return config.crop_strategy
+    if parameter in (STRATEGY, ENCODER):
+        return str(getattr(config, parameter))
     if parameter in SWITCHES and not getattr(config, SWITCHES[parameter]):
         return OFF
     return _format_number(getattr(config, parameter))

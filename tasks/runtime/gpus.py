@@ -23,7 +23,7 @@ def needs_gpu(device: str) -> bool:
 def list_visible_gpus() -> list[str]:
     """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
     if named := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return named.split(",")
+        return [name.strip() for name in named.split(",")]
     if not _has_driver():
         return []
     import torch  # noqa: PLC0415 - seconds, which machines without a GPU are spared

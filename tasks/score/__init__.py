@@ -5,3 +5,4 @@
 RESULT_TABLES = ("accuracy", "per_class_accuracy", "confusion", "rejected")
 STATISTICS_TABLES = ("intervals", "comparisons", "calibration")
 EXPLANATION_TABLES = ("explanations", "explained_texts", "explained_pairs", "counterfactuals")
+SWEEP_TABLES = ("sweeps", "encoder_comparisons")

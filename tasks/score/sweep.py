@@ -1,6 +1,8 @@
 """Accuracy against parameters, one changed at a time, with halves for an honest selection."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import duckdb
@@ -14,22 +16,40 @@ from tasks.methods.registry import METHODS
 from tasks.score.intervals import Floats
 from tasks.score.paired import compare_hits
 from tasks.score.queries import open_tables, run_query
+from tasks.score.significance import holm
+from tasks.score.statistics import Protocol, estimate_seed_sigma
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
 Row = dict[str, Any]
+SEED, ENCODER = "seed", "encoder"
 
 
 class SweepPoint(BaseModel):
-    """One value of one parameter, and the `predictions` made with it."""
+    """One value of one parameter under one encoder, and the `predictions` made with it.
+
+    encoder_name: empty where no encoder is swept. pool, crops_per_run: of the point's settings; the
+    deviation between seeds depends on them.
+    """
 
     model_config = ConfigDict(frozen=True)
 
+    encoder_name: str
     parameter: str
     value: str
     value_index: int
     is_base: bool
+    pool: int
+    crops_per_run: int
     predictions: tuple[TableRef, ...]
+
+    @property
+    def panel(self) -> tuple[str, str]:
+        """The points that it is compared with: of its parameter, and other than encoders its own.
+
+        The parameter, and the encoder's name or nothing.
+        """
+        return self.parameter, "" if self.parameter == ENCODER else self.encoder_name
 
 
 class PointHits(NamedTuple):
@@ -40,26 +60,39 @@ class PointHits(NamedTuple):
     run_count: int
 
 
-def sweep_table(store: Store, images: TableRef, points: tuple[SweepPoint, ...]) -> pa.Table:
-    """Compute the `sweeps` rows: points in their order, methods in the order of the table.
+def sweep_tables(
+    store: Store, images: TableRef, points: tuple[SweepPoint, ...]
+) -> dict[str, pa.Table]:
+    """Compute `sweeps` and `encoder_comparisons`, points in their order, methods in the table's.
 
-    Each row is compared with the parameter's base value on the images of the same split. The value
-    that is best on `selection` is selected; of equal ones the base, else the first.
+    Each row of `sweeps` is compared with the base value of its parameter, under the same encoder,
+    on the images of the same split. The value that is best on `selection` is selected; of equal
+    ones the base, else the first. A seed is neither compared nor selected, since it is no choice.
     """
-    bases = {p.parameter: _point_hits(store, images, p) for p in points if p.is_base}
-    rows = [row for p in points for row in _point_rows(store, images, p, bases.get(p.parameter))]
-    best: dict[tuple[str, str], Row] = {}
+    bases = {p.panel: _point_hits(store, images, p) for p in points if p.is_base}
+    rows = [
+        {**row, "panel": point.panel}
+        for point in points
+        for row in _point_rows(store, images, point, bases.get(point.panel))
+    ]
+    best: dict[tuple[object, str], Row] = {}
     for row in rows:
-        key = (row["parameter"], row["method"])
-        rank = (row["top1"], row["is_base"])
-        if row["split"] == "selection" and (
-            key not in best or rank > (best[key]["top1"], best[key]["is_base"])
-        ):
+        key, rank = (row["panel"], row["method"]), (row["top1"], row["is_base"])
+        is_candidate = row["split"] == "selection" and row["parameter"] != SEED
+        if is_candidate and (key not in best or rank > (best[key]["top1"], best[key]["is_base"])):
             best[key] = row
     for row in rows:
-        chosen = best.get((row["parameter"], row["method"]))
-        row["is_selected"] = chosen is not None and row["value"] == chosen["value"]
-    return pa.Table.from_pylist(rows, schema("sweeps"))
+        chosen = best.get((row.pop("panel"), row["method"]))
+        row["is_selected"] = chosen is not None and all(
+            row[name] == chosen[name] for name in ("value", "encoder_name")
+        )
+    return {
+        "sweeps": pa.Table.from_pylist(rows, schema("sweeps")),
+        "encoder_comparisons": pa.Table.from_pylist(
+            _compare_encoders(store, images, [p for p in points if p.parameter == ENCODER]),
+            schema("encoder_comparisons"),
+        ),
+    }
 
 
 def _point_rows(
@@ -69,15 +102,39 @@ def _point_rows(
         rows = run_query(connection, "sweep").to_pylist()
     order = list(METHODS)
     rows.sort(key=lambda row: order.index(row["method"]))
-    own = _point_hits(store, images, point) if base and not point.is_base else {}
-    facts = point.model_dump(exclude={"predictions"})
+    is_compared = not point.is_base and point.parameter != SEED
+    own = _point_hits(store, images, point) if base and is_compared else {}
+    facts = point.model_dump(exclude={"predictions", "pool", "crops_per_run"})
+    protocol = Protocol(point.pool, point.crops_per_run)
     compared = [
         _compare_with_base(base[row["method"]], own[row["method"]], row["split"])
         if base and own
         else {}
         for row in rows
     ]
-    return [{**facts, **row, **more} for row, more in zip(rows, compared, strict=True)]
+    return [
+        {**facts, **row, **more, "seed_sigma": _estimate_seed_sigma(row, protocol)}
+        for row, more in zip(rows, compared, strict=True)
+    ]
+
+
+def _estimate_seed_sigma(row: Row, protocol: Protocol) -> float | None:
+    return estimate_seed_sigma(row["top1_sigma"], row["run_count"], protocol, row["method"])
+
+
+def _compare_encoders(store: Store, images: TableRef, points: Iterable[SweepPoint]) -> list[Row]:
+    """Compare every two encoders on all images, method by method; the earlier is the baseline."""
+    hits = {p.value: _point_hits(store, images, p) for p in points}
+    rows: list[Row] = []
+    for a, b in combinations(hits, 2):
+        for method in (name for name in METHODS if name in hits[a] and name in hits[b]):
+            names = {"baseline_encoder": a, "encoder_name": b, "method": method}
+            one, other = hits[a][method], hits[b][method]
+            compared = compare_hits(one.hits, one.run_count, other.hits, other.run_count)
+            rows.append({**names, **compared._asdict()})
+    for row, corrected in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row |= {"p_holm": corrected, "test_count": len(rows)}
+    return rows
 
 
 def _compare_with_base(base: PointHits, own: PointHits, split: str) -> Row:

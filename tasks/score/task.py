@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from tasks.score import EXPLANATION_TABLES, RESULT_TABLES, STATISTICS_TABLES
+from tasks.score import EXPLANATION_TABLES, RESULT_TABLES, STATISTICS_TABLES, SWEEP_TABLES
 from tasks.score.summarise import account_for_images, summarise
-from tasks.score.sweep import SweepPoint, sweep_table
+from tasks.score.sweep import SweepPoint, sweep_tables
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import HOUR, table_task
@@ -130,7 +130,7 @@ class ExplanationsRecipe(Recipe):
 
 
 class SweepRecipe(Recipe):
-    """What decides a sweep's table."""
+    """What decides a sweep's tables."""
 
     code = ("tasks.score.sweep", "tasks.score.task")
 
@@ -301,12 +301,12 @@ def explain_images(store_root: str, recipe: ExplanationsRecipe) -> tuple[TableRe
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
-@table_task("summarise-sweep", SCORE_TIMEOUT_SEC, "sweeps")
-def summarise_sweep(store_root: str, recipe: SweepRecipe) -> TableRef:
-    """Write the `sweeps` table."""
+@table_task("summarise-sweep", SCORE_TIMEOUT_SEC, *SWEEP_TABLES)
+def summarise_sweep(store_root: str, recipe: SweepRecipe) -> tuple[TableRef, ...]:
+    """Write the tables of a sweep."""
     store = Store(store_root)
-    table = sweep_table(store, recipe.images, recipe.points)
-    return _write(store, recipe, "sweeps", table)
+    tables = sweep_tables(store, recipe.images, recipe.points)
+    return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
 def _write(store: Store, recipe: Recipe, name: str, table: pa.Table) -> TableRef:

@@ -27,7 +27,7 @@ def private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Locks of these tests alone, and three GPUs."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,GPU-1f/2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5,GPU-1f/2")
     monkeypatch.setattr(gpus, "LOOK_EVERY_SEC", 0.05)
 
 

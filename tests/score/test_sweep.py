@@ -1,23 +1,37 @@
 """Accuracy by halves against scikit-learn, and which value is picked."""
 
+from itertools import product
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score
 
-from tasks.score.sweep import SweepPoint, sweep_table
+from tasks.score.paired import compare_hits
+from tasks.score.statistics import Protocol, estimate_seed_sigma
+from tasks.score.sweep import SweepPoint, sweep_tables
 from tasks.store.tables import TableRef
 from tests.score.conftest import World, wilson
 
 HALVES = ("selection", "evaluation")
 
 
-def rows(world: World, *predictions: tuple[TableRef, ...]) -> list[dict[str, object]]:
-    points = tuple(
-        SweepPoint(parameter="crops", value=str(i), value_index=i, is_base=i == 0, predictions=refs)
-        for i, refs in enumerate(predictions)
+def point(index: int, predictions: tuple[TableRef, ...], **changes: object) -> SweepPoint:
+    given: dict[str, object] = {"encoder_name": "", "parameter": "crops", "value": str(index)}
+    given |= {"is_base": index == 0, "pool": 10, "crops_per_run": 6}
+    return SweepPoint.model_validate(
+        {**given, "value_index": index, "predictions": predictions, **changes}
     )
-    return sweep_table(world.store, world.inputs["images"][0], points).to_pylist()
+
+
+def tables(world: World, *points: SweepPoint) -> dict[str, list[dict[str, Any]]]:
+    found = sweep_tables(world.store, world.inputs["images"][0], points)
+    return {name: table.to_pylist() for name, table in found.items()}
+
+
+def rows(world: World, *predictions: tuple[TableRef, ...]) -> list[dict[str, Any]]:
+    return tables(world, *(point(i, refs) for i, refs in enumerate(predictions)))["sweeps"]
 
 
 def test_each_split_equals_scikit_learn(world: World) -> None:
@@ -62,11 +76,7 @@ def test_of_equal_values_the_base_is_picked_and_each_split_is_compared_with_it(
     world: World,
 ) -> None:
     good = tuple(world.inputs["predictions"])
-    points = tuple(
-        SweepPoint(parameter="crops", value=str(i), value_index=i, is_base=i == 1, predictions=good)
-        for i in range(3)
-    )
-    found = sweep_table(world.store, world.inputs["images"][0], points).to_pylist()
+    found = tables(world, *(point(i, good, is_base=i == 1) for i in range(3)))["sweeps"]
     assert {row["value"] for row in found if row["is_selected"]} == {"1"}
     assert {row["difference"] for row in found} == {None, 0}
 
@@ -100,3 +110,79 @@ def test_each_methods_value_is_picked_by_the_selection_half_alone(world: World) 
     )
     picked = {(row["method"], row["value"]) for row in found if row["is_selected"]}
     assert picked == {("clip", "0"), ("wca", "1")}
+
+
+def test_a_seed_is_neither_compared_nor_picked(world: World) -> None:
+    good, other = tuple(world.inputs["predictions"]), (world.renamed("wca", 1, "d", first=2),)
+    seeds = [point(i, refs, parameter="seed") for i, refs in enumerate((other, good))]
+    found = tables(world, *seeds, *(point(i, other) for i in range(2)))["sweeps"]
+    for row in found:
+        is_seed = row["parameter"] == "seed"
+        assert row["is_selected"] == (not is_seed and row["is_base"])
+        assert (row["difference"] is None) == (is_seed or row["is_base"])
+        sigma = estimate_seed_sigma(
+            row["top1_sigma"], row["run_count"], Protocol(10, 6), row["method"]
+        )
+        assert row["seed_sigma"] == sigma
+
+
+def test_each_parameter_is_judged_under_its_own_encoder_and_encoders_in_pairs(
+    world: World,
+) -> None:
+    good, other = tuple(world.inputs["predictions"]), (world.renamed("wca", 1, "d", first=2),)
+    made = {"a": other, "b": good, "c": good}
+    encoders = [
+        point(i, refs, parameter="encoder", value=name, encoder_name=name)
+        for i, (name, refs) in enumerate(made.items())
+    ]
+    crops = [
+        point(i, refs, encoder_name=name)
+        for name, pair in (("a", (good, other)), ("b", (other, good)))
+        for i, refs in enumerate(pair)
+    ]
+    found = tables(world, *encoders, *crops)
+    top1 = {
+        (row["encoder_name"], row["parameter"], row["value"]): row["top1"]
+        for row in found["sweeps"]
+        if (row["method"], row["split"]) == ("wca", "all")
+    }
+    for row in found["sweeps"]:
+        if (row["method"], row["split"], row["is_base"]) == ("wca", "all", False):
+            name, parameter, value = row["encoder_name"], row["parameter"], row["value"]
+            base = ("a", "encoder", "a") if parameter == "encoder" else (name, parameter, "0")
+            assert row["difference"] == pytest.approx(top1[name, parameter, value] - top1[base])
+    picked = {
+        (row["parameter"], row["encoder_name"]): row["value"]
+        for row in found["sweeps"]
+        if row["is_selected"] and row["method"] == "wca"
+    }
+    assert picked == {("encoder", "b"): "b", ("crops", "a"): "0", ("crops", "b"): "1"}
+
+    pairs = [row for row in found["encoder_comparisons"] if row["method"] == "wca"]
+    names = [(row["baseline_encoder"], row["encoder_name"]) for row in pairs]
+    assert names == [("a", "b"), ("a", "c"), ("b", "c")]
+    right = {name: count_right(world, refs) for name, refs in made.items()}
+    for row in pairs:
+        a, b = right[row["baseline_encoder"]], right[row["encoder_name"]]
+        expected = compare_hits(*a, *b)
+        for name in ("difference", "difference_low", "difference_high", "p_value", "image_count"):
+            assert row[name] == pytest.approx(getattr(expected, name))
+        assert row["test_count"] == len(found["encoder_comparisons"])
+        assert row["p_value"] <= row["p_holm"] <= 1
+
+
+def count_right(world: World, refs: tuple[TableRef, ...]) -> tuple[np.ndarray[Any, Any], int]:
+    """In how many runs WCA is right on each image, and the number of runs."""
+    found = [
+        row for ref in refs for row in world.store.read(ref).to_pylist() if row["method"] == "wca"
+    ]
+    runs = {row["run_index"] for row in found}
+    first = {
+        (row["image_digest"], row["run_index"]): row["class_id"]
+        for row in found
+        if row["rank"] == 1
+    }
+    hits = np.zeros(len(world.labels))
+    for (i, label), run in product(enumerate(world.labels), runs):
+        hits[i] += first[f"d{i}", run] == label
+    return hits, len(runs)

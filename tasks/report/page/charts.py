@@ -141,8 +141,11 @@ def draw_text_weights(rows: Sequence[Row], description_count: int) -> Spec:
     return _spec(bars, rule.encode(x="even:Q"), height=24 * len(rows))
 
 
-def draw_sweep(rows: Sequence[Row]) -> Spec:
-    """Draw accuracy against one parameter's values, a line with intervals for every method."""
+def draw_sweep(rows: Sequence[Row], is_ordered: bool = True) -> Spec:
+    """Draw accuracy against one parameter's values, with intervals for every method.
+
+    is_ordered: whether values have an order, along which lines connect a method's points.
+    """
     values = [
         {
             "value": row["value"],
@@ -153,7 +156,8 @@ def draw_sweep(rows: Sequence[Row]) -> Spec:
     ]
     methods = list(dict.fromkeys(value["method"] for value in values))
     order = alt.Scale(domain=list(dict.fromkeys(row["value"] for row in rows)))
-    x = alt.X("value:O", scale=order, title=None, axis=alt.Axis(labelAngle=0))
+    axis = alt.Axis(labelAngle=0, labelLimit=150)
+    x = alt.X("value:O", scale=order, title=None, axis=axis)
     scale = alt.Scale(zero=False)
     y = alt.Y("top1:Q", title="top-1, %", scale=scale)
     colour = _colour("method", methods, COLOURS[: len(methods)], labelLimit=200, columns=2)
@@ -166,7 +170,11 @@ def draw_sweep(rows: Sequence[Row]) -> Spec:
             base.mark_rule(strokeWidth=1.5, opacity=0.75, xOffset=offset).encode(
                 y=alt.Y("top1_low:Q", title="top-1, %", scale=scale), y2="top1_high:Q"
             ),
-            base.mark_line(strokeWidth=1.5, opacity=0.6, xOffset=offset).encode(y=y),
+            *(
+                [base.mark_line(strokeWidth=1.5, opacity=0.6, xOffset=offset).encode(y=y)]
+                if is_ordered
+                else []
+            ),
             base.mark_point(filled=True, size=65, opacity=1, xOffset=offset).encode(
                 y=y,
                 shape=shape,

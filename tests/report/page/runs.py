@@ -114,10 +114,15 @@ class Run:
                 for n, index in ((1, 2), (2, 1))
             ],
             "sweeps": [
-                self.random_row("sweeps", parameter="crops", value=str(v), value_index=v,
-                             is_base=v == 0, method=m, split=split,
-                             is_selected=v == 1 + (m > "clip"))
+                self.random_row("sweeps", parameter=name, value=str(v), value_index=v,
+                             encoder_name="", is_base=v == 0, method=m, split=split,
+                             is_selected=name == "crops" and v == 1 + (m > "clip"))
+                for name in ("crops", "seed")
                 for v in range(3) for m in METHODS for split in ("all", "selection", "evaluation")
+            ],
+            "encoder_comparisons": [
+                self.random_row("encoder_comparisons", baseline_encoder=a, encoder_name=b, method=m)
+                for m in METHODS for a, b in (("a", "b"), ("a", "c"), ("b", "c"))
             ],
         }  # fmt: skip
         counts = Counter(image["class_id"] for image in self.rows["images"])

@@ -1,6 +1,7 @@
 """The results of the pages' queries, against plain Python over the rows that they read."""
 
 import math
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -242,6 +243,19 @@ def test_a_sweep_judges_what_was_picked_on_the_other_half(
         assert (row["base_value"], row["base_top1"]) == ("0", base["top1"])
         assert row["image_count"] == judged["image_count"]
     assert len(results["sweep/sweeps"]) == len(run.select("sweeps", split="all"))
+
+
+def test_seeds_have_a_mean_and_a_deviation(run: Run, results: dict[str, Rows]) -> None:
+    assert [row["method"] for row in results["sweep/seeds"]] == list(METHODS)
+    for row in results["sweep/seeds"]:
+        seeds = run.select("sweeps", split="all", parameter="seed", method=row["method"])
+        top1 = [seed["top1"] for seed in seeds]
+        assert row["seed_count"] == len(top1) == 3
+        assert row["mean_top1"] == pytest.approx(statistics.mean(top1))
+        assert row["deviation"] == pytest.approx(statistics.stdev(top1))
+        estimates = [seed["seed_sigma"] ** 2 for seed in seeds]
+        assert row["estimated_deviation"] == pytest.approx(statistics.mean(estimates) ** 0.5)
+        assert (row["lowest_top1"], row["highest_top1"]) == (min(top1), max(top1))
 
 
 def test_two_runs_are_compared_image_by_image_and_class_by_class(

@@ -1,4 +1,8 @@
-SELECT parameter, value, is_base, method, top1, top1_sigma, top1_low, top1_high, image_count
-FROM sweeps
-WHERE run_id = $run_id AND split = 'all'
-ORDER BY parameter, value_index, list_position($methods, method)
+-- Accuracy of every point on all images. panel: the parameter, and the encoder where several are.
+SELECT $panel AS panel,
+       s.value, s.is_base, s.method, s.top1, s.top1_sigma, s.top1_low, s.top1_high, s.image_count,
+       s.parameter
+FROM sweeps AS s
+WHERE s.run_id = $run_id AND s.split = 'all'
+ORDER BY s.parameter, $encoder_order,
+         s.value_index, list_position($methods, s.method)
