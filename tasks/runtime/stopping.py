@@ -1,4 +1,4 @@
-"""Stopping on request: Ctrl-C sets an event, which long loops check between two items."""
+"""Stopping on request: Ctrl-C or SIGTERM sets an event, which long loops check between two items."""
 
 import asyncio
 import threading
