@@ -33,7 +33,7 @@ from tasks.runtime.errors import (
     one_line,
 )
 from tasks.runtime.heap import share_one_heap
-from tasks.runtime.stopping import STOP, Stopped
+from tasks.runtime.stopping import STOP, Stopped, ask_to_stop
 
 DONE, FAILED_RUN, BAD_INPUT, OVER_BUDGET = 0, 1, 2, 3
 INTERRUPTED = 128 + signal.SIGINT  # as shells report a signal
@@ -42,7 +42,7 @@ _RECEIVED: list[int] = []  # signals that asked this process to stop, as they ca
 
 
 def main() -> NoReturn:
-    """Run the command and exit: 0 done, 1 failed, 2 bad input, 3 over budget, 130 or 143 stopped."""
+    """Run the command; exit with 0 done, 1 failed, 2 bad input, 3 over budget, 130, 143 stopped."""
     status = FAILED_RUN
 
     def end_process() -> None:
@@ -73,11 +73,9 @@ def _stop(number: int, _: object) -> None:
     if number == signal.SIGINT and STOP.is_set():
         os._exit(INTERRUPTED)
     _RECEIVED.append(number)
-    if number == signal.SIGTERM:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # make and service managers send it twice
     if not STOP.is_set():
-        STOP.set()
         print("wca: stopping; Ctrl-C again to stop at once.", file=sys.stderr, flush=True)  # noqa: T201
+    ask_to_stop()
     raise KeyboardInterrupt
 
 

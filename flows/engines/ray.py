@@ -2,8 +2,9 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from prefect_ray import RayTaskRunner
@@ -46,6 +47,7 @@ def start_runner(settings: EngineSettings, device: str) -> Iterator[RayTaskRunne
             "_node_ip_address": LOOPBACK,
             "runtime_env": {"env_vars": environments[0]},
         }
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     with (
         RayTaskRunner(address=settings.engine_address, init_kwargs=options) as runner,
         remote_options(
@@ -55,4 +57,6 @@ def start_runner(settings: EngineSettings, device: str) -> Iterator[RayTaskRunne
             max_calls=0,  # or a process on a GPU ends, with its encoder, after each task
         ),
     ):
+        with suppress(ValueError):  # not the main thread, where Ray leaves the handler alone, too
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own ends the process at once
         yield runner

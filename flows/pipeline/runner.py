@@ -1,9 +1,8 @@
 """How flows start, await and time the tasks of a stage."""
 
-import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import wraps
 from itertools import accumulate
 from typing import Any, ParamSpec, Self, TypeVar
@@ -19,12 +18,13 @@ from flows.settings.engine import EngineSettings
 from tasks.embed.task import unload_encoder
 from tasks.runtime.errors import InputError
 from tasks.runtime.progress import Progress
-from tasks.runtime.stopping import STOP
+from tasks.runtime.stopping import ask_to_stop
 from tasks.store.records import StageTiming
 from tasks.store.runs import RecordedContents
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import Refs, submit
 
+LOOK_EVERY_SEC = 1.0
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -50,10 +50,7 @@ def pipeline_flow(
             try:
                 return function(*args, **kwargs)
             except TerminationSignal:  # Prefect's handler raises it here, and it reaches no task
-                STOP.set()
-                with suppress(ValueError):  # not the main thread
-                    # make and service managers send it twice: tasks end in order all the same
-                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                ask_to_stop()
                 raise
 
         return made(stop_on_sigterm)
@@ -113,6 +110,8 @@ class StageRunner:
             )
             for i, recipe in enumerate(recipes)
         ]
+        if is_spread:
+            _wait_for_each(futures)
         wait(futures)
         failed = sum(not future.state.is_completed() for future in futures)
         if len(futures) > 1 and failed:
@@ -168,6 +167,13 @@ class StageRunner:
             )
             for stage, group in sums.items()
         ]
+
+
+def _wait_for_each(futures: Iterable[PrefectFuture[Any]]) -> None:
+    """Wait for tasks elsewhere; Ray's own waiting would not see Ctrl-C or SIGTERM to its end."""
+    for future in futures:
+        while not future.state.is_final():
+            future.wait(timeout=LOOK_EVERY_SEC)
 
 
 def divide_progress(shards: list[list[str]]) -> list[dict[str, Progress]]:

@@ -20,7 +20,7 @@ from tasks.embed.identity import (
 from tasks.embed.photo_lite import CONFIG_NAME, WEIGHTS_NAME, assemble
 from tasks.embed.weights import explain_bad_weights, read_logits
 from tasks.runtime.errors import InputError
-from tasks.runtime.gpus import needs_gpu
+from tasks.runtime.gpus import has_driver, needs_gpu
 from tasks.store.digest import digest_of, file_digest
 
 # open_clip takes ten seconds to import: functions import it only where it alone knows the answer.
@@ -164,6 +164,8 @@ def has_common_resizing(preprocess: dict[str, JsonValue]) -> bool:
 
 def default_device() -> str:
     """Return `cuda` where there is one, else `cpu`."""
+    if not has_driver():
+        return "cpu"
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -12,6 +12,7 @@ from torch.utils.dlpack import from_dlpack
 
 from tasks.methods.registry import METHODS, ImageSide, text_kinds
 from tasks.methods.wca import unit
+from tasks.runtime.stopping import raise_if_stopped
 from tasks.runtime.threads import cores, map_in_threads
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
@@ -160,6 +161,7 @@ def predict(
     groups = group_methods(class_vectors)
 
     def predict_block(block: pa.RecordBatch) -> pa.RecordBatch:
+        raise_if_stopped()
         digests = block["image_digest"].take(pa.array(range(0, block.num_rows, views)))
         embeddings = _tensor(block["embedding"]).view(len(digests), views, -1)
         if missing := -len(digests) % IMAGE_BLOCK:

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.methods.registry import METHODS
 from tasks.score.intervals import Floats
-from tasks.score.paired import compare_hits
 from tasks.score.queries import open_tables, run_query
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
@@ -84,6 +83,8 @@ def _compare_with_base(base: PointHits, own: PointHits, split: str) -> Row:
     is_used = np.full(len(own.hits), True)
     if split != "all":
         is_used = own.is_selection == (split == "selection")
+    from tasks.score.paired import compare_hits  # noqa: PLC0415 - imports scipy, half a second
+
     compared = compare_hits(
         base.hits[is_used], base.run_count, own.hits[is_used], own.run_count
     )._asdict()
