@@ -8,6 +8,7 @@ from flows.cli.console import console, print_locations, print_table
 from flows.server.temporary import prefect_server
 from flows.settings.benchmark import BenchmarkSettings
 from flows.settings.sweep import SweepConfig
+from tasks.datasets.settings import DataSource
 from tasks.methods.registry import METHODS
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ def sweep(
     if over:
         given["over"] = over
     config = SweepConfig(data=data, **given)
-    with prefect_server("sweep"):
-        from flows.sweep import sweep as flow
+    from flows.pipeline.check import checked_input
+    from flows.pipeline.sweep_points import list_sweep_points
 
-        summary = flow(config)
+    with checked_input(config, DataSource.model_validate(config.model_dump())) as dataset:
+        list_sweep_points(config.with_preset(dataset.preset), config.over, dataset)
+        summary = _run(config)
     from tasks.report.verdict import warn_of_few_images
 
     print_table(_accuracy_rows(summary), f"{summary.dataset_name}: {summary.point_count} points")
@@ -55,6 +58,13 @@ def sweep(
         console.print(warning)
     console.print("A value picked here is picked with labels: the result is not zero-shot.")
     print_locations(summary, "parameter, value, method, split, top1 FROM sweeps")
+
+
+def _run(config: SweepConfig) -> "SweepSummary":
+    with prefect_server("sweep"):
+        from flows.sweep import sweep as flow
+
+        return flow(config)
 
 
 def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:

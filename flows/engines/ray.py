@@ -2,9 +2,8 @@
 
 import logging
 import os
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from prefect_ray import RayTaskRunner
@@ -47,7 +46,6 @@ def start_runner(settings: EngineSettings, device: str) -> Iterator[RayTaskRunne
             "_node_ip_address": LOOPBACK,
             "runtime_env": {"env_vars": environments[0]},
         }
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     with (
         RayTaskRunner(address=settings.engine_address, init_kwargs=options) as runner,
         remote_options(
@@ -57,6 +55,4 @@ def start_runner(settings: EngineSettings, device: str) -> Iterator[RayTaskRunne
             max_calls=0,  # or a process on a GPU ends, with its encoder, after each task
         ),
     ):
-        with suppress(ValueError):  # not the main thread, where Ray leaves the handler alone, too
-            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own ends the process at once
         yield runner

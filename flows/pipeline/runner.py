@@ -24,7 +24,6 @@ from tasks.store.runs import RecordedContents
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import Refs, submit
 
-LOOK_EVERY_SEC = 1.0
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -110,8 +109,6 @@ class StageRunner:
             )
             for i, recipe in enumerate(recipes)
         ]
-        if is_spread:
-            _wait_for_each(futures)
         wait(futures)
         failed = sum(not future.state.is_completed() for future in futures)
         if len(futures) > 1 and failed:
@@ -167,13 +164,6 @@ class StageRunner:
             )
             for stage, group in sums.items()
         ]
-
-
-def _wait_for_each(futures: Iterable[PrefectFuture[Any]]) -> None:
-    """Wait for tasks elsewhere; Ray's own waiting would not see Ctrl-C or SIGTERM to its end."""
-    for future in futures:
-        while not future.state.is_final():
-            future.wait(timeout=LOOK_EVERY_SEC)
 
 
 def divide_progress(shards: list[list[str]]) -> list[dict[str, Progress]]:
