@@ -2,17 +2,15 @@
 
 from prefect.runtime import flow_run
 
+from flows.pipeline.check import open_classes
 from flows.pipeline.command import build_command
 from flows.pipeline.descriptions import write_descriptions, writing_parameters
 from flows.pipeline.record import record
 from flows.pipeline.runner import StageRunner, pipeline_flow
 from flows.pipeline.summary import FlowSummary
 from flows.settings.describe import DescribeConfig
-from tasks.datasets.class_names import is_names_file, read_class_names
 from tasks.datasets.index import write_classes
-from tasks.datasets.sources import KINDS, open_dataset
-from tasks.describe.llm.plan import PromptPlan, Tally, estimate
-from tasks.describe.llm.replies import Replies
+from tasks.describe.llm.plan import Tally
 from tasks.store.records import RunManifest
 from tasks.store.retention import prevent_pruning
 from tasks.store.tables import Store, TableRef
@@ -65,20 +63,3 @@ def _describe(config: DescribeConfig, name: str, class_names: tuple[str, ...]) -
         snapshot=recorded.snapshot,
         stages=tuple(runner.timings),
     )
-
-
-def dry_run(config: DescribeConfig) -> Tally:
-    """What the flow would ask, about, and at what price; nothing is sent."""
-    _, class_names = open_classes(config.classes)
-    nowhere = TableRef(table="classes", digest="", row_count=len(class_names))
-    replies = Replies(Store(config.store))
-    return estimate(PromptPlan.of(nowhere, config), class_names, config, replies)
-
-
-def open_classes(given: str) -> tuple[str, tuple[str, ...]]:
-    """A title and the class names of a list, a file, or a data set."""
-    if given.partition(":")[0] not in KINDS and ("," in given or is_names_file(given)):
-        names = read_class_names(given)
-        return f"{len(names)} classes", names
-    dataset = open_dataset(given)
-    return dataset.name, dataset.class_names

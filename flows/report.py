@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.pipeline.artifacts import publish_report
 from flows.pipeline.runner import pipeline_flow
-from flows.settings.report import ReportConfig
+from flows.settings.report import WITH_PAGE, ReportConfig
 from tasks.datasets.index import IndexedDataset
 from tasks.report.task import write_report, write_sweep
 from tasks.store.place import PlaceField
@@ -13,9 +13,6 @@ from tasks.store.retention import prevent_pruning
 from tasks.store.runs import find_run
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store
-
-# The flows whose runs have a page.
-WITH_PAGE = ("benchmark", "classify", "sweep")
 
 
 class ReportSummary(BaseModel):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+os.environ["WCA_KEEP_SERVER_SEC"] = "0"  # tests leave no server behind
 
 # Where distributions install it; Playwright's own download is never used.
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

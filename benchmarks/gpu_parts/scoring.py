@@ -9,8 +9,17 @@ from benchmarks.gather import IMAGE_SCALE, TEXT_SCALE
 from benchmarks.gpu_parts.bench import Bench
 from benchmarks.score import timed
 from benchmarks.synthetic import DRAWN, METHODS_SCORED, POOL, RUNS, synthetic_texts, synthetic_views
+from tasks.methods.inputs import Scene
+from tasks.methods.products import Repeats
 from tasks.methods.wca import draw_counts
-from tasks.score.predict import IMAGE_BLOCK, Repeats, class_vector_rows, group_methods, predict
+from tasks.score.blocks import VIEW_COLUMNS
+from tasks.score.predict import (
+    IMAGE_BLOCK,
+    class_vector_rows,
+    group_methods,
+    predict,
+    score_pairs,
+)
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
 
@@ -25,9 +34,10 @@ def measure_scoring(bench: Bench) -> None:
     vectors = pa.Table.from_batches([batch])
     views = synthetic_views(texts.centres, bench.sizes.scored_images, 0)
     counts = draw_counts(POOL, DRAWN, RUNS, 0)
-    columns = ["image_digest", "embedding"]
+    columns = list(VIEW_COLUMNS)
     names = pa.array(np.repeat([f"{i:06}" for i in range(len(views))], 1 + POOL))
-    table = pa.table([names, embedding_array(views.flatten(0, 1).numpy())], columns)
+    places = pa.array(np.tile(np.arange(1 + POOL, dtype=np.int32), len(views)))
+    table = pa.table([names, places, embedding_array(views.flatten(0, 1).numpy())], columns)
     blocks = table.combine_chunks().to_batches(max_chunksize=IMAGE_BLOCK * (1 + POOL))
     seconds, predicted = timed(
         lambda: pa.Table.from_batches(
@@ -35,24 +45,25 @@ def measure_scoring(bench: Bench) -> None:
         )
     )
     device = torch.device(bench.device)
-    groups = [
-        group._replace(
-            classes=group.classes.to(device),
-            repeats=Repeats(*(places.to(device) for places in group.repeats)),
-        )
-        for group in group_methods(vectors)
-    ]
+    groups = {
+        side: [
+            matrix._replace(
+                classes=matrix.classes.to(device),
+                repeats=Repeats(*(places.to(device) for places in matrix.repeats)),
+            )
+            for matrix in matrices
+        ]
+        for side, matrices in group_methods(vectors).items()
+    }
     found: dict[str, list[torch.Tensor]] = {}
 
     def score() -> None:
         found.clear()
         for part in views.split(4 * IMAGE_BLOCK):
             moved = part.to(device)
-            given = (moved[:, 0], moved[:, 1:], IMAGE_SCALE, counts.to(device))
-            for group in groups:
-                tops = group.top_classes(group.side.vectors(*given), len(part))
-                for name, (_, classes) in tops.items():
-                    found.setdefault(name, []).append(classes[..., 0].cpu())
+            scene = Scene(moved[:, 0], moved[:, 1:], counts.to(device), IMAGE_SCALE)
+            for name, top in score_pairs(scene, groups, len(part)).items():
+                found.setdefault(name, []).append(top.classes[..., 0].cpu())
 
     score()
     on_device_sec, _ = timed(score)

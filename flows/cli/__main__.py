@@ -33,13 +33,16 @@ from tasks.runtime.errors import (
     one_line,
 )
 from tasks.runtime.heap import share_one_heap
-from tasks.runtime.stopping import STOP, Stopped
+from tasks.runtime.stopping import STOP, Stopped, ask_to_stop
 
-DONE, FAILED_RUN, BAD_INPUT, OVER_BUDGET, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED_RUN, BAD_INPUT, OVER_BUDGET = 0, 1, 2, 3
+INTERRUPTED = 128 + signal.SIGINT  # as shells report a signal
+TERMINATED = 128 + signal.SIGTERM
+_RECEIVED: list[int] = []  # signals that asked this process to stop, as they came
 
 
 def main() -> NoReturn:
-    """Run the command and exit: 0 done, 1 failed, 2 bad input, 3 over budget, 130 stopped."""
+    """Run the command; exit with 0 done, 1 failed, 2 bad input, 3 over budget, 130, 143 stopped."""
     status = FAILED_RUN
 
     def end_process() -> None:
@@ -54,6 +57,7 @@ def main() -> NoReturn:
     atexit.register(end_process)
     share_one_heap()
     signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
     try:
         status = run()
     except SystemExit as error:  # raised by rich when the reader ends: wca ... | head
@@ -61,12 +65,17 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
-def _stop(*_: object) -> None:
-    """Stop on Ctrl-C once tasks have finished their present item; on the second, stop at once."""
-    if STOP.is_set():
+def _stop(number: int, _: object) -> None:
+    """Stop on Ctrl-C or SIGTERM once tasks have finished their present item.
+
+    A second Ctrl-C stops at once. In a flow SIGTERM goes to Prefect first, which sends it on.
+    """
+    if number == signal.SIGINT and STOP.is_set():
         os._exit(INTERRUPTED)
-    STOP.set()
-    print("wca: stopping; Ctrl-C again to stop at once.", file=sys.stderr, flush=True)  # noqa: T201
+    _RECEIVED.append(number)
+    if not STOP.is_set():
+        print("wca: stopping; Ctrl-C again to stop at once.", file=sys.stderr, flush=True)  # noqa: T201
+    ask_to_stop()
     raise KeyboardInterrupt
 
 
@@ -91,7 +100,10 @@ def describe_error(error: BaseException) -> tuple[str, int]:
     """The sentence that a person is told about an error, and the exit status."""
     # a library whose import Ctrl-C interrupts raises errors of its own
     if STOP.is_set() or isinstance(error, KeyboardInterrupt | Stopped):
-        return "stopped; start the same command again to go on from here.", INTERRUPTED
+        status = TERMINATED if signal.SIGTERM in _RECEIVED[:1] else INTERRUPTED
+        return (
+            "stopped: what was finished is kept; start the same command again to go on from here."
+        ), status
     if isinstance(error, InputError):
         return str(error), BAD_INPUT
     if isinstance(error, CycloptsError | ValidationError):

@@ -9,6 +9,7 @@ from flows.cli.options import StoreOption
 from flows.server.temporary import prefect_server
 from flows.settings.benchmark import BenchmarkConfig, BenchmarkSettings
 from flows.settings.store import DEFAULT_STORE
+from tasks.datasets.settings import DataSource
 
 if TYPE_CHECKING:
     from flows.pipeline.summary import RunSummary
@@ -46,7 +47,10 @@ def benchmark(
     """
     given = (settings or BenchmarkSettings()).model_dump(exclude_unset=True)
     config = BenchmarkConfig(data=data, **given)
-    with prefect_server("benchmark"):
+    from flows.pipeline.check import checked_input
+
+    source = DataSource.model_validate(config.model_dump())
+    with checked_input(config, source), prefect_server("benchmark"):
         from flows.benchmark import benchmark as flow
 
         summary = flow(config)

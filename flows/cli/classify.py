@@ -15,6 +15,7 @@ from flows.cli.console import (
 from flows.server.temporary import prefect_server
 from flows.settings.classify import ClassifyConfig, ClassifySettings
 from tasks.datasets.class_names import read_class_names
+from tasks.datasets.settings import FileSource
 from tasks.methods.registry import method_title
 from tasks.runtime.errors import InputError
 
@@ -50,7 +51,10 @@ def classify(
         raise InputError("Name at least two classes: --classes cat,dog.")
     given = (settings or ClassifySettings()).model_dump(exclude_unset=True)
     config = ClassifyConfig(images=images, classes=class_names, **given)
-    with prefect_server("classify"):
+    from flows.pipeline.check import checked_input
+
+    source = FileSource(images=config.images, classes=config.classes)
+    with checked_input(config, source), prefect_server("classify"):
         from flows.classify import classify as flow
 
         summary = flow(config)

@@ -55,10 +55,11 @@ def describe(
         raise InputError(f"{output} is a folder: name the file to write, {output}/texts.json.")
     given = (settings or DescribeSettings()).model_dump(exclude_unset=True)
     config = DescribeConfig(classes=classes, **given)
-    if dry_run:
-        from flows.describe import dry_run as estimate
+    from flows.pipeline import check
 
-        tally = estimate(config)
+    check.plan_prompts(config, len(check.open_classes(classes)[1]))
+    if dry_run:
+        tally = check.estimate_descriptions(config)
         console.print(
             f"{config.llm} would be asked for {tally.answer_count} answers: {_cost_text(tally)}"
         )

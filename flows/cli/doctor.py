@@ -77,7 +77,8 @@ def _check_libraries() -> list[Check]:
 
 def _check_encoder(name: str) -> list[Check]:
     """Look for an encoder; say what it does to images, to texts and to cosines."""
-    from tasks.embed.sources import PHOTO_LITE, resolve_encoder
+    from tasks.embed.names import PHOTO_LITE
+    from tasks.embed.sources import resolve_encoder
 
     try:
         with _forbid_downloads():

@@ -19,9 +19,13 @@ def report(run: str = "last", *, store: StoreOption = DEFAULT_STORE) -> None:
         A run, or the beginning of its name; by default the last one.
 
     """
+    from flows.settings.report import WITH_PAGE, ReportConfig
+    from tasks.store.runs import find_run
+    from tasks.store.tables import Store
+
+    find_run(Store(store), run, WITH_PAGE)
     with prefect_server("report", encodes=False):
         from flows.report import report as flow
-        from flows.settings.report import ReportConfig
 
         summary = flow(ReportConfig(run=run, store=store))
     print_unwrapped(f"Report   {summary.report}")

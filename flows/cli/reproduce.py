@@ -7,6 +7,8 @@ from cyclopts import Parameter
 from flows.cli.console import console, print_table, print_unwrapped
 from flows.server.temporary import prefect_server
 from flows.settings.reproduce import ReproduceConfig, ReproduceSettings
+from tasks.datasets.named.cards import find_card
+from tasks.embed.names import check_encoder_name
 from tasks.report.published import LIBRARY_POINTS, SIGMAS, judge, published_table
 from tasks.report.published_text import layout, notes
 
@@ -38,6 +40,11 @@ def reproduce(
     """
     given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)
     config = ReproduceConfig(table=table, **given)
+    published_table(table)
+    for encoder in config.encoders:
+        check_encoder_name(encoder)
+    for name in config.datasets:
+        find_card(name)
     with prefect_server("reproduce"):
         from flows.reproduce import reproduce as flow
 

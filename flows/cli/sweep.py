@@ -9,6 +9,7 @@ from flows.cli.console import Rows, console, print_locations, print_table
 from flows.server.temporary import prefect_server
 from flows.settings.benchmark import BenchmarkSettings
 from flows.settings.sweep import SweepConfig
+from tasks.datasets.settings import DataSource
 from tasks.methods.registry import METHODS, method_title
 
 if TYPE_CHECKING:
@@ -57,12 +58,21 @@ def sweep(
     if over:
         given["over"] = over
     config = SweepConfig(data=data, **given)
+    from flows.pipeline.check import checked_input
+    from flows.pipeline.sweep_points import list_sweep_points
+
+    with checked_input(config, DataSource.model_validate(config.model_dump())) as dataset:
+        list_sweep_points(config.with_preset(dataset.preset), config.over, dataset)
+        summary = _run(config)
+    _print_results(summary)
+    print_locations(summary, "parameter, value, method, split, top1 FROM sweeps")
+
+
+def _run(config: SweepConfig) -> "SweepSummary":
     with prefect_server("sweep"):
         from flows.sweep import sweep as flow
 
-        summary = flow(config)
-    _print_results(summary)
-    print_locations(summary, "parameter, value, method, split, top1 FROM sweeps")
+        return flow(config)
 
 
 def _print_results(summary: "SweepSummary") -> None:

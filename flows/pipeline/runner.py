@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import wraps
 from itertools import accumulate
 from typing import Any, ParamSpec, Self, TypeVar
 
 from prefect import Flow, Task, flow
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -16,6 +18,7 @@ from flows.settings.engine import EngineSettings
 from tasks.embed.task import unload_encoder
 from tasks.runtime.errors import InputError
 from tasks.runtime.progress import Progress
+from tasks.runtime.stopping import ask_to_stop
 from tasks.store.records import StageTiming
 from tasks.store.runs import RecordedContents
 from tasks.store.tables import Recipe, Store, TableRef
@@ -28,14 +31,30 @@ R = TypeVar("R")
 def pipeline_flow(
     name: str, run_name: str | Callable[[], str]
 ) -> Callable[[Callable[P, R]], Flow[P, R]]:
-    """Make a function a flow whose runs are named `run_name` in the UI."""
-    return flow(
+    """Make a function a flow whose runs are named `run_name` in the UI.
+
+    On SIGTERM its tasks stop as they do on Ctrl-C, in a process of a Prefect worker, too.
+    """
+    made = flow(
         name=name,
         flow_run_name=run_name,
         # inside a task torch uses every core: two tasks at once would only slow each other down
         task_runner=ThreadPoolTaskRunner[Any](max_workers=1),  # type: ignore[arg-type] # invariant
         result_serializer="json",  # of failures too: by default they are written as pickles
     )
+
+    def decorate(function: Callable[P, R]) -> Flow[P, R]:
+        @wraps(function)
+        def stop_on_sigterm(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except TerminationSignal:  # Prefect's handler raises it here, and it reaches no task
+                ask_to_stop()
+                raise
+
+        return made(stop_on_sigterm)
+
+    return decorate
 
 
 class StageRunner:

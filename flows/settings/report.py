@@ -7,6 +7,9 @@ from pydantic import BaseModel, Field
 from flows.settings.store import DEFAULT_STORE, StoreField
 from tasks.store.runs import LAST
 
+# The flows whose runs have a page.
+WITH_PAGE = ("benchmark", "classify", "sweep")
+
 
 class ReportConfig(BaseModel):
     """Parameters of the report flow."""

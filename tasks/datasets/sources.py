@@ -1,6 +1,8 @@
 """Open a data set as users name it: a name, a card, a folder, a table, shards, or files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from tasks.datasets.dataset import Dataset, ImageEntry, sample_images
@@ -25,6 +27,23 @@ _FORMATS: dict[str, _Open] = {
     "hf": open_hub,
 }
 KINDS = (*_FORMATS, "card")
+_OPENED: ContextVar[tuple[DataSource | FileSource, Dataset] | None] = ContextVar(
+    "opened", default=None
+)
+
+
+@contextmanager
+def keep_open(source: DataSource | FileSource) -> Iterator[Dataset]:
+    """Open a data set; within the context `open_source` returns the same, for the same source.
+
+    A command opens its data set before it starts a flow, which then need not list it once more.
+    """
+    dataset = open_source(source)
+    before = _OPENED.set((source, dataset))
+    try:
+        yield dataset
+    finally:
+        _OPENED.reset(before)
 
 
 def open_dataset(data: str, classnames: Path | None = None) -> Dataset:
@@ -38,6 +57,8 @@ def open_source(source: DataSource | FileSource) -> Dataset:
     It is named by `folder:PATH`, `csv:PATH`, `parquet:PATH`, `wds:PATH`, `hf:NAME`, `card:PATH` or
     the name of a card in data/datasets. Raises InputError that says what was expected.
     """
+    if (opened := _OPENED.get()) and opened[0] == source:
+        return opened[1]
     if isinstance(source, FileSource):
         return open_files(list(source.images), list(source.classes))
     dataset = _open(source)

@@ -20,7 +20,11 @@ class EncoderSettings(BaseModel):
         Field(description="Number format; auto: the fastest that keeps the encoder's predictions."),
     ] = "auto"
     device: Annotated[
-        str | None, Field(description="cpu, cuda, cuda:1 ...; by default cuda where there is one.")
+        str | None,
+        Field(
+            pattern=r"^(cpu|mps|xpu|cuda)(:[0-9]+)?$",
+            description="cpu, cuda, cuda:1 ...; by default cuda where there is one.",
+        ),
     ] = None
     exact: Annotated[bool, Field(description="Crops by Pillow, to the bit, on a GPU as well.")] = (
         False

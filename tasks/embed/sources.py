@@ -17,14 +17,19 @@ from tasks.embed.identity import (
     Resampling,
     TextReading,
 )
+from tasks.embed.names import (
+    HF_HUB_PREFIX,
+    LOCAL_DIR_PREFIX,
+    PHOTO_LITE,
+    parse_open_clip_name,
+)
 from tasks.embed.photo_lite import CONFIG_NAME, WEIGHTS_NAME, assemble
 from tasks.embed.weights import explain_bad_weights, read_logits
 from tasks.runtime.errors import InputError
-from tasks.runtime.gpus import needs_gpu
+from tasks.runtime.gpus import has_driver, needs_gpu
 from tasks.store.digest import digest_of, file_digest
 
 # open_clip takes ten seconds to import: functions import it only where it alone knows the answer.
-HF_HUB_PREFIX, LOCAL_DIR_PREFIX = "hf-hub:", "local-dir:"
 # open_clip's own defaults; loading an encoder checks that open_clip resolved the same values.
 PREPROCESS_DEFAULTS = {
     "size": 224,
@@ -36,11 +41,6 @@ PREPROCESS_DEFAULTS = {
     "fill_color": 0,
 }
 DEFAULT_CONTEXT_LENGTH = 77  # open_clip's, in tokens
-PHOTO_LITE = "photo-lite"
-FORMS = (
-    "photo-lite, ARCHITECTURE/TAG (ViT-B-32-quickgelu/openai), ARCHITECTURE/TAG:/path/to/weights, "
-    "ARCHITECTURE:/path/to/weights, hf-hub:ORGANISATION/MODEL or local-dir:/path/to/folder"
-)
 
 
 class _Model(NamedTuple):
@@ -164,6 +164,8 @@ def has_common_resizing(preprocess: dict[str, JsonValue]) -> bool:
 
 def default_device() -> str:
     """Return `cuda` where there is one, else `cpu`."""
+    if not has_driver():
+        return "cpu"
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -171,30 +173,20 @@ def default_device() -> str:
 
 def _find_in_open_clip(name: str) -> _Model:
     """Resolve `ARCHITECTURE/TAG`, `ARCHITECTURE/TAG:/path` or `ARCHITECTURE:/path`."""
-    start, _, path = name.partition(":")
-    architecture, _, tag = start.partition("/")
     import open_clip
-    from open_clip.pretrained import download_pretrained
+    from open_clip import pretrained
 
-    config = open_clip.get_model_config(architecture)
-    if config is None or not (path or tag):
-        raise InputError(f"Unknown encoder {name!r}: write {FORMS}.")
-    weights = Path(path).expanduser().absolute()  # a bare name could be a tag to open_clip
-    if path and not weights.is_file():
-        raise InputError(f"The encoder's weights {weights} do not exist.")
-    if tag:
-        options = open_clip.get_pretrained_cfg(architecture, tag)
-        if not options:
-            tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
-            raise InputError(f"{architecture} has no weights {tag!r}; open_clip knows: {tags}.")
-    else:
-        options = _find_common_options(architecture, config, path)
+    config = open_clip.get_model_config(name.partition(":")[0].partition("/")[0])
+    parsed = parse_open_clip_name(name, config is not None, pretrained)
+    architecture, tag, weights, options = parsed
+    if not tag:
+        options = _find_common_options(architecture, config, name.partition(":")[2])
     _check_quick_gelu(name, architecture, config, options)
     both = {"model_cfg": config, "preprocess_cfg": options}
-    if path:
+    if weights:
         return _Model(architecture, str(weights), architecture, both, weights)
     try:
-        weights = Path(download_pretrained(options))
+        weights = Path(pretrained.download_pretrained(options))
     except Exception as error:  # the hub's client raises many types when a host is out of reach
         raise InputError(
             f"The weights of {name} are neither cached nor can be downloaded: copy them here and "

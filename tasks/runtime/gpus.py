@@ -24,14 +24,14 @@ def list_visible_gpus() -> list[str]:
     """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
     if named := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return [name.strip() for name in named.split(",")]
-    if not _has_driver():
+    if not has_driver():
         return []
     import torch  # noqa: PLC0415 - seconds, which machines without a GPU are spared
 
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
-def _has_driver() -> bool:
+def has_driver() -> bool:
     """Whether there may be a GPU: on Linux the driver, not torch, brings CUDA's library."""
     if sys.platform != "linux" or Path("/dev/kfd").exists():  # AMD's driver, which torch takes too
         return True

@@ -1,7 +1,9 @@
-"""Stopping on request: Ctrl-C sets an event, which long loops check between two items."""
+"""Stopping on request: Ctrl-C and SIGTERM set an event, which loops check between two items."""
 
 import asyncio
+import signal
 import threading
+from contextlib import suppress
 
 from tasks.runtime.errors import PermanentFailure
 
@@ -12,6 +14,16 @@ _LOOK_EVERY_SEC = 0.2
 
 class Stopped(PermanentFailure):
     """The user asked the process to stop; complete tables stay."""
+
+
+def ask_to_stop() -> None:
+    """Ask every task of this process to stop; a SIGTERM from now on changes nothing.
+
+    make and service managers send it twice, and a second one would break off what ends in order.
+    """
+    STOP.set()
+    with suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def raise_if_stopped() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tasks.runtime.stopping import raise_if_stopped
 from tasks.score.intervals import mean_interval, t_interval
 from tasks.score.queries import open_tables, run_query
 from tasks.store.digest import uniforms
@@ -46,6 +47,7 @@ def alignment_rows(
     digests = crops["image_digest"].to_pylist()
     views = digests.count(digests[0]) if digests else 1
     for start in range(0, len(digests), views):
+        raise_if_stopped()
         digest = digests[start]
         own = np.flatnonzero(class_ids == labels[digest]) if digest in labels else np.zeros(0, int)
         if not own.size or views < 2:

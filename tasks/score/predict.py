@@ -14,6 +14,7 @@ from tasks.methods.products import Repeats, compute_scores, find_repeats
 from tasks.methods.registry import METHODS, text_kinds
 from tasks.methods.wca import unit
 from tasks.runtime.errors import InputError
+from tasks.runtime.stopping import raise_if_stopped
 from tasks.runtime.threads import cores, map_in_threads
 from tasks.score.blocks import ImageRows, split_images, tensor_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
@@ -191,6 +192,7 @@ def predict(
     given: dict[str, Any] = shared._asdict() if shared else {}
 
     def predict_block(rows: ImageRows) -> pa.RecordBatch:
+        raise_if_stopped()
         block = rows.read(counts.shape[1], IMAGE_BLOCK)
         scene = Scene(
             block.embeddings[:, 0],
@@ -208,14 +210,7 @@ def predict(
                 "other --methods, or embed the whole pool."
             )
         count = len(block.digests)
-        best: dict[str, Top] = {}
-        for side, matrices in groups.items():
-            vectors = side.vectors(scene)
-            units = None if side.is_unit else unit(vectors)
-            for matrix in matrices:
-                images = units if matrix.is_normalised and units is not None else vectors
-                scores = compute_scores(images, matrix.classes, matrix.repeats)
-                best |= dict.fromkeys(matrix.methods, _top_of_runs(scores[:count]))
+        best = score_pairs(scene, groups, count)
         for name, rule in scored.items():
             scores = rule.scores(scene).float()
             later, first = repeats[rule.text_kind]
@@ -232,6 +227,21 @@ class Top(NamedTuple):
 
     scores: torch.Tensor
     classes: torch.Tensor
+
+
+def score_pairs(
+    scene: Scene, groups: Mapping[ImageSide, Sequence[ClassMatrix]], count: int
+) -> dict[str, Top]:
+    """Find each pair's best classes for the first `count` images of a scene."""
+    best: dict[str, Top] = {}
+    for side, matrices in groups.items():
+        vectors = side.vectors(scene)
+        units = None if side.is_unit else unit(vectors)
+        for matrix in matrices:
+            images = units if matrix.is_normalised and units is not None else vectors
+            scores = compute_scores(images, matrix.classes, matrix.repeats)
+            best |= dict.fromkeys(matrix.methods, _top_of_runs(scores[:count]))
+    return best
 
 
 def _top_of_runs(scores: torch.Tensor) -> Top:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.methods.registry import METHODS
+from tasks.runtime.stopping import raise_if_stopped
 from tasks.score import STATISTICS_TABLES
 from tasks.score.intervals import Floats, wilson_interval
 from tasks.score.paired import compare_hits
@@ -234,6 +235,7 @@ def _comparison_rows(hits: Hits, same: dict[str, str], seed: int) -> list[dict[s
     """
     rows: list[dict[str, Any]] = []
     for j, k in combinations(range(len(hits.methods)), 2):
+        raise_if_stopped()
         compared = compare_hits(hits.first[j], hits.runs[j], hits.first[k], hits.runs[k], seed)
         names = {"baseline_method": hits.methods[j], "method": hits.methods[k]}
         rows.append({**names, **compared._asdict()})

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.methods.registry import METHODS
 from tasks.score.intervals import Floats
-from tasks.score.paired import compare_hits
 from tasks.score.queries import open_tables, run_query
 from tasks.score.significance import holm
 from tasks.score.statistics import Protocol, estimate_seed_sigma
@@ -124,6 +123,8 @@ def _estimate_seed_sigma(row: Row, protocol: Protocol) -> float | None:
 
 def _compare_encoders(store: Store, images: TableRef, points: Iterable[SweepPoint]) -> list[Row]:
     """Compare every two encoders on all images, method by method; the earlier is the baseline."""
+    from tasks.score.paired import compare_hits  # noqa: PLC0415 - imports scipy, half a second
+
     hits = {p.value: _point_hits(store, images, p) for p in points}
     rows: list[Row] = []
     for a, b in combinations(hits, 2):
@@ -141,6 +142,8 @@ def _compare_with_base(base: PointHits, own: PointHits, split: str) -> Row:
     is_used = np.full(len(own.hits), True)
     if split != "all":
         is_used = own.is_selection == (split == "selection")
+    from tasks.score.paired import compare_hits  # noqa: PLC0415 - imports scipy, half a second
+
     compared = compare_hits(
         base.hits[is_used], base.run_count, own.hits[is_used], own.run_count
     )._asdict()

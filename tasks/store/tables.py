@@ -5,12 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow.dataset import Dataset, ParquetFileFormat, ParquetFragmentScanOptions, dataset
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -25,6 +24,9 @@ from tasks.store.code import digest_code
 from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
 from tasks.store.place import File, Place, Remote, atomic_path, list_files, resolve_place
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 # Part of every digest: raise it when the files of all tables are written in another way.
 FORMAT = 4
@@ -291,6 +293,10 @@ class Store:
         pages are damaged.
         """
         path = self.path(table) if isinstance(table, TableRef) else table
+        if where is None:  # without pyarrow's data sets, which take half a second to import
+            with _name_damaged_file(path), self._open(path) as file:
+                rows = file.read(columns)
+                return rows if columns is None else rows.select(columns)
         with _name_damaged_file(path):
             return pq.read_table(
                 str(path),
@@ -305,8 +311,14 @@ class Store:
         """The rows of several tables of one name, one after the other; raises as `read`."""
         return pa.concat_tables([self.read(ref) for ref in refs])
 
-    def dataset(self, refs: Iterable[TableRef]) -> Dataset:
+    def dataset(self, refs: Iterable[TableRef]) -> "Dataset":
         """Several tables of one name as a pyarrow data set, which reads only what is needed."""
+        from pyarrow.dataset import (  # noqa: PLC0415 - imports pandas, half a second
+            ParquetFileFormat,
+            ParquetFragmentScanOptions,
+            dataset,
+        )
+
         paths = [str(self.path(ref)) for ref in refs]
         checked = ParquetFragmentScanOptions(page_checksum_verification=True)
         parquet = ParquetFileFormat(default_fragment_scan_options=checked)

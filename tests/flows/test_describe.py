@@ -301,8 +301,9 @@ def test_classes_without_a_text_are_said_with_and_without_a_file(
     assert not Path("texts.json").exists()
 
 
-def test_ctrl_c_ends_after_the_calls_under_way_and_keeps_them(
-    wca: Command, server: ModelServer, tmp_path: Path
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_after_the_calls_under_way_and_keeps_them(
+    wca: Command, server: ModelServer, tmp_path: Path, number: int, status: int
 ) -> None:
     server.behaviour.delay_sec = 1.0
     arguments = ("describe", ",".join(f"thing {i}" for i in range(200)), "--questions", "clip-d")
@@ -314,10 +315,10 @@ def test_ctrl_c_ends_after_the_calls_under_way_and_keeps_them(
     while len(server.requests) < 20:
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "start the same command again" in said
+    assert process.returncode == status
+    assert "what was finished is kept; start the same command again" in said
     kept = list((tmp_path / "store" / "replies").glob("*.json"))
     assert 20 <= len(kept) == len(server.requests) < 100
     server.behaviour.delay_sec = 0.0

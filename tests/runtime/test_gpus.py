@@ -51,7 +51,7 @@ def test_torch_is_not_imported_to_count_the_gpus_of_a_machine_without_a_driver()
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["True", str(gpus._has_driver())]
+    assert done.stdout.split() == ["True", str(gpus.has_driver())]
 
 
 def test_a_gpu_that_somebody_is_on_is_waited_for_and_another_is_not() -> None:

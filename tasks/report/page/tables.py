@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.methods.registry import method_title
-from tasks.report.page.charts import Spec
 from tasks.report.page.queries import QueryResult, Row
+
+if TYPE_CHECKING:  # the terminal's tables need no charts
+    from tasks.report.page.charts import Spec
 
 
 class Column(NamedTuple):
@@ -39,7 +41,7 @@ class TableLayout:
         self,
         caption: str,
         *columns: list[Column],
-        draw_chart: Callable[[Sequence[Row]], Spec] | None = None,
+        draw_chart: Callable[[Sequence[Row]], "Spec"] | None = None,
         is_long: bool = False,
     ) -> None:
         self.caption = caption
@@ -60,7 +62,7 @@ class PageTable(NamedTuple):
     layout: TableLayout
     sql: str
     rows: list[list[Cell]]
-    chart: Spec | None
+    chart: "Spec | None"
 
 
 def build_tables(

@@ -1,4 +1,4 @@
-"""A command's own Prefect server answers, is named to every library, and ends with the command."""
+"""Commands share a Prefect server, which ends when none needs it, however the commands end."""
 
 import os
 import signal
@@ -8,16 +8,18 @@ import time
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
-from flows.server.temporary import API_VARIABLE, TemporaryServer
+from flows.server.kept import KEEP_VARIABLE
+from flows.server.temporary import API_VARIABLE, begin_server
 
 # A command that says where its server is and then works on until it is ended.
 COMMAND = """
 import sys, time
-from flows.server.temporary import TemporaryServer
-server = TemporaryServer.begin()
-server.use()
+from flows.server.temporary import begin_server, use_server
+server = begin_server()
+use_server(server)
 from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
     print(client.api_url, flush=True)
@@ -25,11 +27,23 @@ time.sleep(float(sys.argv[1]))
 """
 
 
-@pytest.fixture
-def alone(tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a person who has no Prefect server, and no database yet."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    return {**environment, "PREFECT_HOME": str(tmp_path / "prefect")}
+    return {**environment, "PREFECT_HOME": str(tmp_path_factory.mktemp("home") / "prefect")}
+
+
+def begin(environment: dict[str, str], seconds: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", COMMAND, str(seconds)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def address(command: "subprocess.Popen[str]") -> str:
+    assert command.stdout
+    url = command.stdout.readline().strip()
+    assert url.startswith("http://127.0.0.1:")
+    return url
 
 
 def answers(url: str) -> bool:
@@ -39,52 +53,107 @@ def answers(url: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("ending", [None, signal.SIGTERM, signal.SIGKILL])
-def test_the_server_ends_with_the_command_however_that_ends(
-    alone: dict[str, str], ending: signal.Signals | None
-) -> None:
-    seconds = "0" if ending is None else "60"
-    with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, seconds], env=alone, stdout=subprocess.PIPE, text=True
-    ) as command:
-        assert command.stdout
-        url = command.stdout.readline().strip()
-        assert url.startswith("http://127.0.0.1:")
-        if ending:
-            assert answers(url)
-            command.send_signal(ending)
-        command.wait(30)
+def wait_until_gone(url: str) -> None:
     until = time.monotonic() + 20
     while answers(url):
         assert time.monotonic() < until, "the server stayed"
         time.sleep(0.1)
 
 
+def servers(environment: dict[str, str]) -> list[psutil.Process]:
+    """The servers of a folder of Prefect's that run."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if "flows.server.temporary" in (process.info["cmdline"] or []):
+            if process.environ().get("PREFECT_HOME") == environment["PREFECT_HOME"]:
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("ending", [None, signal.SIGTERM, signal.SIGKILL])
+def test_the_server_ends_with_the_command_however_that_ends(
+    alone: dict[str, str], ending: signal.Signals | None
+) -> None:
+    with begin(alone, 60 if ending else 0) as command:
+        url = address(command)
+        if ending:
+            assert answers(url)
+            command.send_signal(ending)
+        command.wait(30)
+    wait_until_gone(url)
+
+
+def test_commands_share_a_server_that_outlives_them_and_is_replaced_when_killed(
+    alone: dict[str, str],
+) -> None:
+    kept = {**alone, KEEP_VARIABLE: "600"}
+    with begin(kept, 0) as first, begin(kept, 0) as second:  # both find none
+        url = address(first)
+        assert address(second) == url
+    with begin(kept, 0) as third:
+        assert address(third) == url
+    folder = Path(alone["PREFECT_HOME"]) / "wca" / "server"
+    assert folder.stat().st_mode & 0o077 == 0
+    (server,) = servers(alone)
+    (other,) = (p for p in psutil.net_connections("tcp") if p.pid == server.pid and not p.raddr)
+    assert other.laddr.ip == "127.0.0.1"
+    server.kill()
+    server.wait(10)
+    with begin(kept, 0) as fourth:  # which finds the socket of the one that was killed
+        assert address(fourth) != url
+    (server,) = servers(alone)
+    server.terminate()
+    server.wait(20)
+
+
+def test_a_server_ends_when_nobody_has_needed_it_for_a_while(alone: dict[str, str]) -> None:
+    with begin({**alone, KEEP_VARIABLE: "1"}, 0) as command:
+        url = address(command)
+    wait_until_gone(url)
+    assert {p.name for p in (Path(alone["PREFECT_HOME"]) / "wca" / "server").iterdir()} <= {"lock"}
+
+
+def test_a_folder_that_others_can_read_holds_no_server(alone: dict[str, str]) -> None:
+    folder = Path(alone["PREFECT_HOME"]) / "wca" / "server"
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    try:
+        with begin({**alone, KEEP_VARIABLE: "600"}, 0) as command:
+            url = address(command)
+        wait_until_gone(url)  # with its command
+        assert not list(folder.glob("*.sock"))
+    finally:
+        folder.chmod(0o700)
+
+
 def test_a_server_that_is_named_is_used(
     alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(API_VARIABLE, "http://127.0.0.1:1/api")
-    assert TemporaryServer.begin() is None
-    home = tmp_path / "prefect"
-    home.mkdir()
+    assert begin_server() is None
+    home = tmp_path
     (home / "profiles.toml").write_text(
         'active = "team"\n[profiles.team]\nPREFECT_API_URL = "http://127.0.0.1:1/api"\n'
     )
-    program = "from flows.server.temporary import TemporaryServer as T; print(T.begin())"
+    program = "from flows.server.temporary import begin_server as b; print(b())"
+    environment = {**alone, "PREFECT_HOME": str(home)}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=alone, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "None"
 
 
-def test_a_server_that_does_not_start_is_one_sentence(alone: dict[str, str]) -> None:
-    (Path(alone["PREFECT_HOME"])).write_text("a file where the folder of the database should be")
+def test_a_server_that_does_not_start_is_one_sentence(
+    alone: dict[str, str], tmp_path: Path
+) -> None:
+    home = tmp_path / "file"
+    home.write_text("a file where the folder of the database should be")
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "report", "--store", "nowhere"],
-        env=alone,
+        [sys.executable, "-m", "flows.cli", "demo", "--store", str(tmp_path / "store")],
+        env={**alone, "PREFECT_HOME": str(home)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
-    assert "wca: Prefect's temporary server did not start (status" in done.stderr
+    assert "wca: Prefect's server did not start (see above)" in done.stderr

@@ -1,0 +1,63 @@
+"""What can be wrong with a command's input, found before anything is started for it.
+
+Nothing here imports Prefect or torch. What only a server or an encoder can tell is found later.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows.pipeline.texts import text_sources
+from flows.settings.describe import DescribeConfig
+from flows.settings.run import Settings
+from tasks.datasets.class_names import is_names_file, read_class_names
+from tasks.datasets.dataset import Dataset
+from tasks.datasets.files import read_json
+from tasks.datasets.settings import DataSource, FileSource
+from tasks.datasets.sources import KINDS, keep_open, open_dataset
+from tasks.describe.llm.plan import PromptPlan, Tally, estimate
+from tasks.describe.llm.replies import Replies
+from tasks.describe.llm.settings import LanguageModelSettings
+from tasks.describe.texts import join_by_name
+from tasks.embed.names import check_encoder_name
+from tasks.methods.registry import choose_methods
+from tasks.store.tables import Store, TableRef
+
+
+@contextmanager
+def checked_input(settings: Settings, source: DataSource | FileSource) -> Iterator[Dataset]:
+    """Open the data set of a run and check everything that its flow will read.
+
+    Within the context `open_source` need not open it again. Raises InputError for an unknown
+    encoder or method, a missing or broken file, and texts that lack a class.
+    """
+    check_encoder_name(settings.encoder)
+    with keep_open(source) as dataset:
+        sources = text_sources(settings, dataset)
+        choose_methods(settings.methods, sources.kinds)
+        for file in filter(None, (sources.descriptions, sources.descriptors)):
+            join_by_name(read_json(file), dataset.class_names, str(file))
+        if settings.llm:
+            plan_prompts(settings, len(dataset.class_names))
+        yield dataset
+
+
+def plan_prompts(settings: LanguageModelSettings, class_count: int) -> PromptPlan:
+    """Plan the questions about classes that no table holds yet; InputError as `PromptPlan.of`."""
+    classes = TableRef(table="classes", digest="", row_count=class_count)
+    return PromptPlan.of(classes, settings)
+
+
+def estimate_descriptions(config: DescribeConfig) -> Tally:
+    """What the describe flow would ask, about, and at what price; nothing is sent."""
+    _, class_names = open_classes(config.classes)
+    plan = plan_prompts(config, len(class_names))
+    return estimate(plan, class_names, config, Replies(Store(config.store)))
+
+
+def open_classes(given: str) -> tuple[str, tuple[str, ...]]:
+    """A title and the class names of a list, a file, or a data set."""
+    if given.partition(":")[0] not in KINDS and ("," in given or is_names_file(given)):
+        names = read_class_names(given)
+        return f"{len(names)} classes", names
+    dataset = open_dataset(given)
+    return dataset.name, dataset.class_names

@@ -1,0 +1,169 @@
+"""Prefect's server for commands: one a user, which the next command finds and which ends itself.
+
+A command holds a connection to the server's socket, a file in Prefect's folder that only its user
+can open, for as long as it runs: however a command ends, the kernel closes it. Through it the
+server says at which port of this machine it answers. With no command for some minutes, it ends.
+"""
+
+import fcntl
+import hashlib
+import os
+import select
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+KEEP_VARIABLE = "WCA_KEEP_SERVER_SEC"  # 0: the server ends with the last command
+KEEP_SEC = 300.0
+WAITING = 64  # commands that begin at once
+# Files of the folder in which a command is given that may configure Prefect.
+CONFIGURATIONS = ("prefect.toml", "pyproject.toml", ".env")
+
+
+class KeptServer:
+    """A connection to a server, which serves at least for as long as this process lives.
+
+    is_new: whether this process has started it. log: the file that it then writes to; None where
+    that is this process's terminal.
+    """
+
+    def __init__(self) -> None:
+        self.is_new = False
+        self.log: Path | None = None
+        try:
+            folder = _make_private_folder()
+            self._connection = self._connect(folder / f"{_digest_what_decides()}.sock")
+        except OSError:  # a read-only home, a full disk, a path too long: a server for this command
+            self.log, self.is_new = None, True
+            self._connection, theirs = socket.socketpair()
+            with theirs:
+                _start(None, theirs, None)
+
+    def _connect(self, path: Path) -> socket.socket:
+        """Connect to the server at a path; start one where none listens. Raises OSError."""
+        connection = socket.socket(socket.AF_UNIX)
+        with _locked(path):
+            try:
+                connection.connect(str(path))
+            except (FileNotFoundError, ConnectionRefusedError):  # none yet, or one that was killed
+                path.unlink(missing_ok=True)
+                with socket.socket(socket.AF_UNIX) as listener:
+                    listener.bind(str(path))
+                    listener.listen(WAITING)
+                    self.log, self.is_new = path.with_suffix(".log"), True
+                    _start(listener, None, self.log)
+                connection.connect(str(path))  # waits in the queue until the server looks
+        return connection
+
+    def read_port(self, timeout_sec: float) -> str:
+        """Wait until the server answers requests; its port, empty where it does not start."""
+        self._connection.settimeout(timeout_sec)
+        try:
+            return self._connection.recv(16).decode().strip()
+        except OSError:  # it took too long, or ended
+            return ""
+
+    def leave(self) -> None:
+        """Say that this process needs the server no longer."""
+        self._connection.close()
+
+
+def _make_private_folder() -> Path:
+    """Make the folder of sockets; OSError unless it is this user's alone."""
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    folder = home / "wca" / "server"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.lstat()
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise PermissionError(f"{folder} is not this user's alone")
+    return folder
+
+
+def _digest_what_decides() -> str:
+    """Name the servers that are alike: of the same versions, settings and files."""
+    facts = [sys.executable, version("prefect"), str(Path(__file__).stat().st_mtime_ns)]
+    facts += [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("PREFECT_")]
+    facts.append(os.environ.get(KEEP_VARIABLE, ""))
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    for file in (home / "profiles.toml", *(Path.cwd() / name for name in CONFIGURATIONS)):
+        with suppress(OSError):
+            facts.append(f"{file} {file.stat().st_mtime_ns}")
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a socket's folder: nobody else connects, starts or ends a server."""
+    with (path.parent / "lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _start(
+    listener: socket.socket | None, connection: socket.socket | None, log: Path | None
+) -> None:
+    """Start a server with a socket that listens, or with one connection alone."""
+    given = [s.fileno() if s else -1 for s in (listener, connection)]
+    with log.open("wb") if log else nullcontext() as output:
+        subprocess.Popen(  # noqa: S603 - this project's own program
+            # -P: modules are not looked for in the folder in which the command is given
+            (sys.executable, "-P", "-m", "flows.server.temporary", *map(str, given)),
+            stdin=subprocess.DEVNULL,
+            # nothing of the command's: who reads its output would wait for the server's end
+            stdout=output or subprocess.DEVNULL,
+            stderr=output,
+            pass_fds=[number for number in given if number >= 0],
+            start_new_session=True,  # Ctrl-C goes to the command, which needs its server to the end
+        )
+
+
+def serve_commands(numbers: list[str], port: int) -> None:
+    """Tell commands the port until none has needed it for the time that servers are kept.
+
+    numbers: the file numbers of the listening socket and of a connection; -1 for none.
+    """
+    listener, first = (socket.socket(fileno=int(n)) if int(n) >= 0 else None for n in numbers)
+    commands: set[socket.socket] = set()
+    if first:
+        _greet(first, port, commands)
+    keep_sec = float(os.environ.get(KEEP_VARIABLE) or KEEP_SEC) if listener else 0.0
+    needed_at = time.monotonic()
+    while True:
+        left = max(0.0, needed_at + keep_sec - time.monotonic())
+        heard = [*filter(None, [listener]), *commands]
+        ready = select.select(heard, [], [], None if commands else left)[0]
+        if not (ready or commands) and (listener is None or _close(listener)):
+            return
+        for ended in commands.intersection(ready):
+            with suppress(OSError):
+                if ended.recv(1):
+                    continue
+            commands.discard(ended)
+            ended.close()
+            needed_at = time.monotonic()
+        if listener in ready and listener:
+            _greet(listener.accept()[0], port, commands)
+
+
+def _greet(command: socket.socket, port: int, commands: set[socket.socket]) -> None:
+    with suppress(OSError):  # it has ended meanwhile
+        command.sendall(f"{port}\n".encode())
+        commands.add(command)
+
+
+def _close(listener: socket.socket) -> bool:
+    """Stop listening, unless a command is connecting at this moment."""
+    path = Path(listener.getsockname())
+    with _locked(path):
+        if select.select([listener], [], [], 0)[0]:
+            return False
+        path.unlink(missing_ok=True)
+        path.with_suffix(".log").unlink(missing_ok=True)
+        listener.close()
+        return True
