@@ -94,7 +94,8 @@ def awt_scores(
 
     matrix = texts.padded.flatten(0, 1).T
     scores = []
-    for block in views.split(IMAGE_BLOCK):
+    for start in range(0, len(views), IMAGE_BLOCK):
+        block = views[start : start + IMAGE_BLOCK]
         scores += [
             _score(cosines, texts, logit_scale, temperature, regularisation)
             for cosines in (block @ matrix).unflatten(2, texts.is_present.shape)

@@ -17,8 +17,8 @@ def entropy(logits: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> entropy(torch.tensor([[0.0, 0.0], [10.0, 0.0]]))
-    tensor([0.6931, 0.0005])
+    >>> entropy(torch.tensor([[0.0, 0.0], [3.0, 0.0]]))
+    tensor([0.6931, 0.1909])
 
     """
     logs = logits.log_softmax(dim=-1)
@@ -35,9 +35,9 @@ def replaced_entropy(logits: Tensor, replacements: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> replaced_entropy(torch.tensor([0.0, 0.0]), torch.tensor([[0.0], [10.0]]))
+    >>> replaced_entropy(torch.tensor([0.0, 0.0]), torch.tensor([[0.0], [3.0]]))
     tensor([[0.6931],
-            [0.0005]], dtype=torch.float64)
+            [0.1909]], dtype=torch.float64)
 
     """
     top = logits.argmax()

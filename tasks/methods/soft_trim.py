@@ -85,16 +85,12 @@ def soft_trim(
     """
     import torch
 
-    most = texts.padded.shape[1]
-    classes = max(1, TEXT_BLOCK // most)  # at a time: every class is by itself
-    counts = torch.tensor(texts.counts)
+    size = max(1, TEXT_BLOCK // texts.padded.shape[1])  # classes at a time: each is by itself
     parts = []
-    for padded, is_present, count in zip(
-        texts.padded.split(classes),
-        texts.is_present.split(classes),
-        counts.split(classes),
-        strict=True,
-    ):
+    for start in range(0, len(texts.counts), size):
+        end = start + size
+        padded, is_present = texts.padded[start:end], texts.is_present[start:end]
+        count = torch.tensor(texts.counts[start:end])
         logits = (logit_scale * (whole @ padded.flatten(0, 1).T)).unflatten(1, is_present.shape)
         offset = logits - _lower_median(logits, is_present, count)
         deviation = offset.abs()
