@@ -1,6 +1,7 @@
 """What the parts of `benchmarks/gpu.py` share: sizes, encoders, pictures, results and checks."""
 
 import io
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ class Bench:
         """An encoder with random weights, which are made once; `operations` counts its own."""
         if architecture not in self.sources:
             folder = self.folder / architecture
+            shutil.rmtree(folder, ignore_errors=True)  # of a part whose time ended
             config = shrink(open_clip.get_model_config(architecture), self.sizes.is_small)
             model = write_random_model(folder, config)
             side = config["vision_cfg"]["image_size"]
