@@ -69,15 +69,21 @@ class KeptServer:
         except OSError:  # it took too long, or ended
             return ""
 
-    def leave(self) -> None:
-        """Say that this process needs the server no longer."""
-        self._connection.close()
+
+def _find_home() -> Path:
+    """Prefect's folder, found without Prefect, which takes a second to import."""
+    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+
+
+def list_settings_files() -> list[Path]:
+    """The files that may hold settings of Prefect, in its folder and in that of the command."""
+    files = (_find_home() / "profiles.toml", *(Path.cwd() / name for name in CONFIGURATIONS))
+    return [file for file in files if file.is_file()]
 
 
 def _make_private_folder() -> Path:
     """Make the folder of sockets; OSError unless it is this user's alone."""
-    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-    folder = home / "wca" / "server"
+    folder = _find_home() / "wca" / "server"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = folder.lstat()
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
@@ -90,10 +96,7 @@ def _digest_what_decides() -> str:
     facts = [sys.executable, version("prefect"), str(Path(__file__).stat().st_mtime_ns)]
     facts += [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("PREFECT_")]
     facts.append(os.environ.get(KEEP_VARIABLE, ""))
-    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-    for file in (home / "profiles.toml", *(Path.cwd() / name for name in CONFIGURATIONS)):
-        with suppress(OSError):
-            facts.append(f"{file} {file.stat().st_mtime_ns}")
+    facts += [f"{file} {file.stat().st_mtime_ns}" for file in list_settings_files()]
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
 
 

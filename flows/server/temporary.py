@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Thread
 
-from flows.server.kept import KeptServer, serve_commands
+from flows.server.kept import KeptServer, list_settings_files, serve_commands
 from tasks.runtime.errors import PermanentFailure
 
 HOST = "127.0.0.1"  # whoever reaches the server may start flows: only this machine
@@ -28,15 +28,20 @@ def begin_server() -> KeptServer | None:
 
     Call it before anything imports Prefect, which takes a second: meanwhile the server starts.
     """
+    return None if _is_server_named() else KeptServer()
+
+
+def _is_server_named() -> bool:
+    """Whether Prefect's settings name a server; Prefect is asked only where it may know of one."""
     if os.environ.get(API_VARIABLE):
-        return None
-    server = KeptServer()
+        return True
+    if "prefect.settings" not in sys.modules:
+        texts = (file.read_bytes().lower() for file in list_settings_files())
+        if not any(b"url" in text for text in texts):
+            return False
     from prefect.settings import get_current_settings
 
-    if get_current_settings().api.url:  # in a profile or a file
-        server.leave()
-        return None
-    return server
+    return bool(get_current_settings().api.url)
 
 
 def use_server(server: KeptServer) -> None:

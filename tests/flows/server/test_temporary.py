@@ -62,12 +62,12 @@ def wait_until_gone(url: str) -> None:
 
 def servers(environment: dict[str, str]) -> list[psutil.Process]:
     """The servers of a folder of Prefect's that run."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if "flows.server.temporary" in (process.info["cmdline"] or []):
-            if process.environ().get("PREFECT_HOME") == environment["PREFECT_HOME"]:
-                found.append(process)
-    return found
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "flows.server.temporary" in (process.info["cmdline"] or [])
+        and process.environ().get("PREFECT_HOME") == environment["PREFECT_HOME"]
+    ]
 
 
 @pytest.mark.parametrize("ending", [None, signal.SIGTERM, signal.SIGKILL])
