@@ -4,6 +4,7 @@ Prefect can start one as well, but imports the whole server into the command's o
 and leaves it running when the command is killed.
 """
 
+import atexit
 import gc
 import os
 import signal
@@ -28,7 +29,12 @@ def begin_server() -> KeptServer | None:
 
     Call it before anything imports Prefect, which takes a second: meanwhile the server starts.
     """
-    return None if _is_server_named() else KeptServer()
+    if _is_server_named():
+        return None
+    server = KeptServer()
+    # Prefect registers exit handlers that send the last logs later, so they run before this one
+    atexit.register(server.leave)
+    return server
 
 
 def _is_server_named() -> bool:
