@@ -52,7 +52,7 @@ def _describe(config: DescribeConfig, name: str, class_names: tuple[str, ...]) -
         tables=(classes, writing.answers),
         command=build_command("describe", [config.classes], config, {"classes", "store"}),
     )
-    recorded = record(store, manifest, runner.timings)
+    recorded = record(runner, manifest)
     return DescribeSummary(
         run_id=recorded.run_id,
         class_count=len(class_names),

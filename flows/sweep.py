@@ -130,7 +130,7 @@ def _sweep(
         command=build_command("sweep", [given.data], given, {"data", "store"}),
         point_tables=point_tables,
     )
-    recorded = record(runner.store, manifest, stages)
+    recorded = record(runner, manifest, stages)
     return SweepSummary(
         run_id=recorded.run_id,
         dataset_name=dataset.name,

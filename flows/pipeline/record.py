@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from prefect.runtime import flow_run
 
+from flows.pipeline.runner import StageRunner
 from flows.settings.benchmark import BenchmarkSettings
 from flows.settings.run import Settings
 from tasks.datasets.index import IndexedDataset
@@ -17,7 +18,7 @@ from tasks.store.place import Place
 from tasks.store.records import RunManifest, StageTiming
 from tasks.store.runs import record_run
 from tasks.store.snapshot import publish
-from tasks.store.tables import Store, TableRef
+from tasks.store.tables import TableRef
 
 
 class Recorded(NamedTuple):
@@ -63,9 +64,16 @@ def method_parameters(methods: Sequence[str], settings: ScoreSettings) -> dict[s
     return {"methods": list(methods), **({"method_options": chosen} if chosen else {})}
 
 
-def record(store: Store, manifest: RunManifest, timings: Sequence[StageTiming]) -> Recorded:
-    """Write down that the flow's run has finished, and have the snapshot show it."""
-    run_id = record_run(store, manifest, flow_run.get_id() or "none", timings)
+def record(
+    runner: StageRunner, manifest: RunManifest, timings: Sequence[StageTiming] | None = None
+) -> Recorded:
+    """Write down that the flow's run has finished, and have the snapshot show it.
+
+    timings: of its stages, by default those that the runner noted.
+    """
+    stages = runner.timings if timings is None else timings
+    execution, store = flow_run.get_id() or "none", runner.store
+    run_id = record_run(store, manifest, execution, stages, runner.recorded)
     return Recorded(run_id, publish(store))
 
 

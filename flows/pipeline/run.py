@@ -136,7 +136,7 @@ def run_stages(
         f"{count} tables of embeddings were computed by other code of the same revision: "
         "--recompute computes them again."
     ] * bool(count)
-    recorded = record(store, manifest, runner.timings)
+    recorded = record(runner, manifest)
     return RunSummary(
         run_id=recorded.run_id,
         dataset_name=dataset.name,

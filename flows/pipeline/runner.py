@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from functools import wraps
+from functools import cached_property, wraps
 from itertools import accumulate
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -74,7 +74,6 @@ class StageRunner:
         if self._settings.engine == "threads" and self._settings.engine_address:
             raise InputError("--engine-address belongs to --engine dask or --engine ray: name one.")
         self._engine: TaskRunner[Any] | None = None
-        self._recorded: RecordedContents | None = None
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -127,8 +126,12 @@ class StageRunner:
 
         Raises PermanentFailure where a recorded run has other rows of one.
         """
-        self._recorded = self._recorded or RecordedContents(self.store)
-        self._recorded.compare(refs)
+        self.recorded.compare(refs)
+
+    @cached_property
+    def recorded(self) -> RecordedContents:
+        """What runs had recorded when this one began."""
+        return RecordedContents(self.store)
 
     def _start_on_engine(
         self, task: Task[..., Refs], parameters: dict[str, Any]

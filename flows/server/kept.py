@@ -8,7 +8,7 @@ server says at which port of this machine it answers. With no command for some m
 import fcntl
 import hashlib
 import os
-import select
+import selectors
 import socket
 import stat
 import subprocess
@@ -74,10 +74,20 @@ class KeptServer:
         self._connection.close()
 
 
+def _find_home() -> Path:
+    """Prefect's folder, found without Prefect, which takes a second to import."""
+    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+
+
+def list_settings_files() -> list[Path]:
+    """The files that may hold settings of Prefect, in its folder and in that of the command."""
+    files = (_find_home() / "profiles.toml", *(Path.cwd() / name for name in CONFIGURATIONS))
+    return [file for file in files if file.is_file()]
+
+
 def _make_private_folder() -> Path:
     """Make the folder of sockets; OSError unless it is this user's alone."""
-    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-    folder = home / "wca" / "server"
+    folder = _find_home() / "wca" / "server"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = folder.lstat()
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
@@ -90,10 +100,7 @@ def _digest_what_decides() -> str:
     facts = [sys.executable, version("prefect"), str(Path(__file__).stat().st_mtime_ns)]
     facts += [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("PREFECT_")]
     facts.append(os.environ.get(KEEP_VARIABLE, ""))
-    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-    for file in (home / "profiles.toml", *(Path.cwd() / name for name in CONFIGURATIONS)):
-        with suppress(OSError):
-            facts.append(f"{file} {file.stat().st_mtime_ns}")
+    facts += [f"{file} {file.stat().st_mtime_ns}" for file in list_settings_files()]
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
 
 
@@ -129,41 +136,66 @@ def serve_commands(numbers: list[str], port: int) -> None:
     numbers: the file numbers of the listening socket and of a connection; -1 for none.
     """
     listener, first = (socket.socket(fileno=int(n)) if int(n) >= 0 else None for n in numbers)
-    commands: set[socket.socket] = set()
-    if first:
-        _greet(first, port, commands)
     keep_sec = float(os.environ.get(KEEP_VARIABLE) or KEEP_SEC) if listener else 0.0
     needed_at = time.monotonic()
-    while True:
-        left = max(0.0, needed_at + keep_sec - time.monotonic())
-        heard = [*filter(None, [listener]), *commands]
-        ready = select.select(heard, [], [], None if commands else left)[0]
-        if not (ready or commands) and (listener is None or _close(listener)):
+    with selectors.DefaultSelector() as selector:
+        commands = _Commands(selector, port)
+        if listener:
+            listener.setblocking(False)
+            selector.register(listener, selectors.EVENT_READ)
+        if first:
+            commands.greet(first)
+        while True:
+            left = max(0.0, needed_at + keep_sec - time.monotonic())
+            ready = selector.select(None if commands.count else left)
+            if not (ready or commands.count):
+                if listener is None or not (late := _close(listener)):
+                    return
+                commands.greet(late)
+            for key, _ in ready:
+                if key.fileobj is listener:
+                    with suppress(OSError):  # a command that has ended before it was looked at
+                        commands.greet(listener.accept()[0])
+                elif isinstance(key.fileobj, socket.socket) and commands.has_ended(key.fileobj):
+                    needed_at = time.monotonic()
+
+
+class _Commands:
+    """The connections of commands that run."""
+
+    def __init__(self, selector: selectors.BaseSelector, port: int) -> None:
+        self._selector, self._port = selector, port
+        self.count = 0
+
+    def greet(self, command: socket.socket) -> None:
+        """Tell a command the port, unless it has ended meanwhile."""
+        try:
+            command.sendall(f"{self._port}\n".encode())
+        except OSError:
+            command.close()
             return
-        for ended in commands.intersection(ready):
-            with suppress(OSError):
-                if ended.recv(1):
-                    continue
-            commands.discard(ended)
-            ended.close()
-            needed_at = time.monotonic()
-        if listener in ready and listener:
-            _greet(listener.accept()[0], port, commands)
+        command.setblocking(False)
+        self._selector.register(command, selectors.EVENT_READ)
+        self.count += 1
+
+    def has_ended(self, command: socket.socket) -> bool:
+        """Whether a command has closed its connection, which is then forgotten."""
+        with suppress(OSError):
+            if command.recv(1):
+                return False
+        self._selector.unregister(command)
+        command.close()
+        self.count -= 1
+        return True
 
 
-def _greet(command: socket.socket, port: int, commands: set[socket.socket]) -> None:
-    with suppress(OSError):  # it has ended meanwhile
-        command.sendall(f"{port}\n".encode())
-        commands.add(command)
-
-
-def _close(listener: socket.socket) -> bool:
-    """Stop listening, unless a command is connecting at this moment."""
+def _close(listener: socket.socket) -> socket.socket | None:
+    """Stop listening; where a command has connected at this moment, return that instead."""
     path = Path(listener.getsockname())
     with _locked(path):
-        if select.select([listener], [], [], 0)[0]:
-            return False
+        with suppress(BlockingIOError):
+            return listener.accept()[0]
         path.unlink(missing_ok=True)
         path.with_suffix(".log").unlink(missing_ok=True)
         listener.close()
-        return True
+    return None

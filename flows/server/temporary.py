@@ -4,6 +4,7 @@ Prefect can start one as well, but imports the whole server into the command's o
 and leaves it running when the command is killed.
 """
 
+import atexit
 import gc
 import os
 import signal
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Thread
 
-from flows.server.kept import KeptServer, serve_commands
+from flows.server.kept import KeptServer, list_settings_files, serve_commands
 from tasks.runtime.errors import PermanentFailure
 
 HOST = "127.0.0.1"  # whoever reaches the server may start flows: only this machine
@@ -28,15 +29,25 @@ def begin_server() -> KeptServer | None:
 
     Call it before anything imports Prefect, which takes a second: meanwhile the server starts.
     """
-    if os.environ.get(API_VARIABLE):
+    if _is_server_named():
         return None
     server = KeptServer()
+    # Prefect registers exit handlers that send the last logs later, so they run before this one
+    atexit.register(server.leave)
+    return server
+
+
+def _is_server_named() -> bool:
+    """Whether Prefect's settings name a server; Prefect is asked only where it may know of one."""
+    if os.environ.get(API_VARIABLE):
+        return True
+    if "prefect.settings" not in sys.modules:
+        texts = (file.read_bytes().lower() for file in list_settings_files())
+        if not any(b"url" in text for text in texts):
+            return False
     from prefect.settings import get_current_settings
 
-    if get_current_settings().api.url:  # in a profile or a file
-        server.leave()
-        return None
-    return server
+    return bool(get_current_settings().api.url)
 
 
 def use_server(server: KeptServer) -> None:

@@ -100,11 +100,12 @@ def ask_language_model(
     replies = Replies(store)
     names = store.read(plan.classes)["class_name"].to_pylist()
     tally = Tally()
-    if estimate(plan, names, settings, replies).call_count:
+    digest, missing_count = digest_answers(plan, names, replies)
+    if missing_count:
         # two runs at once would pay for the same answers
         with hold_lock(replies.folder / ".lock", LOCK_WAIT_SEC, LOCKED):
             tally = _ask_with_progress(plan, names, settings, replies)
-    digest, missing_count = digest_answers(plan, names, replies)
+        digest, missing_count = digest_answers(plan, names, replies)
     if missing_count and not settings.accept_missing:
         reason = f" ({tally.refusal})" if tally.refusal else ""
         raise PermanentFailure(

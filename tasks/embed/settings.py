@@ -1,8 +1,16 @@
 """Which encoder embeds images and texts, and how it is run."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
+
+
+def _check_device(given: str | None) -> str | None:
+    """Return a device that may be there; what else torch knows is no place for an encoder."""
+    if given is not None and not re.fullmatch(r"(cpu|mps|xpu|cuda)(:\d+)?", given):
+        raise ValueError(f"{given!r} is no device: write cpu, cuda or, of several GPUs, cuda:1")
+    return given
 
 
 class EncoderSettings(BaseModel):
@@ -21,10 +29,8 @@ class EncoderSettings(BaseModel):
     ] = "auto"
     device: Annotated[
         str | None,
-        Field(
-            pattern=r"^(cpu|mps|xpu|cuda)(:[0-9]+)?$",
-            description="cpu, cuda, cuda:1 ...; by default cuda where there is one.",
-        ),
+        AfterValidator(_check_device),
+        Field(description="cpu, cuda, cuda:1 ...; by default cuda where there is one."),
     ] = None
     exact: Annotated[bool, Field(description="Crops by Pillow, to the bit, on a GPU as well.")] = (
         False

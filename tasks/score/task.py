@@ -259,6 +259,7 @@ def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef
 @table_task("align-images", SCORE_TIMEOUT_SEC, "alignments")
 def align_shard(store_root: str, recipe: AlignmentsRecipe) -> TableRef:
     """Write a shard's `alignments` table."""
+    from tasks.runtime.threads import one_core_products
     from tasks.score.align import alignment_rows, first_labels
 
     store = Store(store_root)
@@ -270,7 +271,8 @@ def align_shard(store_root: str, recipe: AlignmentsRecipe) -> TableRef:
         store.read_all(recipe.text_embeddings),
         recipe.seed,
     )
-    return store.write("alignments", recipe.digest, schema("alignments"), batches)
+    with one_core_products():
+        return store.write("alignments", recipe.digest, schema("alignments"), batches)
 
 
 @table_task("summarise-alignments", SCORE_TIMEOUT_SEC, "alignment_summary")
@@ -286,6 +288,7 @@ def summarise_alignments(store_root: str, recipe: AlignmentSummaryRecipe) -> Tab
 @table_task("explain-images", SCORE_TIMEOUT_SEC, *EXPLANATION_TABLES)
 def explain_images(store_root: str, recipe: ExplanationsRecipe) -> tuple[TableRef, ...]:
     """Write the tables that explain some images."""
+    from tasks.runtime.threads import one_core_products
     from tasks.score.explained import explanation_tables
 
     store = Store(store_root)
@@ -297,7 +300,9 @@ def explain_images(store_root: str, recipe: ExplanationsRecipe) -> tuple[TableRe
         "descriptions": [recipe.descriptions],
         "text_embeddings": list(recipe.text_embeddings),
     }
-    tables = explanation_tables(store, inputs, recipe.count, recipe.image_scale, recipe.text_scale)
+    scales = (recipe.image_scale, recipe.text_scale)
+    with one_core_products():
+        tables = explanation_tables(store, inputs, recipe.count, *scales)
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue
 
 from tasks.store.digest import digest_of
-from tasks.store.place import Place, list_files
+from tasks.store.place import File, Place, list_files
 from tasks.store.seals import DamagedRecord, unseal
 from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
@@ -120,9 +120,9 @@ def runs_folder(store: Store) -> Place:
     return store.root / "runs"
 
 
-def manifest_files(store: Store) -> list[Place]:
+def manifest_files(store: Store) -> list[File]:
     """The records of all runs, without those of their executions."""
-    return [file.place for file in list_files(runs_folder(store), f"*/{MANIFEST}")]
+    return list_files(runs_folder(store), f"*/{MANIFEST}")
 
 
 def run_files(store: Store) -> list[Place]:

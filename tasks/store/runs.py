@@ -52,10 +52,22 @@ class RecordedContents:
     """The contents of tables that runs have recorded: the same recipe must make the same rows."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self.manifests = read_records(store, manifest_files(store)).manifests
+        self.store = store
+        self.manifests: dict[Place, RunManifest] = {}
+        self._seen: dict[Place, float] = {}
         self._runs: dict[tuple[str, str], dict[str, Place]] = defaultdict(dict)
-        for folder, manifest in self.manifests.items():
+        self.update()
+
+    def update(self) -> None:
+        """Read the records that were written since they were last read."""
+        listed = {file.place: file.modified for file in manifest_files(self.store)}
+        changed = [place for place, time in listed.items() if self._seen.get(place) != time]
+        read = read_records(self.store, changed).manifests
+        for place in {*changed, *self._seen.keys() - listed.keys()}:
+            self.manifests.pop(place.parent, None)  # it may be damaged or deleted now
+        self._seen = listed
+        self.manifests |= read
+        for folder, manifest in read.items():
             for ref in manifest.tables:
                 if ref.content:  # a record of an earlier version has none
                     self._runs[ref.table, ref.digest].setdefault(ref.content, folder)
@@ -66,7 +78,7 @@ class RecordedContents:
             for content, folder in self._runs.get((ref.table, ref.digest), {}).items():
                 if ref.content and ref.content != content:
                     raise PermanentFailure(
-                        f"{run} has other rows of {self._store.path(ref)} (content "
+                        f"{run} has other rows of {self.store.path(ref)} (content "
                         f"{ref.content[:ID_SHOWN]}) than run {folder.name[:ID_SHOWN]} recorded "
                         f"({content[:ID_SHOWN]}): `wca store repair` removes an altered table, "
                         "then start the run again; if this machine itself computes other rows, "
@@ -75,17 +87,23 @@ class RecordedContents:
 
 
 def record_run(
-    store: Store, manifest: RunManifest, flow_run_id: str, stages: Sequence[StageTiming]
+    store: Store,
+    manifest: RunManifest,
+    flow_run_id: str,
+    stages: Sequence[StageTiming],
+    contents: RecordedContents | None = None,
 ) -> str:
     """Write the record of this execution, and of the run unless it is there and whole; its id.
 
+    contents: what runs of the store had recorded before; only what came since is read.
     Where other code has made the same rows again, the run's record then refers to the new tables.
     Raises PermanentFailure where another run recorded other rows of one of the tables.
     """
     finished_at = now()
     run_id = manifest.run_id
     folder = runs_folder(store) / run_id
-    contents = RecordedContents(store)
+    contents = contents or RecordedContents(store)
+    contents.update()
     contents.compare(manifest.tables, f"Run {run_id[:ID_SHOWN]}")
     recorded = contents.manifests.get(folder)
     if recorded is None:

@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
-from tasks.runtime.threads import cores, map_in_threads, prefetch
+from tasks.runtime.threads import cores, map_in_threads, one_core_products, prefetch
 
 
 def test_results_come_in_order_and_each_thread_begins_once() -> None:
@@ -71,3 +73,18 @@ def test_a_failure_beside_is_raised_in_its_place() -> None:
     assert next(found) == 1
     with pytest.raises(OSError, match="disk"):
         next(found)
+
+
+def test_products_use_one_core_within_the_context_and_all_after_it() -> None:
+    views, texts = np.ones((101, 512), np.float32), np.ones((512, 60), np.float32)
+    before = blas_threads()
+    with one_core_products():
+        assert blas_threads() == {1}
+        assert (views @ texts == 512).all()
+    assert blas_threads() == before
+
+
+def blas_threads() -> set[int]:
+    return {
+        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
+    }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.__main__ import run
 from flows.cli.app import COMMANDS
 from tests.conftest import photograph
 from tests.flows.conftest import WCA, Command
@@ -258,6 +259,48 @@ def test_bad_input_is_one_sentence_and_status_2(
     error = here(*arguments, status=2)
     assert message in error
     assert "pydantic" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("classify", "none.jpg", "--classes", "a,b"), "No such file: none.jpg"),
+        (("demo", "--encoder", "x"), "--encoder"),
+        (("benchmark", "folder:none"), "none is not a folder"),
+        (("benchmark", "sixteen-photographs", "--encoder", "nope/none"), "Unknown encoder"),
+        (("benchmark", "sixteen-photographs", "--encoder", "ViT-B-32/none"), "has no weights"),
+        (("benchmark", "sixteen-photographs", "--encoder", "ViT-B-32:none"), "do not exist"),
+        (("benchmark", "sixteen-photographs", "--encoder", "local-dir:none"), "open_clip_config"),
+        (("benchmark", "sixteen-photographs", "--methods", "clop"), "Unknown methods"),
+        (("benchmark", "sixteen-photographs", "--device", "gpu"), "--device"),
+        (("benchmark", "sixteen-photographs", "--precision", "fp7"), "--precision"),
+        (("benchmark", "sixteen-photographs", "--descriptions", "none.json"), "none.json"),
+        (("benchmark", "sixteen-photographs", "--descriptions", "broken.json"), "broken.json"),
+        (("benchmark", "sixteen-photographs", "--descriptions", "few.json"), "few.json"),
+        (("sweep", "sixteen-photographs", "--over", "size=x"), "size"),
+        (("reproduce", "table9"), "table9"),
+        (("reproduce", "table1", "--encoders", "nope/none"), "Unknown encoder"),
+        (("reproduce", "table1", "--datasets", "none"), "none"),
+        (("describe", "cat,dog", "--questions", "broken.json"), "broken.json"),
+        (("report", "--store", "none"), "no results in"),
+    ],
+)
+def test_bad_input_is_found_before_a_server_starts(
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    (tmp_path / "broken.json").write_text('{"cat": [')
+    (tmp_path / "few.json").write_text('{"emu": ["Tall."]}')
+    assert run(list(arguments)) == 2
+    errors = capfd.readouterr().err
+    assert message in errors
+    assert "Starting" not in errors
+    assert not (tmp_path / "prefect").exists()  # where a server keeps its records
 
 
 def test_bad_input_is_all_that_is_printed(wca: Command) -> None:
