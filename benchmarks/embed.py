@@ -220,7 +220,10 @@ def crop_limit(work: Work) -> float:
     """Crops per second that Pillow resizes in threads, where they are cut out already."""
     images = {digest: decode_image(data) for digest, data in work.files.items()}
     cut = [
-        [image.crop((x, y, x + s, y + s)) for x, y, s in draw_boxes(work.crops, d, *image.size)]
+        [
+            image.crop((x, y, x + w, y + h))
+            for x, y, w, h, _ in draw_boxes(work.crops, d, *image.size)
+        ]
         for d, image in images.items()
     ]
     height, width = _size(work)

@@ -15,7 +15,7 @@ from PIL import Image
 from tasks.datasets.decode import UndecodableImage, decode_image
 from tasks.embed.crops import Box, CropParameters, draw_boxes
 from tasks.embed.identity import Resampling
-from tasks.embed.resample import resize_crops, resize_whole_image
+from tasks.embed.resample import BICUBIC, BILINEAR, resize_crops, resize_whole_image
 from tasks.runtime.threads import map_in_threads, prefetch
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
@@ -178,10 +178,12 @@ class ImageViews:
         # a sum a row: in a matrix product the number of rows may change how each is added up
         similarities = (embeddings * embeddings[0]).sum(axis=1)
         boxes = [box or (None,) * len(Box._fields) for box in self.boxes(views)]
+        *edges, flips = zip(*boxes, strict=True)
         columns = [
             pa.array([self.digest] * len(views)),
             pa.array(views, pa.int32()),
-            *(pa.array(values, pa.int32()) for values in zip(*boxes, strict=True)),
+            *(pa.array(values, pa.int32()) for values in edges),
+            pa.array(flips, pa.bool_()),
             *(pa.array([value] * len(views), pa.int32()) for value in self._layout.size),
             pa.array(similarities),
             embedding_array(_round(embeddings, self._images.is_half)),
@@ -208,38 +210,49 @@ def make_views(
     """
     image = decode_image(data)
     layout = Layout(image.size, draw_boxes(parameters, image_digest, *image.size))
-    return layout, resize_views(image, [None, *layout.boxes], encoder)
+    return layout, resize_views(image, [None, *layout.boxes], encoder, parameters.is_bilinear)
 
 
 def resize_views(
-    image: Image.Image, boxes: Sequence[Box | None], encoder: "Encoder"
+    image: Image.Image, boxes: Sequence[Box | None], encoder: "Encoder", is_bilinear: bool = False
 ) -> torch.Tensor:
     """Resize views by Pillow: uint8 `(views, height, width, 3)`; None is the whole image.
 
-    Each crop is cut out before it is resized, so no pixel outside the crop changes it.
+    Each crop is cut out before it is resized, so no pixel outside the crop changes it. is_bilinear:
+    as `CropParameters.is_bilinear`; the whole image has the encoder's own preprocessing always.
     """
     pixels = np.empty((len(boxes), *encoder.size_px, 3), dtype=np.uint8)
     for index, box in enumerate(boxes):
-        view = image
-        if box is not None:
-            left, top, side = box
-            view = image.crop((left, top, left + side, top + side))
-        pixels[index] = np.asarray(encoder.resize_image(view))
+        if box is None:
+            pixels[index] = np.asarray(encoder.resize_image(image))
+            continue
+        left, top, width, height, is_flipped = box
+        crop = image.crop((left, top, left + width, top + height))
+        if is_bilinear:
+            crop = crop.resize(encoder.size_px[::-1], Image.Resampling.BILINEAR)
+        else:
+            crop = encoder.resize_image(crop)
+        pixels[index] = np.asarray(crop)[:, :: -1 if is_flipped else 1]
     return torch.from_numpy(pixels)
 
 
 def resize_views_on_device(
-    pixels: torch.Tensor, boxes: Sequence[Box | None], encoder: "Encoder"
+    pixels: torch.Tensor,
+    boxes: Sequence[Box | None],
+    encoder: "Encoder",
+    is_bilinear: bool = False,
 ) -> torch.Tensor:
     """Resize views of a uint8 `(height, width, 3)` image where the encoder runs.
 
-    boxes: as of `resize_views`; the whole image can only be the first.
+    boxes, is_bilinear: as of `resize_views`; the whole image can only be the first.
     """
     image = pixels.to(encoder.device).permute(2, 0, 1)
     side, _ = encoder.size_px
     crops = [box for box in boxes if box is not None]
-    whole = [resize_whole_image(image, side)] if len(crops) < len(boxes) else []
-    return torch.cat([*whole, *([resize_crops(image, crops, side)] if crops else [])])
+    parts = [resize_whole_image(image, side)] if len(crops) < len(boxes) else []
+    if crops:
+        parts.append(resize_crops(image, crops, side, BILINEAR if is_bilinear else BICUBIC))
+    return torch.cat(parts)
 
 
 def copy_images(images: Images) -> Iterator[pa.RecordBatch]:
@@ -261,7 +274,8 @@ def embed_images(images: Images, encoder: "Encoder", batch_size: int) -> Iterato
 
     def embed(views: ImageViews) -> pa.RecordBatch:
         while missing := views.find_missing():
-            pixels = resize_views(views.image, views.boxes(missing), encoder)
+            boxes = views.boxes(missing)
+            pixels = resize_views(views.image, boxes, encoder, images.crops.is_bilinear)
             views.add(missing, encoder.encode_images(pixels, batch_size).numpy())
         return views.build_rows()
 
@@ -298,6 +312,7 @@ class _Batches:
         self, images: Images, encoder: "Encoder", batch_size: int, resampling: Resampling
     ) -> None:
         self._encoder, self._is_pillow = encoder, resampling == "pillow"
+        self._is_bilinear = images.crops.is_bilinear
         shape = (batch_size, *encoder.size_px, 3)
         self._pixels = torch.zeros(shape, dtype=torch.uint8, device=encoder.device)
         self._places: list[tuple[_Look, int]] = []  # the views in the batch
@@ -322,11 +337,14 @@ class _Batches:
     def _prepare(self, image: ImageViews) -> _Look:
         missing, pixels = image.find_missing(), torch.empty(0)
         if missing and self._is_pillow:
-            pixels = resize_views(image.image, image.boxes(missing), self._encoder)
+            pixels = self._resize(image, missing)
         elif missing:
             pixels = torch.from_numpy(np.array(image.image))
             del image.image  # its pixels are held once
         return _Look(image, missing, pixels)
+
+    def _resize(self, image: ImageViews, views: list[int]) -> torch.Tensor:
+        return resize_views(image.image, image.boxes(views), self._encoder, self._is_bilinear)
 
     def _next_look(self) -> _Look | None:
         """Return the next views to encode; None where the batch has to be encoded first."""
@@ -343,7 +361,7 @@ class _Batches:
         """Put views into the batch; encode it whenever it is full."""
         views, boxes = look.pixels, look.image.boxes(look.views)
         if not self._is_pillow:
-            views = resize_views_on_device(views, boxes, self._encoder)
+            views = resize_views_on_device(views, boxes, self._encoder, self._is_bilinear)
         taken = 0
         while taken < len(views):
             start = len(self._places)
@@ -369,7 +387,7 @@ class _Batches:
         if missing := image.find_missing():
             pixels = look.pixels
             if self._is_pillow:
-                pixels = resize_views(image.image, image.boxes(missing), self._encoder)
+                pixels = self._resize(image, missing)
             self._more_looks.append(_Look(image, missing, pixels))
         else:
             self._finished[image.digest] = image.build_rows()

@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Set
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -59,18 +59,19 @@ class HeldViews(NamedTuple):
 
 
 def find_held_views(
-    store: Store, keys: Mapping[bytes, bytes], digests: Iterable[str], views: int
+    store: Store, keys: Iterable[Mapping[bytes, bytes]], digests: Iterable[str], views: int
 ) -> HeldViews:
-    """Find which tables with these footer keys hold views of the images, each view once.
+    """Find which tables hold views of the images, each view once.
 
-    views: of an image that is complete.
+    keys: of the footers of those tables, of today and of earlier versions. views: of an image that
+    is complete.
     """
     held: dict[str, set[int]] = {digest: set() for digest in digests}
     found = HeldViews({}, set())
     incomplete = set(held)
-    for ref, rows in find_tables_with(
-        store, "crops", keys, ["image_digest", "crop_index"], incomplete
-    ):
+    columns = ["image_digest", "crop_index"]
+    tables = (find_tables_with(store, "crops", known, columns, incomplete) for known in keys)
+    for ref, rows in chain.from_iterable(tables):
         listed = rows.group_by("image_digest").aggregate([("crop_index", "list")])
         for digest, indices in zip(*listed.to_pydict().values(), strict=True):
             if digest in incomplete and not held[digest].issuperset(indices):

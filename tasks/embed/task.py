@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from tasks.datasets.index import IndexedDataset, find_image_names, read_image
-from tasks.embed.crops import CropParameters, digest_crop_law
+from tasks.embed.crops import CropParameters, digest_crop_law, digest_square_law
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
 from tasks.embed.pieces import Pieces
 from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_held_views, read_held_views
@@ -43,6 +43,16 @@ class CropsRecipe(Recipe):
     image_digests: tuple[str, ...]
     revision: int = 1
     crop_law: str = Field(default_factory=lambda values: digest_crop_law(values["crops"]))
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What the footers of tables with the same views say: today, and in earlier versions.
+
+        Those name the sides of squares.
+        """
+        mark = self.model_copy(update={"image_digests": ()})
+        law = digest_square_law(self.crops)
+        return mark.digest, mark.model_copy(update={"crop_law": law}).digest
 
 
 class TextEmbeddingsRecipe(Recipe):
@@ -92,12 +102,12 @@ def embed_image_shard(
     def name(images: tuple[str, ...]) -> str:
         return recipe.model_copy(update={"image_digests": images}).digest
 
-    keys = _list_footer_keys(name(()), code if recompute else None)
+    keys = [_list_footer_keys(mark, code if recompute else None) for mark in recipe.marks]
     held = find_held_views(store, keys, digests, 1 + recipe.crops.pool)
     missing = set(digests) - held.complete
     codes = store.read_codes(held.images) | ({code} if missing else set())
     dimension, precision = recipe.encoder.dimension, recipe.encoder.precision
-    columns = add_footer_keys(schema("crops", dimension, precision), name(()), codes)
+    columns = add_footer_keys(schema("crops", dimension, precision), recipe.marks[0], codes)
     started = time.perf_counter()
     with (
         lock_gpu(encoder.device) if missing else nullcontext(),

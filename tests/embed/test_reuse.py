@@ -58,7 +58,7 @@ def test_stored_and_new_views_make_the_table_that_new_ones_alone_would(
     some = write(store, [rows[0].slice(0, 2), rows[5].slice(1, 2), rows[6].slice(0, 3)])
     others = write(store, [rows[0].take(pa.array([0, 3]))])
     write(store, rows, "otherwise")
-    held = find_held_views(store, KEYS, digests[:7], VIEWS)
+    held = find_held_views(store, [KEYS], digests[:7], VIEWS)
     assert held.complete == {*digests[1:6:2], *digests[4:7]}
     assert held.images == {
         second: {*digests[4:7]},
@@ -86,6 +86,42 @@ def test_stored_and_new_views_make_the_table_that_new_ones_alone_would(
     assert pa.Table.from_batches(copy_images(copied)).num_rows == VIEWS * len(held.complete)
 
 
+def test_tables_of_earlier_versions_are_copied_with_the_columns_of_today(
+    tiny_model: Path, photos: Path, tmp_path: Path, prefect_server: None
+) -> None:
+    """They had a column `side_px`, of squares, and names that follow from it."""
+    source = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu")
+    fields = {"encoder": source.identity, "crops": CROPS, "resampling": "pillow"}
+
+    def embed_shard(folder: str, count: int) -> tuple[Store, CropsRecipe, pa.Table]:
+        store = Store(tmp_path / folder)
+        dataset = index_dataset(store, open_folder(photos, None, None))
+        digests = sorted(store.read(dataset.images)["image_digest"].to_pylist())[:count]
+        recipe = CropsRecipe(**fields, image_digests=tuple(digests))
+        progress = Progress(done=0, total=count)
+        crops, _ = embed_image_shard(
+            str(tmp_path / folder), recipe, dataset, source, None, False, progress
+        )
+        return store, recipe, store.read(crops)
+
+    _, recipe, rows = embed_shard("new", 2)
+    store = Store(tmp_path / "old")
+    names = ["side_px" if name == "width_px" else name for name in rows.column_names]
+    older = rows.rename_columns(names).drop_columns(["height_px", "is_flipped"])
+    # embeddings of other crops show where they come from
+    places = [0, 2, 1, 3, 4, 6, 5, 7]
+    other = rows["embedding"].take(places)
+    older = older.set_column(older.column_names.index("embedding"), "embedding", other)
+    columns = add_footer_keys(older.schema, recipe.marks[1], {"other code"})
+    store.write("crops", digest_of("older"), columns, older.to_batches())
+    _, _, copied = embed_shard("old", 3)
+    assert copied.schema.names == rows.schema.names
+    first = copied.slice(0, 2 * VIEWS)
+    computed = ["embedding", "whole_similarity"]
+    assert first.drop_columns(computed) == rows.drop_columns(computed)
+    assert first.select(computed).equals(rows.select(computed).take(places))
+
+
 def test_a_table_that_is_damaged_or_gone_holds_nothing(
     encoder: Encoder, files: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -95,7 +131,7 @@ def test_a_table_that_is_damaged_or_gone_holds_nothing(
     store.path(damaged).write_bytes(data[: len(data) // 2])
     (tmp_path / gone.uri).unlink()
     digest = rows[0]["image_digest"][0].as_py()
-    assert find_held_views(store, KEYS, sorted(files), VIEWS) == ({whole: {digest}}, {digest})
+    assert find_held_views(store, [KEYS], sorted(files), VIEWS) == ({whole: {digest}}, {digest})
 
 
 def test_views_that_were_made_otherwise_are_not_copied(
