@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from tasks.methods.wca import IMAGE_SCALE, TEXT_SCALE
+from tasks.methods.options import check_options
+from tasks.methods.wca import CROPS_PER_RUN, IMAGE_SCALE, RUNS, TEXT_SCALE
 
 
 class ScoreSettings(BaseModel):
@@ -12,11 +13,11 @@ class ScoreSettings(BaseModel):
 
     crops: Annotated[
         int, Field(ge=1, le=1000, description="Crops drawn from the pool in each run.")
-    ] = 60
+    ] = CROPS_PER_RUN
     runs: Annotated[
         int,
         Field(ge=0, le=1000, description="Runs to average over; 0: one run over the whole pool."),
-    ] = 20
+    ] = RUNS
     image_scale: Annotated[
         float, Field(ge=-20, le=20, description="Exponent of the crop weights' scale: e^4.")
     ] = IMAGE_SCALE
@@ -29,6 +30,12 @@ class ScoreSettings(BaseModel):
     text_weights: Annotated[
         bool, Field(description="Weight descriptions by their likeness to the label.")
     ] = True
+
+    method_option: Annotated[
+        tuple[str, ...],
+        AfterValidator(check_options),
+        Field(description="METHOD.OPTION=VALUE, e.g. zero.keep=0.3: see `wca methods`."),
+    ] = ()
 
     @property
     def used_image_scale(self) -> float | None:

@@ -218,7 +218,7 @@ def test_doctor_shows_how_an_encoder_reads_images_and_texts(
             ("reproduce", "table1", "--encoder", "photo-lite"),
             "wca: --encoder belongs to one benchmark, and this runs many. See `wca --help`.",
         ),
-        (("benchmark", "sixteen-photographs", "--methods", "clop"), "Unknown methods ['clop']"),
+        (("benchmark", "sixteen-photographs", "--methods", "clop"), "Unknown method 'clop'"),
         (("benchmark", "sixteen-photographs", "--encoder", "nope/none"), "Unknown encoder"),
         (("benchmark",), "data"),
         (("bench",), "bench"),
@@ -262,7 +262,7 @@ def test_a_failed_run_is_status_1(wca: Command, photos: Path, tiny_model: Path) 
 
 def test_help_shows_examples_for_every_command(here: Callable[..., str]) -> None:
     overview = here("--help")
-    assert len(COMMANDS) == 13
+    assert len(COMMANDS) == 14
     for name in [command.__name__.strip("_") for command in COMMANDS]:
         assert name in overview
         assert f"Example: wca {name}" in " ".join(here(name, "--help").split())
