@@ -35,41 +35,41 @@ class Layout(NamedTuple):
     boxes: list[Box]
 
 
-class CropChoice(Protocol):
-    """Which crops of an image are embedded, and in which order."""
+class NeededCrops(Protocol):
+    """Says of an image which crops are needed, and in which order they are encoded."""
 
-    def order(self, layout: Layout) -> Sequence[int]:
-        """Return the indices of all crops, from 1, in the order in which they are encoded."""
+    @property
+    def order(self) -> Sequence[int]:
+        """The indices of all crops, from 1, in the order of encoding."""
 
-    def count(self, layout: Layout, embeddings: NDArray[np.float32]) -> int:
-        """Return how many crops are needed; the image is done where that many are there.
+    def count(self, views: Sequence[NDArray[np.float32]]) -> int:
+        """Count the crops that are needed; the image is done where that many are there.
 
-        embeddings: `(1 + n, dim)`, the whole image and the first n crops of the order, as they are
-        stored; `(0, dim)` before any view is encoded.
+        views: embeddings `(dim,)` as they are stored, of the whole image and the first crops of the
+        order; none before any view is encoded.
         """
 
 
-class EveryCrop:
-    """All crops of the pool."""
+class WholePool:
+    """All crops, in draw order."""
 
-    def order(self, layout: Layout) -> Sequence[int]:
-        """Return the crops in draw order."""
-        return range(1, 1 + len(layout.boxes))
+    def __init__(self, layout: Layout) -> None:
+        self.order = range(1, 1 + len(layout.boxes))
 
-    def count(self, layout: Layout, embeddings: NDArray[np.float32]) -> int:  # noqa: ARG002
+    def count(self, views: Sequence[NDArray[np.float32]]) -> int:  # noqa: ARG002 - a protocol's
         """Return the size of the pool."""
-        return len(layout.boxes)
+        return len(self.order)
 
 
 @dataclass(frozen=True)
 class Images:
     """A shard of images to embed.
 
-    stored: digests and rows, with HELD_COLUMNS, of those of which views are stored, in the order of
-    `digests`.
-    is_half: whether rows hold embeddings in half precision. count: called after each image. Images
-    that cannot be decoded are appended to `rejected`; the digests of those of which no view had to
-    be encoded are added to `copied`.
+    choose: says for each image which crops are needed; by default all. stored: digests and rows,
+    with HELD_COLUMNS, of those of which views are stored, in the order of `digests`. is_half:
+    whether rows hold embeddings in half precision. count: called after each image. Images that
+    cannot be decoded are appended to `rejected`; the digests of those of which no view had to be
+    encoded are added to `copied`.
     """
 
     digests: Sequence[str]
@@ -77,7 +77,7 @@ class Images:
     crops: CropParameters
     rejected: list[dict[str, object]]
     workers: int
-    choice: CropChoice = field(default_factory=EveryCrop)
+    choose: Callable[[Layout], NeededCrops] = WholePool
     stored: Iterable[tuple[str, pa.RecordBatch]] = ()
     is_half: bool = False
     count: Callable[[], object] = lambda: None
@@ -143,20 +143,18 @@ class ImageViews:
         return Layout(size, draw_boxes(self._images.crops, self.digest, *size))
 
     @cached_property
-    def _order(self) -> Sequence[int]:
-        return self._images.choice.order(self._layout)
+    def _needed(self) -> NeededCrops:
+        return self._images.choose(self._layout)
 
     def find_missing(self) -> list[int]:
         """Find the views to encode next, the whole image (0) first; none where it is done."""
         while not self.is_done:
             if missing := [view for view in self._wanted if view not in self._rows]:
                 return missing
-            shape = (len(self._wanted), -1) if self._wanted else (0, 0)
-            rows = np.array([self._rows[view] for view in self._wanted], np.float32).reshape(shape)
-            count = self._images.choice.count(self._layout, rows)
-            self.is_done = bool(self._wanted) and count < len(self._wanted)
+            count = self._needed.count([self._rows[view] for view in self._wanted])
+            self.is_done = count < len(self._wanted)
             if not self.is_done:
-                self._wanted = [0, *self._order[:count]]
+                self._wanted = [0, *self._needed.order[:count]]
         return []
 
     def boxes(self, views: Sequence[int]) -> list[Box | None]:

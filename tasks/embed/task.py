@@ -11,6 +11,7 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from tasks.datasets.index import IndexedDataset, find_image_names, read_image
+from tasks.embed.choice import CropChoice, read_choice
 from tasks.embed.crops import CropParameters, digest_crop_law, digest_square_law
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
 from tasks.embed.pieces import Pieces
@@ -43,6 +44,7 @@ class CropsRecipe(Recipe):
     image_digests: tuple[str, ...]
     revision: int = 1
     crop_law: str = Field(default_factory=lambda values: digest_crop_law(values["crops"]))
+    choice: CropChoice | None = Field(None, exclude_if=lambda choice: choice is None)
 
     @property
     def marks(self) -> tuple[str, str]:
@@ -50,7 +52,7 @@ class CropsRecipe(Recipe):
 
         Those name the sides of squares.
         """
-        mark = self.model_copy(update={"image_digests": ()})
+        mark = self.model_copy(update={"image_digests": (), "choice": None})
         law = digest_square_law(self.crops)
         return mark.digest, mark.model_copy(update={"crop_law": law}).digest
 
@@ -126,6 +128,7 @@ def embed_image_shard(
             recipe.crops,
             [],
             cores(),
+            choose=read_choice(store, recipe.choice, recipe.encoder),
             is_half=precision != "fp32",
             count=count.update,
             stored=read_held_views(store, held),
