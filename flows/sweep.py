@@ -81,12 +81,11 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         texts = (
             base_texts if is_subset else embed_texts(runner, descriptions, kinds, encoder, settings)
         )
-        parameters = settings.part(CropParameters)
+        parameters, scale = settings.part(CropParameters), settings.used_text_scale
+        vectors = weigh_texts(runner, descriptions, texts, methods, scale, identity.dimension)
         crops, undecodable = embed_images(
             runner, indexed, encoder, parameters, resampling, settings
         )
-        scale = settings.used_text_scale
-        vectors = weigh_texts(runner, descriptions, texts, methods, scale, identity.dimension)
         rules = gather_rule_inputs(methods, descriptions, texts, encoder.logits, settings)
         scores = score_images(runner, crops, vectors, parameters, settings, rules)
         point_tables.extend((descriptions, *texts, *crops, *undecodable, vectors, *scores))

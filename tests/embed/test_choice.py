@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -18,7 +19,7 @@ from tasks.datasets.index import IndexedDataset, index_dataset
 from tasks.embed.choice import ChosenCrops, CropChoice
 from tasks.embed.crops import CropParameters
 from tasks.embed.encoder import Encoder
-from tasks.embed.identity import EncoderSource, Precision, Resampling
+from tasks.embed.identity import EncoderSource, Precision
 from tasks.embed.images import Images, Layout, embed_images, embed_images_in_batches
 from tasks.embed.sources import resolve_encoder
 from tasks.embed.task import CropsRecipe, embed_image_shard
@@ -131,12 +132,14 @@ class Place:
         rows = pa.RecordBatch.from_arrays(arrays, schema=columns)
         return self.store.write("class_vectors", digest_of("vectors"), columns, [rows])
 
-    def embed(self, choice: CropChoice | None, shard_size: int = 100) -> pa.Table:
+    def embed(
+        self, choice: CropChoice | None, shard_size: int = 100, crops: CropParameters = POOL
+    ) -> pa.Table:
         refs = []
         for shard in shards_by_digest(self.digests, shard_size):
             recipe = CropsRecipe(
                 encoder=self.source.identity,
-                crops=POOL,
+                crops=crops,
                 resampling="pillow",
                 image_digests=tuple(shard),
                 choice=choice,
@@ -174,14 +177,10 @@ def test_what_is_stored_is_not_encoded_again_and_changes_no_row(
     pool = full.embed(None)
     assert count_encoded() == pool.num_rows == 12 * 31
     vectors = make_vectors({rows["image_digest"][0].as_py(): rows for rows in pool.to_batches(31)})
-    fields = {"method": METHOD, "image_scale": 4.0}
-    settled, surer = (
-        [
-            CropChoice(class_vectors=place.write_vectors(vectors), agreement=agreement, **fields)
-            for place in (full, first, some)
-        ][0]
-        for agreement in (0.9, 0.9999)
-    )
+    first_vectors, *others = (place.write_vectors(vectors) for place in (full, first, some))
+    assert others == [first_vectors] * 2
+    fields = {"class_vectors": first_vectors, "method": METHOD, "image_scale": 4.0}
+    settled, surer = (CropChoice(agreement=share, **fields) for share in (0.9, 0.9999))
     eleven = CropChoice(crops=11)
     # after the whole pool nothing is encoded
     rows, more, counted = (full.embed(choice) for choice in (settled, surer, eleven))
@@ -204,6 +203,14 @@ def test_what_is_stored_is_not_encoded_again_and_changes_no_row(
     }
     assert count_encoded() == len(union)
     assert some.embed(None, shard_size=7) == pool
+    # a smaller pool is the beginning of a larger one
+    count_encoded()
+    smaller = some.embed(None, crops=POOL.model_copy(update={"pool": 9}))
+    assert smaller == pool.filter(pc.field("crop_index") <= 9)
+    assert count_encoded() == 0
+    larger = full.embed(None, shard_size=4, crops=POOL.model_copy(update={"pool": 33}))
+    assert larger.filter(pc.field("crop_index") <= 30) == pool
+    assert count_encoded() == 12 * 3
 
 
 def test_a_choice_names_a_number_of_crops_or_what_settles_a_class() -> None:
