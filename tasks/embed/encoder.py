@@ -93,9 +93,9 @@ class Encoder:
         """
         most = min(batch_size, self._max_batch)
         try:
-            rows = torch.cat(
-                [self._features(_fill_up(chunk, most)) for chunk in pixels.split(most)]
-            )
+            starts = range(0, len(pixels), most)
+            chunks = [_fill_up(pixels[start : start + most], most) for start in starts]
+            rows = torch.cat([self._features(chunk) for chunk in chunks])
             return self._check_finite(normalize(rows[: len(pixels)], dim=-1).cpu())
         except torch.OutOfMemoryError:
             if most == 1:
