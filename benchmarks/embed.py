@@ -126,10 +126,10 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
 
     def crop(digest: str) -> None:
         if on_gpu:
-            resize_views_on_device(pixels_of[digest], boxes_of[digest], encoder)
+            resize_views_on_device(pixels_of[digest], [None, *boxes_of[digest]], encoder)
             torch.cuda.synchronize(work.device)
         else:
-            resize_views(images[digest], boxes_of[digest], encoder)
+            resize_views(images[digest], [None, *boxes_of[digest]], encoder)
 
     shape = (1 + work.crops.pool, *_size(work), 3)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=work.device)

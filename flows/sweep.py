@@ -93,13 +93,13 @@ def _sweep(
         # fewer descriptions are among the base's, which are embedded once
         embedded = described(config) if point.parameter == TEXTS else descriptions
         texts = embed_texts(runner, embedded, kinds, encoder, settings)
+        scale, dimension = settings.used_text_scale, encoder.identity.dimension
+        vectors = weigh_texts(runner, descriptions, texts, methods, scale, dimension)
         parameters = settings.part(CropParameters)
         resampling = resampling_for(encoder, config.exact)
         crops, undecodable = embed_images(
             runner, indexed, encoder, parameters, resampling, settings
         )
-        scale, dimension = settings.used_text_scale, encoder.identity.dimension
-        vectors = weigh_texts(runner, descriptions, texts, methods, scale, dimension)
         rules = gather_rule_inputs(methods, descriptions, texts, encoder.logits, settings)
         scores = score_images(runner, crops, vectors, parameters, settings, rules)
         point_tables.extend((descriptions, *texts, *crops, *undecodable, vectors, *scores))

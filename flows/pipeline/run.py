@@ -77,13 +77,13 @@ def run_stages(
             runner, indexed, dataset.templates, sources, answers, settings.seed, kinds
         )
         texts = embed_texts(runner, described, kinds, encoder, settings)
+        scale, dimension = settings.used_text_scale, encoder.identity.dimension
+        vectors = weigh_texts(runner, described, texts, methods, scale, dimension)
         crops, undecodable = embed_images(
             runner, indexed, encoder, parameters, resampling, settings
         )
         if not _IS_KEPT.get():
             unload_encoder()
-        scale, dimension = settings.used_text_scale, encoder.identity.dimension
-        vectors = weigh_texts(runner, described, texts, methods, scale, dimension)
         draws = record_draws(runner, methods, parameters, settings)
         rules = gather_rule_inputs(methods, described, texts, encoder.logits, settings)
         predictions = score_images(runner, crops, vectors, parameters, settings, rules)

@@ -11,9 +11,17 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from tasks.datasets.index import IndexedDataset, find_image_names, read_image
+from tasks.embed.choice import CropChoice, read_choice
 from tasks.embed.crops import CropParameters, digest_crop_law, digest_square_law
-from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
-from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_tables_with, merge_rows
+from tasks.embed.identity import (
+    CPU_IMAGE_BATCH,
+    EncoderIdentity,
+    EncoderSource,
+    Resampling,
+    is_reference,
+)
+from tasks.embed.pieces import Pieces
+from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_held_views, read_held_views
 from tasks.runtime.errors import InputError
 from tasks.runtime.gpus import lock_gpu, needs_gpu
 from tasks.runtime.heap import keep_freed_memory, release_freed_memory
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
     from tasks.embed.images import Images  # with torch, seconds to import
 
 
+POOL_OF_MARK = 100  # stands for every pool
+
+
 class CropsRecipe(Recipe):
     """Everything that decides the rows of a shard of crops.
 
@@ -42,12 +53,27 @@ class CropsRecipe(Recipe):
     image_digests: tuple[str, ...]
     revision: int = 1
     crop_law: str = Field(default_factory=lambda values: digest_crop_law(values["crops"]))
+    choice: CropChoice | None = Field(None, exclude_if=lambda choice: choice is None)
 
     @property
-    def older_mark(self) -> str:
-        """The mark of tables of earlier versions that hold the same crops, with their sides."""
-        fields = {"image_digests": (), "crop_law": digest_square_law(self.crops)}
-        return self.model_copy(update=fields).digest
+    def views_at_once(self) -> int:
+        """How many views a CPU encodes at once: always as many, and of a small pool all."""
+        return min(CPU_IMAGE_BATCH, 1 + self.crops.pool)
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What the footers of tables with the same views say: today, and in earlier versions.
+
+        Pools share views, as the smaller one is the beginning of the larger one, but for `refined`.
+        Earlier versions name the pool and the sides of squares.
+        """
+        views = self.model_copy(update={"image_digests": (), "choice": None})
+        older = views.model_copy(update={"crop_law": digest_square_law(self.crops)})
+        if self.views_at_once == CPU_IMAGE_BATCH and self.crops.crop_strategy != "refined":
+            crops = self.crops.model_copy(update={"pool": POOL_OF_MARK})
+            law = digest_crop_law(crops)
+            views = views.model_copy(update={"crops": crops, "crop_law": law})
+        return views.digest, older.digest
 
 
 class TextEmbeddingsRecipe(Recipe):
@@ -88,47 +114,56 @@ def embed_image_shard(
     Images that another table of the same crops and encoder holds are copied, not embedded again.
     recompute: only from tables that this code has made.
     """
-    from tasks.embed.images import Images
+    from tasks.embed.images import Images, copy_images
 
     store = Store(store_root)
     keep_freed_memory()
-    mark = recipe.model_copy(update={"image_digests": ()}).digest
     digests, code = recipe.image_digests, digest_embedding_code()
-    reusable: dict[TableRef, set[str]] = {}
-    for known in (mark, recipe.older_mark):
-        keys = _list_footer_keys(known, code if recompute else None)
-        others = set(digests).difference(*reusable.values())
-        reusable.update(find_tables_with(store, "crops", keys, "image_digest", others))
-    missing = sorted(set(digests).difference(*reusable.values()))
-    reused_count = len(digests) - len(missing)
-    codes = store.read_codes(reusable) | ({code} if missing else set())
+
+    def name(images: tuple[str, ...]) -> str:
+        return recipe.model_copy(update={"image_digests": images}).digest
+
+    keys = [_list_footer_keys(mark, code if recompute else None) for mark in recipe.marks]
+    held = find_held_views(store, keys, digests, 1 + recipe.crops.pool)
+    missing = set(digests) - held.complete
+    codes = store.read_codes(held.images) | ({code} if missing else set())
     dimension, precision = recipe.encoder.dimension, recipe.encoder.precision
-    columns = add_footer_keys(schema("crops", dimension, precision), mark, codes)
-    rejected: list[dict[str, object]] = []
+    columns = add_footer_keys(schema("crops", dimension, precision), recipe.marks[0], codes)
     started = time.perf_counter()
     with (
         lock_gpu(encoder.device) if missing else nullcontext(),
         _explain_out_of_memory(),
         report_progress("embedding images", " images", progress) as count,
     ):
-        count.update(reused_count)
-        places = find_image_names(store, dataset, missing)
+        places = find_image_names(store, dataset, sorted(missing))
 
         def read(digest: str) -> bytes:
             raise_if_stopped()
-            data = read_image(dataset, places[digest], digest)
-            count.update()
-            return data
+            return read_image(dataset, places[digest], digest)
 
-        images = Images(missing, read, recipe.crops, rejected, cores())
-        new = _embed(images, recipe, encoder, batch_size) if missing else iter(())
-        rows = merge_rows(store, reusable, 1 + recipe.crops.pool, new)
-        crops = store.write("crops", recipe.digest, columns, rows)
+        images = Images(
+            digests,
+            read,
+            recipe.crops,
+            [],
+            cores(),
+            choose=read_choice(store, recipe.choice, recipe.encoder),
+            is_half=precision != "fp32",
+            count=count.update,
+            stored=read_held_views(store, held),
+        )
+        rows = _embed(images, recipe, encoder, batch_size) if missing else copy_images(images)
+        pieces = Pieces(store, recipe.digest, columns, name, images)
+        crops = store.write("crops", recipe.digest, columns, pieces.keep(rows))
         release_freed_memory()  # a run of many shards takes no more than one of a few
-    undecodable = store.write_rows("undecodable", recipe.digest, schema("undecodable"), rejected)
-    rate = len(missing) / (time.perf_counter() - started)
+    undecodable = store.write_rows(
+        "undecodable", recipe.digest, schema("undecodable"), images.rejected
+    )
+    pieces.remove(held.images)
+    new_count = len(digests) - len(images.copied)
+    rate = new_count / (time.perf_counter() - started)
     message = "Embedded %d images (%d rejected), %.1f images/s; reused the embeddings of %d images."
-    get_run_logger().info(message, len(missing), len(rejected), rate, reused_count)
+    get_run_logger().info(message, new_count, len(images.rejected), rate, len(images.copied))
     return crops, undecodable
 
 
@@ -139,10 +174,10 @@ def _embed(
     from tasks.embed.images import embed_images, embed_images_in_batches
 
     model = load_encoder(encoder)
-    size = batch_size or model.batch_size
     if needs_gpu(encoder.device) or recipe.resampling == "device":
+        size = batch_size or model.batch_size
         return embed_images_in_batches(images, model, size, recipe.resampling)
-    return embed_images(images, model, size)
+    return embed_images(images, model, recipe.views_at_once)
 
 
 @table_task("check-precision", EMBED_TIMEOUT_SEC, "precision_checks")
