@@ -113,7 +113,7 @@ def test_each_image_stops_at_the_first_look_that_settles_it(world: World, used: 
                 break
         assert row["crop_indices"] == order[: row["crop_count"]] == order[:look]
         assert row["stop_reason"] == decision.reason
-        assert row["agreement"], row["pool"] == (0.95, 40)
+        assert (row["agreement"], row["pool"]) == (0.95, 40)
         weights = reference.weights(
             [embeddings[i].tolist() for i in row["crop_indices"]], embeddings[0].tolist(), SCALE
         )
