@@ -127,10 +127,10 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
 
     def crop(digest: str) -> None:
         if on_gpu:
-            resize_views_on_device(pixels_of[digest], boxes_of[digest], encoder)
+            resize_views_on_device(pixels_of[digest], [None, *boxes_of[digest]], encoder)
             torch.cuda.synchronize()
         else:
-            resize_views(images[digest], boxes_of[digest], encoder)
+            resize_views(images[digest], [None, *boxes_of[digest]], encoder)
 
     shape = (1 + work.crops.pool, *_size(work), 3)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=work.device)
@@ -220,7 +220,10 @@ def crop_limit(work: Work) -> float:
     """Crops per second that Pillow resizes in threads, where they are cut out already."""
     images = {digest: decode_image(data) for digest, data in work.files.items()}
     cut = [
-        [image.crop((x, y, x + s, y + s)) for x, y, s in draw_boxes(work.crops, d, *image.size)]
+        [
+            image.crop((x, y, x + w, y + h))
+            for x, y, w, h, _ in draw_boxes(work.crops, d, *image.size)
+        ]
         for d, image in images.items()
     ]
     height, width = _size(work)

@@ -19,8 +19,8 @@ Preprocess = Callable[[Image.Image], Tensor]
 def crops_one_by_one(image: Image.Image, boxes: Sequence[Box], preprocess: Preprocess) -> Tensor:
     """The whole image and its crops as the encoder takes them: float32 `(1 + n, 3, size, size)`."""
     views = [preprocess(image)]
-    for left, top, side in boxes:
-        views.append(preprocess(image.crop((left, top, left + side, top + side))))
+    for left, top, width, height, _ in boxes:  # squares, which are never flipped
+        views.append(preprocess(image.crop((left, top, left + width, top + height))))
     return torch.stack(views)
 
 

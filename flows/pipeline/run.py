@@ -82,13 +82,13 @@ def run_stages(
             runner, indexed, dataset.templates, sources, answers, settings.seed
         )
         texts = embed_texts(runner, described, text_kinds(methods), encoder, settings)
+        scale, dimension = settings.used_text_scale, encoder.identity.dimension
+        vectors = weigh_texts(runner, described, texts, methods, scale, dimension)
         crops, undecodable = embed_images(
             runner, indexed, encoder, parameters, resampling, settings
         )
         if not _IS_KEPT.get():
             unload_encoder()
-        scale, dimension = settings.used_text_scale, encoder.identity.dimension
-        vectors = weigh_texts(runner, described, texts, methods, scale, dimension)
         draws = record_draws(runner, methods, parameters, settings)
         rules = gather_rule_inputs(methods, described, texts, encoder.logits, settings)
         crop_uses = choose_crops_of_images(

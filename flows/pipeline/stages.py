@@ -13,6 +13,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.datasets.index import IndexedDataset
 from tasks.datasets.task import index_images
 from tasks.describe.task import DescriptionsRecipe, TextFile, describe_classes
+from tasks.embed.choice import CropChoice
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Logits, Resampling
 from tasks.embed.settings import EncoderSettings
@@ -117,10 +118,18 @@ def embed_images(
     crops: CropParameters,
     resampling: Resampling,
     settings: EncoderSettings,
+    choice: CropChoice | None = None,
 ) -> tuple[list[TableRef], list[TableRef]]:
-    """Embed each distinct image and its crops; the `crops` and the `undecodable` tables."""
+    """Embed each distinct image and its crops; the `crops` and the `undecodable` tables.
+
+    choice: which crops; None: the whole pool.
+    """
     recipe = CropsRecipe(
-        encoder=encoder.identity, crops=crops, resampling=resampling, image_digests=()
+        encoder=encoder.identity,
+        crops=crops,
+        resampling=resampling,
+        image_digests=(),
+        choice=choice,
     )
     digests = runner.store.read(indexed.images, ["image_digest"])["image_digest"].drop_null()
     shards = shards_by_digest(digests.to_pylist(), settings.shard_size)

@@ -10,7 +10,7 @@ from flows.pipeline.texts import text_sources
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.files import read_json
-from tasks.embed.crops import Strategy
+from tasks.embed.crops import RANDOM_RESIZED, Strategy, default_bounds
 from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of
 from tasks.store.place import write_text
@@ -132,6 +132,10 @@ def _change_settings(
         changes = {"alpha": alpha, "beta": beta}
     elif value == OFF:
         changes = {SWITCHES[parameter]: False}
+    elif parameter == STRATEGY and RANDOM_RESIZED in (value, config.crop_strategy):
+        # alpha and beta mean areas there: a point has the bounds of its own strategy
+        bounds = {} if value == config.crop_strategy else default_bounds(value)
+        changes = {parameter: value, **bounds}
     else:
         switch = {SWITCHES[parameter]: True} if parameter in SWITCHES else {}
         changes = {parameter: value, **switch}

@@ -20,7 +20,6 @@ from tasks.embed.weights import explain_bad_weights
 from tasks.runtime.errors import InputError
 from tasks.runtime.heap import release_freed_memory
 from tasks.runtime.threads import cores, map_in_threads
-from tasks.store.digest import even_chunks
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Every batch of texts has as many rows, so that an embedding does not depend on the other texts.
@@ -28,7 +27,7 @@ CPU_TEXT_BATCH, CUDA_TEXT_BATCH = 16, 256
 # Models that mask padding read texts that are padded to a multiple of so many tokens.
 TEXT_STEP = 8
 # Per core, ViT-B-32 is within a tenth of its best rate from 8 to 101 images, and convolutional
-# encoders are slower with more.
+# encoders are slower with more. Fixed, since embeddings depend on it by rounding.
 CPU_IMAGE_BATCH = 8
 MAX_CUDA_IMAGE_BATCH = 512  # beyond this a GPU is busy anyway
 
@@ -89,16 +88,18 @@ class Encoder:
     def encode_images(self, pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
         """Embed resized images: uint8 `(n, height, width, 3)` to float32 `(n, dim)`.
 
-        The images are cut into even chunks of at most `batch_size`; the cut depends on n alone.
-        Where a chunk does not fit into the memory of a GPU, this and all later chunks are halved.
+        They are computed in chunks of `batch_size`, the last one filled up with black: a product of
+        one shape computes each of its rows in one way, so an embedding does not depend on the other
+        images. Where a chunk does not fit into the memory of a GPU, all later chunks are halved.
         Raises torch.OutOfMemoryError where one image does not fit, and InputError for a NaN or an
         infinite embedding.
         """
         most = min(batch_size, self._max_batch)
-        chunks = even_chunks(range(len(pixels)), most)
         try:
-            rows = torch.cat([self._features(pixels[c[0] : c[-1] + 1]) for c in chunks])
-            return self._check_finite(normalize(rows, dim=-1).cpu())
+            rows = torch.cat(
+                [self._features(_fill_up(chunk, most)) for chunk in pixels.split(most)]
+            )
+            return self._check_finite(normalize(rows[: len(pixels)], dim=-1).cpu())
         except torch.OutOfMemoryError:
             if most == 1:
                 raise
@@ -209,6 +210,13 @@ def unload_encoder() -> None:
     _load.cache_clear()
     release_freed_memory()
     torch.cuda.empty_cache()
+
+
+def _fill_up(pixels: torch.Tensor, count: int) -> torch.Tensor:
+    """Add black images where there are fewer than `count`."""
+    if len(pixels) == count:
+        return pixels
+    return torch.cat([pixels, pixels.new_zeros(count - len(pixels), *pixels.shape[1:])])
 
 
 def _load_open_clip(source: EncoderSource, precision: str) -> tuple[Any, list[Any]]:

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.embed.crops import CropParameters
-from tasks.embed.images import make_views
+from tasks.datasets.decode import decode_image
+from tasks.embed.crops import CropParameters, draw_boxes
+from tasks.embed.images import resize_views
 from tasks.store.embeddings import embedding_matrix
 from tasks.store.tables import Store, TableRef
 
@@ -32,9 +33,12 @@ class CosineErrors(NamedTuple):
 def read_checked_rows(store: Store, crops: TableRef) -> pa.Table:
     """Read the rows of `crops` that are compared: the first views of the first images."""
     digests = pc.unique(store.read(crops, ["image_digest"])["image_digest"])
-    checked = digests.sort()[:CHECKED_IMAGES]
-    where = pc.field("image_digest").isin(checked) & (pc.field("crop_index") < CHECKED_VIEWS)
-    return store.read(crops, ["image_digest", "crop_index", "embedding"], where)
+    field = pc.field("image_digest")
+    columns = ["image_digest", "crop_index", "embedding"]
+    rows = store.read(crops, columns, field.isin(digests.sort()[:CHECKED_IMAGES]))
+    images = [rows.filter(field == digest) for digest in pc.unique(rows["image_digest"])]
+    first = [image.sort_by("crop_index").slice(0, CHECKED_VIEWS) for image in images]
+    return pa.concat_tables([rows.slice(0, 0), *first])
 
 
 def measure_cosine_errors(
@@ -48,11 +52,13 @@ def measure_cosine_errors(
     rows: at least one, of `read_checked_rows`. read: returns the bytes of an image by its digest.
     reference: the encoder of the rows, in float32.
     """
-    fewer = parameters.model_copy(update={"pool": min(parameters.pool, CHECKED_VIEWS - 1)})
     parts = []
     for digest in pc.unique(rows["image_digest"]).to_pylist():
         stored = rows.filter(pc.equal(rows["image_digest"], digest)).sort_by("crop_index")
-        _, pixels = make_views(read(digest), digest, fewer, reference)
+        image = decode_image(read(digest))
+        boxes = [None, *draw_boxes(parameters, digest, *image.size)]
+        views = [boxes[index] for index in stored["crop_index"].to_pylist()]
+        pixels = resize_views(image, views, reference, parameters.is_bilinear)
         expected = reference.encode_images(pixels, CHECK_BATCH).numpy()
         parts.append(cosine_errors(embedding_matrix(stored["embedding"]), expected))
     errors = np.concatenate(parts)

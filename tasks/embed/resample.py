@@ -1,6 +1,6 @@
-"""Pillow's antialiased bicubic resizing, computed on a device as batches of matrix products."""
+"""Pillow's antialiased resizing, computed on a device as batches of matrix products."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import torch
@@ -9,12 +9,33 @@ from torch import Tensor
 from tasks.embed.crops import Box
 from tasks.store.digest import even_chunks
 
-BICUBIC_A, BICUBIC_SUPPORT = -0.5, 2.0  # of Pillow's filter, src/libImaging/Resample.c
+BICUBIC_A = -0.5  # of Pillow's filter, src/libImaging/Resample.c
 # Resized pixels of a line that one product computes: enough to be worth a product, few enough
 # that the product leaves out most of the line.
 TILE_PX = 32
 # About so many float32 values of one patch are held at once: it bounds memory for any image size.
 VALUES_AT_ONCE = 1 << 25
+
+
+class Kernel(NamedTuple):
+    """A filter of Pillow: the weight of a pixel by its distance, which is 0 beyond the support."""
+
+    support: float
+    weigh: Callable[[Tensor], Tensor]
+
+
+def _weigh_bicubic(x: Tensor) -> Tensor:
+    x, a = x.abs(), BICUBIC_A
+    near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * a
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+
+
+def _weigh_bilinear(x: Tensor) -> Tensor:
+    return (1.0 - x.abs()).clamp(min=0.0)
+
+
+BICUBIC, BILINEAR = Kernel(2.0, _weigh_bicubic), Kernel(1.0, _weigh_bilinear)
 
 
 class LineFilter(NamedTuple):
@@ -29,11 +50,18 @@ class LineFilter(NamedTuple):
     weights: Tensor
 
     @classmethod
-    def build(cls, lengths_px: Tensor, longest_px: int, target_px: int, positions: range) -> Self:
+    def build(
+        cls,
+        lengths_px: Tensor,
+        longest_px: int,
+        target_px: int,
+        positions: range,
+        kernel: Kernel = BICUBIC,
+    ) -> Self:
         """Build the filter that resizes lines to one length, with the weights of Pillow.
 
-        Where a line becomes shorter, the bicubic filter is stretched. It is cut off at the ends of
-        the line and normalised again.
+        Where a line becomes shorter, the kernel is stretched. It is cut off at the ends of the line
+        and normalised again.
 
         Parameters
         ----------
@@ -45,6 +73,8 @@ class LineFilter(NamedTuple):
             Length of every resized line.
         positions : range
             The positions in the resized lines that are computed.
+        kernel : Kernel
+            BICUBIC or BILINEAR.
 
         Examples
         --------
@@ -55,7 +85,7 @@ class LineFilter(NamedTuple):
         lengths = lengths_px.to(torch.float64).view(-1, 1, 1, 1)
         scale = lengths / target_px
         stretch = scale.clamp(min=1.0)
-        reach = BICUBIC_SUPPORT * stretch
+        reach = kernel.support * stretch
         tiles = -(-len(positions) // TILE_PX)
         steps = torch.arange(tiles * TILE_PX, device=lengths.device, dtype=torch.float64)
         # the last tile repeats the last position until it is full
@@ -64,18 +94,21 @@ class LineFilter(NamedTuple):
         first = (centres - reach + 0.5).floor().clamp(min=0)
         last = torch.minimum((centres + reach + 0.5).floor(), lengths)
         max_scale = longest_px / target_px
-        window = int(TILE_PX * max_scale + 2 * BICUBIC_SUPPORT * max(max_scale, 1.0)) + 2
+        window = int(TILE_PX * max_scale + 2 * kernel.support * max(max_scale, 1.0)) + 2
         pixels = first[:, :, :1] + torch.arange(window, device=lengths.device, dtype=torch.float64)
-        weights = _bicubic((pixels + 0.5 - centres) / stretch)
+        weights = kernel.weigh((pixels + 0.5 - centres) / stretch)
         weights = weights * ((pixels >= first) & (pixels < last))
         weights = weights / weights.sum(dim=-1, keepdim=True)
         return cls(torch.minimum(pixels, lengths - 1).long().squeeze(2), weights.float())
 
 
-def resize_crops(image: Tensor, boxes: Sequence[Box], size_px: int) -> Tensor:
-    """Cut square crops out of an image and resize them.
+def resize_crops(
+    image: Tensor, boxes: Sequence[Box], size_px: int, kernel: Kernel = BICUBIC
+) -> Tensor:
+    """Cut crops out of an image, resize them to squares and mirror those that are flipped.
 
-    Each pixel is within 2/255 of Pillow's `crop().resize()`. No pixel outside a crop changes the
+    Each pixel is within 2/255 of Pillow's `crop().resize()`; with BICUBIC this holds for squares,
+    since Pillow may resize another rectangle first vertically. No pixel outside a crop changes the
     crop. The boxes alone decide which crops are computed together.
 
     Parameters
@@ -86,6 +119,8 @@ def resize_crops(image: Tensor, boxes: Sequence[Box], size_px: int) -> Tensor:
         At least one box, all inside the image.
     size_px : int
         Height and width of the resized crops.
+    kernel : Kernel
+        BICUBIC or BILINEAR.
 
     Returns
     -------
@@ -95,23 +130,29 @@ def resize_crops(image: Tensor, boxes: Sequence[Box], size_px: int) -> Tensor:
     Examples
     --------
     >>> image = torch.full((3, 4, 6), 200, dtype=torch.uint8)
-    >>> resize_crops(image, [Box(1, 0, 4)], 2).flatten().tolist()
+    >>> resize_crops(image, [Box(1, 0, 4, 4)], 2).flatten().tolist()
     [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200]
     """
-    longest = max(box.side_px for box in boxes)
-    at_once = max(1, VALUES_AT_ONCE // (3 * longest * max(longest, size_px)))
-    parts = [_resize_boxes(image, chunk, longest, size_px) for chunk in even_chunks(boxes, at_once)]
-    return torch.cat(parts)
+    widest, tallest = max(box.width_px for box in boxes), max(box.height_px for box in boxes)
+    at_once = max(1, VALUES_AT_ONCE // (3 * tallest * max(widest, size_px)))
 
+    def resize(chunk: Sequence[Box]) -> Tensor:
+        lefts, tops, widths, heights, flips = torch.tensor(
+            [list(map(int, box)) for box in chunk], device=image.device
+        ).T
+        down = LineFilter.build(heights, tallest, size_px, range(size_px), kernel)
+        across = down
+        if any(box.width_px != box.height_px for box in boxes):
+            across = LineFilter.build(widths, widest, size_px, range(size_px), kernel)
+        across = across._replace(pixels=lefts.view(-1, 1, 1) + across.pixels)
+        # below a smaller crop lies some row of the image, which no weight reaches
+        rows = tops.view(-1, 1) + torch.arange(tallest, device=image.device)
+        resized = _resize(image, rows.clamp(max=image.shape[1] - 1), across, down, size_px)
+        if not any(box.is_flipped for box in chunk):
+            return resized
+        return torch.where(flips.bool().view(-1, 1, 1, 1), resized.flip(2), resized)
 
-def _resize_boxes(image: Tensor, boxes: Sequence[Box], longest: int, size_px: int) -> Tensor:
-    height = image.shape[1]
-    lefts, tops, sides = torch.tensor(boxes, device=image.device).T
-    down = LineFilter.build(sides, longest, size_px, range(size_px))
-    across = down._replace(pixels=lefts.view(-1, 1, 1) + down.pixels)
-    # below a smaller crop lies some row of the image, which no weight reaches
-    rows = (tops.view(-1, 1) + torch.arange(longest, device=image.device)).clamp(max=height - 1)
-    return _resize(image, rows, across, down, size_px)
+    return torch.cat([resize(chunk) for chunk in even_chunks(boxes, at_once)])
 
 
 def resize_whole_image(image: Tensor, size_px: int) -> Tensor:
@@ -176,10 +217,3 @@ def _resize(
 
 def _round_to_8_bits(values: Tensor) -> Tensor:
     return values.add_(0.5).floor_().clamp_(0, 255)
-
-
-def _bicubic(x: Tensor) -> Tensor:
-    x, a = x.abs(), BICUBIC_A
-    near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1
-    far = (((x - 5) * x + 8) * x - 4) * a
-    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))

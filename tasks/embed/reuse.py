@@ -2,17 +2,21 @@
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Set
+from itertools import chain, groupby
 from operator import itemgetter
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.runtime.errors import InputError
-from tasks.store.schemas import schema
 from tasks.store.tables import CODE_KEY, Store, TableRef
 
 # Under this key the footer says how embeddings were made, whatever the images or texts.
 EMBEDDING_KEY = b"wca.embedding"
+# What the other columns of `crops` are computed from.
+HELD_COLUMNS = ("image_digest", "crop_index", "image_width_px", "image_height_px", "embedding")
+ROWS_AT_ONCE = 1024
 
 
 def add_footer_keys(columns: pa.Schema, mark: str, codes: Set[str]) -> pa.Schema:
@@ -22,47 +26,104 @@ def add_footer_keys(columns: pa.Schema, mark: str, codes: Set[str]) -> pa.Schema
 
 
 def find_tables_with(
-    store: Store, table: str, keys: Mapping[bytes, bytes], column: str, values: Iterable[str]
-) -> Iterator[tuple[TableRef, set[str]]]:
-    """Find the tables with these keys in their footers that hold some of the values, each once.
+    store: Store, table: str, keys: Mapping[bytes, bytes], columns: list[str], values: Set[str]
+) -> Iterator[tuple[TableRef, pa.Table]]:
+    """Find the tables with these keys in their footers, largest first, and read some columns.
 
-    A table that disappears or turns out to be damaged meanwhile counts as holding nothing.
+    Only the rows are read whose value in the first column is one of `values`. A table that
+    disappears or turns out to be damaged meanwhile counts as holding nothing.
     """
-    missing = set(values)
-    if not missing:
+    if not values:
         return
-    field = pc.field(column)
-    where = (field >= min(missing)) & (field <= max(missing))  # skips the tables of other shards
-    for ref in store.find_by_footer(table, keys):
+    field = pc.field(columns[0])
+    where = (field >= min(values)) & (field <= max(values))  # skips the tables of other shards
+    found = store.find_by_footer(table, keys)
+    for ref in sorted(found, key=lambda ref: -ref.row_count):
         try:
-            stored = store.read(ref, [column], where)[column]
+            rows = store.read(ref, columns, where)
         except (OSError, InputError):
             continue
-        if held := missing.intersection(stored.unique().to_pylist()):
-            yield ref, held
-            missing -= held
+        if (rows := rows.filter(field.isin(list(values)))).num_rows:
+            yield ref, rows
 
 
-def merge_rows(
-    store: Store, reusable: Mapping[TableRef, Set[str]], views: int, new: Iterable[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    """Merge the `crops` rows of reusable and newly embedded images: an image a batch, by digest.
+class HeldViews(NamedTuple):
+    """The tables of `crops` that hold views of some images.
 
-    views: rows per image. new: ordered by digest, as every table of crops is. Memory holds one
-    image of each table.
+    images: the digests of the images of each table. complete: digests of the images of which all
+    views are there.
     """
-    stored = [_read_images(store, ref, digests, views) for ref, digests in reusable.items()]
-    merged = heapq.merge(*stored, ((_digest(rows), rows) for rows in new), key=itemgetter(0))
-    return (rows for _, rows in merged)
+
+    images: dict[TableRef, set[str]]
+    complete: set[str]
+
+
+def find_held_views(
+    store: Store, keys: Iterable[Mapping[bytes, bytes]], digests: Iterable[str], views: int
+) -> HeldViews:
+    """Find which tables hold views of the images, each view once.
+
+    keys: of the footers of those tables, of today and of earlier versions. views: of an image that
+    is complete.
+    """
+    held: dict[str, set[int]] = {digest: set() for digest in digests}
+    found = HeldViews({}, set())
+    incomplete = set(held)
+    columns = ["image_digest", "crop_index"]
+    tables = (find_tables_with(store, "crops", known, columns, incomplete) for known in keys)
+    for ref, rows in chain.from_iterable(tables):
+        listed = rows.group_by("image_digest").aggregate([("crop_index", "list")])
+        for digest, indices in zip(*listed.to_pydict().values(), strict=True):
+            if digest in incomplete and not held[digest].issuperset(indices):
+                found.images.setdefault(ref, set()).add(digest)
+                held[digest].update(indices)
+                if len(held[digest]) == views:
+                    incomplete.discard(digest)
+        if not incomplete:
+            break
+    found.complete.update(held.keys() - incomplete)
+    return found
+
+
+def read_held_views(store: Store, held: HeldViews) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Read HELD_COLUMNS of held views: an image at a time, in the order of digests.
+
+    Where several tables hold views of an image, a view may come twice. A table is opened when its
+    first image comes, so memory holds little of tables whose images follow one another.
+    """
+
+    def read(ref: TableRef, digests: set[str]) -> Iterator[tuple[str, pa.RecordBatch | None]]:
+        yield min(digests), None  # compared before the table is opened
+        yield from _read_images(store, ref, digests)
+
+    tables = [read(ref, digests) for ref, digests in held.images.items()]
+    merged = heapq.merge(*tables, key=itemgetter(0))
+    for digest, images in groupby(merged, key=itemgetter(0)):
+        yield digest, _join([rows for _, rows in images if rows is not None])
 
 
 def _read_images(
-    store: Store, ref: TableRef, digests: Set[str], views: int
+    store: Store, ref: TableRef, digests: Set[str]
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    for rows in store.read_blocks(ref, schema("crops", 1).names, views):
-        if (digest := _digest(rows)) in digests:
-            yield digest, rows
+    """Read the rows of some images of a table, whose rows are in the order of digests."""
+    blocks = store.read_blocks(ref, list(HELD_COLUMNS), ROWS_AT_ONCE)
+    parts = ((digest, rows) for block in blocks for digest, rows in _split(block))
+    for digest, images in groupby(parts, key=itemgetter(0)):
+        rows = [rows for _, rows in images]
+        if digest in digests:
+            yield digest, _join(rows)
 
 
-def _digest(rows: pa.RecordBatch) -> str:
-    return str(rows["image_digest"][0].as_py())
+def _split(block: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Split a block of rows by image."""
+    runs = pc.run_end_encode(block["image_digest"])
+    start = 0
+    for digest, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield digest, block[start:end]
+        start = end
+
+
+def _join(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(parts) == 1:
+        return parts[0]
+    return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]

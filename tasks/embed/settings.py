@@ -27,12 +27,10 @@ class EncoderSettings(BaseModel):
     )
     batch_size: Annotated[
         int | None,
-        Field(ge=1, description="Views encoded at once; by default what suits the device."),
+        Field(ge=1, description="Views encoded at once on a GPU; by default what fits into it."),
     ] = None
     recompute: Annotated[
         bool,
         Field(description="Compute embeddings again that other code of this revision computed."),
     ] = False
-    shard_size: Annotated[
-        int, Field(ge=1, description="Images per task, about: what a crash can cost.")
-    ] = 1000
+    shard_size: Annotated[int, Field(ge=1, description="Images per task and table, about.")] = 1000

@@ -11,9 +11,11 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from tasks.datasets.index import IndexedDataset, find_image_names, read_image
-from tasks.embed.crops import CropParameters, digest_crop_law
+from tasks.embed.choice import CropChoice, read_choice
+from tasks.embed.crops import CropParameters, digest_crop_law, digest_square_law
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
-from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_tables_with, merge_rows
+from tasks.embed.pieces import Pieces
+from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_held_views, read_held_views
 from tasks.runtime.errors import InputError
 from tasks.runtime.gpus import lock_gpu, needs_gpu
 from tasks.runtime.heap import keep_freed_memory, release_freed_memory
@@ -42,6 +44,17 @@ class CropsRecipe(Recipe):
     image_digests: tuple[str, ...]
     revision: int = 1
     crop_law: str = Field(default_factory=lambda values: digest_crop_law(values["crops"]))
+    choice: CropChoice | None = Field(None, exclude_if=lambda choice: choice is None)
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What the footers of tables with the same views say: today, and in earlier versions.
+
+        Those name the sides of squares.
+        """
+        mark = self.model_copy(update={"image_digests": (), "choice": None})
+        law = digest_square_law(self.crops)
+        return mark.digest, mark.model_copy(update={"crop_law": law}).digest
 
 
 class TextEmbeddingsRecipe(Recipe):
@@ -100,44 +113,56 @@ def embed_image_shard(
     Images that another table of the same crops and encoder holds are copied, not embedded again.
     recompute: only from tables that this code has made.
     """
-    from tasks.embed.images import Images
+    from tasks.embed.images import Images, copy_images
 
     store = Store(store_root)
     keep_freed_memory()
-    mark = recipe.model_copy(update={"image_digests": ()}).digest
     digests, code = recipe.image_digests, digest_embedding_code()
-    keys = _list_footer_keys(mark, code if recompute else None)
-    reusable = dict(find_tables_with(store, "crops", keys, "image_digest", digests))
-    missing = sorted(set(digests).difference(*reusable.values()))
-    reused_count = len(digests) - len(missing)
-    codes = store.read_codes(reusable) | ({code} if missing else set())
+
+    def name(images: tuple[str, ...]) -> str:
+        return recipe.model_copy(update={"image_digests": images}).digest
+
+    keys = [_list_footer_keys(mark, code if recompute else None) for mark in recipe.marks]
+    held = find_held_views(store, keys, digests, 1 + recipe.crops.pool)
+    missing = set(digests) - held.complete
+    codes = store.read_codes(held.images) | ({code} if missing else set())
     dimension, precision = recipe.encoder.dimension, recipe.encoder.precision
-    columns = add_footer_keys(schema("crops", dimension, precision), mark, codes)
-    rejected: list[dict[str, object]] = []
+    columns = add_footer_keys(schema("crops", dimension, precision), recipe.marks[0], codes)
     started = time.perf_counter()
     with (
         lock_gpu(encoder.device) if missing else nullcontext(),
         _explain_out_of_memory(),
         report_progress("embedding images", " images", progress) as count,
     ):
-        count.update(reused_count)
-        places = find_image_names(store, dataset, missing)
+        places = find_image_names(store, dataset, sorted(missing))
 
         def read(digest: str) -> bytes:
             raise_if_stopped()
-            data = read_image(dataset, places[digest], digest)
-            count.update()
-            return data
+            return read_image(dataset, places[digest], digest)
 
-        images = Images(missing, read, recipe.crops, rejected, cores())
-        new = _embed(images, recipe, encoder, batch_size) if missing else iter(())
-        rows = merge_rows(store, reusable, 1 + recipe.crops.pool, new)
-        crops = store.write("crops", recipe.digest, columns, rows)
+        images = Images(
+            digests,
+            read,
+            recipe.crops,
+            [],
+            cores(),
+            choose=read_choice(store, recipe.choice, recipe.encoder),
+            is_half=precision != "fp32",
+            count=count.update,
+            stored=read_held_views(store, held),
+        )
+        rows = _embed(images, recipe, encoder, batch_size) if missing else copy_images(images)
+        pieces = Pieces(store, recipe.digest, columns, name, images)
+        crops = store.write("crops", recipe.digest, columns, pieces.keep(rows))
         release_freed_memory()  # a run of many shards takes no more than one of a few
-    undecodable = store.write_rows("undecodable", recipe.digest, schema("undecodable"), rejected)
-    rate = len(missing) / (time.perf_counter() - started)
+    undecodable = store.write_rows(
+        "undecodable", recipe.digest, schema("undecodable"), images.rejected
+    )
+    pieces.remove(held.images)
+    new_count = len(digests) - len(images.copied)
+    rate = new_count / (time.perf_counter() - started)
     message = "Embedded %d images (%d rejected), %.1f images/s; reused the embeddings of %d images."
-    get_run_logger().info(message, len(missing), len(rejected), rate, reused_count)
+    get_run_logger().info(message, new_count, len(images.rejected), rate, len(images.copied))
     return crops, undecodable
 
 
@@ -148,10 +173,11 @@ def _embed(
     from tasks.embed.images import embed_images, embed_images_in_batches
 
     model = load_encoder(encoder)
-    size = batch_size or model.batch_size
     if needs_gpu(encoder.device) or recipe.resampling == "device":
+        size = batch_size or model.batch_size
         return embed_images_in_batches(images, model, size, recipe.resampling)
-    return embed_images(images, model, size)
+    # a batch of one size, also where the pool is smaller
+    return embed_images(images, model, min(model.batch_size, 1 + recipe.crops.pool))
 
 
 @table_task("check-precision", EMBED_TIMEOUT_SEC, "precision_checks")

@@ -41,15 +41,19 @@ def read_reusable_texts(
 
     Returns the rows, and the digests of the code that computed them.
     """
-    parts, codes = [columns.empty_table()], set()
-    for ref, held in find_tables_with(store, "text_embeddings", keys, "text", texts):
+    parts, codes = [columns.empty_table()], set[str]()
+    missing = set(texts)
+    for ref, held in find_tables_with(store, "text_embeddings", keys, ["text"], missing):
         try:
-            rows = store.read(ref, where=pc.field("text").isin(held))
+            rows = store.read(ref, where=pc.field("text").isin(held["text"]))
         except (OSError, InputError):
             continue
         if rows.schema.equals(columns):
             parts.append(rows.replace_schema_metadata())
             codes |= store.read_codes([ref])
+            missing.difference_update(held["text"].to_pylist())
+        if not missing:
+            break
     return pa.concat_tables(parts), codes
 
 

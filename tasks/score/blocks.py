@@ -12,7 +12,10 @@ from torch.nn.functional import pad
 from torch.utils.dlpack import from_dlpack
 
 VIEW_COLUMNS = ("image_digest", "crop_index", "embedding")
-BOX_COLUMNS = ("left_px", "top_px", "side_px", "image_width_px", "image_height_px")
+BOX_COLUMNS = (
+    *("left_px", "top_px", "width_px", "height_px"),
+    *("image_width_px", "image_height_px"),
+)
 
 
 class ImageBlock(NamedTuple):
@@ -64,13 +67,13 @@ class ImageRows(NamedTuple):
         )
         if BOX_COLUMNS[0] not in self.rows.schema.names:
             return block
-        left, top, side, width, height = (
+        *edges, width, height = (
             torch.from_numpy(self.rows[name].fill_null(0).to_numpy().astype(np.int64))
             for name in BOX_COLUMNS
         )
         sizes = torch.stack([width, height], dim=1)[torch.from_numpy(self.starts)]
         return block._replace(
-            boxes=arrange(torch.stack([left, top, side, side], dim=1))[:, 1:],
+            boxes=arrange(torch.stack(edges, dim=1))[:, 1:],
             sizes=_fill_up(sizes, multiple),
         )
 

@@ -14,10 +14,13 @@ def embedding_type(dimension: int, *, is_half: bool = False) -> pa.DataType:
     return pa.list_(value, dimension)
 
 
-def embedding_array(rows: NDArray[np.float32]) -> pa.Array:
+def embedding_array(rows: NDArray[np.float32] | NDArray[np.float16]) -> pa.Array:
     """A matrix `(n, dim)` as an Arrow column, without a copy into Python objects."""
     flat = pa.array(np.ascontiguousarray(rows).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, type=embedding_type(rows.shape[1]))
+    is_half = rows.dtype == np.float16
+    return pa.FixedSizeListArray.from_arrays(
+        flat, type=embedding_type(rows.shape[1], is_half=is_half)
+    )
 
 
 def embedding_matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:

@@ -40,15 +40,15 @@ class Lease:
         write_text(self.place, "held\n")
         self.renewed_at = started
 
-    def finds_others(self, folder: Remote) -> bool:
-        """Whether a folder has another valid lease; delete the leases of crashed holders."""
+    def count_others(self, folder: Remote) -> int:
+        """Count the other valid leases in a folder; delete the leases of crashed holders."""
         self.renew()
         expired = modification_time(self.place) - LEASE_SEC
         others = [file for file in list_files(folder, "*.lease") if file.place != self.place]
         for file in others:
             if file.modified <= expired:
                 file.place.unlink(missing_ok=True)
-        return any(file.modified > expired for file in others)
+        return sum(file.modified > expired for file in others)
 
     def raise_if_late(self) -> None:
         """Raise PermanentFailure where the lease could not be renewed in time."""
@@ -98,7 +98,7 @@ def hold_lock(place: Place, timeout_sec: float, timeout_message: str) -> Iterato
     until = time.monotonic() + max(timeout_sec, CLASH_SEC)
     while True:
         with hold_lease(place) as lease:
-            if not lease.finds_others(place):
+            if not lease.count_others(place):
                 yield
                 return
         if time.monotonic() > until:

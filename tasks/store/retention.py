@@ -48,7 +48,7 @@ def prevent_pruning(store: Store) -> Iterator[None]:
     """Prevent that another process prunes the store while the block runs."""
     if isinstance(store.root, Remote):
         with hold_lease(store.root / "running") as lease:
-            while lease.finds_others(store.root / "pruning"):  # which may find this one and refuse
+            while lease.count_others(store.root / "pruning"):  # which may find this one and refuse
                 time.sleep(LOOK_EVERY_SEC)
             yield
         return
@@ -118,23 +118,35 @@ def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pr
 
 
 @contextmanager
-def exclusive_use(store: Store) -> Iterator[Callable[[], None]]:
-    """Keep runs out of the store; yield a function that raises where that may have ended."""
+def exclusive_use(store: Store, own_runs: int = 0) -> Iterator[Callable[[], None]]:
+    """Keep other runs out of the store; yield a function that raises where that may have ended.
+
+    own_runs: 1 within a run, which itself uses the store. Raises InputError while more runs use it.
+    """
     refusal = f"A run is using {store.root}: prune it when that has ended."
     if isinstance(store.root, Remote):
         with hold_lease(store.root / "pruning") as lease:
-            if any(lease.finds_others(store.root / name) for name in ("running", "pruning")):
+            others = lease.count_others(store.root / "pruning")
+            if others or lease.count_others(store.root / "running") > own_runs:
                 raise InputError(refusal)
             yield lease.raise_if_late
         return
     with FileLock(store.root / PRUNE_LOCK):
-        for path in (store.root / "running").glob("*.lock"):
-            try:
-                with FileLock(path, timeout=0):
-                    path.unlink(missing_ok=True)  # its process has ended
-            except Timeout:
-                raise InputError(refusal) from None
+        if _count_running(store.root / "running") > own_runs:
+            raise InputError(refusal)
         yield lambda: None
+
+
+def _count_running(folder: Path) -> int:
+    """Count the runs whose locks are in a folder; delete the locks of ended processes."""
+    running = 0
+    for path in folder.glob("*.lock"):
+        try:
+            with FileLock(path, timeout=0):
+                path.unlink(missing_ok=True)
+        except Timeout:
+            running += 1
+    return running
 
 
 def _newest_runs(runs: Sequence[RecordedRun], keep: int) -> list[RunManifest]:

@@ -196,6 +196,15 @@ _FORMAT: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.0.0"
 }
 _VIEWS = Path(__file__).parent / "views.sql"
+# Tables of earlier versions have `side_px`, of squares, in place of width, height and flip. The
+# empty part says which columns there are where the files have only those of one version.
+_OLDER_CROPS = """
+SELECT * EXCLUDE (side_px)
+       REPLACE (coalesce(width_px, side_px) AS width_px, coalesce(height_px, side_px) AS height_px,
+                coalesce(is_flipped, CASE WHEN side_px > 0 THEN false END) AS is_flipped)
+FROM ({rows} UNION ALL BY NAME
+      SELECT NULL::INTEGER AS side_px, NULL::INTEGER AS width_px, NULL::INTEGER AS height_px,
+             NULL::BOOLEAN AS is_flipped WHERE false)"""
 _INTERVALS = Path(__file__).parent / "intervals.sql"
 
 
@@ -293,11 +302,15 @@ def _create_view(
         _create_table(connection, name, _empty_table(name))
         return
     files = ", ".join(f"'{_quote_path(path)}'" for path in sorted(paths))
+    rows = (
+        f"FROM read_parquet([{files}], filename = true, union_by_name = true, "
+        "hive_partitioning = false)"
+    )
+    if name == "crops":
+        rows = _OLDER_CROPS.format(rows=rows)
     connection.execute(
         f"CREATE VIEW {name} AS SELECT r.run_id, t.* EXCLUDE (filename) "  # noqa: S608 - as escaped
-        f"FROM read_parquet([{files}], filename = true, union_by_name = true, "
-        "hive_partitioning = false) AS t "
-        "JOIN run_tables AS r ON r.path = t.filename"
+        f"FROM ({rows}) AS t JOIN run_tables AS r ON r.path = t.filename"
     )
 
 

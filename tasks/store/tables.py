@@ -267,9 +267,13 @@ class Store:
         with self.thread_pool() as pool:
             return [ref for ref in pool.map(match, self.list_files(table)) if ref]
 
+    def read_footer(self, ref: TableRef) -> dict[bytes, bytes]:
+        """The keys and values in the footer of a table; OSError where it is missing."""
+        return dict(_read_footer(self.path(ref))[0].metadata or {})
+
     def read_codes(self, refs: Iterable[TableRef]) -> set[str]:
         """The digests of the code that computed tables of embeddings, as their footers say."""
-        footers = [_read_footer(self.path(ref))[0].metadata or {} for ref in refs]
+        footers = map(self.read_footer, refs)
         return {code for f in footers for code in f.get(CODE_KEY, b"").decode().split(",") if code}
 
     def write_rows(

@@ -54,8 +54,8 @@ FROM masses;
 -- How much each crop of an image counts in WCA: a softmax over the whole pool.
 CREATE VIEW crop_weights AS
 WITH masses AS (
-  SELECT c.run_id, c.image_digest, c.crop_index, c.left_px, c.top_px, c.side_px,
-         c.whole_similarity,
+  SELECT c.run_id, c.image_digest, c.crop_index, c.left_px, c.top_px, c.width_px,
+         c.height_px, c.is_flipped, c.whole_similarity,
          exp(coalesce(exp((r.parameters ->> 'image_scale')::DOUBLE), 0) * (c.whole_similarity
            - max(c.whole_similarity) OVER (PARTITION BY c.run_id, c.image_digest))) AS mass
   FROM crops AS c

@@ -52,4 +52,4 @@ def test_embeddings_are_those_of_this_revision(encoder: Encoder, tmp_path: Path)
     text = encoder.encode_texts(["a photo of a striped cat."]).numpy()[0, :6]
     assert np.allclose(images, IMAGE_ROWS, atol=1.5e-4), ADVICE
     assert np.allclose(text, TEXT_ROW, atol=1.5e-4), ADVICE
-    assert layout.boxes == [(14, 14, 67), (11, 6, 77)]
+    assert layout.boxes == [(14, 14, 67, 67, False), (11, 6, 77, 77, False)]

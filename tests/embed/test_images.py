@@ -8,12 +8,19 @@ import open_clip
 import pyarrow as pa
 import pytest
 import torch
+from torchvision.transforms.functional import hflip, resized_crop
 
 from tasks.datasets.decode import decode_image
-from tasks.embed.crops import CropParameters, draw_boxes
+from tasks.embed.crops import Box, CropParameters, draw_boxes
 from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import Resampling
-from tasks.embed.images import Images, embed_images, embed_images_in_batches, make_views
+from tasks.embed.images import (
+    Images,
+    embed_images,
+    embed_images_in_batches,
+    make_views,
+    resize_views_on_device,
+)
 from tasks.embed.sources import resolve_encoder
 from tasks.store.digest import bytes_digest
 from tasks.store.embeddings import embedding_matrix
@@ -54,7 +61,7 @@ def test_views_are_the_encoders_own_preprocessing_to_the_last_bit(
     _, pixels = make_views(files[path], path, POOL, encoder)
     image = decode_image(files[path])
     boxes = draw_boxes(POOL, path, *image.size)
-    pictures = [image, *(image.crop((x, y, x + s, y + s)) for x, y, s in boxes)]
+    pictures = [image, *(image.crop((x, y, x + w, y + h)) for x, y, w, h, _ in boxes)]
     expected = torch.stack([preprocess(picture) for picture in pictures])
     with torch.inference_mode():
         rows = torch.nn.functional.normalize(model.eval().encode_image(expected), dim=-1)
@@ -63,6 +70,24 @@ def test_views_are_the_encoders_own_preprocessing_to_the_last_bit(
     assert torch.equal(normalise(pixels.permute(0, 3, 1, 2).float().div(255)), expected)
     torch.testing.assert_close(encoder.normalize_pixels(pixels), expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(embeddings, rows, atol=2e-6, rtol=0)
+
+
+def test_random_resized_views_are_torchvisions_and_the_whole_image_the_encoders(
+    encoder: Encoder, files: dict[str, bytes]
+) -> None:
+    digest = next(iter(files))
+    parameters = CropParameters(pool=9, crop_strategy="random_resized")
+    layout, pixels = make_views(files[digest], digest, parameters, encoder)
+    image, (height, width) = decode_image(files[digest]), encoder.size_px
+    expected = [np.asarray(encoder.resize_image(image))]
+    for left, top, across, down, is_flipped in layout.boxes:
+        crop = resized_crop(image, top, left, down, across, [height, width])
+        expected.append(np.asarray(hflip(crop) if is_flipped else crop))
+    assert len({box.is_flipped for box in layout.boxes}) == 2
+    np.testing.assert_array_equal(pixels.numpy(), np.stack(expected))
+    whole = torch.from_numpy(np.array(image))
+    on_device = resize_views_on_device(whole, layout.boxes, encoder, is_bilinear=True)
+    assert (on_device.int() - pixels.int()).abs().max() <= 2
 
 
 def test_nothing_around_an_image_changes_its_rows(
@@ -85,7 +110,7 @@ def test_the_batch_size_changes_no_box_and_no_embedding_by_more_than_rounding(
 ) -> None:
     digests = sorted(files)
     base, other = embed(files, encoder, digests), embed(files, encoder, digests, batch_size)
-    boxes = ["image_digest", "crop_index", "left_px", "top_px", "side_px"]
+    boxes = ["image_digest", "crop_index", *Box._fields]
     assert other.select(boxes) == base.select(boxes)
     for name in ("whole_similarity",):
         np.testing.assert_allclose(other[name], base[name], atol=1e-6)
@@ -99,7 +124,7 @@ def test_rows_say_where_each_crop_lies(encoder: Encoder, files: dict[str, bytes]
     rows = embed(files, encoder, [digest]).to_pylist()
     width, height = rows[0]["image_width_px"], rows[0]["image_height_px"]
     boxes = draw_boxes(POOL, digest, width, height)
-    assert [(r["left_px"], r["top_px"], r["side_px"]) for r in rows] == [(None,) * 3, *boxes]
+    assert [tuple(r[name] for name in Box._fields) for r in rows] == [(None,) * 5, *boxes]
     matrix = np.array([r["embedding"] for r in rows])
     np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-6)
     np.testing.assert_allclose([r["whole_similarity"] for r in rows], matrix @ matrix[0], atol=1e-6)

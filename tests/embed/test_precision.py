@@ -1,5 +1,6 @@
 """The measured errors of embeddings: the reference and the values."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -42,7 +43,7 @@ def test_stored_rows_are_compared_with_fp32_and_pillow(
     assert errors.view_count == 64
     assert least < errors.max_cosine_error < most
     # by the path that exact runs take, whose first crops are the same
-    exact = images._replace(digests=sorted(files)[:4], crops=POOL.model_copy(update={"pool": 15}))
+    exact = replace(images, digests=sorted(files)[:4], crops=POOL.model_copy(update={"pool": 15}))
     rows = pa.Table.from_batches(embed_images(exact, reference, 16))
     order = [("image_digest", "ascending"), ("crop_index", "ascending")]
     stored, truth = (

@@ -1,6 +1,5 @@
 """Views that a table of any run holds are copied."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +10,8 @@ from tasks.datasets.index import index_dataset
 from tasks.embed.crops import CropParameters
 from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import Precision
-from tasks.embed.images import Images, embed_images
-from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_tables_with, merge_rows
+from tasks.embed.images import Images, copy_images, embed_images
+from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_held_views, read_held_views
 from tasks.embed.sources import resolve_encoder
 from tasks.embed.task import CropsRecipe, embed_image_shard
 from tasks.runtime.progress import Progress
@@ -47,26 +46,80 @@ def write(store: Store, batches: list[pa.RecordBatch], mark: str = MARK) -> Tabl
     return store.write("crops", digest_of([mark, digests]), marked, batches)
 
 
-def find_reusable(store: Store, digests: Iterable[str]) -> dict[TableRef, set[str]]:
-    metadata = {EMBEDDING_KEY: MARK.encode()}
-    return dict(find_tables_with(store, "crops", metadata, "image_digest", digests))
+KEYS = {EMBEDDING_KEY: MARK.encode()}
 
 
-def test_reusable_and_new_images_make_the_table_that_new_ones_alone_would(
+def test_stored_and_new_views_make_the_table_that_new_ones_alone_would(
     encoder: Encoder, files: dict[str, bytes], tmp_path: Path
 ) -> None:
     store, rows = Store(tmp_path), embed(files, encoder, sorted(files))
     digests = [batch["image_digest"][0].as_py() for batch in rows]
     first, second = write(store, rows[1:6:2]), write(store, rows[4:8])
+    some = write(store, [rows[0].slice(0, 2), rows[5].slice(1, 2), rows[6].slice(0, 3)])
+    others = write(store, [rows[0].take(pa.array([0, 3]))])
     write(store, rows, "otherwise")
-    reusable = find_reusable(store, digests[:7])
-    held = set().union(*reusable.values())
-    assert reusable.keys() == {first, second}
-    assert held == {*digests[1:6:2], *digests[4:7]}
-    assert sum(map(len, reusable.values())) == len(held)
-    missing = [digest for digest in digests[:7] if digest not in held]
-    merged = merge_rows(store, reusable, VIEWS, embed(files, encoder, missing))
-    assert pa.Table.from_batches(merged) == pa.Table.from_batches(rows[:7])
+    held = find_held_views(store, [KEYS], digests[:7], VIEWS)
+    assert held.complete == {*digests[1:6:2], *digests[4:7]}
+    assert held.images == {
+        second: {*digests[4:7]},
+        first: {digests[1], digests[3]},
+        some: {digests[0]},
+        others: {digests[0]},
+    }
+    stored = dict(read_held_views(store, held))
+    assert list(stored) == sorted(stored) == sorted({*held.complete, digests[0]})
+    assert sorted(stored[digests[0]]["crop_index"].to_pylist()) == [0, 0, 1, 3]
+    read: list[str] = []
+
+    def note(digest: str) -> bytes:
+        read.append(digest)
+        return files[digest]
+
+    images = Images(digests[:7], note, CROPS, [], 2, stored=stored.items())
+    assert pa.Table.from_batches(embed_images(images, encoder, 8)) == pa.Table.from_batches(
+        rows[:7]
+    )
+    assert sorted(read) == [digests[0], digests[2]]
+    assert images.copied == held.complete
+    del stored[digests[0]]
+    copied = Images(list(stored), note, CROPS, [], 2, stored=stored.items())
+    assert pa.Table.from_batches(copy_images(copied)).num_rows == VIEWS * len(held.complete)
+
+
+def test_tables_of_earlier_versions_are_copied_with_the_columns_of_today(
+    tiny_model: Path, photos: Path, tmp_path: Path, prefect_server: None
+) -> None:
+    """They had a column `side_px`, of squares, and names that follow from it."""
+    source = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu")
+    fields = {"encoder": source.identity, "crops": CROPS, "resampling": "pillow"}
+
+    def embed_shard(folder: str, count: int) -> tuple[Store, CropsRecipe, pa.Table]:
+        store = Store(tmp_path / folder)
+        dataset = index_dataset(store, open_folder(photos, None, None))
+        digests = sorted(store.read(dataset.images)["image_digest"].to_pylist())[:count]
+        recipe = CropsRecipe(**fields, image_digests=tuple(digests))
+        progress = Progress(done=0, total=count)
+        crops, _ = embed_image_shard(
+            str(tmp_path / folder), recipe, dataset, source, None, False, progress
+        )
+        return store, recipe, store.read(crops)
+
+    _, recipe, rows = embed_shard("new", 2)
+    store = Store(tmp_path / "old")
+    names = ["side_px" if name == "width_px" else name for name in rows.column_names]
+    older = rows.rename_columns(names).drop_columns(["height_px", "is_flipped"])
+    # embeddings of other crops show where they come from
+    places = [0, 2, 1, 3, 4, 6, 5, 7]
+    other = rows["embedding"].take(places)
+    older = older.set_column(older.column_names.index("embedding"), "embedding", other)
+    columns = add_footer_keys(older.schema, recipe.marks[1], {"other code"})
+    store.write("crops", digest_of("older"), columns, older.to_batches())
+    _, _, copied = embed_shard("old", 3)
+    assert copied.schema.names == rows.schema.names
+    first = copied.slice(0, 2 * VIEWS)
+    computed = ["embedding", "whole_similarity"]
+    assert first.drop_columns(computed) == rows.drop_columns(computed)
+    assert first.select(computed).equals(rows.select(computed).take(places))
 
 
 def test_a_table_that_is_damaged_or_gone_holds_nothing(
@@ -77,7 +130,8 @@ def test_a_table_that_is_damaged_or_gone_holds_nothing(
     data = store.path(damaged).read_bytes()
     store.path(damaged).write_bytes(data[: len(data) // 2])
     (tmp_path / gone.uri).unlink()
-    assert find_reusable(store, files) == {whole: {rows[0]["image_digest"][0].as_py()}}
+    digest = rows[0]["image_digest"][0].as_py()
+    assert find_held_views(store, [KEYS], sorted(files), VIEWS) == ({whole: {digest}}, {digest})
 
 
 def test_views_that_were_made_otherwise_are_not_copied(

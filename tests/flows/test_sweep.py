@@ -112,7 +112,10 @@ def test_a_second_sweep_computes_nothing(swept: SweepSummary, config: SweepConfi
         ("size=0.5", "'0.5' is no pair alpha:beta to sweep size over"),
         ("size=small:big", "'small:big' is no pair alpha:beta"),
         ("alpha=0.95", "alpha 0.95 must not be greater than beta"),
-        ("crop_strategy=odd", "crop_strategy is one of random, even, refined, not 'odd'"),
+        (
+            "crop_strategy=odd",
+            "crop_strategy is one of random, even, refined, random_resized, not 'odd'",
+        ),
         ("descriptions_per_class=0", "takes whole numbers from 1"),
     ],
 )
@@ -122,6 +125,20 @@ def test_what_cannot_be_swept_is_said_in_one_sentence(
     dataset = open_source(DataSource(data=config.data))
     with pytest.raises(InputError, match=message):
         list_sweep_points(config, (over,), dataset)
+
+
+@pytest.mark.parametrize("base", ["random", "random_resized"])
+def test_each_strategy_of_a_sweep_has_the_bounds_of_its_own_kind(
+    config: SweepConfig, base: str
+) -> None:
+    given = config.with_values({"crop_strategy": base}, "a test").with_preset({"alpha": 0.7})
+    dataset = open_source(DataSource(data=config.data))
+    over = ("crop_strategy=random,even,random_resized",)
+    points = {p.value: p.settings for p in list_sweep_points(given, over, dataset)}
+    areas = points["random_resized"]
+    assert (areas.alpha, areas.beta) == (0.08, 1.0)
+    sides = points["even"]
+    assert (sides.alpha, sides.beta) == ((0.7 if base == "random" else 0.5), 0.9)
 
 
 @pytest.mark.parametrize(

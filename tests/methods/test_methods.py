@@ -64,9 +64,10 @@ class Case:
             "image_digest": np.repeat([f"image {i}" for i in range(count)], views),
             "crop_index": np.tile(np.arange(views), count),
             **dict.fromkeys(
-                ("left_px", "top_px", "side_px", "image_width_px", "image_height_px"),
+                ("left_px", "top_px", "width_px", "height_px", "is_flipped"),
                 np.zeros(count * views, int),
             ),
+            **dict.fromkeys(("image_width_px", "image_height_px"), np.zeros(count * views, int)),
             "whole_similarity": np.zeros(count * views),
         }
         columns = [pa.array(values) for values in rows.values()]

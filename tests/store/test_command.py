@@ -6,8 +6,10 @@ import sysconfig
 import threading
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from tasks.store.damage import list_damage
 from tasks.store.records import RunManifest
 from tasks.store.runs import record_run
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES, schema
@@ -81,6 +83,32 @@ def test_tables_views_and_functions_work(tmp_path: Path, tables: tuple[TableRef,
     assert [r["weight"] for r in ask(snapshot, "SELECT weight FROM crop_weights")] == [0.5, 0.5]
     (row,) = ask(snapshot, "SELECT wilson_low(0.5, 16) AS low, wilson_high(0.5, 16) AS high")
     assert (row["low"], row["high"]) == pytest.approx((0.28, 0.72), abs=0.001)
+
+
+def test_crops_of_earlier_versions_have_the_columns_of_today(
+    tmp_path: Path, tables: tuple[TableRef, ...]
+) -> None:
+    store, today = Store(tmp_path), schema("crops", 2)
+    older = pa.schema([pa.field("side_px", f.type) if f.name == "width_px" else f for f in today])
+    older = older.remove(older.get_field_index("height_px"))
+    older = older.remove(older.get_field_index("is_flipped"))
+    view = {"image_digest": "d", "embedding": [1.0, 0.0]}
+    rows = [{**view, "crop_index": i, "side_px": s} for i, s in enumerate((None, 7))]
+    others = tuple(ref for ref in tables if ref.table != "crops")
+    run(store, 1, (*others, store.write_rows("crops", "b" * 64, older, rows)))
+    question = "SELECT width_px, height_px, is_flipped FROM crops ORDER BY width_px, height_px"
+    squares = [(7, 7, False), (None, None, None)]
+    snapshot = publish(store)
+    assert isinstance(snapshot, Path)
+    assert [tuple(row.values()) for row in ask(snapshot, question)] == squares
+    assert len(ask(snapshot, "FROM crop_weights")) == 1
+    rows = [{**view, "crop_index": 1, "width_px": 8, "height_px": 5, "is_flipped": True}]
+    run(store, 2, (*others, store.write_rows("crops", "c" * 64, today, rows)))
+    publish(store)
+    expected = [squares[0], (8, 5, True), squares[1]]
+    assert [tuple(row.values()) for row in ask(snapshot, question)] == expected
+    assert "side_px" not in ask(snapshot, "FROM crops")[0]
+    assert list_damage(store) == []
 
 
 def test_it_can_be_read_while_runs_publish(tmp_path: Path, tables: tuple[TableRef, ...]) -> None:

@@ -132,7 +132,7 @@ def _explain_image(
 
 
 def _box(row: Row) -> pictures.Box:
-    return row["left_px"], row["top_px"], row["side_px"]
+    return pictures.Box(*(row[name] for name in pictures.Box._fields))
 
 
 def _crop_uri(image: Image.Image, box: pictures.Box) -> str:

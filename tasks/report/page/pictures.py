@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 # cividis (Nunez, Anderton & Renslow 2018): looks the same with and without colour vision.
 _CIVIDIS = np.array([
@@ -19,7 +19,15 @@ PRIOR_CROPS = 4
 # Below this quality JPEG shows its blocks.
 MIN_QUALITY = 28
 
-Box = tuple[int, int, int]  # left, top and side in pixels of the upright original
+
+class Box(NamedTuple):
+    """A crop's place, as in the columns of `crops`, in pixels of the upright original."""
+
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
+    is_flipped: bool = False
 
 
 class MarkedCrop(NamedTuple):
@@ -52,14 +60,18 @@ def shrink(image: Image.Image, max_px: int) -> Image.Image:
 
 
 def thumbnail(image: Image.Image, side_px: int, box: Box | None = None) -> Image.Image:
-    """Return a crop, or the square in the middle of the image, as a square of `side_px` pixels."""
+    """Return a crop, or the square in the middle of the image, as a square of `side_px` pixels.
+
+    A crop is stretched and flipped as the encoder gets it.
+    """
     if box is None:
         side = min(image.size)
         left, top = ((length - side) // 2 for length in image.size)
-    else:
-        left, top, side = box
-    corners = (left, top, left + side, top + side)
-    return image.resize((side_px, side_px), Image.Resampling.LANCZOS, box=corners, reducing_gap=2)
+        box = Box(left, top, side, side)
+    corners = (box.left_px, box.top_px, box.left_px + box.width_px, box.top_px + box.height_px)
+    size = (side_px, side_px)
+    resized = image.resize(size, Image.Resampling.LANCZOS, box=corners, reducing_gap=2)
+    return ImageOps.mirror(resized) if box.is_flipped else resized
 
 
 def draw_heat_map(
@@ -73,9 +85,9 @@ def draw_heat_map(
     small = shrink(image, max_px)
     factor = small.width / image.width
     total, count = np.zeros((2, small.height, small.width))
-    for (left, top, side), weight in zip(boxes, weights, strict=True):
-        rows = slice(round(top * factor), round((top + side) * factor))
-        columns = slice(round(left * factor), round((left + side) * factor))
+    for (left, top, width, height, _), weight in zip(boxes, weights, strict=True):
+        rows = slice(round(top * factor), round((top + height) * factor))
+        columns = slice(round(left * factor), round((left + width) * factor))
         total[rows, columns] += weight
         count[rows, columns] += 1
     prior = PRIOR_CROPS * float(np.mean(weights))
@@ -98,12 +110,13 @@ def draw_crops(image: Image.Image, crops: Sequence[MarkedCrop], max_px: int) -> 
     draw = ImageDraw.Draw(small)
     font = ImageFont.load_default(size=15)
     for i, crop in enumerate(crops):
-        left, top, side = (length * factor for length in crop.box)
-        for width, colour in ((4, "white"), (2, "#111111")):
-            _draw_frame(draw, (left, top, side - 1), width, colour, crop.is_dashed)
+        left, top, width, height = (length * factor for length in crop.box[:4])
+        corners = (left, top, left + width - 1, top + height - 1)
+        for line_width, colour in ((4, "white"), (2, "#111111")):
+            _draw_frame(draw, corners, line_width, colour, crop.is_dashed)
         # marks step down an edge, so that those of frames that nearly coincide stay apart
-        x = left + side - 24 if crop.is_dashed else left + 4
-        y = min(top + 4 + 22 * (i % 3), top + side - 23)
+        x = left + width - 24 if crop.is_dashed else left + 4
+        y = min(top + 4 + 22 * (i % 3), top + height - 23)
         draw.rectangle((x, y, x + 19, y + 19), fill="#111111", outline="white")
         draw.text((x + 10, y + 10), crop.mark, font=font, fill="white", anchor="mm")
     return small
@@ -111,19 +124,18 @@ def draw_crops(image: Image.Image, crops: Sequence[MarkedCrop], max_px: int) -> 
 
 def _draw_frame(
     draw: ImageDraw.ImageDraw,
-    square: tuple[float, float, float],
-    width: int,
+    corners: tuple[float, float, float, float],
+    line_width: int,
     colour: str,
     is_dashed: bool,
 ) -> None:
-    left, top, side = square
-    right, bottom = left + side, top + side
+    left, top, right, bottom = corners
     if not is_dashed:
-        draw.rectangle((left, top, right, bottom), outline=colour, width=width)
+        draw.rectangle(corners, outline=colour, width=line_width)
         return
-    for start in np.arange(0, side, 12):
-        end = min(start + 7, side)
+    for start in np.arange(left, right, 12):
         for y in (top, bottom):
-            draw.line((left + start, y, left + end, y), fill=colour, width=width)
+            draw.line((start, y, min(start + 7, right), y), fill=colour, width=line_width)
+    for start in np.arange(top, bottom, 12):
         for x in (left, right):
-            draw.line((x, top + start, x, top + end), fill=colour, width=width)
+            draw.line((x, start, x, min(start + 7, bottom)), fill=colour, width=line_width)

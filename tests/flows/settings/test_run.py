@@ -9,6 +9,7 @@ from flows.settings.inbox import InboxConfig
 from flows.settings.reproduce import ReproduceConfig, ReproduceSettings
 from flows.settings.run import Settings
 from tasks.describe.llm.settings import LanguageModelSettings
+from tasks.embed.crops import CropParameters
 
 
 def as_a_form_sends(config: Settings, **changed: object) -> dict[str, object]:
@@ -21,6 +22,13 @@ def test_a_preset_holds_where_a_form_shows_the_default() -> None:
     config = BenchmarkConfig.model_validate(form).with_preset({"alpha": 0.7, "pool": 50})
     assert (config.alpha, config.pool) == (0.7, 7)
     assert BenchmarkConfig(alpha=0.5).with_preset({"alpha": 0.7}).alpha == 0.5
+
+
+def test_areas_of_random_resized_crops_are_neither_a_forms_default_nor_a_presets() -> None:
+    form = as_a_form_sends(BenchmarkConfig(), data="cub", crop_strategy="random_resized")
+    config = BenchmarkConfig.model_validate(form).with_preset({"alpha": 0.7, "beta": 0.9})
+    assert (config.alpha, config.beta) == (0.08, 1.0)
+    assert config.part(CropParameters) == CropParameters(crop_strategy="random_resized")
 
 
 def test_a_form_of_a_grid_is_no_setting_of_one_benchmark() -> None:

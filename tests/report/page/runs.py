@@ -61,8 +61,8 @@ class Run:
             ],
             "crops": [
                 {"image_digest": f"d{i:02}", "crop_index": n, "left_px": n, "top_px": n,
-                 "side_px": 9, "whole_similarity": rng.random(),
-                 "embedding": rng.normal(size=2).tolist()}
+                 "width_px": 9, "height_px": 7, "is_flipped": n % 2 == 1,
+                 "whole_similarity": rng.random(), "embedding": rng.normal(size=2).tolist()}
                 for i in range(IMAGES) for n in range(CROPS + 1)
             ],
             "rejected": [{"image_id": 0, "image_name": "bad.jpg", "reason": f"Run {seed}."}],

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tasks.report.page.pictures import (
+    Box,
     MarkedCrop,
     data_uri,
     draw_crops,
@@ -38,15 +39,17 @@ def test_any_shape_becomes_a_thumbnail(size: tuple[int, int]) -> None:
     small = shrink(image, 330).size
     assert max(small) <= 330
     side = min(size)
-    crops = [MarkedCrop((0, 0, side), "1"), MarkedCrop((0, 0, side), "a", True)]
-    assert thumbnail(image, 72, (0, 0, side)).size == (72, 72)
+    boxes = [Box(0, 0, side, side), Box(0, 0, *size, is_flipped=True)]
+    crops = [MarkedCrop(box, "a", is_dashed) for box in boxes for is_dashed in (False, True)]
     assert draw_crops(image, crops, 330).size == small
-    assert draw_heat_map(image, [(0, 0, side)], [1.0], 330).size == small
+    for box in boxes:
+        assert thumbnail(image, 72, box).size == (72, 72)
+        assert draw_heat_map(image, [box], [1.0], 330).size == small
 
 
 def test_the_heat_map_is_lightest_where_weights_are_high() -> None:
     image = photograph().resize((300, 300))
-    boxes = [(0, 0, 150), (150, 0, 150), (0, 150, 150)]
+    boxes = [Box(left, top, 150, 150) for left, top in ((0, 0), (150, 0), (0, 150))]
     heat = np.asarray(draw_heat_map(image, boxes, [0.1, 0.8, 0.1], 300)).astype(float)
     grey = np.asarray(image.convert("L")).astype(float)
     lift = heat.mean(axis=2) - 0.45 * grey
@@ -57,12 +60,12 @@ def test_the_heat_map_is_lightest_where_weights_are_high() -> None:
 
 def test_the_heat_map_lies_where_the_crops_do_and_is_a_mean() -> None:
     black = Image.new("RGB", (600, 400))  # drawn at half of its size
-    boxes = [(100, 40, 200), (400, 200, 150)]
+    boxes = [Box(100, 40, 200, 160), Box(400, 200, 150, 150)]
     heat = np.asarray(draw_heat_map(black, boxes, [0.2, 0.8], 300)).sum(axis=2)
     expected = np.zeros((200, 300), dtype=bool)
-    expected[20:120, 50:150] = expected[100:175, 200:275] = True
+    expected[20:100, 50:150] = expected[100:175, 200:275] = True
     np.testing.assert_array_equal(heat > 0, expected)
-    assert heat[100:175, 200:275].min() > heat[20:120, 50:150].max()
+    assert heat[100:175, 200:275].min() > heat[20:100, 50:150].max()
     # a place that many crops cover is no lighter for that
     often = np.asarray(draw_heat_map(black, [*boxes, boxes[0], boxes[0]], [0.25] * 4, 300)).sum(
         axis=2
@@ -72,7 +75,20 @@ def test_the_heat_map_lies_where_the_crops_do_and_is_a_mean() -> None:
 
 def test_crops_are_drawn_where_they_are() -> None:
     image = Image.new("RGB", (200, 100), "gray")
-    drawn = np.asarray(draw_crops(image, [MarkedCrop((100, 20, 60), "1")], 200)).astype(int)
-    changed = np.argwhere((drawn != drawn[0, 0]).any(axis=2))
-    assert changed.min(axis=0) == pytest.approx([20, 100], abs=3)
-    assert changed.max(axis=0) == pytest.approx([80, 160], abs=3)
+    for is_dashed in (False, True):
+        crop = MarkedCrop(Box(100, 20, 60, 40), "1", is_dashed)
+        drawn = np.asarray(draw_crops(image, [crop], 200)).astype(int)
+        changed = np.argwhere((drawn != drawn[0, 0]).any(axis=2))
+        assert changed.min(axis=0) == pytest.approx([20, 100], abs=3)
+        assert changed.max(axis=0) == pytest.approx([60, 160], abs=3)
+
+
+def test_a_thumbnail_is_flipped_as_its_crop_is() -> None:
+    image = Image.new("RGB", (90, 60), "black")
+    image.paste("white", (0, 0, 45, 60))
+    crop, flipped = (
+        np.asarray(thumbnail(image, 40, Box(15, 0, 60, 30, is_flipped)))
+        for is_flipped in (False, True)
+    )
+    assert crop[:, :15].min() > crop[:, 25:].max()
+    np.testing.assert_array_equal(flipped, crop[:, ::-1])

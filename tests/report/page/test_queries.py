@@ -192,6 +192,8 @@ def test_explanations_come_in_their_order_with_names(run: Run, results: dict[str
     for row, expected in zip(results["explained_pairs"], pairs, strict=True):
         assert row["text"] == f"description {expected['position']} of {expected['class_id']}"
         assert (row["left_px"], row["support"]) == (expected["crop_index"], expected["support"])
+        box = (row["width_px"], row["height_px"], row["is_flipped"])
+        assert box == (9, 7, row["left_px"] % 2 == 1)
     for row, expected in zip(results["explained_texts"], run.rows["explained_texts"], strict=True):
         assert row["text"] == f"description {expected['position']} of {expected['class_id']}"
     predicted = {

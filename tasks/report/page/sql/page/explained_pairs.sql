@@ -1,5 +1,6 @@
 SELECT p.image_digest, p.class_id, c.class_name, p.rank, p.crop_index, d.text, p.similarity,
-       p.text_weight, p.crop_weight, p.support, k.left_px, k.top_px, k.side_px
+       p.text_weight, p.crop_weight, p.support, k.left_px, k.top_px,
+       k.width_px, k.height_px, k.is_flipped
 FROM explained_pairs AS p
 JOIN classes AS c USING (run_id, class_id)
 JOIN crops AS k USING (run_id, image_digest, crop_index)

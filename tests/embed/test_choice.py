@@ -1,0 +1,213 @@
+"""Embeddings of some crops of the pool: each row is the one that the whole pool has."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tasks.datasets.formats.folder import open_folder
+from tasks.datasets.index import IndexedDataset, index_dataset
+from tasks.embed.choice import ChosenCrops, CropChoice
+from tasks.embed.crops import CropParameters
+from tasks.embed.encoder import Encoder
+from tasks.embed.identity import EncoderSource, Precision, Resampling
+from tasks.embed.images import Images, Layout, embed_images, embed_images_in_batches
+from tasks.embed.sources import resolve_encoder
+from tasks.embed.task import CropsRecipe, embed_image_shard
+from tasks.methods.adaptive import StopRule
+from tasks.runtime.progress import Progress
+from tasks.store.digest import bytes_digest, digest_of, shards_by_digest
+from tasks.store.embeddings import embedding_array, embedding_matrix
+from tasks.store.schemas import schema
+from tasks.store.tables import Store, TableRef
+from tests.conftest import TINY_CONFIG
+
+POOL = CropParameters(pool=30)
+METHOD = "wca"
+
+
+@pytest.fixture(scope="module")
+def files(photos: Path) -> dict[str, bytes]:
+    contents = [path.read_bytes() for path in sorted(photos.rglob("*.jpg"))]
+    return {bytes_digest(data): data for data in sorted(contents, key=bytes_digest)}
+
+
+def by_image(batches: Any) -> dict[str, pa.RecordBatch]:
+    return {rows["image_digest"][0].as_py(): rows for rows in batches}
+
+
+def assert_rows_are_of(rows: pa.RecordBatch, pool: pa.RecordBatch) -> None:
+    """Each row is a row of the whole pool, to the last bit, and they are in its order."""
+    indices = rows["crop_index"].to_pylist()
+    assert indices == sorted(set(indices)) and indices[0] == 0
+    assert rows == pool.take(pa.array(indices))
+
+
+def make_vectors(rows: dict[str, pa.RecordBatch]) -> np.ndarray[Any, Any]:
+    """Vectors of three classes that are near each other, so that images need several looks."""
+    whole = np.stack(
+        [embedding_matrix(pa.chunked_array([r["embedding"]]))[0] for r in rows.values()]
+    )
+    generator = np.random.default_rng(0)
+    vectors = whole.mean(axis=0) + 0.05 * generator.normal(size=(3, whole.shape[1]))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["tower", "siglip", "resnet"])
+def test_a_view_has_the_same_bits_whichever_others_are_encoded(
+    kind: str,
+    precision: Precision,
+    request: pytest.FixtureRequest,
+    files: dict[str, bytes],
+    tmp_path: Path,
+) -> None:
+    names = {"tower": "tiny_model", "siglip": "siglip_model"}
+    folder = request.getfixturevalue(names[kind]) if kind in names else write_resnet(tmp_path)
+    encoder = Encoder(resolve_encoder(f"local-dir:{folder}", precision, "cpu"))
+    every = Images(list(files), files.__getitem__, POOL, [], 2, is_half=precision != "fp32")
+    pool = by_image(embed_images(every, encoder, 8))
+    rule = StopRule(make_vectors(pool), 4.0, 0.99)
+
+    def embed(
+        choose: Callable[[Layout], ChosenCrops], how: str = "cpu"
+    ) -> dict[str, pa.RecordBatch]:
+        images = replace(every, choose=choose, rejected=[], copied=set())
+        if how == "cpu":
+            return by_image(embed_images(images, encoder, 8))
+        return by_image(embed_images_in_batches(images, encoder, 24, how))
+
+    settled = embed(lambda layout: ChosenCrops(layout, rule=rule))
+    counts = {len(rows) for rows in settled.values()}
+    assert counts <= {8, 16, 24, 31}
+    assert len(counts) > 1 or kind != "tower"
+    for rows in (settled, embed(lambda layout: ChosenCrops(layout, crops=11))):
+        assert rows.keys() == pool.keys()
+        for digest, own in rows.items():
+            assert_rows_are_of(own, pool[digest])
+    if kind == "tower" and precision == "fp32":
+        for how in ("pillow", "device"):
+            batched = embed(lambda layout: ChosenCrops(layout, rule=rule), how)
+            assert list(batched) == list(settled)
+            same = [r["crop_index"] == settled[d]["crop_index"] for d, r in batched.items()]
+            assert sum(same) >= len(same) - 1  # by rounding an image may need a look more
+
+
+def write_resnet(folder: Path) -> Path:
+    """A small residual network, which no tower of the project computes."""
+    config = {
+        **TINY_CONFIG,
+        "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 8},
+    }
+    options = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5, 0.4, 0.3]}}
+    (folder / "open_clip_config.json").write_text(json.dumps(options))
+    torch.manual_seed(0)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    return folder
+
+
+class Place:
+    """A store in which the photographs are embedded."""
+
+    def __init__(self, root: Path, photos: Path, source: EncoderSource) -> None:
+        self.store, self.source = Store(root), source
+        self.dataset: IndexedDataset = index_dataset(self.store, open_folder(photos, None, None))
+        self.digests = set(self.store.read(self.dataset.images)["image_digest"].to_pylist())
+
+    def write_vectors(self, vectors: np.ndarray[Any, Any]) -> TableRef:
+        columns = schema("class_vectors", vectors.shape[1])
+        ids = pa.array(range(len(vectors)), pa.int32())
+        arrays = [pa.array([METHOD] * len(vectors)), ids, embedding_array(vectors)]
+        rows = pa.RecordBatch.from_arrays(arrays, schema=columns)
+        return self.store.write("class_vectors", digest_of("vectors"), columns, [rows])
+
+    def embed(self, choice: CropChoice | None, shard_size: int = 100) -> pa.Table:
+        refs = []
+        for shard in shards_by_digest(self.digests, shard_size):
+            recipe = CropsRecipe(
+                encoder=self.source.identity,
+                crops=POOL,
+                resampling="pillow",
+                image_digests=tuple(shard),
+                choice=choice,
+            )
+            given = (str(self.store.root), recipe, self.dataset, self.source, None, False)
+            crops, _ = embed_image_shard(*given, Progress(done=0, total=len(shard)))
+            refs.append(crops)
+        return self.store.read_all(refs)
+
+
+def test_what_is_stored_is_not_encoded_again_and_changes_no_row(
+    tiny_model: Path,
+    photos: Path,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    prefect_server: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = resolve_encoder(f"local-dir:{tiny_model}", "bf16", "cpu")
+    encoded: list[int] = []
+    encode = Encoder.encode_images
+
+    def note(self: Encoder, pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
+        encoded.append(len(pixels))
+        return encode(self, pixels, batch_size)
+
+    monkeypatch.setattr(Encoder, "encode_images", note)
+
+    def count_encoded() -> int:
+        count = sum(encoded)
+        encoded.clear()
+        return count
+
+    full, first, some = (Place(tmp_path / n, photos, source) for n in ("full", "first", "some"))
+    pool = full.embed(None)
+    assert count_encoded() == pool.num_rows == 12 * 31
+    vectors = make_vectors({rows["image_digest"][0].as_py(): rows for rows in pool.to_batches(31)})
+    fields = {"method": METHOD, "image_scale": 4.0}
+    settled, surer = (
+        [
+            CropChoice(class_vectors=place.write_vectors(vectors), agreement=agreement, **fields)
+            for place in (full, first, some)
+        ][0]
+        for agreement in (0.9, 0.9999)
+    )
+    eleven = CropChoice(crops=11)
+    # after the whole pool nothing is encoded
+    rows, more, counted = (full.embed(choice) for choice in (settled, surer, eleven))
+    assert count_encoded() == 0
+    assert 12 * 8 <= rows.num_rows < more.num_rows < pool.num_rows
+    assert counted.num_rows == 12 * 12
+    # what is missing is encoded, and no more
+    assert first.embed(settled) == rows
+    assert count_encoded() == rows.num_rows
+    assert first.embed(surer, shard_size=5) == more
+    assert count_encoded() == more.num_rows - rows.num_rows
+    assert first.embed(None) == pool
+    assert count_encoded() == pool.num_rows - more.num_rows
+    assert some.embed(eleven, shard_size=3) == counted
+    assert some.embed(settled) == rows
+    union = {
+        (row["image_digest"], row["crop_index"])
+        for table in (counted, rows)
+        for row in table.select(["image_digest", "crop_index"]).to_pylist()
+    }
+    assert count_encoded() == len(union)
+    assert some.embed(None, shard_size=7) == pool
+
+
+def test_a_choice_names_a_number_of_crops_or_what_settles_a_class() -> None:
+    vectors = TableRef(table="class_vectors", digest="0", row_count=1)
+    for fields in ({}, {"crops": 3, "agreement": 0.9}, {"class_vectors": vectors, "crops": 3}):
+        with pytest.raises(ValueError, match="a number of crops, or"):
+            CropChoice(**fields)
