@@ -13,6 +13,7 @@ from flows.pipeline.stages import (
     count_outdated,
     embed_images,
     embed_texts,
+    find_needed_crops,
     gather_rule_inputs,
     gather_texts,
     index_dataset,
@@ -84,8 +85,9 @@ def run_stages(
         texts = embed_texts(runner, described, text_kinds(methods), encoder, settings)
         scale, dimension = settings.used_text_scale, encoder.identity.dimension
         vectors = weigh_texts(runner, described, texts, methods, scale, dimension)
+        choice = find_needed_crops(methods, vectors, settings)
         crops, undecodable = embed_images(
-            runner, indexed, encoder, parameters, resampling, settings
+            runner, indexed, encoder, parameters, resampling, settings, choice
         )
         if not _IS_KEPT.get():
             unload_encoder()

@@ -212,6 +212,26 @@ def score_images(
     return [ref for (ref,) in runner.run("score images", score_shard, recipes)]
 
 
+def find_needed_crops(
+    methods: Sequence[str], vectors: TableRef, settings: ScoreSettings
+) -> CropChoice | None:
+    """Find which crops methods need; None where one needs the whole pool of an image."""
+    count, is_adaptive = settings.crop_count, SETTLING in methods
+    needs_whole_pool = any(
+        METHODS[name].needs_whole_pool(are_counted=count is not None) for name in methods
+    )
+    if needs_whole_pool or (count is None) != is_adaptive:
+        return None
+    if count is not None:
+        return CropChoice(crops=count)
+    return CropChoice(
+        class_vectors=vectors,
+        method=SETTLING,
+        image_scale=settings.used_image_scale,
+        agreement=settings.agreement,
+    )
+
+
 def choose_crops_of_images(
     runner: StageRunner,
     crops: list[TableRef],

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.embed.crops import Box, CropParameters, draw_boxes
-from tasks.embed.identity import EncoderIdentity
 from tasks.methods.adaptive import (
     StopRule,
     Views,
@@ -38,14 +37,9 @@ class CropRule(NamedTuple):
     stop: StopRule | None = None
 
 
-def sees_square(encoder: EncoderIdentity) -> bool:
-    """Tell whether an encoder sees the central square of an image alone, or all of it."""
-    return encoder.preprocess.get("resize_mode", "shortest") == "shortest"
-
-
 def array_of_boxes(boxes: Sequence[Box]) -> NDArray[np.int64]:
     """Boxes as `(crops, 4)`: left, top, width and height in pixels."""
-    rows = [(box.left_px, box.top_px, box.side_px, box.side_px) for box in boxes]
+    rows = [box[:4] for box in boxes]
     return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 

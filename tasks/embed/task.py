@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from tasks.datasets.index import IndexedDataset, find_image_names, read_image
-from tasks.embed.choice import CropChoice, read_choice
+from tasks.embed.choice import CropChoice, read_choice, sees_square
 from tasks.embed.crops import CropParameters, digest_crop_law, digest_square_law
 from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
 from tasks.embed.pieces import Pieces
@@ -289,7 +289,7 @@ def choose_crops(store_root: str, recipe: CropUseRecipe) -> TableRef:
     """Write a shard's `crop_use` table."""
     import pyarrow.compute as pc
 
-    from tasks.embed.crop_use import READ_COLUMNS, CropRule, crop_use_rows, sees_square
+    from tasks.embed.crop_use import READ_COLUMNS, CropRule, crop_use_rows
     from tasks.methods.adaptive import StopRule
     from tasks.methods.registry import SETTLING
     from tasks.store.embeddings import embedding_matrix

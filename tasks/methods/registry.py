@@ -55,6 +55,8 @@ _TIMES = "\N{MULTIPLICATION SIGN}"
 BASELINE = "clip"
 EXPLAINED = "wca"  # the method whose decisions are explained
 SETTLING = "wca_adaptive"  # its class vectors decide how many crops an image needs
+# What a method that takes no more crops than that is compared with: the one that takes all.
+OVER_WHOLE_POOL = {"mean_adaptive": "mean_crops", SETTLING: EXPLAINED}
 
 
 def _make_pair(image_side: ImageSide, text_side: TextSide) -> Method:
