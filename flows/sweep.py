@@ -6,33 +6,22 @@ from flows.pipeline.command import build_command
 from flows.pipeline.record import manifest_of, method_parameters, record
 from flows.pipeline.run import one_encoder
 from flows.pipeline.runner import StageRunner, pipeline_flow
-from flows.pipeline.stages import (
-    embed_images,
-    embed_texts,
-    gather_rule_inputs,
-    gather_texts,
-    index_dataset,
-    score_images,
-    weigh_texts,
-)
+from flows.pipeline.stages import index_dataset
 from flows.pipeline.summary import FlowSummary
 from flows.pipeline.sweep_points import (
-    TEXTS,
-    Point,
     choose_sweep_base,
     describe_encoders,
     list_encoders,
     list_sweep_points,
 )
+from flows.pipeline.sweep_scores import PointScorer
 from flows.pipeline.texts import text_sources
-from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.sweep import SweepConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resampling_for, resolve_encoder
-from tasks.methods.registry import METHODS, available_methods, choose_methods, text_kinds
+from tasks.methods.registry import METHODS, available_methods, choose_methods
 from tasks.report.task import write_sweep
 from tasks.runtime.errors import InputError
 from tasks.score.sweep import SweepPoint
@@ -79,40 +68,18 @@ def _sweep(
         sources.kinds,
     )
     indexed = index_dataset(runner, dataset)
-    kinds, encoder = text_kinds(methods), encoders[config.encoder]
-    point_tables: list[TableRef] = []
-
-    def described(settings: BenchmarkConfig) -> TableRef:
-        files = text_sources(settings, dataset)
-        return gather_texts(runner, indexed, dataset.templates, files, None, settings.seed, kinds)
-
-    def predictions(point: Point) -> tuple[TableRef, ...]:
-        """The predictions of one point; the store has what earlier points computed."""
-        settings, descriptions = point.settings, described(point.settings)
-        encoder = encoders[settings.encoder]
-        # fewer descriptions are among the base's, which are embedded once
-        embedded = described(config) if point.parameter == TEXTS else descriptions
-        texts = embed_texts(runner, embedded, kinds, encoder, settings)
-        scale, dimension = settings.used_text_scale, encoder.identity.dimension
-        vectors = weigh_texts(runner, descriptions, texts, methods, scale, dimension)
-        parameters = settings.part(CropParameters)
-        resampling = resampling_for(encoder, config.exact)
-        crops, undecodable = embed_images(
-            runner, indexed, encoder, parameters, resampling, settings
-        )
-        rules = gather_rule_inputs(methods, descriptions, texts, encoder.logits, settings)
-        scores = score_images(runner, crops, vectors, parameters, settings, rules)
-        point_tables.extend((descriptions, *texts, *crops, *undecodable, vectors, *scores))
-        return tuple(scores)
-
     scored: dict[int, SweepPoint] = {}
-    for name in encoders:
+    point_tables: list[TableRef] = []
+    for name, encoder in encoders.items():
+        own = {i: point for i, point in enumerate(points) if point.settings.encoder == name}
+        base = config.model_copy(update={"encoder": name})
         with one_encoder():  # it is unloaded before the next one is loaded
-            for i, point in enumerate(points):
-                if point.settings.encoder == name:
-                    scored[i] = point.with_predictions(predictions(point))
+            scorer = PointScorer(runner, dataset, indexed, methods, encoder, base)
+            scored.update(zip(own, scorer.score(list(own.values())), strict=True))
+        point_tables += scorer.tables
     recipe = SweepRecipe(images=indexed.images, points=tuple(scored[i] for i in range(len(points))))
     (tables,) = runner.run("summarise", summarise_sweep, [recipe])
+    encoder = encoders[config.encoder]
     stages = runner.timings_by_stage()
     manifest = manifest_of(
         "sweep",

@@ -34,6 +34,8 @@ def sweep(
 
     Example: wca sweep sixteen-photographs
 
+    Example: wca sweep folder:photos --descriptions photos.json --over crops=auto,5,10,20,40,60,100
+
     Example: wca sweep folder:photos --descriptions photos.json --over alpha=0.3,0.5,0.7 --over
     descriptions_per_class=1,5,10
 
@@ -50,7 +52,8 @@ def sweep(
         A data set as in benchmark.
     over
         parameter=value,value, repeatable: encoder, alpha, beta, size (alpha:beta), pool,
-        crop_strategy (even), crops, runs, seed, image_scale and text_scale (off: no weights),
+        crop_strategy (even), crops (auto: as many as settle a class, and each number at random and
+        in the order of its weight), runs, seed, image_scale and text_scale (off: no weights),
         descriptions_per_class.
 
     """
@@ -106,6 +109,7 @@ def _accuracy_rows(points: Sequence[dict[str, Any]], selected: Sequence[dict[str
 
     names = shorten_encoder_names(row["value"] for row in points if row["parameter"] == ENCODER)
     picked = {(row["panel"], row["value"], row["method"]): row for row in selected}
+    has_agreement = any(row["agreement"] is not None for row in points)
     lines = []
     for row in points:
         needs_crops = METHODS[row["method"]].needs_crops
@@ -116,6 +120,12 @@ def _accuracy_rows(points: Sequence[dict[str, Any]], selected: Sequence[dict[str
         )
         judged = picked.get((row["panel"], row["value"], row["method"]))
         under = row["panel"].removeprefix(row["parameter"] + " under ")
+        cost = {"encodings": "", "as the whole pool, %": ""} if has_agreement else {}
+        if row["agreement"] is not None:
+            shares = (row[name] for name in ("agreement", "agreement_low", "agreement_high"))
+            same, *ends = (format_value(share, "percent") for share in shares)
+            agreement = f"{same} ({' to '.join(ends)})"
+            cost = {"encodings": f"{row['encodings']:.1f}", "as the whole pool, %": agreement}
         lines.append(
             {
                 "parameter": row["panel"].replace(under, names.get(under, under)),
@@ -123,6 +133,7 @@ def _accuracy_rows(points: Sequence[dict[str, Any]], selected: Sequence[dict[str
                 "method": method_title(row["method"]),
                 "top-1 %": top1,
                 "95 % interval": f"{low} to {high}",
+                **cost,
                 "picked, on the other half": _describe_selected(judged) if judged else "",
             }
         )

@@ -12,6 +12,7 @@ from tasks.datasets.index import IndexedDataset
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderSource, Resampling
 from tasks.methods.options import select_options
+from tasks.methods.registry import SETTLING
 from tasks.score.settings import ScoreSettings
 from tasks.store.digest import file_digest
 from tasks.store.place import Place
@@ -58,10 +59,18 @@ def manifest_of(
 
 
 def method_parameters(methods: Sequence[str], settings: ScoreSettings) -> dict[str, object]:
-    """The parameters of a run that say which methods it scores, and with which of their options."""
+    """The parameters of a run that say which methods it scores, on which crops, with which options.
+
+    Those that decide nothing in the run are left out.
+    """
     options = select_options(methods, settings.method_option)
     chosen = {owner: values.model_dump(mode="json") for owner, values in options.items()}
-    return {"methods": list(methods), **({"method_options": chosen} if chosen else {})}
+    return {
+        "methods": list(methods),
+        **({"agreement": settings.agreement} if SETTLING in methods else {}),
+        **({"crop_order": "weight"} if settings.crop_count is not None else {}),
+        **({"method_options": chosen} if chosen else {}),
+    }
 
 
 def record(

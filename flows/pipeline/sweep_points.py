@@ -16,10 +16,10 @@ from tasks.datasets.files import read_json
 from tasks.embed.crops import RANDOM_RESIZED, Strategy, default_bounds
 from tasks.embed.identity import EncoderSource
 from tasks.runtime.errors import InputError
-from tasks.score.sweep import ENCODER, SEED, SweepPoint
+from tasks.score.sweep import BY_WEIGHT, ENCODER, SEED
 from tasks.store.digest import digest_of
 from tasks.store.place import write_text
-from tasks.store.tables import NAME_DIGITS, Store, TableRef
+from tasks.store.tables import NAME_DIGITS, Store
 
 OFF = "off"
 # Scales that can be switched off, and the settings that do it.
@@ -28,6 +28,9 @@ SWITCHES = {"image_scale": "image_weights", "text_scale": "text_weights"}
 SIZE, TEXTS = "size", "descriptions_per_class"
 # Their values are words, the others' numbers.
 STRATEGY = "crop_strategy"
+# With `auto` among the values of the first there are points of the second too.
+CROPS, AUTO = "crops", "auto"
+CROPS_BY_WEIGHT = CROPS + BY_WEIGHT
 PARAMETERS = (
     *(ENCODER, "alpha", "beta", SIZE, "pool", STRATEGY, "crops", "runs", SEED),
     *("image_scale", "text_scale", TEXTS),
@@ -48,15 +51,6 @@ class Point(NamedTuple):
     value_index: int
     is_base: bool
     settings: BenchmarkConfig
-
-    def with_predictions(self, predictions: tuple[TableRef, ...]) -> SweepPoint:
-        """Return what the summary is made from."""
-        return SweepPoint(
-            pool=self.settings.pool,
-            crops_per_run=self.settings.crops,
-            predictions=predictions,
-            **{name: getattr(self, name) for name in self._fields if name != "settings"},
-        )
 
 
 def read_swept_values(over: tuple[str, ...]) -> dict[str, list[str]]:
@@ -118,14 +112,14 @@ def list_sweep_points(
     One parameter is changed at a time, and each under every encoder that is swept. Raises
     InputError for a parameter or a value that cannot be swept.
     """
-    swept = {
-        parameter: _add_base(config, parameter, values)
-        for parameter, values in read_swept_values(over).items()
-    }
+    named = read_swept_values(over)
+    swept = {parameter: _add_base(config, parameter, values) for parameter, values in named.items()}
     points = []
     for parameter, values in swept.items():
         for encoder in [""] if parameter == ENCODER else swept.get(ENCODER, [""]):
             under = config.model_copy(update={ENCODER: encoder}) if encoder else config
+            if parameter == CROPS and AUTO in named[CROPS]:
+                points += _list_points_by_weight(under, encoder, named[CROPS])
             points += [
                 Point(
                     value if parameter == ENCODER else encoder,
@@ -140,8 +134,19 @@ def list_sweep_points(
     return points
 
 
+def _list_points_by_weight(config: BenchmarkConfig, encoder: str, values: list[str]) -> list[Point]:
+    """List the points at which crops are taken in the order of their weight."""
+    points = []
+    for i, value in enumerate(values):
+        order = {} if value == AUTO else {"crop_order": "weight"}
+        settings = config.with_values({CROPS: value, **order}, f"{CROPS}={value}")
+        points.append(Point(encoder, CROPS_BY_WEIGHT, value, i, False, settings))
+    return points
+
+
 def _add_base(config: BenchmarkConfig, parameter: str, values: list[str]) -> list[str]:
     """Add the base's value where it was not named: words before the others, numbers in order."""
+    values = [value for value in values if (parameter, value) != (CROPS, AUTO)]
     base = _find_base_value(config, parameter)
     if base is None or base in values:
         return values
@@ -156,7 +161,9 @@ def _normalize_value(parameter: str, value: str) -> str:
         raise InputError(f"{STRATEGY} is one of {', '.join(get_args(Strategy))}, not {value!r}.")
     if parameter in (STRATEGY, ENCODER) or (value == OFF and parameter in SWITCHES):
         return value
-    is_whole = parameter == TEXTS or (
+    if (parameter, value) == (CROPS, AUTO):
+        return value
+    is_whole = parameter in (TEXTS, CROPS) or (
         parameter != SIZE and BenchmarkConfig.model_fields[parameter].annotation is int
     )
     parts = value.split(":")
@@ -190,6 +197,8 @@ def _find_base_value(config: BenchmarkConfig, parameter: str) -> str | None:
         return f"{_format_number(config.alpha)}:{_format_number(config.beta)}"
     if parameter in (STRATEGY, ENCODER):
         return str(getattr(config, parameter))
+    if parameter == CROPS and config.crops == AUTO:
+        raise InputError("A sweep compares numbers of crops with a fixed one: set --crops 60.")
     if parameter in SWITCHES and not getattr(config, SWITCHES[parameter]):
         return OFF
     return _format_number(getattr(config, parameter))

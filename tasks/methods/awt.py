@@ -98,7 +98,7 @@ def awt_scores(
         block = views[start : start + IMAGE_BLOCK]
         scores += [
             _score(cosines, texts, logit_scale, temperature, regularisation)
-            for cosines in (block @ matrix).unflatten(2, texts.is_present.shape)
+            for cosines in (block @ matrix).view(*block.shape[:2], *texts.is_present.shape)
         ]
     return torch.stack(scores)
 

@@ -56,8 +56,7 @@ def describe_method(method: Method) -> dict[str, str]:
         "texts": texts + " and label prompts" * uses_label,
         "views": views,
         "source": _describe_source(method),
-        "cost": f"encodings: {'1 + N' if method.needs_crops else '1'}; multiplications: "
-        + multiplications,
+        "cost": f"encodings: {_count_encodings(method)}; multiplications: " + multiplications,
         "options": "; ".join(describe_options(method)),
     }
 
@@ -137,9 +136,17 @@ def _describe_source(method: Method) -> str:
     return "; ".join(f"{side.title}: {side.source}" for side in sides) or "none"
 
 
+def _count_encodings(method: Method) -> str:
+    if not method.needs_crops:
+        return "1"
+    return "at most 1 + N" if method.is_adaptive else "1 + N"
+
+
 def _describe_views(side: ImageSide) -> str:
     if side.views or not side.needs_crops:
         return side.views or "the whole"
+    if side.is_adaptive:
+        return "the whole and as many crops as settle the class"
     return "crops that each run draws" if side.has_draws else "the whole and the pool of crops"
 
 

@@ -91,7 +91,9 @@ def soft_trim(
         end = start + size
         padded, is_present = texts.padded[start:end], texts.is_present[start:end]
         count = torch.tensor(texts.counts[start:end])
-        logits = (logit_scale * (whole @ padded.flatten(0, 1).T)).unflatten(1, is_present.shape)
+        logits = (logit_scale * (whole @ padded.flatten(0, 1).T)).view(
+            len(whole), *is_present.shape
+        )
         offset = logits - _lower_median(logits, is_present, count)
         deviation = offset.abs()
         median_deviation = _lower_median(deviation, is_present, count) + LEAST_DEVIATION

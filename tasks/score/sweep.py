@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from tasks.methods.registry import METHODS
+from tasks.methods.registry import METHODS, OVER_WHOLE_POOL
+from tasks.methods.wca import draw_counts
 from tasks.score.intervals import Floats
 from tasks.score.queries import open_tables, run_query
 from tasks.score.significance import holm
@@ -22,13 +23,42 @@ from tasks.store.tables import Store, TableRef
 
 Row = dict[str, Any]
 SEED, ENCODER = "seed", "encoder"
+# Of a parameter whose points are compared with the base of the one without this ending.
+BY_WEIGHT = "_by_weight"
+
+
+class CropCost(BaseModel):
+    """What decides how many crops of an image a run looks at.
+
+    pool, crops_per_run, runs, seed: as of the draws. crop_uses: the `crop_use` tables of a point
+    whose images have crops of their own.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    pool: int
+    crops_per_run: int
+    runs: int
+    seed: int
+    crop_uses: tuple[TableRef, ...] = ()
+
+    def count_encodings(self, store: Store) -> float:
+        """Count the encodings of an image in one run, with the whole; a mean over images or runs.
+
+        A crop that a run draws twice is encoded once.
+        """
+        if self.crop_uses:
+            counts = store.read_all(self.crop_uses)["crop_count"].to_numpy()
+            return 1 + float(counts.mean()) if len(counts) else 1.0
+        counts = draw_counts(self.pool, self.crops_per_run, self.runs, self.seed).numpy()
+        return 1 + float((counts > 0).sum(axis=1).mean())
 
 
 class SweepPoint(BaseModel):
     """One value of one parameter under one encoder, and the `predictions` made with it.
 
-    encoder_name: empty where no encoder is swept. pool, crops_per_run: of the point's settings; the
-    deviation between seeds depends on them.
+    encoder_name: empty where no encoder is swept. whole_pool: the predictions over the whole pool,
+    where agreement with it is measured.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,17 +68,18 @@ class SweepPoint(BaseModel):
     value: str
     value_index: int
     is_base: bool
-    pool: int
-    crops_per_run: int
     predictions: tuple[TableRef, ...]
+    cost: CropCost
+    whole_pool: tuple[TableRef, ...] = ()
 
     @property
     def panel(self) -> tuple[str, str]:
         """The points that it is compared with: of its parameter, and other than encoders its own.
 
-        The parameter, and the encoder's name or nothing.
+        The parameter whose base it is compared with, and the encoder's name or nothing.
         """
-        return self.parameter, "" if self.parameter == ENCODER else self.encoder_name
+        parameter = self.parameter.removesuffix(BY_WEIGHT)
+        return parameter, "" if parameter == ENCODER else self.encoder_name
 
 
 class PointHits(NamedTuple):
@@ -70,7 +101,7 @@ def sweep_tables(
     """
     bases = {p.panel: _point_hits(store, images, p) for p in points if p.is_base}
     rows = [
-        {**row, "panel": point.panel}
+        {**row, "panel": (point.parameter, point.panel)}
         for point in points
         for row in _point_rows(store, images, point, bases.get(point.panel))
     ]
@@ -99,26 +130,44 @@ def _point_rows(
 ) -> list[Row]:
     with _open_point(store, images, point) as connection:
         rows = run_query(connection, "sweep").to_pylist()
+    agreements = _measure_agreement(store, point)
+    encodings = point.cost.count_encodings(store)
     order = list(METHODS)
     rows.sort(key=lambda row: order.index(row["method"]))
     is_compared = not point.is_base and point.parameter != SEED
     own = _point_hits(store, images, point) if base and is_compared else {}
-    facts = point.model_dump(exclude={"predictions", "pool", "crops_per_run"})
-    protocol = Protocol(point.pool, point.crops_per_run)
-    compared = [
-        _compare_with_base(base[row["method"]], own[row["method"]], row["split"])
-        if base and own
-        else {}
-        for row in rows
-    ]
-    return [
-        {**facts, **row, **more, "seed_sigma": _estimate_seed_sigma(row, protocol)}
-        for row, more in zip(rows, compared, strict=True)
-    ]
+    facts = point.model_dump(exclude={"predictions", "cost", "whole_pool"})
+    protocol = Protocol(point.cost.pool, point.cost.crops_per_run)
+    made = []
+    for row in rows:
+        method, split = row["method"], row["split"]
+        rival = base and own and base.get(OVER_WHOLE_POOL.get(method, method))
+        made.append(
+            {
+                **facts,
+                **row,
+                "encodings": encodings if METHODS[method].needs_crops else 1.0,
+                **agreements.get((method, split), {}),
+                **(_compare_with_base(rival, own[method], split) if rival else {}),
+                "seed_sigma": _estimate_seed_sigma(row, protocol),
+            }
+        )
+    return made
 
 
 def _estimate_seed_sigma(row: Row, protocol: Protocol) -> float | None:
     return estimate_seed_sigma(row["top1_sigma"], row["run_count"], protocol, row["method"])
+
+
+def _measure_agreement(store: Store, point: SweepPoint) -> dict[tuple[str, str], Row]:
+    """Measure by method and split on how many images the class is that of the whole pool."""
+    if not point.whole_pool:
+        return {}
+    inputs = {"predictions": point.predictions, "whole_pool": point.whole_pool}
+    with open_tables(store, inputs) as connection:
+        rows = run_query(connection, "sweep_agreement").to_pylist()
+    names = ("agreement", "agreement_low", "agreement_high")
+    return {(r["method"], r["split"]): {name: r[name] for name in names} for r in rows}
 
 
 def _compare_encoders(store: Store, images: TableRef, points: Iterable[SweepPoint]) -> list[Row]:
