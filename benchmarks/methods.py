@@ -1,6 +1,6 @@
 """How long each row takes at the size of ImageNet, how much memory, and how near to the limit.
 
-    python benchmarks/methods.py [--images 2000] [--rule-images 128] [--folder DIR]
+    python benchmarks/methods.py [--images 2000] [--rule-images N] [--folder DIR]
 
 Embeddings are synthetic: 101 views of 512 values an image, and 50 sentences for each of 1,000
 classes. First the seven rows that WCA's paper compares, and all pairs of sides, in turn on the same
@@ -61,7 +61,12 @@ class Row(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=2000, help="for rows that are pairs")
-    parser.add_argument("--rule-images", type=int, default=128, help="for other rows")
+    parser.add_argument(
+        "--rule-images",
+        type=int,
+        default=IMAGE_BLOCK * cores(),
+        help="for other rows; by default a block of images for each core",
+    )
     parser.add_argument("--folder", type=Path, help="where there is room; emptied afterwards")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
