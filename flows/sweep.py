@@ -67,7 +67,7 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
 
     def described(settings: BenchmarkConfig) -> TableRef:
         files = text_sources(settings, dataset)
-        return gather_texts(runner, indexed, dataset.templates, files, None, settings.seed)
+        return gather_texts(runner, indexed, dataset.templates, files, None, settings.seed, kinds)
 
     base_texts = embed_texts(runner, described(config), kinds, encoder, config)
 

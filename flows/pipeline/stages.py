@@ -12,6 +12,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.datasets.index import IndexedDataset
 from tasks.datasets.task import index_images
 from tasks.describe.task import DescriptionsRecipe, TextFile, describe_classes
+from tasks.describe.texts import PROMPTED
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderSource, Logits, Resampling
 from tasks.embed.settings import EncoderSettings
@@ -60,10 +61,12 @@ def gather_texts(
     sources: TextSources,
     answers: TableRef | None,
     seed: int,
+    kinds: set[str],
 ) -> TableRef:
     """Gather every text of every class; the `descriptions` table.
 
-    answers: those of a language model. seed: of the random words.
+    answers: those of a language model. seed: of the random words. kinds: those that methods need;
+    AWT's texts are there only if they are needed.
     """
     recipe = DescriptionsRecipe(
         classes=indexed.classes,
@@ -72,6 +75,7 @@ def gather_texts(
         descriptions=sources.descriptions and TextFile.at(sources.descriptions),
         descriptors=sources.descriptors and TextFile.at(sources.descriptors),
         generated=answers,
+        has_prompted=PROMPTED in kinds,
     )
     ((descriptions,),) = runner.run("describe classes", describe_classes, [recipe])
     return descriptions

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from flows.settings.run import Settings
 from tasks.datasets.dataset import Dataset
 from tasks.describe.llm.plan import generated_kinds
+from tasks.describe.texts import PROMPTED
 from tasks.runtime.errors import InputError
 
 
@@ -21,7 +22,9 @@ class TextSources(NamedTuple):
     def kinds(self) -> list[str]:
         """The kinds of texts that the run will have."""
         files = {"description": self.descriptions, "descriptor": self.descriptors}
-        return ["label", "template", "waffle", *(k for k, f in files.items() if f), *self.written]
+        found = [*(kind for kind, file in files.items() if file), *self.written]
+        prompted = [PROMPTED] if "description" in found else []  # they are made of descriptions
+        return ["label", "template", "waffle", *found, *prompted]
 
     @property
     def named(self) -> tuple[str, ...]:

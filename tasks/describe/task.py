@@ -75,7 +75,7 @@ class AnswersRecipe(Recipe):
 
 
 class DescriptionsRecipe(Recipe):
-    """Everything that decides the texts of the classes."""
+    """Everything that decides the texts of the classes; has_prompted: with those of AWT."""
 
     code = ("tasks.describe.texts", "tasks.describe.waffle", "tasks.describe.task")
 
@@ -86,6 +86,7 @@ class DescriptionsRecipe(Recipe):
     descriptors: TextFile | None
     generated: TableRef | None
     waffle_words: str = Field(default_factory=lambda: file_digest(WAFFLE_WORDS))
+    has_prompted: bool = Field(False, exclude_if=lambda has_prompted: not has_prompted)
 
 
 # Not cached by Prefect: the store keeps every reply, and tells quickly which are
@@ -140,7 +141,12 @@ def describe_classes(store_root: str, recipe: DescriptionsRecipe) -> TableRef:
         columns = ["class_name", "kind", "text"]
         texts |= group_generated_texts(store.read(recipe.generated, columns).to_pylist())
     rows = class_texts(
-        names, recipe.templates, recipe.seed, texts.get("description"), texts.get("descriptor")
+        names,
+        recipe.templates,
+        recipe.seed,
+        texts.get("description"),
+        texts.get("descriptor"),
+        has_prompted=recipe.has_prompted,
     )
     return store.write_rows(
         "descriptions", recipe.digest, schema("descriptions"), [row._asdict() for row in rows]

@@ -8,6 +8,7 @@ from tasks.describe.waffle import waffle_descriptors
 from tasks.runtime.errors import InputError
 
 LABEL_TEMPLATE = "a photo of a {}."
+PROMPTED = "prompted_description"  # the kind of AWT's texts
 _MAX_LISTED = 10  # classes that an error names
 
 
@@ -27,11 +28,14 @@ def class_texts(
     seed: int,
     descriptions: Mapping[str, Sequence[str]] | None = None,
     descriptors: Mapping[str, Sequence[str]] | None = None,
+    *,
+    has_prompted: bool = False,
 ) -> list[ClassText]:
     """Make all texts of all classes, ordered by class, then kind, then position.
 
     `descriptions` and `descriptors` map each class name to its texts; classes of one name get the
-    same texts. Duplicate texts are kept: they carry double weight in every method.
+    same texts. Duplicate texts are kept: they carry double weight in every method. has_prompted:
+    whether the texts of AWT are made as well, from the label prompt and the descriptions.
     """
     waffles = waffle_descriptors(class_names, seed)
     rows: list[ClassText] = []
@@ -43,12 +47,19 @@ def class_texts(
             "waffle": [f"A photo of a {descriptor_sentence(name, w)}." for w in waffles],
             "description": list((descriptions or {}).get(name, ())),
         }
+        if has_prompted:
+            kinds[PROMPTED] = prompt_descriptions(kinds["label"][0], kinds["description"])
         rows.extend(
             ClassText(class_id, name, kind, position, text)
             for kind, texts in kinds.items()
             for position, text in enumerate(texts)
         )
     return rows
+
+
+def prompt_descriptions(label: str, descriptions: Sequence[str]) -> list[str]:
+    """Make AWT's texts: the label prompt by itself, then "<label prompt> <description>"."""
+    return [label, *(f"{label} {description}" for description in descriptions)]
 
 
 def descriptor_sentence(name: str, descriptor: str) -> str:

@@ -32,6 +32,19 @@ def test_descriptions_keep_their_duplicates_and_order() -> None:
     ]
 
 
+def test_prompted_descriptions_follow_the_label_prompt_and_come_only_where_asked_for() -> None:
+    descriptions = {"cat": ["It purrs.", "It purrs."], "dog": ["Brown."]}
+    made = texts("prompted_description", descriptions=descriptions, has_prompted=True)
+    assert made == [
+        (0, "a photo of a cat."),
+        (0, "a photo of a cat. It purrs."),
+        (0, "a photo of a cat. It purrs."),
+        (1, "a photo of a dog."),
+        (1, "a photo of a dog. Brown."),
+    ]
+    assert texts("prompted_description", descriptions=descriptions) == []
+
+
 def test_classes_of_one_name_stay_two_classes() -> None:
     rows = class_texts(["missile", "missile"], [], 0, {"missile": ["It flies."]})
     assert [r.class_id for r in rows if r.kind == "description"] == [0, 1]
