@@ -116,10 +116,11 @@ def _align_images(runner: StageRunner, scored: Scored, seed: int) -> list[TableR
         )
         for shard in scored.crops
     ]
-    tables = [ref for (ref,) in runner.run("align images", align_shard, recipes)]
-    summary = AlignmentSummaryRecipe(alignments=tuple(tables))
+    aligned = runner.run("align images", align_shard, recipes)
+    alignments, matched = (tuple(refs[i] for refs in aligned) for i in (0, 1))
+    summary = AlignmentSummaryRecipe(alignments=alignments, matched_alignments=matched)
     ((summarised,),) = runner.run("summarise alignments", summarise_alignments, [summary])
-    return [*tables, summarised]
+    return [*alignments, *matched, summarised]
 
 
 def _explain_images(

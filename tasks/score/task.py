@@ -3,7 +3,12 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.score import EXPLANATION_TABLES, RESULT_TABLES, STATISTICS_TABLES
+from tasks.score import (
+    ALIGNMENT_TABLES,
+    EXPLANATION_TABLES,
+    RESULT_TABLES,
+    STATISTICS_TABLES,
+)
 from tasks.score.summarise import account_for_images, summarise
 from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.schemas import schema
@@ -84,6 +89,7 @@ class AlignmentSummaryRecipe(Recipe):
     code = ("tasks.score.align", "tasks.score.task")
 
     alignments: tuple[TableRef, ...]
+    matched_alignments: tuple[TableRef, ...]
 
 
 class ExplanationsRecipe(Recipe):
@@ -203,21 +209,26 @@ def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
-@table_task("align-images", SCORE_TIMEOUT_SEC, "alignments")
-def align_shard(store_root: str, recipe: AlignmentsRecipe) -> TableRef:
-    """Write a shard's `alignments` table."""
+@table_task("align-images", SCORE_TIMEOUT_SEC, *ALIGNMENT_TABLES)
+def align_shard(store_root: str, recipe: AlignmentsRecipe) -> tuple[TableRef, ...]:
+    """Write a shard's tables of alignments."""
     from tasks.score.align import alignment_rows, first_labels
 
     store = Store(store_root)
     described = store.read(recipe.descriptions)
-    batches = alignment_rows(
-        store.read(recipe.crops, ["image_digest", "embedding"]),
-        first_labels(store.read(recipe.images, ["image_digest", "class_id"])),
-        described.filter(pc.field("kind") == "description"),
-        store.read_all(recipe.text_embeddings),
-        recipe.seed,
+    rows = list(
+        alignment_rows(
+            store.read(recipe.crops, ["image_digest", "embedding"]),
+            first_labels(store.read(recipe.images, ["image_digest", "class_id"])),
+            described.filter(pc.field("kind") == "description"),
+            store.read_all(recipe.text_embeddings),
+            recipe.seed,
+        )
     )
-    return store.write("alignments", recipe.digest, schema("alignments"), batches)
+    return tuple(
+        store.write(name, recipe.digest, schema(name), [row[i] for row in rows])
+        for i, name in enumerate(ALIGNMENT_TABLES)
+    )
 
 
 @table_task("summarise-alignments", SCORE_TIMEOUT_SEC, "alignment_summary")
@@ -226,8 +237,8 @@ def summarise_alignments(store_root: str, recipe: AlignmentSummaryRecipe) -> Tab
     from tasks.score.align import alignment_summary
 
     store = Store(store_root)
-    table = alignment_summary(store, {"alignments": list(recipe.alignments)})
-    return _write(store, recipe, "alignment_summary", table)
+    inputs = {name: list(getattr(recipe, name)) for name in ALIGNMENT_TABLES}
+    return _write(store, recipe, "alignment_summary", alignment_summary(store, inputs))
 
 
 @table_task("explain-images", SCORE_TIMEOUT_SEC, *EXPLANATION_TABLES)

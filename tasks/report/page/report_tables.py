@@ -63,6 +63,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         "The best crop against the whole image",
         columns("text", pairs="descriptions"),
         columns("count", image_count="images", pair_count="pairs"),
+        columns("cosine", whole_mean="cosine with whole"),
         columns("percent", better_mean="best crop beats whole, %", better_low="low"),
         columns("percent", better_high="high"),
         columns("gain", gain_mean="mean gain", gain_low="low", gain_high="high"),

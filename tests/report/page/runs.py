@@ -90,9 +90,15 @@ class Run:
                              position=0, gain=float(rng.normal(0, 0.03)))
                 for i in range(IMAGES) for own, c in ((True, 0), (False, 1))
             ],
+            "matched_alignments": [
+                self.random_row("matched_alignments", image_digest=f"d{i:02}", class_id=0,
+                             position=0, gain=float(rng.normal(0, 0.03)))
+                for i in range(IMAGES)
+            ],
             "alignment_summary": [
                 self.random_row("alignment_summary", pairs=pairs)
-                for pairs in ("own", "other", "difference")
+                for pairs in ("own", "other", "difference",
+                              "own_matched", "matched", "matched_difference")
             ],
             "explanations": [
                 self.random_row("explanations", image_digest=f"d{i:02}", role=role, class_id=c)

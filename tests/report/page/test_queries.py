@@ -141,8 +141,13 @@ def test_pictures_are_those_of_the_first_run(run: Run, results: dict[str, Rows])
 
 
 def test_gains_are_counted_in_steps_of_a_hundredth(run: Run, results: dict[str, Rows]) -> None:
-    for pairs, own in (("own", True), ("other", False)):
-        gains = [np.float32(row["gain"]) for row in run.select("alignments", is_own=own)]
+    counted = {
+        "own": run.select("alignments", is_own=True),
+        "other": run.select("alignments", is_own=False),
+        "matched": run.rows["matched_alignments"],
+    }
+    for pairs, aligned in counted.items():
+        gains = [np.float32(row["gain"]) for row in aligned]
         expected = Counter(math.floor(float(gain) / 0.01) for gain in gains)
         rows = [row for row in results["gains"] if row["pairs"] == pairs]
         assert {round(100 * row["gain_low"]): row["pair_count"] for row in rows} == expected
