@@ -31,6 +31,7 @@ from benchmarks.synthetic import (
     write_shard,
 )
 from tasks.methods.wca import draw_counts
+from tasks.score.blocks import VIEW_COLUMNS
 from tasks.score.predict import IMAGE_BLOCK, class_vector_rows, predict
 from tasks.store.digest import digest_of
 from tasks.store.schemas import schema
@@ -87,7 +88,7 @@ def main() -> None:
 
 def score(store: Store, shard: TableRef, vectors: pa.Table) -> TableRef:
     """As the task `score-images` does."""
-    blocks = store.read_blocks(shard, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + POOL))
+    blocks = store.read_blocks(shard, list(VIEW_COLUMNS), IMAGE_BLOCK * (1 + POOL))
     rows = predict(blocks, vectors, draw_counts(POOL, DRAWN, RUNS, 0), 4.0)
     digest = digest_of(["predictions", shard.digest])
     return store.write("predictions", digest, schema("predictions"), rows)

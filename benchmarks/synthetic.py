@@ -14,7 +14,9 @@ from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
-METHODS_SCORED = tuple(name for name in METHODS if name != "wca_refined")
+METHODS_SCORED = tuple(
+    name for name, row in METHODS.items() if row.is_default and name != "wca_refined"
+)
 POOL, DRAWN, RUNS, DIMENSION, SHARD = 100, 60, 20, 512, 1000
 
 

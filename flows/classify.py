@@ -8,7 +8,7 @@ from flows.settings.classify import ClassifyConfig, ClassifySettings
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
 from tasks.describe.llm.plan import generated_kinds
-from tasks.methods.registry import METHODS
+from tasks.methods.registry import find_method
 from tasks.report.task import draw_explanations, write_report
 from tasks.runtime.errors import InputError
 from tasks.store.retention import prevent_pruning
@@ -58,6 +58,6 @@ def with_best_method(settings: ClassifySettings) -> ClassifySettings:
     if not settings.methods:
         described = settings.descriptions or "description" in generated_kinds(settings)
         settings = settings.model_copy(update={"methods": ("wca" if described else "clip",)})
-    if not any(METHODS[name].image_side.has_draws for name in settings.methods if name in METHODS):
+    if not any(find_method(name).needs_crops for name in settings.methods):
         settings = settings.model_copy(update={"pool": 1})  # no crop would be looked at
     return settings

@@ -6,6 +6,7 @@ from flows.pipeline.runner import StageRunner, pipeline_flow
 from flows.pipeline.stages import (
     embed_images,
     embed_texts,
+    gather_rule_inputs,
     gather_texts,
     index_dataset,
     score_images,
@@ -86,7 +87,8 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         )
         scale = settings.used_text_scale
         vectors = weigh_texts(runner, descriptions, texts, methods, scale, identity.dimension)
-        scores = score_images(runner, crops, vectors, parameters, settings)
+        rules = gather_rule_inputs(methods, descriptions, texts, encoder.logits, settings)
+        scores = score_images(runner, crops, vectors, parameters, settings, rules)
         point_tables.extend((descriptions, *texts, *crops, *undecodable, vectors, *scores))
         return tuple(scores)
 

@@ -12,6 +12,7 @@ from flows.pipeline.stages import (
     count_outdated,
     embed_images,
     embed_texts,
+    gather_rule_inputs,
     gather_texts,
     index_dataset,
     record_draws,
@@ -82,7 +83,8 @@ def run_stages(
         scale, dimension = settings.used_text_scale, encoder.identity.dimension
         vectors = weigh_texts(runner, described, texts, methods, scale, dimension)
         draws = record_draws(runner, methods, parameters, settings)
-        predictions = score_images(runner, crops, vectors, parameters, settings)
+        rules = gather_rule_inputs(methods, described, texts, encoder.logits, settings)
+        predictions = score_images(runner, crops, vectors, parameters, settings, rules)
         results = summarise(
             runner,
             ResultsRecipe(
@@ -109,6 +111,7 @@ def run_stages(
         indexed,
         {
             "methods": list(methods),
+            **({"method_options": rules.options} if rules and rules.options else {}),
             **(writing_parameters(writing, settings) if writing else {}),
         },
         (

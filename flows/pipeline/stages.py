@@ -13,7 +13,7 @@ from tasks.datasets.index import IndexedDataset
 from tasks.datasets.task import index_images
 from tasks.describe.task import DescriptionsRecipe, TextFile, describe_classes
 from tasks.embed.crops import CropParameters
-from tasks.embed.identity import EncoderSource, Resampling
+from tasks.embed.identity import EncoderSource, Logits, Resampling
 from tasks.embed.settings import EncoderSettings
 from tasks.embed.task import (
     CropsRecipe,
@@ -22,6 +22,7 @@ from tasks.embed.task import (
     embed_image_shard,
     embed_text_shard,
 )
+from tasks.methods.options import select_options
 from tasks.methods.registry import METHODS
 from tasks.score.settings import ScoreSettings
 from tasks.score.task import (
@@ -29,6 +30,7 @@ from tasks.score.task import (
     DrawsRecipe,
     PredictionsRecipe,
     ResultsRecipe,
+    RuleInputs,
     class_vectors,
     draw_crops,
     score_shard,
@@ -160,7 +162,7 @@ def weigh_texts(
     recipe = ClassVectorsRecipe(
         descriptions=described,
         text_embeddings=tuple(texts),
-        methods=methods,
+        methods=tuple(name for name in methods if not METHODS[name].rule),
         text_scale=text_scale,
         dimension=dimension,
     )
@@ -174,8 +176,9 @@ def score_images(
     vectors: TableRef,
     parameters: CropParameters,
     settings: ScoreSettings,
+    rules: RuleInputs | None = None,
 ) -> list[TableRef]:
-    """Score every shard of crops; the `predictions` tables."""
+    """Score every shard of crops; the `predictions` tables. rules: as `gather_rule_inputs`."""
     recipes = [
         PredictionsRecipe(
             crops=shard,
@@ -185,10 +188,32 @@ def score_images(
             crops_per_run=settings.crops,
             runs=settings.runs,
             seed=parameters.seed,
+            rules=rules,
         )
         for shard in crops
     ]
     return [ref for (ref,) in runner.run("score images", score_shard, recipes)]
+
+
+def gather_rule_inputs(
+    methods: tuple[str, ...],
+    described: TableRef,
+    texts: list[TableRef],
+    logits: Logits,
+    settings: ScoreSettings,
+) -> RuleInputs | None:
+    """Gather what rules and sides that need labels rest on; None where class vectors are enough."""
+    if not any(METHODS[name].needs_labels for name in methods):
+        return None
+    options = select_options(methods, settings.method_option)
+    return RuleInputs(
+        methods=tuple(name for name in methods if METHODS[name].rule),
+        descriptions=described,
+        text_embeddings=tuple(texts),
+        logit_scale=logits.scale,
+        logit_bias=logits.bias,
+        options={owner: chosen.model_dump(mode="json") for owner, chosen in options.items()},
+    )
 
 
 def record_draws(
@@ -198,7 +223,7 @@ def record_draws(
     settings: ScoreSettings,
 ) -> list[TableRef]:
     """Write down which crops each run draws, if a method draws; the `draws` table."""
-    if not any(METHODS[name].image_side.has_draws for name in methods):
+    if not any(METHODS[name].has_draws for name in methods):
         return []
     recipe = DrawsRecipe(
         pool=parameters.pool,

@@ -1,102 +1,107 @@
-"""The methods, rows of the results table: each is one image side times one text side.
+"""The methods, rows of the results table, and how they are named and chosen.
 
-A new method is a new entry of `METHODS`; every list of methods elsewhere is derived from it.
+A new method is declared in a module of its own and gathered here; every list of methods elsewhere
+is derived from `METHODS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Collection, Iterable, Sequence
 
-from tasks.methods.wca import refine_texts, unit, weighted_crop_sum, weighted_text_sum
+from tasks.methods.bifta import REFINED_DESCRIPTIONS, WCA_REFINED
+from tasks.methods.means import (
+    CLIP,
+    CLIP_D,
+    CLIP_E,
+    CUPL,
+    DESCRIPTIONS,
+    DESCRIPTORS,
+    EQUAL_CROPS,
+    LABEL,
+    MEAN_CROPS,
+    TEMPLATES,
+    WAFFLE,
+    WHOLE,
+    WORDS,
+)
+from tasks.methods.method import ImageSide, Method, TextSide
+from tasks.methods.wca import (
+    PRINTED_DESCRIPTIONS,
+    WCA,
+    WCA_PAPER,
+    WEIGHTED_CROPS,
+    WEIGHTED_DESCRIPTIONS,
+)
 from tasks.runtime.errors import InputError
-
-if TYPE_CHECKING:  # seconds to import
-    from torch import Tensor
-
-
-@dataclass(frozen=True)
-class ImageSide:
-    """One vector for each image and run.
-
-    vectors: from the whole `(images, dim)`, the crops `(images, crops, dim)`, the image scale and
-    the draws `(runs, crops)` to `(images, runs, dim)`. has_draws: False where there is one run, and
-    the draws are not used. is_normalised: whether the vectors are scaled to length 1.
-    """
-
-    name: str
-    vectors: Callable[[Tensor, Tensor, float | None, Tensor], Tensor]
-    has_draws: bool = True
-    is_normalised: bool = True
-
-
-@dataclass(frozen=True)
-class TextSide:
-    """One vector for each class.
-
-    vector: from the label prompt `(dim,)`, the class's texts `(texts, dim)` and the text scale to
-    float64 `(dim,)`.
-    """
-
-    name: str
-    vector: Callable[[Tensor, Tensor, float | None], Tensor]
-
-
-WHOLE = ImageSide(
-    "whole", lambda whole, crops, scale, counts: whole.unsqueeze(1), False, is_normalised=False
-)
-WEIGHTED_CROPS = ImageSide("weighted crops", weighted_crop_sum)
-WEIGHTED_CROPS_SUM = ImageSide("weighted crops, sum", weighted_crop_sum, is_normalised=False)
-
-MEAN = TextSide("mean", lambda label, texts, scale: unit(unit(texts.double()).mean(dim=0)))
-WEIGHTED = TextSide(
-    "weighted", lambda label, texts, scale: unit(weighted_text_sum(label, texts, scale))
-)
-WEIGHTED_SUM = TextSide("weighted, sum", weighted_text_sum)
-REFINED = TextSide(
-    "refined",
-    lambda label, texts, scale: unit(weighted_text_sum(label, refine_texts(label, texts), scale)),
-)
-
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the results table.
-
-    name: as in tables and options. title: as people read it. text_kind: the kind of texts that it
-    compares images with.
-    preference: of several methods that were scored, pages look closely at the one with the highest.
-    is_swept: whether a sweep scores it unless methods are named. has_random_texts: its figures
-    change with texts that were drawn, so that no published figure has a tolerance.
-    """
-
-    name: str
-    title: str
-    text_kind: str
-    image_side: ImageSide
-    text_side: TextSide
-    preference: int
-    is_swept: bool = False
-    has_random_texts: bool = False
-
 
 # In the order of the published table; the first is the baseline of every comparison.
 _ROWS = (
-    Method("clip", "CLIP", "label", WHOLE, MEAN, 1, is_swept=True),
-    Method("clip_e", "CLIP-E", "template", WHOLE, MEAN, 3),
-    Method("clip_d", "CLIP-D", "descriptor", WHOLE, MEAN, 4),
-    Method("waffle", "Waffle", "waffle", WHOLE, MEAN, 2, has_random_texts=True),
-    Method("cupl", "CuPL", "description", WHOLE, MEAN, 5, is_swept=True),
-    Method("wca", "WCA", "description", WEIGHTED_CROPS, WEIGHTED, 8, is_swept=True),
-    Method("wca_refined", "WCA, refined texts", "description", WEIGHTED_CROPS, REFINED, 7),
-    Method(
-        "wca_paper", "WCA (printed sum)", "description", WEIGHTED_CROPS_SUM, WEIGHTED_SUM, 6, True
-    ),
+    *(CLIP, CLIP_E, CLIP_D, WAFFLE, CUPL),
+    *(MEAN_CROPS, WCA, WCA_REFINED, WCA_PAPER),
 )
-METHODS = {method.name: method for method in _ROWS}
+# Rules, which take longer: scored where they are named, or with ALL.
+_RULES: tuple[Method, ...] = ()
+# Down and across the grid.
+IMAGE_SIDES = (WHOLE, EQUAL_CROPS, WEIGHTED_CROPS)
+TEXT_SIDES = (
+    *(LABEL, TEMPLATES, DESCRIPTORS, WORDS),
+    *(DESCRIPTIONS, WEIGHTED_DESCRIPTIONS, PRINTED_DESCRIPTIONS, REFINED_DESCRIPTIONS),
+)
+# What `--methods` takes in place of names: every pair of sides; every row.
+GRID, ALL = "grid", "all"
 BASELINE = "clip"
 EXPLAINED = "wca"  # the method whose decisions are explained
+
+
+def _make_pair(image_side: ImageSide, text_side: TextSide) -> Method:
+    title = f"{image_side.title} × {text_side.title}"  # noqa: RUF001 - a multiplication sign
+    return Method(
+        f"{image_side.name}.{text_side.name}",
+        title[0].upper() + title[1:],
+        (image_side, text_side),
+        is_named=False,
+        is_default=False,
+    )
+
+
+_NAMED_PAIRS = {method.score: method for method in _ROWS}
+# The pairs of sides, row by row; those with a published name are known under it.
+PAIRS = tuple(
+    _NAMED_PAIRS.get((image_side, text_side)) or _make_pair(image_side, text_side)
+    for image_side in IMAGE_SIDES
+    for text_side in TEXT_SIDES
+)
+# Every row that there can be, in the order of the results table.
+METHODS = {
+    method.name: method
+    for method in (*_ROWS, *_RULES, *(pair for pair in PAIRS if not pair.is_named))
+}
+
+
+def find_method(name: str) -> Method:
+    """Return the method of a name: `wca`, `weighted_crops.words` or `weighted crops x words`.
+
+    Raises InputError for a name that none has.
+    """
+    written = name.strip()
+    if written in METHODS:
+        return METHODS[written]
+    sides = [part.strip().lower() for part in re.split(r"\.|×|\s+x\s+", written)]  # noqa: RUF001 - a multiplication sign
+    if len(sides) == 2:
+        for pair in PAIRS:
+            if all(
+                given.replace(" ", "_").replace("-", "_") == side.name or given == side.title
+                for given, side in zip(sides, (pair.image_side, pair.text_side), strict=True)
+                if side
+            ):
+                return pair
+    named = ", ".join(method.name for method in METHODS.values() if method.is_named)
+    images, texts = (", ".join(s.name for s in sides) for sides in (IMAGE_SIDES, TEXT_SIDES))
+    raise InputError(
+        f"Unknown method {name!r}: choose from {named}, {GRID}, {ALL}, or a pair "
+        f"IMAGE_SIDE.TEXT_SIDE of {images} and {texts}."
+    )
 
 
 def method_title(name: str) -> str:
@@ -110,26 +115,34 @@ def preferred_method(names: Collection[str]) -> str | None:
     return max(known, key=lambda name: METHODS[name].preference, default=None)
 
 
-def available_methods(names: Sequence[str], text_kinds: Collection[str]) -> tuple[str, ...]:
+def available_methods(names: Iterable[str], text_kinds: Collection[str]) -> tuple[str, ...]:
     """Return those of some methods whose texts are there, in their order."""
     return tuple(name for name in names if METHODS[name].text_kind in text_kinds)
 
 
 def choose_methods(names: Sequence[str], text_kinds: Collection[str]) -> tuple[str, ...]:
-    """Return the methods to score, in the table's order: those named, or all whose texts are there.
+    """Return the methods to score, in the table's order.
 
-    Raises InputError for an unknown method, and for one whose texts are missing.
+    names: of methods, `grid` and `all`, which stand for every pair and every row whose texts are
+    there; none: every default row whose texts are there. Raises InputError for an unknown method,
+    and for one that is named and whose texts are missing.
     """
-    if unknown := sorted(set(names) - set(METHODS)):
-        raise InputError(f"Unknown methods {unknown}: choose from {', '.join(METHODS)}.")
-    for name in names:
-        if METHODS[name].text_kind not in text_kinds:
-            option = "descriptors" if METHODS[name].text_kind == "descriptor" else "descriptions"
-            raise InputError(f"The method {name} needs --{option} FILE.")
-    available = available_methods(list(METHODS), text_kinds)
-    return tuple(name for name in available if name in names) if names else available
+    groups = {GRID: [pair.name for pair in PAIRS], ALL: list(METHODS)}
+    if not names:
+        groups[""] = [name for name, method in METHODS.items() if method.is_default]
+    chosen: set[str] = set()
+    for name in names or ("",):
+        if name in groups:
+            chosen.update(available_methods(groups[name], text_kinds))
+            continue
+        method = find_method(name)
+        if method.text_kind not in text_kinds:
+            option = "descriptors" if method.text_kind == "descriptor" else "descriptions"
+            raise InputError(f"The method {method.name} needs --{option} FILE.")
+        chosen.add(method.name)
+    return tuple(name for name in METHODS if name in chosen)
 
 
-def text_kinds(names: Sequence[str]) -> set[str]:
+def text_kinds(names: Iterable[str]) -> set[str]:
     """Return the kinds of texts that methods need: their own, and the labels that weigh them."""
     return {METHODS[name].text_kind for name in names} | {"label"}

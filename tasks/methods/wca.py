@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tasks.methods.method import ImageSide, Method, Source, TextSide
 from tasks.store.digest import uniforms
 
 if TYPE_CHECKING:  # seconds to import; the names of methods are read by `wca --help`
@@ -27,9 +28,6 @@ if TYPE_CHECKING:  # seconds to import; the names of methods are read by `wca --
 
 # The published exponents of the two scales.
 IMAGE_SCALE, TEXT_SCALE = 4.0, 2.0
-# BiFTA drops a description whose cosine with a kept one is this high, and keeps so many at most.
-REPEATED_COSINE = 0.99
-MOST_TEXTS = 50
 
 
 def wca_score(
@@ -166,24 +164,6 @@ def unit(vectors: Tensor) -> Tensor:
     return vectors / length
 
 
-def refine_texts(label: Tensor, texts: Tensor) -> Tensor:
-    """Keep one of descriptions that say nearly the same, as BiFTA does.
-
-    Greedy by descending cosine with the label prompt: a description is kept while its cosine with
-    every kept one is below 0.99, at most 50 of them.
-
-    label: `(dim,)`; texts: `(texts, dim)`. Returns the kept rows, the most similar to the label
-    first, float64 `(kept, dim)`.
-    """
-    exact = texts.double()
-    cosines = exact @ exact.T
-    kept: list[int] = []
-    for row in (exact @ label.double()).argsort(descending=True, stable=True).tolist():
-        if len(kept) < MOST_TEXTS and bool((cosines[row, kept] < REPEATED_COSINE).all()):
-            kept.append(row)
-    return exact[kept]
-
-
 def draw_counts(pool: int, crops: int, runs: int, seed: int) -> Tensor:
     """Draw crops from the pool, with replacement, for each run of the protocol.
 
@@ -210,3 +190,47 @@ def draw_counts(pool: int, crops: int, runs: int, seed: int) -> Tensor:
         for draw in uniforms(f"draw/{seed}/{run}", crops):
             counts[run, math.floor(draw * pool)] += 1
     return counts
+
+
+SOURCE = Source(
+    "Li et al.",
+    "Visual-Text Cross Alignment: Refining the Similarity Score in Vision-Language Models",
+    "ICML 2024",
+    "2406.02915",
+)
+WEIGHTED_CROPS = ImageSide(
+    "weighted_crops",
+    "weighted crops",
+    "sum_i w_i p_i, w = softmax(e^4 <p_i, p_0>)",
+    lambda scene: weighted_crop_sum(scene.whole, scene.crops, scene.image_scale, scene.counts),
+    multiplications="N D + R N D",
+    source=SOURCE,
+)
+WEIGHTED_DESCRIPTIONS = TextSide(
+    "weighted_descriptions",
+    "weighted descriptions",
+    "sum_j v_j t_j, v = softmax(e^2 <t_j, t_0>)",
+    "description",
+    lambda label, texts, scale: unit(weighted_text_sum(label, texts, scale)),
+    source=SOURCE,
+)
+PRINTED_DESCRIPTIONS = TextSide(
+    "printed_descriptions",
+    "printed sum of descriptions",
+    "sum_j v_j t_j, v = softmax(e^2 <t_j, t_0>)",
+    "description",
+    weighted_text_sum,
+    is_normalised=False,
+    source=SOURCE,
+)
+WCA = Method(
+    "wca", "WCA", (WEIGHTED_CROPS, WEIGHTED_DESCRIPTIONS), SOURCE, preference=9, is_swept=True
+)
+WCA_PAPER = Method(
+    "wca_paper",
+    "WCA (printed sum)",
+    (WEIGHTED_CROPS, PRINTED_DESCRIPTIONS),
+    SOURCE,
+    preference=7,
+    is_swept=True,
+)

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tasks.methods.registry import BASELINE, EXPLAINED, MEAN, METHODS, method_title
+from tasks.methods.means import DESCRIPTIONS
+from tasks.methods.registry import BASELINE, EXPLAINED, METHODS, method_title
 from tasks.report.page.tables import format_value
 from tasks.store.tables import Store, TableRef
 
@@ -82,12 +83,7 @@ def read_verdict(
 
 def _find_pairs(best: str, names: list[str]) -> list[tuple[str, str]]:
     """Return the pairs that a verdict names, each once."""
-    kind = METHODS[EXPLAINED].text_kind
-    equal = [
-        name
-        for name in names
-        if METHODS[name].text_kind == kind and METHODS[name].text_side is MEAN
-    ]
+    equal = [name for name in names if METHODS[name].text_side is DESCRIPTIONS]
     rivals = [name for name in dict.fromkeys((BASELINE, *equal, EXPLAINED)) if name in names]
     pairs = [(best, name) for name in rivals if name != best]
     if EXPLAINED in names:

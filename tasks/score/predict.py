@@ -1,18 +1,21 @@
 """From stored embeddings to class vectors, and from those and a shard of crops to predictions."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch.nn.functional import pad
-from torch.utils.dlpack import from_dlpack
 
-from tasks.methods.registry import METHODS, ImageSide, text_kinds
+from tasks.methods.inputs import ClassTexts, MethodOptions, Scene
+from tasks.methods.method import ImageSide, Rule
+from tasks.methods.products import Repeats, compute_scores, find_repeats
+from tasks.methods.registry import METHODS, text_kinds
 from tasks.methods.wca import unit
+from tasks.runtime.errors import InputError
 from tasks.runtime.threads import cores, map_in_threads
+from tasks.score.blocks import ImageRows, split_images, tensor_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
 
@@ -27,66 +30,56 @@ def class_vector_rows(
     methods: Sequence[str],
     text_scale: float | None,
 ) -> pa.RecordBatch:
-    """The `class_vectors` rows of all methods and classes.
+    """The `class_vectors` rows of all classes and of the methods that are pairs of sides.
 
     text_embeddings: every text of the kinds that `methods` compare images with; of the other kinds'
     texts none need be there.
     """
-    matrix = embedding_matrix(text_embeddings["embedding"])
-    row_of = {text: i for i, text in enumerate(text_embeddings["text"].to_pylist())}
-    needed = text_kinds(methods)
-    rows: dict[int, dict[str, list[int]]] = {}
-    for row in descriptions.to_pylist():  # ordered by class, kind, position
-        if row["kind"] in needed:
-            kinds = rows.setdefault(row["class_id"], {})
-            kinds.setdefault(row["kind"], []).append(row_of[row["text"]])
-
-    def vector(name: str, kinds: dict[str, list[int]]) -> torch.Tensor:
-        used = text_kinds([name])
-        # gathered by NumPy: torch would wake every core for each of these small steps
-        texts = {kind: torch.from_numpy(matrix[kinds[kind]]) for kind in used}
-        method = METHODS[name]
-        return method.text_side.vector(texts["label"][0], texts[method.text_kind], text_scale)
-
-    vectors = [vector(name, kinds) for name in methods for kinds in rows.values()]
-    stacked = torch.stack(vectors).float()
+    pairs = {name: side for name in methods if (side := METHODS[name].text_side)}
+    class_ids, texts = read_class_texts(descriptions, text_embeddings, text_kinds(pairs))
+    matrices = {}
+    for side in dict.fromkeys(pairs.values()):
+        own = texts[side.text_kind]
+        labels = texts["label"].embeddings
+        vectors = [
+            side.vector(label, rows, text_scale)
+            for label, rows in zip(labels, own.by_class, strict=True)
+        ]
+        matrices[side] = torch.stack(vectors).float()
+    dimension = text_embeddings["embedding"].type.list_size
+    stacked = torch.cat([torch.empty(0, dimension), *(matrices[side] for side in pairs.values())])
     return pa.RecordBatch.from_arrays(
         [
-            pa.array([name for name in methods for _ in rows]),
-            pa.array([class_id for _ in methods for class_id in rows], pa.int32()),
+            pa.array([name for name in pairs for _ in class_ids], pa.string()),
+            pa.array([class_id for _ in pairs for class_id in class_ids], pa.int32()),
             embedding_array(stacked.numpy()),
         ],
-        schema=schema("class_vectors", stacked.shape[1]),
+        schema=schema("class_vectors", dimension),
     )
 
 
-class Repeats(NamedTuple):
-    """Class vectors that are there already: row `later[i]` is equal to the earlier `first[i]`."""
+def read_class_texts(
+    descriptions: pa.Table, text_embeddings: pa.Table, kinds: set[str]
+) -> tuple[list[int], dict[str, ClassTexts]]:
+    """Read the texts of all classes: class ids in order, and the texts of each kind by class.
 
-    later: torch.Tensor
-    first: torch.Tensor
-
-
-def find_repeats(classes: torch.Tensor) -> Repeats:
-    """Find the rows of `(classes, dim)` that repeat an earlier one: classes of equal names do."""
-    seen: dict[bytes, int] = {}
-    rows = (classes + 0.0).numpy()  # -0.0 equals 0.0
-    first = torch.tensor([seen.setdefault(row.tobytes(), i) for i, row in enumerate(rows)])
-    later = (first != torch.arange(len(first))).nonzero().flatten()
-    return Repeats(later, first[later])
-
-
-def compute_scores(images: torch.Tensor, classes: torch.Tensor, repeats: Repeats) -> torch.Tensor:
-    """Multiply image and class vectors: float32 `(..., classes)`.
-
-    images: `(..., dim)`; classes: `(classes, dim)`, whose repeats `find_repeats` has found. Equal
-    class vectors get equal scores to the last bit, wherever the matrix product places them, so that
-    ties go to the lower index.
+    descriptions: rows ordered by class, kind and position. text_embeddings: every text of `kinds`.
     """
-    product = images.float() @ classes.T
-    if len(repeats.later):
-        product[..., repeats.later] = product[..., repeats.first]
-    return product
+    matrix = embedding_matrix(text_embeddings["embedding"])
+    row_of = {text: i for i, text in enumerate(text_embeddings["text"].to_pylist())}
+    places: dict[str, dict[int, list[int]]] = {kind: {} for kind in sorted(kinds)}
+    for row in descriptions.to_pylist():
+        if row["kind"] in kinds:
+            own = places[row["kind"]].setdefault(row["class_id"], [])
+            own.append(row_of[row["text"]])
+    texts = {
+        kind: ClassTexts(
+            torch.from_numpy(matrix[[i for rows in by_class.values() for i in rows]]),
+            tuple(map(len, by_class.values())),
+        )
+        for kind, by_class in places.items()
+    }
+    return list(places["label"]), texts
 
 
 def top_classes(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -104,82 +97,150 @@ def top_classes(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tenso
     return values, classes
 
 
-class MethodGroup(NamedTuple):
-    """Methods with one image side, which share one matrix product.
+class SharedInputs(NamedTuple):
+    """What rules, and sides that need labels, take besides a block of images: fields of `Scene`."""
 
-    classes: float32 `(methods x classes, dim)`, method by method; repeats: those of its rows.
+    labels: torch.Tensor
+    texts: Mapping[str, ClassTexts]
+    logit_scale: float
+    logit_bias: float | None
+    options: Mapping[type[MethodOptions], MethodOptions]
+
+    def find_repeats(self, kind: str) -> Repeats:
+        """Find the classes whose label and texts of a kind are those of an earlier class."""
+        own = self.texts[kind]
+        padded = torch.cat([self.labels.unsqueeze(1), own.padded], dim=1)
+        return find_repeats(padded.flatten(1))
+
+
+class ClassMatrix(NamedTuple):
+    """The class vectors of methods of one image side that share them.
+
+    classes: float32 `(classes, dim)`. is_normalised: whether the image's vectors get length 1.
     """
 
-    side: ImageSide
     methods: list[str]
     classes: torch.Tensor
     repeats: Repeats
-
-    def top_classes(
-        self, vectors: torch.Tensor, image_count: int
-    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Find each method's best scores and their classes, each `(image_count, runs, k)`.
-
-        vectors: the side's `(images, runs, dim)`, of which the first `image_count` are wanted.
-        """
-        images = unit(vectors) if self.side.is_normalised else vectors
-        scores = compute_scores(images, self.classes, self.repeats)[:image_count]
-        shape = (*scores.shape[:2], len(self.methods), -1)
-        values, classes = top_classes(scores.view(*shape).flatten(0, 2), TOP_K)
-        tops = zip(values.view(shape).unbind(2), classes.view(shape).unbind(2), strict=True)
-        return dict(zip(self.methods, tops, strict=True))
+    is_normalised: bool
 
 
-def group_methods(class_vectors: pa.Table) -> list[MethodGroup]:
-    """Group the methods of `class_vectors` by their image sides."""
-    sides: dict[ImageSide, list[str]] = {}
+def group_methods(class_vectors: pa.Table) -> dict[ImageSide, list[ClassMatrix]]:
+    """Group the pairs in `class_vectors` by image side; equal class vectors are one matrix."""
+    groups: dict[ImageSide, dict[object, ClassMatrix]] = {}
     for name in class_vectors["method"].unique().to_pylist():
-        sides.setdefault(METHODS[name].image_side, []).append(name)
-    groups = []
-    for side, names in sides.items():
-        tables = [class_vectors.filter(pc.field("method") == name) for name in names]
-        classes = _tensor(pa.concat_tables(tables)["embedding"])
-        groups.append(MethodGroup(side, names, classes, find_repeats(classes)))
-    return groups
+        pair = METHODS[name].score
+        if isinstance(pair, Rule):
+            raise TypeError(f"{name} is a rule, which has no class vectors")
+        image_side, text_side = pair
+        classes = tensor_of(class_vectors.filter(pc.field("method") == name)["embedding"])
+        is_normalised = text_side.is_normalised and not image_side.is_unit
+        matrices = groups.setdefault(image_side, {})
+        key = (classes.numpy().tobytes(), is_normalised)
+        matrix = ClassMatrix([], classes, find_repeats(classes), is_normalised)
+        matrices.setdefault(key, matrix).methods.append(name)
+    return {side: list(matrices.values()) for side, matrices in groups.items()}
 
 
 def predict(
-    blocks: Iterable[pa.RecordBatch],
+    batches: Iterable[pa.RecordBatch],
     class_vectors: pa.Table,
     counts: torch.Tensor,
     image_scale: float | None,
+    rules: Sequence[str] = (),
+    shared: SharedInputs | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The `predictions` rows of `crops`, by image, method, run and rank, a batch for each block.
 
-    blocks: rows of `crops` in the order they were written, image by image, the whole first; no
-    image is in two blocks. counts: `(runs, pool)`, how often each run draws each crop. A matrix
-    product of another shape may add up in another order: each is filled up to whole IMAGE_BLOCKs,
-    so that no other image decides how a score is rounded.
+    A matrix product of another shape may add up in another order: each has whole IMAGE_BLOCKs, and
+    the classes of one method. So neither another image nor another method decides how a score is
+    rounded, and the scores of one method at a time are held, however many are asked for.
+
+    Parameters
+    ----------
+    batches : iterable of RecordBatch
+        Rows of `crops` in the order they were written, image by image, the whole first.
+    class_vectors : Table
+        Those of every pair of sides to score.
+    counts : Tensor
+        `(runs, pool)`, how often each run draws each crop.
+    image_scale : float or None
+        Exponent of the scale of the crop weights.
+    rules : sequence of str
+        Methods that are no pairs.
+    shared : SharedInputs or None
+        What rules need, and the sides that need labels.
+
     """
-    views = counts.shape[1] + 1
     groups = group_methods(class_vectors)
+    scored = {name: rule for name in rules if (rule := METHODS[name].rule)}
+    repeats = {
+        kind: shared.find_repeats(kind)
+        for kind in {rule.text_kind for rule in scored.values()}
+        if shared
+    }
+    pairs = [name for group in groups.values() for matrix in group for name in matrix.methods]
+    whole_pools = [
+        *(name for name in pairs if METHODS[name].needs_crops),
+        *(
+            name
+            for name, rule in scored.items()
+            if rule.needs_crops and not rule.takes_partial_pool
+        ),
+    ]
+    given: dict[str, Any] = shared._asdict() if shared else {}
 
-    def predict_block(block: pa.RecordBatch) -> pa.RecordBatch:
-        digests = block["image_digest"].take(pa.array(range(0, block.num_rows, views)))
-        embeddings = _tensor(block["embedding"]).view(len(digests), views, -1)
-        if missing := -len(digests) % IMAGE_BLOCK:
-            embeddings = pad(embeddings, (0, 0, 0, 0, 0, missing))
-        sides = {group.side.vectors for group in groups}  # some differ in their length alone
-        given = (embeddings[:, 0], embeddings[:, 1:], image_scale, counts)
-        vectors = {side: side(*given) for side in sides}
-        best = {
-            name: top
-            for group in groups
-            for name, top in group.top_classes(vectors[group.side.vectors], len(digests)).items()
-        }
-        return _prediction_rows(digests, {name: best[name] for name in METHODS if name in best})
+    def predict_block(rows: ImageRows) -> pa.RecordBatch:
+        block = rows.read(counts.shape[1], IMAGE_BLOCK)
+        scene = Scene(
+            block.embeddings[:, 0],
+            block.embeddings[:, 1:],
+            counts,
+            image_scale,
+            block.is_present,
+            block.boxes,
+            block.sizes,
+            **given,
+        )
+        if whole_pools and scene.is_present is not None:
+            raise InputError(
+                f"Some images lack crops of the pool, which {', '.join(whole_pools)} need: embed "
+                "all with `wca benchmark --recompute`."
+            )
+        count = len(block.digests)
+        best: dict[str, Top] = {}
+        for side, matrices in groups.items():
+            vectors = side.vectors(scene)
+            units = None if side.is_unit else unit(vectors)
+            for matrix in matrices:
+                images = units if matrix.is_normalised and units is not None else vectors
+                scores = compute_scores(images, matrix.classes, matrix.repeats)
+                best |= dict.fromkeys(matrix.methods, _top_of_runs(scores[:count]))
+        for name, rule in scored.items():
+            scores = rule.scores(scene).float()
+            later, first = repeats[rule.text_kind]
+            scores = scores.index_copy(1, later, scores[:, first])
+            best[name] = _top_of_runs(scores[:count].unsqueeze(1))
+        return _prediction_rows(block.digests, {m: best[m] for m in METHODS if m in best})
 
-    return map_in_threads(predict_block, blocks, cores())
+    images = split_images(batches, counts.shape[1], IMAGE_BLOCK)
+    return map_in_threads(predict_block, images, cores())
 
 
-def _prediction_rows(
-    digests: pa.Array, best: dict[str, tuple[torch.Tensor, torch.Tensor]]
-) -> pa.RecordBatch:
+class Top(NamedTuple):
+    """The best scores and their classes: each `(images, runs, k)`."""
+
+    scores: torch.Tensor
+    classes: torch.Tensor
+
+
+def _top_of_runs(scores: torch.Tensor) -> Top:
+    """Find the best classes in scores `(images, runs, classes)`."""
+    values, classes = top_classes(scores.flatten(0, 1), TOP_K)
+    return Top(*(part.view(*scores.shape[:2], -1) for part in (values, classes)))
+
+
+def _prediction_rows(digests: pa.Array, best: dict[str, Top]) -> pa.RecordBatch:
     """Rows by image, method, run and rank."""
     values, classes = (torch.cat(parts, dim=1) for parts in zip(*best.values(), strict=True))
     images, rows, k = values.shape  # a row for each method and run
@@ -195,9 +256,3 @@ def _prediction_rows(
         pa.array(values.flatten().numpy()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema("predictions"))
-
-
-def _tensor(column: pa.ChunkedArray | pa.Array) -> torch.Tensor:
-    """An embedding column as float32 `(n, dim)`; a single chunk of float32 is not copied."""
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return from_dlpack(whole.flatten()).float().view(-1, column.type.list_size)

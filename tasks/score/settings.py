@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
+from tasks.methods.options import check_options
 from tasks.methods.wca import IMAGE_SCALE, TEXT_SCALE
 
 
@@ -29,6 +30,12 @@ class ScoreSettings(BaseModel):
     text_weights: Annotated[
         bool, Field(description="Weight descriptions by their likeness to the label.")
     ] = True
+
+    method_option: Annotated[
+        tuple[str, ...],
+        AfterValidator(check_options),
+        Field(description="METHOD.OPTION=VALUE, e.g. zero.keep=0.3: see `wca methods`."),
+    ] = ()
 
     @property
     def used_image_scale(self) -> float | None:

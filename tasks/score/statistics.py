@@ -161,7 +161,7 @@ def estimate_seed_sigma(
     """
     if METHODS[method].has_random_texts:
         return None
-    if not METHODS[method].image_side.has_draws:
+    if not METHODS[method].has_draws:
         return 0.0
     if run_count < 2:
         return None

@@ -1,7 +1,10 @@
 """The Prefect tasks that score: class vectors, predictions of each shard, result tables."""
 
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tasks.score import (
     ALIGNMENT_TABLES,
@@ -14,6 +17,9 @@ from tasks.score.sweep import SweepPoint, sweep_table
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import HOUR, table_task
+
+if TYPE_CHECKING:  # seconds to import
+    from tasks.score.predict import SharedInputs
 
 
 class ClassVectorsRecipe(Recipe):
@@ -28,8 +34,28 @@ class ClassVectorsRecipe(Recipe):
     dimension: int
 
 
+class RuleInputs(BaseModel):
+    """What decides the scores of rules, and of sides that need labels.
+
+    methods: the rules. options: by name of a method or a side, every option of each that has any.
+    logit_scale, logit_bias: the encoder's.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    methods: tuple[str, ...]
+    descriptions: TableRef
+    text_embeddings: tuple[TableRef, ...]
+    logit_scale: float
+    logit_bias: float | None
+    options: dict[str, dict[str, JsonValue]]
+
+
 class PredictionsRecipe(Recipe):
-    """What decides a shard's predictions; `image_scale` None switches the crop weights off."""
+    """What decides a shard's predictions; `image_scale` None switches the crop weights off.
+
+    rules: only where a method needs more than class vectors, so that others do not depend on it.
+    """
 
     code = ("tasks.score.predict", "tasks.score.task")
 
@@ -40,6 +66,7 @@ class PredictionsRecipe(Recipe):
     crops_per_run: int
     runs: int
     seed: int
+    rules: RuleInputs | None = Field(None, exclude_if=lambda rules: rules is None)
 
 
 class DrawsRecipe(Recipe):
@@ -149,19 +176,45 @@ def class_vectors(store_root: str, recipe: ClassVectorsRecipe) -> TableRef:
 @table_task("score-images", SCORE_TIMEOUT_SEC, "predictions")
 def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
     """Write a shard's `predictions` table."""
+    from tasks.methods.registry import METHODS
     from tasks.methods.wca import draw_counts
+    from tasks.score.blocks import BOX_COLUMNS, VIEW_COLUMNS
     from tasks.score.predict import IMAGE_BLOCK, predict
 
-    store = Store(store_root)
+    store, given = Store(store_root), recipe.rules
+    rules = [METHODS[name] for name in given.methods] if given else []
+    has_boxes = any(method.rule and method.rule.needs_boxes for method in rules)
     batches = predict(
         store.read_blocks(
-            recipe.crops, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + recipe.pool)
+            recipe.crops,
+            [*VIEW_COLUMNS, *(BOX_COLUMNS if has_boxes else ())],
+            IMAGE_BLOCK * (1 + recipe.pool),
         ),
         store.read(recipe.class_vectors),
         draw_counts(recipe.pool, recipe.crops_per_run, recipe.runs, recipe.seed),
         recipe.image_scale,
+        [method.name for method in rules],
+        _read_shared_inputs(store, given) if given else None,
     )
     return store.write("predictions", recipe.digest, schema("predictions"), batches)
+
+
+def _read_shared_inputs(store: Store, given: RuleInputs) -> "SharedInputs":
+    from tasks.methods.options import make_options
+    from tasks.methods.registry import text_kinds
+    from tasks.score.predict import SharedInputs, read_class_texts
+
+    embedded = store.read_all(given.text_embeddings)
+    kinds = text_kinds(given.methods)
+    _, texts = read_class_texts(store.read(given.descriptions), embedded, kinds)
+    options = [make_options(owner, values) for owner, values in given.options.items()]
+    return SharedInputs(
+        texts["label"].embeddings,
+        texts,
+        given.logit_scale,
+        given.logit_bias,
+        {type(chosen): chosen for chosen in options},
+    )
 
 
 @table_task("draw-crops", SCORE_TIMEOUT_SEC, "draws")

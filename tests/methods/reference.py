@@ -69,21 +69,25 @@ def refine(texts: Sequence[Vector], label: Vector) -> list[Vector]:
     return kept
 
 
-# By the names of the sides in the product; a method's score is the product of its two sides.
+# By the names of the sides. A score is the product of the two, scaled to length 1 unless the text
+# side is the printed sum.
 IMAGE_SIDES: dict[str, Callable[[Vector, Sequence[Vector], float | None], Vector]] = {
     "whole": lambda whole, crops, scale: whole,
-    "weighted crops": lambda whole, crops, scale: unit(
-        weighted_sum(weights(crops, whole, scale), crops)
-    ),
-    "weighted crops, sum": lambda whole, crops, scale: weighted_sum(
-        weights(crops, whole, scale), crops
-    ),
+    "equal_crops": lambda whole, crops, scale: weighted_sum(weights(crops, whole, None), crops),
+    "weighted_crops": lambda whole, crops, scale: weighted_sum(weights(crops, whole, scale), crops),
 }
 TEXT_SIDES: dict[str, Callable[[Vector, Sequence[Vector], float | None], Vector]] = {
-    "mean": lambda label, texts, scale: mean_direction(texts),
-    "weighted": lambda label, texts, scale: unit(weighted_sum(weights(texts, label, scale), texts)),
-    "weighted, sum": lambda label, texts, scale: weighted_sum(weights(texts, label, scale), texts),
-    "refined": lambda label, texts, scale: unit(
+    **dict.fromkeys(
+        ("label", "templates", "descriptors", "words", "descriptions"),
+        lambda label, texts, scale: mean_direction(texts),
+    ),
+    "weighted_descriptions": lambda label, texts, scale: unit(
+        weighted_sum(weights(texts, label, scale), texts)
+    ),
+    "printed_descriptions": lambda label, texts, scale: weighted_sum(
+        weights(texts, label, scale), texts
+    ),
+    "refined_descriptions": lambda label, texts, scale: unit(
         weighted_sum(weights(refine(texts, label), label, scale), refine(texts, label))
     ),
 }

@@ -6,8 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from tasks.methods.registry import WEIGHTED
-from tasks.methods.wca import softmax_weights, wca_score
+from tasks.methods.wca import WEIGHTED_DESCRIPTIONS, softmax_weights, wca_score
 from tasks.score.explain import ClassTexts, Explanation, Views, explain
 from tests.methods import reference
 
@@ -25,7 +24,9 @@ class World:
 
     def classes(self) -> NDArray[np.float64]:
         pairs = zip(self.labels, self.texts, strict=True)
-        return torch.stack([WEIGHTED.vector(label, texts, 2.0) for label, texts in pairs]).numpy()
+        return torch.stack(
+            [WEIGHTED_DESCRIPTIONS.vector(label, texts, 2.0) for label, texts in pairs]
+        ).numpy()
 
     def score(self, class_id: int, kept: slice | list[int] = slice(None)) -> float:
         """By the formula, of all or some of the class's descriptions."""
