@@ -40,7 +40,12 @@ class Scored(NamedTuple):
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Scored":
         """Some of the predictions."""
-        return Scored(*(column[rows] for column in self))
+        return Scored(
+            self.scores[rows],
+            self.is_correct[rows],
+            self.is_first_half[rows],
+            self.run_index[rows],
+        )
 
 
 def divide_scores(table: pa.Table) -> dict[str, Scored]:
@@ -50,9 +55,7 @@ def divide_scores(table: pa.Table) -> dict[str, Scored]:
     columns = {name: table[name].to_numpy() for name in table.column_names if name != "method"}
     ranks = [columns[f"score_{rank}"].astype(np.float64) for rank in range(1, 6)]
     scores = np.nan_to_num(np.stack(ranks, axis=1), nan=-np.inf, neginf=-np.inf)
-    every = Scored(
-        scores, columns["is_correct"], columns["is_first_half"], columns["run_index"]
-    )
+    every = Scored(scores, columns["is_correct"], columns["is_first_half"], columns["run_index"])
     return {
         name: every.select(codes == code)
         for code, name in enumerate(methods.dictionary.to_pylist())

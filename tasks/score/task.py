@@ -84,7 +84,8 @@ class StatisticsRecipe(Recipe):
     """What decides the statistics of a run's results.
 
     logit_scale, logit_bias: the encoder's; a bias makes confidence a sigmoid. pool, crops_per_run:
-    the crops that runs draw from, and how many each draws.
+    the crops that runs draw from, and how many each draws. compared: methods that are compared
+    though they are known by their sides alone.
     """
 
     code = ("tasks.score.statistics", "tasks.score.task")
@@ -96,6 +97,7 @@ class StatisticsRecipe(Recipe):
     seed: int
     pool: int
     crops_per_run: int
+    compared: tuple[str, ...] = ()
 
 
 class AlignmentsRecipe(Recipe):
@@ -251,14 +253,21 @@ def summarise_run(store_root: str, recipe: ResultsRecipe) -> tuple[TableRef, ...
 
 @table_task("compare-methods", SCORE_TIMEOUT_SEC, *STATISTICS_TABLES)
 def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef, ...]:
-    """Write the tables of intervals, paired tests and calibration."""
+    """Write the tables of intervals, paired tests, calibration, and the grid of pairs."""
     from tasks.score.statistics import Protocol, statistics_tables
 
     store = Store(store_root)
     inputs = {"images": [recipe.images], "predictions": list(recipe.predictions)}
     protocol = Protocol(recipe.pool, recipe.crops_per_run)
-    logits = (recipe.logit_scale, recipe.logit_bias)
-    tables = statistics_tables(store, inputs, recipe.seed, protocol, *logits)
+    tables = statistics_tables(
+        store,
+        inputs,
+        recipe.seed,
+        protocol,
+        recipe.logit_scale,
+        recipe.logit_bias,
+        recipe.compared,
+    )
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 

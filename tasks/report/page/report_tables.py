@@ -36,6 +36,22 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("value", is_identical="same predictions"),
         is_long=True,
     ),
+    "method_grid": TableLayout(
+        "Every pair of an image side and a text side",
+        columns("side", image_side="image side", text_side="text side"),
+        columns("method", method="method"),
+        columns("percent", top1="top-1 %", top1_low="Wilson low", top1_high="Wilson high"),
+        columns("count", run_count="runs", image_count="images"),
+        is_long=True,
+    ),
+    "method_steps": TableLayout(
+        "What each part adds",
+        columns("step", step="step"),
+        columns("method", baseline_method="from", method="to"),
+        columns("points", difference="points", difference_low="low", difference_high="high"),
+        columns("p", p_value="p, sign flips", p_holm="p, Holm"),
+        columns("value", is_identical="same predictions"),
+    ),
     "classes": TableLayout(
         "Accuracy by class, worst first",
         columns("text", class_name="class"),
@@ -58,6 +74,9 @@ REPORT_TABLES: dict[str, TableLayout] = {
         "Expected calibration error",
         columns("method", method="method"),
         columns("percent", error="expected calibration error, points"),
+        columns("percent", scaled_error="with a fitted temperature, points"),
+        columns("number", temperature="temperature", first_half_temperature="of one half"),
+        columns("number", second_half_temperature="of the other half"),
     ),
     "alignment": TableLayout(
         "The best crop against the whole image",
