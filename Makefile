@@ -45,8 +45,9 @@ lint: install  ## formatting, lint, types and layers
 	$(BIN)/mypy data/photo-lite/train.py
 	$(BIN)/lint-imports
 
-docs: install  ## write docs/tables.md from tasks/store/tables.toml
+docs: install  ## write docs/tables.md and docs/methods.md from the declarations in tasks/
 	$(BIN)/python -c "from tasks.store.schemas import markdown; print(markdown(), end='')" > docs/tables.md
+	$(BIN)/python -c "from tasks.methods.describe import write_markdown; print(write_markdown(), end='')" > docs/methods.md
 
 lock: install  ## pin the dependencies again, with hashes and without naming a package host
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -8,7 +8,7 @@ from flows.settings.classify import ClassifyConfig, ClassifySettings
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
 from tasks.describe.llm.plan import generated_kinds
-from tasks.methods.registry import find_method
+from tasks.methods.registry import EXPLAINED, METHODS, expand_methods
 from tasks.report.task import draw_explanations, write_report
 from tasks.runtime.errors import InputError
 from tasks.store.retention import prevent_pruning
@@ -33,7 +33,7 @@ def _explained(
     config: ClassifyConfig, settings: ClassifySettings, source: FileSource
 ) -> RunSummary:
     """Classify pictures and write why, as a page and as pictures."""
-    if "wca" not in settings.methods:
+    if EXPLAINED not in expand_methods(settings.methods):
         raise InputError(
             "--explain needs the method wca and descriptions: name --descriptions FILE or --llm."
         )
@@ -58,6 +58,6 @@ def with_best_method(settings: ClassifySettings) -> ClassifySettings:
     if not settings.methods:
         described = settings.descriptions or "description" in generated_kinds(settings)
         settings = settings.model_copy(update={"methods": ("wca" if described else "clip",)})
-    if not any(find_method(name).needs_crops for name in settings.methods):
+    if not any(METHODS[name].needs_crops for name in expand_methods(settings.methods)):
         settings = settings.model_copy(update={"pool": 1})  # no crop would be looked at
     return settings

@@ -15,7 +15,7 @@ from flows.settings.reproduce import ReproduceConfig
 from tasks.datasets.named.cards import ROOT_VARIABLE, data_root, find_card, text_path
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.methods.registry import METHODS, available_methods, choose_methods
+from tasks.methods.registry import METHODS, available_methods, expand_methods
 from tasks.report.published import Measured, PublishedTable, judge, published_table
 from tasks.report.published_text import csv_rows, layout, notes
 from tasks.runtime.errors import InputError
@@ -42,7 +42,7 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
     datasets = config.datasets or table.datasets
     encoders = config.encoders or tuple(table.encoders.values())
     wanted = config.methods or tuple(table.top1)
-    rows = choose_methods(wanted, [method.text_kind for method in METHODS.values()])
+    rows = expand_methods(wanted)
     for name in datasets:
         find_card(name)
     cells: list[Measured] = []

@@ -13,6 +13,7 @@ from flows.settings.classify import ClassifyConfig
 from flows.settings.reproduce import ReproduceConfig
 from flows.settings.sweep import SweepConfig
 from tasks.describe.llm.settings import LanguageModelSettings
+from tasks.methods.describe import write_markdown
 from tasks.store.schemas import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +21,10 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_table_documentation_is_what_the_code_writes() -> None:
     assert (ROOT / "docs" / "tables.md").read_text() == markdown(), "run `make docs`"
+
+
+def test_the_documentation_of_methods_is_what_their_modules_say() -> None:
+    assert (ROOT / "docs" / "methods.md").read_text() == write_markdown(), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/datasets.md", "docs/descriptions.md"])
@@ -86,7 +91,7 @@ def test_the_readme_shows_the_demos_methods() -> None:
 
     readme = (ROOT / "README.md").read_text()
     for method in METHODS.values():
-        assert method.title in readme
+        assert method.title in readme or not method.is_default
 
 
 def test_descriptions_of_the_photographs_are_valid_json() -> None:

@@ -20,34 +20,57 @@ def blocks(heading: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
-def test_a_method_is_one_entry_in_one_file(tmp_path: Path, photos: Path, small: Any) -> None:
-    (side,), (change,) = blocks("Add a method", "python"), blocks("Add a method", "diff")
-    row = "".join(line[1:] + "\n" for line in change.splitlines() if line.startswith("+"))
+def add_entries(code: str, change: str) -> str:
+    """A module with the entries of a diff added to its tuples, and its import to the others."""
+    name = ""
+    for line in change.splitlines():
+        entry = line[1:].strip()
+        if line.startswith("+from "):
+            code = code.replace("\nfrom tasks.", f"\n{entry}\nfrom tasks.", 1)
+        elif line.startswith("+"):
+            found = re.search(rf"(?ms)^{name}\b[^\n=]*= \((.*?)\)$", code)
+            assert found, name
+            items = f"{found[1].rstrip().rstrip(',')}, {entry}" if found[1].strip() else entry
+            code = code[: found.start(1)] + items + code[found.end(1) :]
+        elif line.endswith("= ("):
+            name = entry.split()[0]
+    return code
+
+
+def test_a_method_is_one_module_and_its_entries(tmp_path: Path, photos: Path, small: Any) -> None:
+    (module,), (change,) = blocks("Add a method", "python"), blocks("Add a method", "diff")
     copy = Copy(tmp_path)
-    registry = tmp_path / "tasks" / "methods" / "registry.py"
+    methods = tmp_path / "tasks" / "methods"
+    (methods / "median.py").write_text(module, encoding="utf-8")
+    registry = methods / "registry.py"
     code = registry.read_text(encoding="utf-8")
-    before, rows, after = re.split(r"(?s)(_ROWS = \(\n.*?)(?=^\)$)", code, flags=re.MULTILINE)
-    # the side beside the others, the row as the last
-    before = before.replace("MEAN = TextSide(", f"{side}\nMEAN = TextSide(", 1)
-    registry.write_text(f"{before}{rows}{row}{after}", encoding="utf-8")
+    registry.write_text(add_entries(code, change), encoding="utf-8")
     texts = tmp_path / "texts.json"
     texts.write_text(json.dumps({"big cat": ["a striped big cat"], "drink": ["a cup", "a mug"]}))
     run = [f"folder:{photos}", "--descriptions", str(texts), *as_options(small)]
 
-    assert "mean_crops" in copy("benchmark", "--help")
-    assert "Mean of crops" in copy("benchmark", *run)
-    assert "Mean of crops" in copy("sweep", *run, "--over", "crops=2,4")
-    query = "SELECT run_count, top1 FROM accuracy WHERE method = 'mean_crops'"
-    (found,) = copy("sql", query, "--format", "json").splitlines()
-    assert json.loads(found)["run_count"] == 3
+    chosen = "clip,median,best_crop,median crop x words"
+    printed = copy("benchmark", *run, "--methods", chosen)
+    titles = ("Median of crops", "Best crop", "Median crop × random words")  # noqa: RUF001 - its sign
+    assert all(title in printed for title in titles)
+    assert "Median of crops" in copy("sweep", *run, "--over", "crops=2,4")
+    query = "SELECT method, run_count FROM accuracy ORDER BY method"
+    found = [json.loads(row) for row in copy("sql", query, "--format", "json").splitlines()]
+    assert found == [
+        {"method": name, "run_count": 1}
+        for name in ("best_crop", "clip", "median", "median_crops.words")
+    ]
+    listed = copy("methods", "best_crop", "median")
+    assert "max_i <p_i, t_0>" in listed
+    assert listed.count("has all of it") == 2
     pages = sorted((tmp_path / "data" / "store" / "runs").glob("*/report.html"))
     assert len(pages) == 2
-    assert all("Mean of crops" in page.read_text(encoding="utf-8") for page in pages)
+    assert all("Median of crops" in page.read_text(encoding="utf-8") for page in pages)
     trees.TREES["cub"](tmp_path / "root")
     grid = ["--data-root", str(tmp_path / "root"), "--datasets", "cub", "--methods"]
     options = as_options({"encoders" if n == "encoder" else n: v for n, v in small.items()})
-    reproduced = copy("reproduce", "table1", *grid, "clip,mean_crops", *options)
-    assert "Mean of crops" in reproduced
+    reproduced = copy("reproduce", "table1", *grid, "clip,median", *options)
+    assert "Median of crops" in reproduced
 
 
 def test_a_card_makes_a_data_set(tmp_path: Path, small: Any) -> None:

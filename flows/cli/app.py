@@ -13,6 +13,7 @@ from flows.cli.datasets import datasets
 from flows.cli.describe import describe
 from flows.cli.doctor import doctor
 from flows.cli.imports import import_
+from flows.cli.methods import methods
 from flows.cli.report import report
 from flows.cli.reproduce import reproduce
 from flows.cli.sql import sql
@@ -30,7 +31,7 @@ app = App(
 )
 COMMANDS = (
     *(demo, benchmark, classify, describe, sweep, reproduce),
-    *(report, compare, sql, datasets, import_, doctor, ui),
+    *(report, compare, sql, methods, datasets, import_, doctor, ui),
 )
 for command in COMMANDS:
     app.command(command)

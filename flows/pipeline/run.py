@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 from flows.pipeline.descriptions import write_descriptions, writing_parameters
 from flows.pipeline.insights import Scored, check_embeddings, find_insights
-from flows.pipeline.record import manifest_of, record
+from flows.pipeline.record import manifest_of, method_parameters, record
 from flows.pipeline.runner import StageRunner
 from flows.pipeline.stages import (
     count_outdated,
@@ -110,8 +110,7 @@ def run_stages(
         resampling,
         indexed,
         {
-            "methods": list(methods),
-            **({"method_options": rules.options} if rules and rules.options else {}),
+            **method_parameters(methods, settings),
             **(writing_parameters(writing, settings) if writing else {}),
         },
         (

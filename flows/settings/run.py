@@ -12,10 +12,12 @@ from flows.settings.store import DEFAULT_STORE, StoreField
 from tasks.describe.llm.settings import LanguageModelSettings, Names
 from tasks.embed.crops import CropParameters
 from tasks.embed.settings import EncoderSettings
-from tasks.methods.registry import METHODS
+from tasks.methods.registry import ALL, GRID, METHODS
 from tasks.runtime.errors import InputError, first_validation_error
 from tasks.score.settings import ScoreSettings
 
+_DEFAULT = [method.name for method in METHODS.values() if method.is_default]
+_OTHER = "".join(f"{m.name}, " for m in METHODS.values() if m.is_named and not m.is_default)
 Part = TypeVar("Part", bound=BaseModel)
 
 
@@ -35,9 +37,10 @@ class Settings(
     methods: Annotated[
         Names,
         Field(
-            description=f"Rows of the table, comma-separated: {', '.join(METHODS)}. By default all "
-            "whose texts are there; classify takes the best one.",
-            json_schema_extra={"items": {"type": "string", "enum": [*METHODS]}},
+            description=f"Rows of the table, comma-separated: {', '.join(_DEFAULT)} (by default, "
+            f"where their texts are there; classify takes the best one), {_OTHER}or a pair "
+            f"IMAGE_SIDE.TEXT_SIDE; {GRID}: every pair, {ALL}: every row. See `wca methods`.",
+            json_schema_extra={"items": {"type": "string", "enum": [*METHODS, GRID, ALL]}},
         ),
     ] = ()
     store: StoreField = DEFAULT_STORE

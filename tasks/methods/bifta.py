@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks.methods.method import Method, Source, TextSide
-from tasks.methods.wca import WEIGHTED_CROPS, unit, weighted_text_sum
+from tasks.methods.wca import TEXT_SCALE, WEIGHTED_CROPS, unit, weighted_text_sum
 
 if TYPE_CHECKING:  # seconds to import
     from torch import Tensor
@@ -46,9 +46,11 @@ def refine_texts(label: Tensor, texts: Tensor) -> Tensor:
 REFINED_DESCRIPTIONS = TextSide(
     "refined_descriptions",
     "refined descriptions",
-    "sum_j v_j t_j over kept t_j, v = softmax(e^2 <t_j, t_0>)",
+    "sum_j v_j t_j over kept t_j",
     "description",
     lambda label, texts, scale: unit(weighted_text_sum(label, refine_texts(label, texts), scale)),
+    weights="v = softmax_j(e^2 <t_j, t_0>)",
+    settings=f"--text-scale {TEXT_SCALE:g}",
     source=SOURCE,
 )
 WCA_REFINED = Method(

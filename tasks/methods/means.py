@@ -67,7 +67,7 @@ LABEL = TextSide("label", "label", "t_0", "label", mean_direction, source=_CLIP)
 TEMPLATES = TextSide(
     "templates",
     "templates",
-    "mean of the templates' texts",
+    "mean_j t_j",
     "template",
     mean_direction,
     source=_CLIP,
@@ -75,7 +75,7 @@ TEMPLATES = TextSide(
 DESCRIPTORS = TextSide(
     "descriptors",
     "descriptors",
-    "mean of the descriptors",
+    "mean_j t_j",
     "descriptor",
     mean_direction,
     source=_CLIP_D,
@@ -83,7 +83,7 @@ DESCRIPTORS = TextSide(
 WORDS = TextSide(
     "words",
     "random words",
-    "mean of texts with random words",
+    "mean_j t_j",
     "waffle",
     mean_direction,
     source=_WAFFLE,

@@ -28,9 +28,10 @@ class Source(NamedTuple):
 class ImageSide:
     """One vector for each image and run.
 
-    name: as in options. title: as people read it. formula: in the symbols of docs/methods.md.
-    vectors: from a scene to `(images, runs, dim)`, of any length. multiplications: for an image,
-    empty for none.
+    name: as in options. title: as people read it. formula: of the vector, in the symbols of
+    docs/methods.md. vectors: from a scene to `(images, runs, dim)`, of any length.
+    multiplications: for an image, empty for none. weights: the formula of its weights, if any.
+    settings: the options of every run that decide it, with their published values.
     has_draws: False where there is one run, which draws nothing. is_unit: whether the vectors have
     length 1 already, so that they are taken as they are. needs_crops: False where the whole image
     is enough. needs_labels: whether `Scene.labels` and the encoder's logits are needed. source:
@@ -42,6 +43,8 @@ class ImageSide:
     formula: str
     vectors: Callable[[Scene], Tensor]
     multiplications: str = ""
+    weights: str = ""
+    settings: str = ""
     has_draws: bool = True
     is_unit: bool = False
     needs_crops: bool = True
@@ -54,8 +57,8 @@ class ImageSide:
 class TextSide:
     """One vector for each class.
 
-    name, title, formula, source: as of an image side. text_kind: the kind of texts that the vector
-    is made of.
+    name, title, formula, weights, settings, source: as of an image side. text_kind: the kind of
+    texts that the vector is made of.
     vector: from the label prompt `(dim,)`, the class's texts `(texts, dim)` and the text scale to
     float64 `(dim,)`. is_normalised: whether both sides of the product are scaled to length 1; the
     printed sum scales neither.
@@ -66,6 +69,8 @@ class TextSide:
     formula: str
     text_kind: str
     vector: Callable[[Tensor, Tensor, float | None], Tensor]
+    weights: str = ""
+    settings: str = ""
     is_normalised: bool = True
     source: Source | None = None
 

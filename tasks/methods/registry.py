@@ -50,12 +50,13 @@ TEXT_SIDES = (
 )
 # What `--methods` takes in place of names: every pair of sides; every row.
 GRID, ALL = "grid", "all"
+_TIMES = "\N{MULTIPLICATION SIGN}"
 BASELINE = "clip"
 EXPLAINED = "wca"  # the method whose decisions are explained
 
 
 def _make_pair(image_side: ImageSide, text_side: TextSide) -> Method:
-    title = f"{image_side.title} × {text_side.title}"  # noqa: RUF001 - a multiplication sign
+    title = f"{image_side.title} {_TIMES} {text_side.title}"
     return Method(
         f"{image_side.name}.{text_side.name}",
         title[0].upper() + title[1:],
@@ -84,24 +85,27 @@ def find_method(name: str) -> Method:
 
     Raises InputError for a name that none has.
     """
-    written = name.strip()
-    if written in METHODS:
-        return METHODS[written]
-    sides = [part.strip().lower() for part in re.split(r"\.|×|\s+x\s+", written)]  # noqa: RUF001 - a multiplication sign
-    if len(sides) == 2:
-        for pair in PAIRS:
-            if all(
-                given.replace(" ", "_").replace("-", "_") == side.name or given == side.title
-                for given, side in zip(sides, (pair.image_side, pair.text_side), strict=True)
-                if side
-            ):
-                return pair
+    if name.strip() in METHODS:
+        return METHODS[name.strip()]
+    spelled = [_normalize(part) for part in re.split(rf"\.|{_TIMES}|\sx\s", name.lower())]
+    for pair in PAIRS:
+        sides = [side for side in (pair.image_side, pair.text_side) if side]
+        if len(spelled) == len(sides) and all(
+            part in (side.name, _normalize(side.title))
+            for part, side in zip(spelled, sides, strict=True)
+        ):
+            return pair
     named = ", ".join(method.name for method in METHODS.values() if method.is_named)
     images, texts = (", ".join(s.name for s in sides) for sides in (IMAGE_SIDES, TEXT_SIDES))
     raise InputError(
         f"Unknown method {name!r}: choose from {named}, {GRID}, {ALL}, or a pair "
         f"IMAGE_SIDE.TEXT_SIDE of {images} and {texts}."
     )
+
+
+def _normalize(part: str) -> str:
+    """Write a part of a name in one way: in small letters, with `_` between its words."""
+    return "_".join(re.split(r"[\s_-]+", part.strip().lower()))
 
 
 def method_title(name: str) -> str:
@@ -141,6 +145,11 @@ def choose_methods(names: Sequence[str], text_kinds: Collection[str]) -> tuple[s
             raise InputError(f"The method {method.name} needs --{option} FILE.")
         chosen.add(method.name)
     return tuple(name for name in METHODS if name in chosen)
+
+
+def expand_methods(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods as `choose_methods`, as if every kind of texts were there."""
+    return choose_methods(names, {method.text_kind for method in METHODS.values()})
 
 
 def text_kinds(names: Iterable[str]) -> set[str]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # seconds to import; the names of methods are read by `wca --
 
 # The published exponents of the two scales.
 IMAGE_SCALE, TEXT_SCALE = 4.0, 2.0
+# The published protocol: crops that a run draws, and runs.
+CROPS_PER_RUN, RUNS = 60, 20
 
 
 def wca_score(
@@ -201,25 +203,31 @@ SOURCE = Source(
 WEIGHTED_CROPS = ImageSide(
     "weighted_crops",
     "weighted crops",
-    "sum_i w_i p_i, w = softmax(e^4 <p_i, p_0>)",
+    "sum_i w_i p_i",
     lambda scene: weighted_crop_sum(scene.whole, scene.crops, scene.image_scale, scene.counts),
     multiplications="N D + R N D",
+    weights="w = softmax_i(e^4 <p_i, p_0>)",
+    settings=f"--image-scale {IMAGE_SCALE:g}",
     source=SOURCE,
 )
 WEIGHTED_DESCRIPTIONS = TextSide(
     "weighted_descriptions",
     "weighted descriptions",
-    "sum_j v_j t_j, v = softmax(e^2 <t_j, t_0>)",
+    "sum_j v_j t_j",
     "description",
     lambda label, texts, scale: unit(weighted_text_sum(label, texts, scale)),
+    weights="v = softmax_j(e^2 <t_j, t_0>)",
+    settings=f"--text-scale {TEXT_SCALE:g}",
     source=SOURCE,
 )
 PRINTED_DESCRIPTIONS = TextSide(
     "printed_descriptions",
     "printed sum of descriptions",
-    "sum_j v_j t_j, v = softmax(e^2 <t_j, t_0>)",
+    "sum_j v_j t_j",
     "description",
     weighted_text_sum,
+    weights="v = softmax_j(e^2 <t_j, t_0>)",
+    settings=f"--text-scale {TEXT_SCALE:g}",
     is_normalised=False,
     source=SOURCE,
 )

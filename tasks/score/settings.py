@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, Field
 
 from tasks.methods.options import check_options
-from tasks.methods.wca import IMAGE_SCALE, TEXT_SCALE
+from tasks.methods.wca import CROPS_PER_RUN, IMAGE_SCALE, RUNS, TEXT_SCALE
 
 
 class ScoreSettings(BaseModel):
@@ -13,11 +13,11 @@ class ScoreSettings(BaseModel):
 
     crops: Annotated[
         int, Field(ge=1, le=1000, description="Crops drawn from the pool in each run.")
-    ] = 60
+    ] = CROPS_PER_RUN
     runs: Annotated[
         int,
         Field(ge=0, le=1000, description="Runs to average over; 0: one run over the whole pool."),
-    ] = 20
+    ] = RUNS
     image_scale: Annotated[
         float, Field(ge=-20, le=20, description="Exponent of the crop weights' scale: e^4.")
     ] = IMAGE_SCALE

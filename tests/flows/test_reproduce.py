@@ -182,7 +182,7 @@ def test_a_grid_without_any_cell_is_an_error_that_says_what_to_put_where(
     [
         ({"table": "table9"}, "Unknown table 'table9'"),
         ({"datasets": ("cubs",)}, "Unknown data set 'cubs'"),
-        ({"methods": ("clop",)}, "Unknown methods"),
+        ({"methods": ("clop",)}, "Unknown method 'clop'"),
     ],
 )
 def test_what_does_not_exist_is_refused(

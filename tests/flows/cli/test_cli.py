@@ -31,6 +31,22 @@ def test_benchmark_prints_accuracy_rejected_images_and_paths(wca: Command, score
     assert str(wca.store / "wca.duckdb") in scored
 
 
+def test_methods_lists_what_each_needs_and_what_the_last_run_lacks(
+    here: Callable[..., str], wca: Command, scored: str, tmp_path: Path
+) -> None:
+    listed = here("methods", "--store", str(wca.store))
+    assert all(f"\n{name}: " in f"\n{listed}" for name in ("clip", "mean_crops", "wca_paper"))
+    assert "Li et al., Visual-Text Cross Alignment" in listed
+    one = here("methods", "weighted crops x words", "wca", "--store", str(wca.store))
+    pair, row = one.split("\nwca: ")
+    assert pair.startswith("weighted_crops.words: Weighted crops")
+    assert "<n(sum_i w_i p_i), n(mean_j t_j)>, w = softmax_i(e^4 <p_i, p_0>)" in pair
+    assert "encodings: 1 + N; multiplications: N D + R N D + R C D" in pair
+    assert "has all of it" in pair
+    assert "has no descriptions" in row
+    assert "There are no results in" in here("methods", "clip", "--store", str(tmp_path))
+
+
 def test_sql_prints_rows_in_every_format(
     here: Callable[..., str], wca: Command, scored: str
 ) -> None:
@@ -218,7 +234,7 @@ def test_doctor_shows_how_an_encoder_reads_images_and_texts(
             ("reproduce", "table1", "--encoder", "photo-lite"),
             "wca: --encoder belongs to one benchmark, and this runs many. See `wca --help`.",
         ),
-        (("benchmark", "sixteen-photographs", "--methods", "clop"), "Unknown methods ['clop']"),
+        (("benchmark", "sixteen-photographs", "--methods", "clop"), "Unknown method 'clop'"),
         (("benchmark", "sixteen-photographs", "--encoder", "nope/none"), "Unknown encoder"),
         (("benchmark",), "data"),
         (("bench",), "bench"),
@@ -262,7 +278,7 @@ def test_a_failed_run_is_status_1(wca: Command, photos: Path, tiny_model: Path) 
 
 def test_help_shows_examples_for_every_command(here: Callable[..., str]) -> None:
     overview = here("--help")
-    assert len(COMMANDS) == 13
+    assert len(COMMANDS) == 14
     for name in [command.__name__.strip("_") for command in COMMANDS]:
         assert name in overview
         assert f"Example: wca {name}" in " ".join(here(name, "--help").split())
@@ -279,6 +295,7 @@ NOT_FOR_TABLES = {"torch", "prefect", "openai", "open_clip"}
         ((), {"torch", "prefect", "pyarrow", "numpy", "duckdb", "PIL", "openai"}),
         (("sql", "FROM accuracy"), NOT_FOR_TABLES | {"scipy"}),
         (("datasets",), NOT_FOR_TABLES | {"scipy"}),
+        (("methods",), NOT_FOR_TABLES | {"scipy"}),
         (("compare", "last", "last"), NOT_FOR_TABLES),
         (("store", "ls"), NOT_FOR_TABLES | {"scipy"}),
     ],
