@@ -19,7 +19,8 @@ from tasks.store.snapshot import publish
 from tasks.store.tables import Store
 from tests.report.page.runs import METHODS, Run
 
-HOSTILE = "a & b_1 #2 50% $x$ {y} \\input{z} ~^\n=1, \"q\""
+HOSTILE = 'a & b_1 #2 50% $x$ {y} \\input{z} ~^\n=1, "q"'
+PDFLATEX = shutil.which("pdflatex")
 SPECIAL = re.compile(r"(?<!\\)[&%#_$]")
 
 
@@ -66,9 +67,7 @@ def test_names_hold_no_command(document: str) -> None:
     assert r"\input{z}" not in document
     assert SPECIAL.sub("", escape_latex(HOSTILE)) == escape_latex(HOSTILE)
     assert "\n" not in escape_latex(HOSTILE)
-    assert escape_latex("\\{~^}") == (
-        r"\textbackslash{}\{\textasciitilde{}\textasciicircum{}\}"
-    )
+    assert escape_latex("\\{~^}") == (r"\textbackslash{}\{\textasciitilde{}\textasciicircum{}\}")
 
 
 def test_the_tables_have_every_figure(document: str, run: Run) -> None:
@@ -96,12 +95,12 @@ def test_the_tables_have_every_figure(document: str, run: Run) -> None:
     assert "Few images" in document
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
+@pytest.mark.skipif(PDFLATEX is None, reason="LaTeX is not installed")
 def test_latex_accepts_it(document: str, tmp_path: Path) -> None:
     text = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{document}"
     (tmp_path / "x.tex").write_text(text + r"\end{document}")
     subprocess.run(
-        ["pdflatex", "-halt-on-error", "-no-shell-escape", "x.tex"], cwd=tmp_path, check=True
+        [str(PDFLATEX), "-halt-on-error", "-no-shell-escape", "x.tex"], cwd=tmp_path, check=True
     )
 
 

@@ -101,7 +101,10 @@ class Run:
             ],
             "method_steps": [
                 self.random_row("method_steps", step=s, baseline_method=a, method=b)
-                for s, a, b in (("all", "clip", "wca"), ("descriptions", "clip", "cupl"))
+                for s, a, b in (
+                    ("all", "clip", "wca"), ("crops_alone", "clip", "weighted_crops.label"),
+                    ("texts_alone", "clip", "whole.weighted_descriptions"),
+                )
             ],
             "alignments": [
                 self.random_row("alignments", image_digest=f"d{i:02}", is_own=own, class_id=c,
