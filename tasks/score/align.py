@@ -73,10 +73,10 @@ def alignment_rows(
     views = digests.count(digests[0]) if digests else 1
 
     @cache
-    def divide(label: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Find the rows of a class, and those whose text it does not have."""
+    def divide(label: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Find the rows of a class, and whether each row has a text that the class does not."""
         own = np.flatnonzero(class_ids == label)
-        return own, np.flatnonzero(~np.isin(text_ids, text_ids[own]))
+        return own, ~np.isin(text_ids, text_ids[own])
 
     starts = [
         start
@@ -86,7 +86,8 @@ def alignment_rows(
     wholes = embedding_matrix(crops["embedding"].take(pa.array(starts, pa.int64())))
     for start, similarity in zip(starts, _whole_similarities(wholes, texts), strict=True):
         digest = digests[start]
-        own, others = divide(labels[digest])
+        own, is_other = divide(labels[digest])
+        others = np.flatnonzero(is_other)
         drawn = _draw_rows(f"control/{seed}/{digest}", others, own.size)
         caliper = CALIPER * float(similarity[others].std(dtype=np.float64)) if others.size else 0.0
         nearest = match_nearest(similarity[own], similarity[others], caliper)

@@ -31,7 +31,7 @@ KINDS = (
     *("images", "classes", "descriptions", "text_embeddings", "crops", "undecodable"),
     *("class_vectors", "predictions", "accuracy", "rejected", "per_class_accuracy", "confusion"),
     *("precision_checks", "intervals", "comparisons", "calibration", "alignments"),
-    "matched_alignments",
+    *("matched_alignments", "calibration_errors", "method_grid", "method_steps"),
     *("alignment_summary", "explanations", "explained_texts", "explained_pairs"),
     *("counterfactuals", "draws"),
 )
@@ -54,7 +54,10 @@ def whole(
 ) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
     texts = folder / "texts.json"
-    described = {"big cat": ["Furry.", "Has whiskers."], "drink": ["Hot.", "Wet."]}
+    described = {
+        "big cat": ["Furry.", "Has whiskers.", "Striped.", "Runs fast.", "Sleeps."],
+        "drink": ["Hot.", "Wet.", "In a glass.", "With ice.", "Brown."],
+    }
     texts.write_text(json.dumps(described))
     config = BenchmarkConfig(
         **small, data=f"folder:{photos}", descriptions=texts, store=folder / "store"

@@ -43,8 +43,11 @@ class RunQueries:
 
 def scored_methods(connection: duckdb.DuckDBPyConnection, run_id: str) -> set[str]:
     """Return the names of the methods that a run has scored."""
-    query = "SELECT DISTINCT method FROM class_vectors WHERE run_id = ?"
-    return {name for (name,) in connection.execute(query, [run_id]).fetchall()}
+    query = (  # a rule has no class vectors, and what has no labels no accuracy
+        "SELECT method FROM accuracy WHERE run_id = $run_id "
+        "UNION SELECT method FROM class_vectors WHERE run_id = $run_id"
+    )
+    return {name for (name,) in connection.execute(query, {"run_id": run_id}).fetchall()}
 
 
 def execute_query(connection: duckdb.DuckDBPyConnection, name: str, **literals: str) -> QueryResult:
