@@ -63,7 +63,7 @@ def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:
     from tasks.store.tables import Store
 
     table = Store(summary.store_root).read(summary.sweeps)
-    rows = [row for row in table.to_pylist() if METHODS[row["method"]].has_draws]
+    rows = [row for row in table.to_pylist() if METHODS[row["method"]].needs_crops]
     other_half = {
         (row["parameter"], row["value"], row["method"]): row
         for row in rows

@@ -38,8 +38,7 @@ def test_methods_lists_what_each_needs_and_what_the_last_run_lacks(
     assert all(f"\n{name}: " in f"\n{listed}" for name in ("clip", "mean_crops", "wca_paper"))
     assert "Li et al., Visual-Text Cross Alignment" in listed
     one = here("methods", "weighted crops x words", "wca", "--store", str(wca.store))
-    pair, row = one.split("\nwca: ")
-    assert pair.startswith("weighted_crops.words: Weighted crops")
+    row, pair = one.split("\nweighted_crops.words: Weighted crops")
     assert "<n(sum_i w_i p_i), n(mean_j t_j)>, w = softmax_i(e^4 <p_i, p_0>)" in pair
     assert "encodings: 1 + N; multiplications: N D + R N D + R C D" in pair
     assert "has all of it" in pair
