@@ -1,7 +1,7 @@
 """A run's tables in LaTeX, for the package booktabs; names are escaped."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.methods.registry import BASELINE, method_title
 from tasks.report.grid import arrange_grid
@@ -33,6 +33,13 @@ _MARKS_NOTE = (
 )
 
 
+class _Setting(NamedTuple):
+    """What captions say of a run: data set, images and encoder; and the warning of few images."""
+
+    text: str
+    warning: str
+
+
 def escape_latex(text: str) -> str:
     r"""Return a text in which LaTeX finds no command; it is one line.
 
@@ -60,11 +67,10 @@ def latex_document(queries: RunQueries) -> str:
         )
     images = accuracy[0]["image_count"]
     encoder = ", ".join(filter(None, (run["encoder_name"], run["precision"])))
-    setting = (
-        f"{escape_latex(run['dataset_name'])}, {images} images, encoder {escape_latex(encoder)}"
+    setting = _Setting(
+        f"{escape_latex(run['dataset_name'])}, {images} images, encoder {escape_latex(encoder)}",
+        warn_of_few_images(images),
     )
-    if warning := warn_of_few_images(images):
-        setting += f". {warning.rstrip('.')}"
     tests = next((row["test_count"] for row in comparisons), 0)
     parts = [
         f"% Run {run['run_id']}. Needs \\usepackage{{booktabs}}; "
@@ -81,7 +87,7 @@ def latex_document(queries: RunQueries) -> str:
 
 
 def _accuracy_table(
-    rows: Sequence[Row], comparisons: Sequence[Row], test_count: int, setting: str
+    rows: Sequence[Row], comparisons: Sequence[Row], test_count: int, setting: _Setting
 ) -> str:
     against = {row["method"]: row for row in comparisons}
     baseline = escape_latex(method_title(BASELINE))
@@ -111,14 +117,14 @@ def _accuracy_table(
     header = ["Method", r"Top-1 (\%)", r"95\,\% interval", r"$\sigma$", r"Top-5 (\%)"]
     return _table(
         "accuracy",
-        f"Accuracy on {setting}. {note}.",
+        f"Accuracy on {setting.text}. {note}. {setting.warning}",
         "lrrrrrr",
-        [*header, f"{baseline} $+$", r"95\,\% interval"],
+        [*header, f"over {baseline}", r"95\,\% interval"],
         lines,
     )
 
 
-def _grid_table(rows: Sequence[Row], setting: str) -> str:
+def _grid_table(rows: Sequence[Row], setting: _Setting) -> str:
     grid = arrange_grid(rows)
     lines: list[list[str]] = []
     for title, cells in grid.rows.items():
@@ -131,15 +137,15 @@ def _grid_table(rows: Sequence[Row], setting: str) -> str:
         lines += [values, intervals]
     return _table(
         "grid",
-        f"Top-1 accuracy (\\%) of every pair of an image side and a text side on {setting}, with "
-        "Wilson's 95\\,\\% interval over images. The best is in bold.",
+        f"Top-1 accuracy (\\%) of every pair of an image side and a text side on {setting.text}, "
+        f"with Wilson's 95\\,\\% interval over images. The best is in bold. {setting.warning}",
         "l" + "r" * len(grid.text_titles),
         ["Image side", *(escape_latex(title) for title in grid.text_titles)],
         lines,
     )
 
 
-def _step_table(rows: Sequence[Row], setting: str) -> str:
+def _step_table(rows: Sequence[Row], setting: _Setting) -> str:
     lines = [
         [
             escape_latex(step_title(row["step"])),
@@ -151,15 +157,15 @@ def _step_table(rows: Sequence[Row], setting: str) -> str:
     marks = _MARKS_NOTE.replace("{count}", str(rows[0]["test_count"]))
     return _table(
         "steps",
-        f"What each part of WCA adds on {setting}: points of mean top-1 with a paired 95\\,\\% "
-        f"interval over images (Bonett and Price). {marks}.",
+        f"What each part of WCA adds on {setting.text}: points of mean top-1 with a paired 95\\,\\% "
+        f"interval over images (Bonett and Price). {marks}. {setting.warning}",
         "lllrr",
         ["Step", "From", "To", "Points", r"95\,\% interval"],
         lines,
     )
 
 
-def _pair_table(rows: Sequence[Row], test_count: int, setting: str) -> str:
+def _pair_table(rows: Sequence[Row], test_count: int, setting: _Setting) -> str:
     names = list(dict.fromkeys(row[k] for row in rows for k in ("baseline_method", "method")))
     cells: dict[tuple[str, str], str] = {}
     for row in rows:
@@ -177,8 +183,8 @@ def _pair_table(rows: Sequence[Row], test_count: int, setting: str) -> str:
     ]
     return _table(
         "pairs",
-        f"Row less column, points of mean top-1, on {setting}. "
-        f"{_MARKS_NOTE.replace('{count}', str(test_count))}.",
+        f"Row less column, points of mean top-1, on {setting.text}. "
+        f"{_MARKS_NOTE.replace('{count}', str(test_count))}. {setting.warning}",
         "l" + "r" * len(names),
         ["", *(str(number) for number in range(1, len(names) + 1))],
         lines,
@@ -194,7 +200,7 @@ def _table(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{caption}}}",
+            rf"\caption{{{caption.rstrip()}}}",
             rf"\label{{tab:{name}}}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
