@@ -157,8 +157,8 @@ def _step_table(rows: Sequence[Row], setting: _Setting) -> str:
     marks = _MARKS_NOTE.replace("{count}", str(rows[0]["test_count"]))
     return _table(
         "steps",
-        f"What each part of WCA adds on {setting.text}: points of mean top-1 with a paired 95\\,\\% "
-        f"interval over images (Bonett and Price). {marks}. {setting.warning}",
+        f"What each part of WCA adds on {setting.text}: points of mean top-1 with a paired "
+        f"95\\,\\% interval over images (Bonett and Price). {marks}. {setting.warning}",
         "lllrr",
         ["Step", "From", "To", "Points", r"95\,\% interval"],
         lines,
