@@ -4,7 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.console import console, print_details, print_results, require_used_images
+from flows.cli.console import (
+    console,
+    print_details,
+    print_results,
+    print_table,
+    require_used_images,
+)
 from flows.cli.options import StoreOption
 from flows.server.temporary import prefect_server
 from flows.settings.benchmark import BenchmarkConfig, BenchmarkSettings
@@ -60,15 +66,21 @@ def benchmark(
 
 def print_benchmark(summary: "RunSummary") -> None:
     """Print the accuracy of each method, and where the results are."""
+    from tasks.report.grid import arrange_grid, describe_steps, grid_table, read_grid
     from tasks.report.table import accuracy_rows
     from tasks.report.verdict import read_verdict, warn_of_few_images
     from tasks.store.tables import Store
 
     store = Store(summary.store_root)
-    rows = accuracy_rows(store, summary.refs("accuracy")[0])
+    comparisons = summary.refs("comparisons")
+    rows = accuracy_rows(store, summary.refs("accuracy")[0], comparisons)
     print_results(summary, rows, f"{summary.dataset_name}: ")
-    if verdict := read_verdict(store, summary.refs("accuracy"), summary.refs("comparisons")):
+    if verdict := read_verdict(store, summary.refs("accuracy"), comparisons):
         console.print(verdict)
+    grid, steps = read_grid(store, summary.tables)
+    if arrange_grid(grid).has_unnamed_pairs:
+        print_table(grid_table(grid), "Top-1 %: image sides down, text sides across; * the best")
+        console.print(describe_steps(steps))
     if warning := warn_of_few_images(summary.used_count):
         console.print(warning)
     print_details(summary, "method, top1, top1_low, top1_high FROM accuracy")

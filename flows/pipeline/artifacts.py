@@ -11,6 +11,13 @@ from prefect.artifacts import (
 from flows.pipeline.summary import RunSummary
 from tasks.inbox.table import read_latest_rows
 from tasks.report.answers import answer_summary
+from tasks.report.grid import (
+    arrange_grid,
+    describe_steps,
+    grid_table,
+    read_grid,
+    step_table,
+)
 from tasks.report.table import accuracy_rows, comparison_rows, markdown_table, rejected_rows
 from tasks.report.verdict import read_verdict, warn_of_few_images
 from tasks.store.place import Place
@@ -26,7 +33,9 @@ def publish_run(summary: RunSummary) -> None:
     verdict = read_verdict(store, summary.refs("accuracy"), summary.refs("comparisons"))
     warning = warn_of_few_images(summary.used_count)
     notes = "".join(f"\n{sentence}\n" for sentence in (verdict, warning) if sentence)
-    publish_table("accuracy", name, accuracy_rows(store, summary.refs("accuracy")[0]), notes)
+    rows = accuracy_rows(store, summary.refs("accuracy")[0], summary.refs("comparisons"))
+    publish_table("accuracy", name, rows, notes)
+    publish_grid(summary)
     for ref in summary.refs("comparisons"):
         create_table_artifact(
             table=comparison_rows(store, ref) or [{"method": "only one was scored"}],
@@ -50,6 +59,14 @@ def publish_table(kind: str, name: str, rows: list[dict[str, str]], notes: str =
         key=_key(kind, name),
         description=f"{kind.capitalize()} on {name}",
     )
+
+
+def publish_grid(summary: RunSummary) -> None:
+    """Publish the grid of image sides and text sides, where the run has more than named pairs."""
+    grid, steps = read_grid(Store(summary.store_root), summary.tables)
+    if arrange_grid(grid).has_unnamed_pairs:
+        notes = f"\n{describe_steps(steps)}\n\n{markdown_table(step_table(steps))}"
+        publish_table("grid", summary.dataset_name, grid_table(grid), notes)
 
 
 def publish_answers(store: Store, answers: TableRef, name: str) -> None:

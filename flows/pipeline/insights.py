@@ -1,12 +1,15 @@
 """Stages beside the scores: what a reviewer asks, the paper's claim, why images are called so."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from flows.pipeline.runner import StageRunner
+from flows.settings.run import Settings
 from tasks.datasets.index import IndexedDataset
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderSource, Logits, Resampling, is_reference
 from tasks.embed.task import PrecisionCheckRecipe, check_precision
+from tasks.methods.registry import ALL, GRID, find_method
 from tasks.score.settings import ScoreSettings
 from tasks.score.task import (
     AlignmentsRecipe,
@@ -69,7 +72,7 @@ def check_embeddings(
 def find_insights(
     runner: StageRunner,
     scored: Scored,
-    settings: ScoreSettings,
+    settings: Settings,
     logits: Logits,
     parameters: CropParameters,
     is_labelled: bool,
@@ -87,11 +90,11 @@ def find_insights(
 def _compare_methods(
     runner: StageRunner,
     scored: Scored,
-    settings: ScoreSettings,
+    settings: Settings,
     logits: Logits,
     parameters: CropParameters,
 ) -> list[TableRef]:
-    """Compute intervals, paired tests and calibration."""
+    """Compute intervals, paired tests, calibration, and the grid of pairs."""
     recipe = StatisticsRecipe(
         images=scored.indexed.images,
         predictions=tuple(scored.predictions),
@@ -100,9 +103,16 @@ def _compare_methods(
         seed=parameters.seed,
         pool=parameters.pool,
         crops_per_run=settings.crops_per_run,
+        compared=_find_compared_pairs(settings.methods),
     )
     (tables,) = runner.run("compare methods", compare_methods, [recipe])
     return list(tables)
+
+
+def _find_compared_pairs(names: Sequence[str]) -> tuple[str, ...]:
+    """Find the pairs that `--methods` names one by one, of those known by their sides alone."""
+    methods = [find_method(name) for name in names if name not in (GRID, ALL)]
+    return tuple(sorted({method.name for method in methods if not method.is_named}))
 
 
 def _align_images(runner: StageRunner, scored: Scored, seed: int) -> list[TableRef]:
@@ -117,10 +127,11 @@ def _align_images(runner: StageRunner, scored: Scored, seed: int) -> list[TableR
         )
         for shard in scored.crops
     ]
-    tables = [ref for (ref,) in runner.run("align images", align_shard, recipes)]
-    summary = AlignmentSummaryRecipe(alignments=tuple(tables))
+    aligned = runner.run("align images", align_shard, recipes)
+    alignments, matched = (tuple(refs[i] for refs in aligned) for i in (0, 1))
+    summary = AlignmentSummaryRecipe(alignments=alignments, matched_alignments=matched)
     ((summarised,),) = runner.run("summarise alignments", summarise_alignments, [summary])
-    return [*tables, summarised]
+    return [*alignments, *matched, summarised]
 
 
 def _explain_images(

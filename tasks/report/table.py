@@ -1,14 +1,24 @@
 """Tables as text: percent, points and p-values, in the order of the methods."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from tasks.methods.registry import METHODS, method_title
 from tasks.store.tables import Store, TableRef
 
 
-def accuracy_rows(store: Store, ref: TableRef) -> list[dict[str, str]]:
-    """Return the accuracy table as text: percent, interval, sigma over runs."""
+def accuracy_rows(
+    store: Store, ref: TableRef, comparisons: Sequence[TableRef] = ()
+) -> list[dict[str, str]]:
+    """Return the accuracy table as text: percent, interval, sigma over runs.
+
+    comparisons: the run's table; methods that are not in it stand in the grid alone.
+    """
     rows = {row["method"]: row for row in store.read(ref).to_pylist()}
+    pairs = [row for table in comparisons for row in store.read(table).to_pylist()]
+    if compared := {row[name] for row in pairs for name in ("method", "baseline_method")}:
+        rows = {name: row for name, row in rows.items() if name in compared}
     return [
         {
             "method": method_title(name),

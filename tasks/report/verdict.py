@@ -37,12 +37,14 @@ def describe_verdict(accuracy: Sequence[Row], comparisons: Iterable[Row]) -> str
     text where fewer than two methods were scored.
     """
     rows = {(row["method"], row["baseline_method"]): row for row in comparisons}
-    top1 = {row["method"]: row["top1"] for row in accuracy if row["method"] in METHODS}
-    if not rows or not top1:
+    compared = {name for pair in rows for name in pair}  # of a grid, not every pair is
+    top1 = {row["method"]: row["top1"] for row in accuracy if row["method"] in compared}
+    names = [name for name in METHODS if name in top1]
+    if not names:
         return ""
-    best = max((name for name in METHODS if name in top1), key=lambda name: float(top1[name]))
+    best = max(names, key=lambda name: float(top1[name]))
     found: dict[tuple[str, str], list[str]] = {}  # what is so of the better one, and the others
-    for first, second in _find_pairs(best, list(top1)):
+    for first, second in _find_pairs(best, names):
         is_turned = (first, second) not in rows
         row = rows.get((second, first) if is_turned else (first, second))
         if row is None:
@@ -50,7 +52,7 @@ def describe_verdict(accuracy: Sequence[Row], comparisons: Iterable[Row]) -> str
         better, other = first, second
         if row["difference"] * (-1 if is_turned else 1) < 0:
             better, other, is_turned = second, first, not is_turned
-        figures = f" ({_format_difference(row, -1 if is_turned else 1)})"
+        figures = f" ({format_difference(row, -1 if is_turned else 1)})"
         if row["is_identical"]:
             kind, figures = "same", ""
         else:
@@ -61,7 +63,7 @@ def describe_verdict(accuracy: Sequence[Row], comparisons: Iterable[Row]) -> str
     clauses = [
         _CLAUSES[kind].format(
             better="it" if better == best and kind != "open" else method_title(better),
-            others=" and ".join(filter(None, (", ".join(others[:-1]), others[-1]))),
+            others=join_names(others),
         )
         for kind in _CLAUSES
         for (of_kind, better), others in found.items()
@@ -91,7 +93,13 @@ def _find_pairs(best: str, names: list[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _format_difference(row: Row, sign: int) -> str:
+def join_names(names: Sequence[str]) -> str:
+    """Join names, at least one, as in a sentence."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def format_difference(row: Row, sign: int = 1) -> str:
+    """Return a difference of `comparisons` as text, with its interval and p; -1 turns it."""
     ends = [sign * row[name] for name in ("difference_low", "difference_high")]
     difference, low, high = (
         format_value(value, "points") for value in (sign * row["difference"], *sorted(ends))

@@ -1,6 +1,8 @@
 """Measures the paper's claim: a description fits some crop better than the whole image."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +17,27 @@ from tasks.store.embeddings import embedding_matrix
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
-# What is summarised of each group of pairs, in the order of the sums in image_alignments.sql.
-SHARES = ("better", "gain", "crop_better")
+# What is summarised of each group of pairs, in the order of the sums in image_alignments.sql, and
+# its least and greatest value; None where it has no known ends.
+MEASURES: dict[str, tuple[float, float] | None] = {
+    "whole": None,
+    "better": (0.0, 1.0),
+    "gain": None,
+    "crop_better": (0.0, 1.0),
+}
+# Each control beside the own descriptions that it stands for, and the name of their difference.
+CONTROLS = (("own", "other", "difference"), ("own_matched", "matched", "matched_difference"))
+# A match is at most so many standard deviations away (Austin 2011, see `match_nearest`).
+CALIPER = 0.2
+# Whole images in one matrix product, always as many: another shape may round otherwise.
+IMAGE_BLOCK = 64
+
+
+class ImageAlignments(NamedTuple):
+    """One image's rows of the tables `alignments` and `matched_alignments`."""
+
+    alignments: pa.RecordBatch
+    matched_alignments: pa.RecordBatch
 
 
 def first_labels(images: pa.Table) -> dict[str, int]:
@@ -31,82 +52,198 @@ def alignment_rows(
     descriptions: pa.Table,
     text_embeddings: pa.Table,
     seed: int,
-) -> Iterator[pa.RecordBatch]:
-    """Compute the `alignments` rows of a shard, one image at a time.
+) -> Iterator[ImageAlignments]:
+    """Compute the rows of a shard, one image at a time.
 
-    Each image is paired with all descriptions of its class and, as a control, with as many that are
-    drawn from other classes: the best of many crops beats the whole for a wrong description too.
+    Each image is paired with all descriptions of its class. The best of many crops beats the whole
+    for a wrong description too, so there are two controls, both of descriptions whose text the
+    image's class does not have: as many, drawn; and for each of its class the one that
+    `match_nearest` finds, within `CALIPER` standard deviations of the image's similarities to all
+    of them. Descriptions of the image's own class are more similar to the whole image, which leaves
+    less for a crop to gain: only the matched ones start from the same similarity.
 
     crops: image by image, the whole first; an image may lack crops of its pool. labels: image
     digest to class. descriptions: rows of the kind `description`. seed: of the drawn descriptions.
     """
     rows = descriptions.to_pylist()
     row_of = {text: i for i, text in enumerate(text_embeddings["text"].to_pylist())}
-    texts = embedding_matrix(text_embeddings["embedding"])[[row_of[r["text"]] for r in rows]]
+    text_ids = np.array([row_of[r["text"]] for r in rows], dtype=np.int64)
+    texts = embedding_matrix(text_embeddings["embedding"])[text_ids]
     class_ids = np.array([r["class_id"] for r in rows], dtype=np.int32)
     positions = np.array([r["position"] for r in rows], dtype=np.int32)
     encoded = pc.run_end_encode(crops["image_digest"].combine_chunks())
     ends = encoded.run_ends.to_pylist()
-    for digest, start, end in zip(encoded.values.to_pylist(), [0, *ends], ends, strict=False):
+
+    @cache
+    def divide(label: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Find the rows of a class, and whether each row has a text that the class does not."""
+        own = np.flatnonzero(class_ids == label)
+        return own, ~np.isin(text_ids, text_ids[own])
+
+    images = [
+        (digest, start, end)
+        for digest, start, end in zip(encoded.values.to_pylist(), [0, *ends], ends, strict=False)
+        if end - start > 1 and digest in labels and divide(labels[digest])[0].size
+    ]
+    starts = pa.array([start for _, start, _ in images], pa.int64())
+    wholes = embedding_matrix(crops["embedding"].take(starts))
+    for (digest, start, end), similarity in zip(
+        images, _whole_similarities(wholes, texts), strict=True
+    ):
         raise_if_stopped()
         views = end - start
-        own = np.flatnonzero(class_ids == labels[digest]) if digest in labels else np.zeros(0, int)
-        if not own.size or views < 2:
-            continue
-        others = np.flatnonzero(class_ids != labels[digest])
+        own, is_other = divide(labels[digest])
+        others = np.flatnonzero(is_other)
         drawn = _draw_rows(f"control/{seed}/{digest}", others, own.size)
-        chosen = np.concatenate([own, drawn])
+        caliper = CALIPER * float(similarity[others].std(dtype=np.float64)) if others.size else 0.0
+        nearest = match_nearest(similarity[own], similarity[others], caliper)
+        is_matched = nearest >= 0
+        matched = others[nearest[is_matched]]
+        chosen = np.concatenate([own, drawn, matched])
         block = embedding_matrix(crops["embedding"].slice(start, views))
         indices = crops["crop_index"].slice(start, views).to_numpy()
-        yield _image_rows(
-            digest,
-            indices[1:],
-            block @ texts[chosen].T,
-            own.size,
-            class_ids[chosen],
-            positions[chosen],
+        aligned = _measure(
+            digest, indices[1:], block @ texts[chosen].T, class_ids[chosen], positions[chosen]
+        )
+        pair_count = own.size + drawn.size
+        pairs = aligned.slice(0, pair_count)
+        is_own = pa.array(np.arange(pair_count) < own.size)
+        found = aligned.slice(pair_count)
+        keys = [class_ids[own[is_matched]], positions[own[is_matched]]]
+        names = ("whole_similarity", "best_similarity", "gain", "better_crop_share")
+        yield ImageAlignments(
+            pa.RecordBatch.from_arrays(
+                [pairs["image_digest"], is_own, *pairs.columns[1:]], schema=schema("alignments")
+            ),
+            pa.RecordBatch.from_arrays(
+                [
+                    found["image_digest"],
+                    *(pa.array(key, pa.int32()) for key in keys),
+                    found["class_id"],
+                    found["position"],
+                    *(found[name] for name in names),
+                ],
+                schema=schema("matched_alignments"),
+            ),
         )
 
 
-def alignment_summary(store: Store, inputs: dict[str, list[TableRef]]) -> pa.Table:
-    """Compute the `alignment_summary` rows: own descriptions, other ones, and their difference.
+def match_nearest(
+    own: NDArray[np.float32], others: NDArray[np.float32], caliper: float
+) -> NDArray[np.int64]:
+    """Find for each own similarity the nearest of the others, each of which may be found again.
 
-    inputs: the stored `alignments`. Intervals are over images, since an image's pairs are alike; an
-    image counts as often as it has pairs.
+    Of two that are as near the one that is listed first is found.
+
+    Parameters
+    ----------
+    own, others : ndarray
+        `(own,)` and `(others,)`, cosines.
+    caliper : float
+        The largest distance of a match.
+
+    Returns
+    -------
+    ndarray
+        `(own,)`, indices of `others`; -1 where none is within the caliper.
+
+    References
+    ----------
+    Austin, "Optimal caliper widths for propensity-score matching when estimating differences in
+    means and differences in proportions in observational studies", 2011: 0.2 standard deviations.
+
+    Examples
+    --------
+    >>> match_nearest(np.float32([0.5, 0.9]), np.float32([0.1, 0.75, 0.25]), 0.3).tolist()
+    [1, 1]
+    >>> match_nearest(np.float32([0.5, 0.9]), np.float32([0.1, 0.75, 0.25]), 0.2).tolist()
+    [-1, 1]
+
+    """
+    if not own.size:
+        return np.zeros(0, np.int64)
+    exact, candidates = own.astype(np.float64), others.astype(np.float64)
+    # what is farther from every own one need not be sorted
+    is_near = (candidates >= exact.min() - caliper) & (candidates <= exact.max() + caliper)
+    order = np.flatnonzero(is_near)
+    if not order.size:
+        return np.full(own.size, -1)
+    order = order[np.argsort(candidates[order], kind="stable")]
+    ordered = candidates[order]
+    above = np.minimum(np.searchsorted(ordered, exact), len(order) - 1)
+    # of equal similarities the first one
+    below = np.searchsorted(ordered, ordered[np.maximum(above - 1, 0)])
+    places = np.stack([order[below], order[above]])
+    distances = np.abs(candidates[places] - exact)
+    is_below = (distances[0] < distances[1]) | (
+        (distances[0] == distances[1]) & (places[0] < places[1])
+    )
+    found = np.where(is_below, places[0], places[1])
+    return np.where(distances.min(axis=0) <= caliper, found, -1)
+
+
+def alignment_summary(store: Store, inputs: dict[str, list[TableRef]]) -> pa.Table:
+    """Compute the `alignment_summary` rows: own descriptions, each control, and their difference.
+
+    inputs: the stored `alignments` and `matched_alignments`. Intervals are over images, since an
+    image's pairs are alike; an image counts as often as it has pairs.
     """
     with open_tables(store, inputs) as connection:
         table = run_query(connection, "image_alignments")
-    columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
-    groups = [name for name in ("own", "other") if name in columns["pairs"]]
-    if not groups:
-        return schema("alignment_summary").empty_table()
-    # (groups, sums, images); both groups hold the same images in the same order
-    sums = np.array(
-        [
-            [columns[f"{name}_sum"][columns["pairs"] == group] for name in ("pair", *SHARES)]
-            for group in groups
-        ],
-        dtype=np.float64,
-    )
-    pairs = sums[0, 0]  # as many of other classes as of its own
-    means = dict(zip(groups, sums[:, 1:] / pairs, strict=True))
-    if len(groups) > 1:
-        means["difference"] = means["own"] - means["other"]
+    group = np.array(table["pairs"].to_pylist())
+    columns = {
+        name: np.array(table[f"{name}_sum"].to_pylist(), dtype=np.float64)
+        for name in ("pair", *MEASURES)
+    }
     rows = []
-    for name, values in means.items():
-        row: dict[str, object] = {"pairs": name, "image_count": len(pairs)}
-        row["pair_count"] = None if name == "difference" else int(pairs.sum())
-        least = -1.0 if name == "difference" else 0.0
-        for share, of_images in zip(SHARES, values, strict=True):
-            low, high = (
-                t_interval(of_images, pairs)
-                if share == "gain"  # which has no ends
-                else mean_interval(of_images, (least, 1.0), pairs)
-            )
-            mean = float(of_images @ pairs / pairs.sum())
-            row |= {f"{share}_mean": round(mean, 12), f"{share}_low": low, f"{share}_high": high}
-        rows.append(row)
+    for *names, difference in CONTROLS:
+        # both groups hold the same images in the same order, and as many pairs of each
+        found = {
+            name: {key: column[group == name] for key, column in columns.items()}
+            for name in names
+            if name in group
+        }
+        for name, sums in found.items():
+            means = {measure: sums[measure] / sums["pair"] for measure in MEASURES}
+            rows.append(_summary_row(name, means, sums["pair"]))
+        if len(found) > 1:
+            own, control = found.values()
+            means = {name: (own[name] - control[name]) / own["pair"] for name in MEASURES}
+            rows.append(_summary_row(difference, means, own["pair"]))
     return pa.Table.from_pylist(rows, schema("alignment_summary"))
+
+
+def _summary_row(
+    name: str, means: Mapping[str, NDArray[np.float64]], pairs: NDArray[np.float64]
+) -> dict[str, object]:
+    """Make a row from the mean of each image, `(images,)`, and the number of its pairs."""
+    is_difference = name.endswith("difference")
+    row: dict[str, object] = {
+        "pairs": name,
+        "image_count": len(pairs),
+        "pair_count": None if is_difference else int(pairs.sum()),
+    }
+    for measure, ends in MEASURES.items():
+        values = means[measure]
+        low, high = (
+            mean_interval(values, (-ends[1] if is_difference else ends[0], ends[1]), pairs)
+            if ends
+            else t_interval(values, pairs)
+        )
+        mean = float(values @ pairs / pairs.sum())
+        row |= {f"{measure}_mean": round(mean, 12), f"{measure}_low": low, f"{measure}_high": high}
+    return row
+
+
+def _whole_similarities(
+    wholes: NDArray[np.float32], texts: NDArray[np.float32]
+) -> Iterator[NDArray[np.float32]]:
+    """Compute the similarity of each whole image, `(images, dim)`, to all texts: `(texts,)`."""
+    for start in range(0, len(wholes), IMAGE_BLOCK):
+        block = np.zeros((IMAGE_BLOCK, wholes.shape[1]), np.float32)
+        given = wholes[start : start + IMAGE_BLOCK]
+        block[: len(given)] = given
+        yield from (block @ texts.T)[: len(given)]
 
 
 def _draw_rows(key: str, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -117,25 +254,23 @@ def _draw_rows(key: str, rows: NDArray[np.int64], count: int) -> NDArray[np.int6
     return rows[picks]
 
 
-def _image_rows(
+def _measure(
     digest: str,
     crop_indices: NDArray[np.int32],
     similarity: NDArray[np.float32],
-    own_count: int,
-    class_ids: Sequence[int] | NDArray[np.int32],
-    positions: Sequence[int] | NDArray[np.int32],
+    class_ids: NDArray[np.int32],
+    positions: NDArray[np.int32],
 ) -> pa.RecordBatch:
-    """Make the rows of one image.
+    """Measure the pairs of one image.
 
     crop_indices: `(crops,)`; similarity: `(1 + crops, descriptions)`, the whole first.
     """
     whole, crops = similarity[0], similarity[1:]
     best = crops.max(axis=0)
-    count = len(whole)
+    columns = [field for field in schema("alignments") if field.name != "is_own"]
     return pa.RecordBatch.from_arrays(
         [
-            pa.array([digest] * count),
-            pa.array(np.arange(count) < own_count),
+            pa.array([digest] * len(whole), pa.string()),
             pa.array(class_ids, pa.int32()),
             pa.array(positions, pa.int32()),
             pa.array(whole),
@@ -143,7 +278,7 @@ def _image_rows(
             pa.array(crop_indices[crops.argmax(axis=0)], pa.int32()),
             pa.array(best - whole),
             pa.array((crops > whole).mean(axis=0)),
-            pa.array([len(crops)] * count, pa.int32()),
+            pa.array([len(crops)] * len(whole), pa.int32()),
         ],
-        schema=schema("alignments"),
+        schema=pa.schema(columns),
     )

@@ -1,11 +1,14 @@
 """Two methods, or one method in two runs, on the same images: one rule for all comparisons."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tasks.runtime.stopping import raise_if_stopped
+from tasks.score.hits import Hits
 from tasks.score.intervals import Floats, mean_interval
-from tasks.score.significance import mcnemar, sign_flip_test
+from tasks.score.significance import holm, mcnemar, sign_flip_test
 
 
 class PairedComparison(NamedTuple):
@@ -73,3 +76,31 @@ def compare_hits(
         p_exact=test.exact,
         p_mid=test.mid,
     )
+
+
+def compare_pairs(
+    hits: Hits, pairs: Sequence[tuple[str, str]], same: Mapping[str, str], seed: int
+) -> list[dict[str, Any]]:
+    """Compare pairs of a baseline and a method, which make one family of Holm's correction.
+
+    same: each method's first method with the same predictions. Tests of methods that predict the
+    same are one test: it is counted once in the correction, and a pair of them not at all. seed: of
+    the drawn signs. Returns the columns of `comparisons`.
+    """
+    index = {name: i for i, name in enumerate(hits.methods)}
+    rows: list[dict[str, Any]] = []
+    for pair in pairs:
+        raise_if_stopped()
+        j, k = (index[name] for name in pair)
+        compared = compare_hits(hits.first[j], hits.runs[j], hits.first[k], hits.runs[k], seed)
+        rows.append({"baseline_method": pair[0], "method": pair[1], **compared._asdict()})
+    tests = [tuple(sorted(same[name] for name in pair)) for pair in pairs]
+    family = {
+        test: row["p_value"] for test, row in zip(tests, rows, strict=True) if test[0] != test[1]
+    }
+    corrected = dict(zip(family, holm(list(family.values())), strict=True))
+    for test, row in zip(tests, rows, strict=True):
+        row["is_identical"] = test[0] == test[1]
+        row["p_holm"] = corrected.get(test)
+        row["test_count"] = len(family)
+    return rows

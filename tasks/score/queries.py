@@ -37,9 +37,7 @@ def open_tables(
         yield connection
 
 
-def run_query(
-    connection: duckdb.DuckDBPyConnection, name: str, **parameters: float | str | None
-) -> pa.Table:
+def run_query(connection: duckdb.DuckDBPyConnection, name: str, **parameters: object) -> pa.Table:
     """Run the query `sql/<name>.sql`."""
     query = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
     return connection.sql(query, params=parameters or None).to_arrow_table()

@@ -1,25 +1,30 @@
 """Accuracy of every method with its errors, paired comparisons of methods, and calibration."""
 
 import math
+from collections.abc import Collection
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from tasks.methods.registry import METHODS
-from tasks.runtime.stopping import raise_if_stopped
 from tasks.score import STATISTICS_TABLES
+from tasks.score.calibration import (
+    Logits,
+    calibration_error_row,
+    calibration_rows,
+    divide_scores,
+)
+from tasks.score.grid import grid_rows, step_rows
+from tasks.score.hits import Hits, count_hits
 from tasks.score.intervals import Floats, wilson_interval
-from tasks.score.paired import compare_hits
+from tasks.score.paired import compare_pairs
 from tasks.score.queries import open_tables, run_query
-from tasks.score.significance import holm
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
 MEASURES = ("top1", "top5", "macro_top1")
-# A bin of the calibration holds at least so many predictions.
-LEAST_IN_A_BIN = 10
 
 
 class Protocol(NamedTuple):
@@ -27,25 +32,6 @@ class Protocol(NamedTuple):
 
     pool: int
     crops_per_run: int
-
-
-class Hits(NamedTuple):
-    """In how many runs each method is right on each image; images are sorted by class.
-
-    first, five: `(methods, images)`, runs in which the label is first, or among the first five;
-    whole numbers. runs: `(methods,)`. class_starts: index of the first image of each class.
-    """
-
-    methods: list[str]
-    first: Floats
-    five: Floats
-    runs: Floats
-    class_starts: list[int]
-
-    @property
-    def image_count(self) -> int:
-        """Labelled images scored."""
-        return int(self.first.shape[1])
 
 
 class Estimate(NamedTuple):
@@ -63,29 +49,39 @@ def statistics_tables(
     protocol: Protocol,
     logit_scale: float = 100.0,
     logit_bias: float | None = None,
+    compared: Collection[str] = (),
 ) -> dict[str, pa.Table]:
     """Compute the tables of `STATISTICS_TABLES`, by name; without labels they have no rows.
 
     inputs: the stored `images` and `predictions` of a run. seed: of draws in paired tests.
     logit_scale, logit_bias: the encoder's, of the calibration; a bias makes confidence a sigmoid.
+    compared: methods that are compared with one another, and calibrated, though they are known by
+    their sides alone; those with a name of their own always are.
     """
     with open_tables(store, inputs) as connection:
         by_image = run_query(connection, "image_hits")
         if not by_image.num_rows:
             return {name: schema(name).empty_table() for name in STATISTICS_TABLES}
-        hits = _count_hits(by_image)
+        hits = count_hits(by_image)
         sigmas = run_sigmas(run_query(connection, "run_hits"))
         same = {row["method"]: row["same_as"] for row in run_query(connection, "same").to_pylist()}
-        bins = max(1, min(10, hits.image_count // LEAST_IN_A_BIN))
-        calibration = run_query(
-            connection, "calibration", bins=bins, logit_scale=logit_scale, logit_bias=logit_bias
-        )
+        listed = [name for name in hits.methods if METHODS[name].is_named or name in compared]
+        scores = divide_scores(run_query(connection, "best_scores", methods=listed))
+    logits = Logits(logit_scale, logit_bias)
+    grid = grid_rows(hits)
     rows = {
         "intervals": _interval_rows(hits, sigmas, protocol),
-        "comparisons": _comparison_rows(hits, same, seed),
+        "comparisons": compare_pairs(hits, list(combinations(listed, 2)), same, seed),
+        "calibration": [
+            row for name in listed for row in calibration_rows(name, scores[name], logits)
+        ],
+        "calibration_errors": [
+            calibration_error_row(name, scores[name], logits) for name in listed
+        ],
+        "method_grid": grid,
+        "method_steps": step_rows(hits, same, seed) if grid else [],
     }
-    tables = {name: pa.Table.from_pylist(r, schema(name)) for name, r in rows.items()}
-    return {**tables, "calibration": calibration.cast(schema("calibration"))}
+    return {name: pa.Table.from_pylist(r, schema(name)) for name, r in rows.items()}
 
 
 def estimate_mean(shares: Floats) -> Estimate:
@@ -225,43 +221,3 @@ def _interval_rows(
                 }
             )
     return rows
-
-
-def _comparison_rows(hits: Hits, same: dict[str, str], seed: int) -> list[dict[str, Any]]:
-    """Compare every pair of methods; the one that is first in the results table is the baseline.
-
-    same: each method's first method with the same predictions. Tests of methods that predict the
-    same are one test: it is counted once in Holm's correction, and a pair of them not at all.
-    """
-    rows: list[dict[str, Any]] = []
-    for j, k in combinations(range(len(hits.methods)), 2):
-        raise_if_stopped()
-        compared = compare_hits(hits.first[j], hits.runs[j], hits.first[k], hits.runs[k], seed)
-        names = {"baseline_method": hits.methods[j], "method": hits.methods[k]}
-        rows.append({**names, **compared._asdict()})
-    pairs = [(same[row["baseline_method"]], same[row["method"]]) for row in rows]
-    family = {
-        tuple(sorted(pair)): row["p_value"]
-        for pair, row in zip(pairs, rows, strict=True)
-        if pair[0] != pair[1]
-    }
-    corrected = dict(zip(family, holm(list(family.values())), strict=True))
-    for pair, row in zip(pairs, rows, strict=True):
-        row["is_identical"] = pair[0] == pair[1]
-        row["p_holm"] = corrected.get(tuple(sorted(pair)))
-        row["test_count"] = len(family)
-    return rows
-
-
-def _count_hits(table: pa.Table) -> Hits:
-    columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
-    scored = set(columns["method"])
-    methods = [name for name in METHODS if name in scored]
-    rows = [np.flatnonzero(columns["method"] == name) for name in methods]
-    first, five, runs = (
-        np.array([columns[name][r] for r in rows], dtype=np.float64)
-        for name in ("first_count", "five_count", "run_count")
-    )
-    classes = columns["class_id"][rows[0]]
-    starts = np.flatnonzero(np.r_[True, classes[1:] != classes[:-1]])
-    return Hits(methods, first, five, runs[:, 0], starts.tolist())

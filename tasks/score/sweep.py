@@ -16,8 +16,6 @@ from tasks.methods.registry import METHODS, OVER_WHOLE_POOL
 from tasks.methods.wca import draw_counts
 from tasks.score.intervals import Floats
 from tasks.score.queries import open_tables, run_query
-from tasks.score.significance import holm
-from tasks.score.statistics import Protocol, estimate_seed_sigma
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -130,6 +128,8 @@ def _point_rows(
 ) -> list[Row]:
     with _open_point(store, images, point) as connection:
         rows = run_query(connection, "sweep").to_pylist()
+    from tasks.score.statistics import Protocol, estimate_seed_sigma  # noqa: PLC0415 - scipy
+
     agreements = _measure_agreement(store, point)
     encodings = point.cost.count_encodings(store)
     order = list(METHODS)
@@ -149,14 +149,12 @@ def _point_rows(
                 "encodings": encodings if METHODS[method].needs_crops else 1.0,
                 **agreements.get((method, split), {}),
                 **(_compare_with_base(rival, own[method], split) if rival else {}),
-                "seed_sigma": _estimate_seed_sigma(row, protocol),
+                "seed_sigma": estimate_seed_sigma(
+                    row["top1_sigma"], row["run_count"], protocol, method
+                ),
             }
         )
     return made
-
-
-def _estimate_seed_sigma(row: Row, protocol: Protocol) -> float | None:
-    return estimate_seed_sigma(row["top1_sigma"], row["run_count"], protocol, row["method"])
 
 
 def _measure_agreement(store: Store, point: SweepPoint) -> dict[tuple[str, str], Row]:
@@ -173,6 +171,7 @@ def _measure_agreement(store: Store, point: SweepPoint) -> dict[tuple[str, str],
 def _compare_encoders(store: Store, images: TableRef, points: Iterable[SweepPoint]) -> list[Row]:
     """Compare every two encoders on all images, method by method; the earlier is the baseline."""
     from tasks.score.paired import compare_hits  # noqa: PLC0415 - imports scipy, half a second
+    from tasks.score.significance import holm  # noqa: PLC0415
 
     hits = {p.value: _point_hits(store, images, p) for p in points}
     rows: list[Row] = []

@@ -6,7 +6,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from tasks.score import EXPLANATION_TABLES, RESULT_TABLES, STATISTICS_TABLES, SWEEP_TABLES
+from tasks.score import (
+    ALIGNMENT_TABLES,
+    EXPLANATION_TABLES,
+    RESULT_TABLES,
+    STATISTICS_TABLES,
+    SWEEP_TABLES,
+)
 from tasks.score.summarise import account_for_images, summarise
 from tasks.score.sweep import SweepPoint, sweep_tables
 from tasks.store.schemas import schema
@@ -81,7 +87,8 @@ class StatisticsRecipe(Recipe):
     """What decides the statistics of a run's results.
 
     logit_scale, logit_bias: the encoder's; a bias makes confidence a sigmoid. pool, crops_per_run:
-    the crops that runs draw from, and how many each draws.
+    the crops that runs draw from, and how many each draws. compared: methods that are compared
+    though they are known by their sides alone.
     """
 
     code = ("tasks.score.statistics", "tasks.score.task")
@@ -93,6 +100,7 @@ class StatisticsRecipe(Recipe):
     seed: int
     pool: int
     crops_per_run: int
+    compared: tuple[str, ...] = ()
 
 
 class AlignmentsRecipe(Recipe):
@@ -113,6 +121,7 @@ class AlignmentSummaryRecipe(Recipe):
     code = ("tasks.score.align", "tasks.score.task")
 
     alignments: tuple[TableRef, ...]
+    matched_alignments: tuple[TableRef, ...]
 
 
 class ExplanationsRecipe(Recipe):
@@ -249,34 +258,46 @@ def summarise_run(store_root: str, recipe: ResultsRecipe) -> tuple[TableRef, ...
 
 @table_task("compare-methods", SCORE_TIMEOUT_SEC, *STATISTICS_TABLES)
 def compare_methods(store_root: str, recipe: StatisticsRecipe) -> tuple[TableRef, ...]:
-    """Write the tables of intervals, paired tests and calibration."""
+    """Write the tables of intervals, paired tests, calibration, and the grid of pairs."""
     from tasks.score.statistics import Protocol, statistics_tables
 
     store = Store(store_root)
     inputs = {"images": [recipe.images], "predictions": list(recipe.predictions)}
     protocol = Protocol(recipe.pool, recipe.crops_per_run)
-    logits = (recipe.logit_scale, recipe.logit_bias)
-    tables = statistics_tables(store, inputs, recipe.seed, protocol, *logits)
+    tables = statistics_tables(
+        store,
+        inputs,
+        recipe.seed,
+        protocol,
+        recipe.logit_scale,
+        recipe.logit_bias,
+        recipe.compared,
+    )
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
 
 
-@table_task("align-images", SCORE_TIMEOUT_SEC, "alignments")
-def align_shard(store_root: str, recipe: AlignmentsRecipe) -> TableRef:
-    """Write a shard's `alignments` table."""
+@table_task("align-images", SCORE_TIMEOUT_SEC, *ALIGNMENT_TABLES)
+def align_shard(store_root: str, recipe: AlignmentsRecipe) -> tuple[TableRef, ...]:
+    """Write a shard's tables of alignments."""
     from tasks.runtime.threads import one_core_products
     from tasks.score.align import alignment_rows, first_labels
 
     store = Store(store_root)
     described = store.read(recipe.descriptions)
-    batches = alignment_rows(
-        store.read(recipe.crops, ["image_digest", "crop_index", "embedding"]),
-        first_labels(store.read(recipe.images, ["image_digest", "class_id"])),
-        described.filter(pc.field("kind") == "description"),
-        store.read_all(recipe.text_embeddings),
-        recipe.seed,
-    )
     with one_core_products():
-        return store.write("alignments", recipe.digest, schema("alignments"), batches)
+        rows = list(
+            alignment_rows(
+                store.read(recipe.crops, ["image_digest", "crop_index", "embedding"]),
+                first_labels(store.read(recipe.images, ["image_digest", "class_id"])),
+                described.filter(pc.field("kind") == "description"),
+                store.read_all(recipe.text_embeddings),
+                recipe.seed,
+            )
+        )
+    return tuple(
+        store.write(name, recipe.digest, schema(name), [row[i] for row in rows])
+        for i, name in enumerate(ALIGNMENT_TABLES)
+    )
 
 
 @table_task("summarise-alignments", SCORE_TIMEOUT_SEC, "alignment_summary")
@@ -285,8 +306,8 @@ def summarise_alignments(store_root: str, recipe: AlignmentSummaryRecipe) -> Tab
     from tasks.score.align import alignment_summary
 
     store = Store(store_root)
-    table = alignment_summary(store, {"alignments": list(recipe.alignments)})
-    return _write(store, recipe, "alignment_summary", table)
+    inputs = {name: list(getattr(recipe, name)) for name in ALIGNMENT_TABLES}
+    return _write(store, recipe, "alignment_summary", alignment_summary(store, inputs))
 
 
 @table_task("explain-images", SCORE_TIMEOUT_SEC, *EXPLANATION_TABLES)

@@ -165,7 +165,9 @@ def _build(store: Store, target: Place, records: list[Place]) -> None:
             for name, rows in _build_run_tables(store, runs).items():
                 _create_table(connection, name, rows)
             for name, tables in copied.items():
-                _create_table(connection, name, pa.concat_tables(tables or [_empty_table(name)]))
+                # a column that an earlier version did not write is null in its runs
+                parts = [_empty_table(name), *tables]
+                _create_table(connection, name, pa.concat_tables(parts, promote_options="default"))
             for name in VIEWED:
                 _create_view(connection, store, runs, name)
             _create_inbox(connection, store)

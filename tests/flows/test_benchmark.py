@@ -18,7 +18,7 @@ from flows.cli.benchmark import print_benchmark
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.methods.awt import awt_scores
-from tasks.methods.registry import PAIRS
+from tasks.methods.registry import METHODS, PAIRS
 from tasks.runtime.errors import InputError
 from tasks.score.blocks import tensor_of
 from tasks.score.predict import read_class_texts
@@ -122,7 +122,7 @@ def test_rules_are_rows_and_only_awt_brings_texts_of_its_own(config: BenchmarkCo
 
 
 def test_a_grid_has_every_pair_and_leaves_the_other_rows_as_they_are(
-    config: BenchmarkConfig,
+    config: BenchmarkConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def read(summary: RunSummary) -> pa.Table:
         return Store(summary.store_root).read_all(summary.refs("predictions"))
@@ -136,8 +136,27 @@ def test_a_grid_has_every_pair_and_leaves_the_other_rows_as_they_are(
     for name in default["method"].unique().to_pylist():
         is_own = pc.field("method") == name
         assert rows.filter(is_own) == default.filter(is_own), name
-    accuracy = Store(grid.store_root).read(grid.refs("accuracy")[0])
-    assert set(accuracy["method"].to_pylist()) == found
+    store = Store(grid.store_root)
+    accuracy, cells, comparisons = (
+        store.read(grid.refs(name)[0]).to_pylist()
+        for name in ("accuracy", "method_grid", "comparisons")
+    )
+    assert {row["method"] for row in accuracy} == found
+    assert {row["method"]: row["top1"] for row in cells} == {
+        row["method"]: row["top1"] for row in accuracy
+    }
+    compared = {row[name] for row in comparisons for name in ("method", "baseline_method")}
+    assert compared == {
+        name for name in found if METHODS[name].is_named or name == "weighted_crops.words"
+    }
+    assert len(store.read(grid.refs("method_steps")[0])) == 14  # all of them
+    print_benchmark(grid)
+    said = capsys.readouterr().out
+    assert "image sides down, text sides across" in said
+    assert "random words" in said
+    assert "Equal crops ×" not in said  # noqa: RUF001 - such rows stand in the grid alone
+    assert grid.report is not None
+    assert "text sides across" in grid.report.read_text(encoding="utf-8")
 
 
 def test_a_faster_number_format_says_what_it_costs(

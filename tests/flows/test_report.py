@@ -73,3 +73,20 @@ def test_an_unknown_run_is_told_which_there_are(runs: list[RunSummary], tmp_path
         report(ReportConfig(run="x", store=store))
     with pytest.raises(InputError, match="no results in"):
         report(ReportConfig(store=tmp_path))
+
+
+def test_results_are_printed_for_a_paper(
+    runs: list[RunSummary], wca: Command, tmp_path: Path
+) -> None:
+    store, run_id = runs[0].store_root, runs[0].run_id
+    said = wca("report", run_id[:8], "--csv", "--store", store)
+    header, *lines = said.splitlines()
+    assert header.startswith("table_name,run_id,")
+    assert len(lines) == 3  # one method, three measures
+    assert all(run_id in line for line in lines)
+    path = tmp_path / "results.tex"
+    assert str(path) in wca("report", run_id, "--latex", "--output", str(path), "--store", store)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"% Run {run_id}")
+    assert text.count(r"\begin{table}") == 1  # no pair, no grid
+    assert "either --latex or --csv" in wca("report", "--csv", "--latex", status=2)

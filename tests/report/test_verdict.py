@@ -49,3 +49,19 @@ def test_one_method_has_no_verdict_and_few_images_a_warning() -> None:
     assert describe_verdict([{"method": "clip", "top1": 0.5}], []) == ""
     assert warn_of_few_images(16).startswith("Few images")
     assert warn_of_few_images(100) == warn_of_few_images(0) == ""
+
+
+def test_the_mean_of_crops_is_among_the_pairs_and_the_grid_is_not() -> None:
+    names = {"clip": 0.5, "cupl": 0.56, "mean_crops": 0.53, "wca": 0.55,
+             "whole.weighted_descriptions": 0.9}  # fmt: skip
+    accuracy = [{"method": name, "top1": top1} for name, top1 in names.items()]
+    compared = list(names)[:-1]  # the last one stands in the grid alone
+    rows = [
+        row(a, b, names[b] - names[a], 0.01)
+        for i, a in enumerate(compared)
+        for b in compared[i + 1 :]
+    ]
+    verdict = describe_verdict(accuracy, rows)
+    assert verdict.startswith("CuPL is best (56.00 %); it beats CLIP (")
+    assert "Mean of crops (+3.00 points" in verdict
+    assert "; WCA beats Mean of crops (+2.00 points" in verdict

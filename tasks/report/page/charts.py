@@ -10,7 +10,7 @@ from tasks.report.page.queries import Row
 
 Spec = dict[str, Any]
 # Okabe & Ito's blue and orange, dark enough on white and light enough on black.
-BLUE, ORANGE, GREY = "#2a7fc4", "#d8731a", "#888888"
+BLUE, ORANGE, GREEN, GREY = "#2a7fc4", "#d8731a", "#2f8f6b", "#888888"
 # For lines, whose points differ in shape too. There are eight shapes: with nine colours the first
 # pair of a shape and a colour that comes again is that of the 73rd method.
 COLOURS = (
@@ -18,7 +18,7 @@ COLOURS = (
     "#b1549a",
     BLUE,
     ORANGE,
-    "#2f8f6b",
+    GREEN,
     "#a08a1b",
     "#5b6ec0",
     "#c0504d",
@@ -64,8 +64,12 @@ def draw_calibration(rows: Sequence[Row]) -> Spec:
 
 
 def draw_gains(rows: Sequence[Row]) -> Spec:
-    """Draw the distribution of the best crop's gain: own descriptions, and the control."""
-    names = {"own": "descriptions of its class", "other": "of other classes (control)"}
+    """Draw the distribution of the best crop's gain: own descriptions, and the controls."""
+    names = {
+        "own": "descriptions of its class",
+        "other": "of other classes, drawn",
+        "matched": "of other classes, as similar to the whole image",
+    }
     values = [
         # in the middle of a step of 0.01
         {"pairs": names[row["pairs"]], "gain": row["gain_low"] + 0.005, "share": 100 * row["share"]}
@@ -78,9 +82,11 @@ def draw_gains(rows: Sequence[Row]) -> Spec:
         .encode(
             x=alt.X("gain:Q", title="cosine of the best crop less that of the whole image"),
             y=alt.Y("share:Q", title="pairs, %"),
-            color=_colour("pairs", domain, (BLUE, ORANGE), labelLimit=260),
+            color=_colour("pairs", domain, (BLUE, ORANGE, GREEN), labelLimit=300),
             strokeDash=alt.StrokeDash(
-                "pairs:N", title=None, scale=alt.Scale(domain=domain, range=[[1, 0], [6, 4]])
+                "pairs:N",
+                title=None,
+                scale=alt.Scale(domain=domain, range=[[1, 0], [6, 4], [2, 3]]),
             ),
         )
     )

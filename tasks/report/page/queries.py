@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from tasks.methods.registry import BASELINE, METHODS, preferred_method
+from tasks.methods.registry import (
+    BASELINE,
+    IMAGE_SIDES,
+    METHODS,
+    TEXT_SIDES,
+    preferred_method,
+)
 
 _FOLDER = Path(__file__).parent / "sql"
 
@@ -37,8 +43,11 @@ class RunQueries:
 
 def scored_methods(connection: duckdb.DuckDBPyConnection, run_id: str) -> set[str]:
     """Return the names of the methods that a run has scored."""
-    query = "SELECT DISTINCT method FROM class_vectors WHERE run_id = ?"
-    return {name for (name,) in connection.execute(query, [run_id]).fetchall()}
+    query = (  # a rule has no class vectors, and what has no labels no accuracy
+        "SELECT method FROM accuracy WHERE run_id = $run_id "
+        "UNION SELECT method FROM class_vectors WHERE run_id = $run_id"
+    )
+    return {name for (name,) in connection.execute(query, {"run_id": run_id}).fetchall()}
 
 
 def execute_query(connection: duckdb.DuckDBPyConnection, name: str, **literals: str) -> QueryResult:
@@ -50,11 +59,14 @@ def execute_query(connection: duckdb.DuckDBPyConnection, name: str, **literals: 
 def fill_query(name: str, **literals: str) -> str:
     """Return `sql/<name>.sql` with a literal in place of each `$word`.
 
-    `$methods` and `$baseline` come from the list of methods; a word that is no literal is replaced
-    by the file of that name in the same folder. Raises ValueError for a literal that is no word.
+    `$methods`, `$baseline`, `$image_sides` and `$text_sides` come from the list of methods; a word
+    that is no literal is replaced by the file of that name in the same folder. Raises ValueError
+    for a literal that is no word.
     """
     values = {word: _quote(text) for word, text in {"baseline": BASELINE, **literals}.items()}
     values["methods"] = f"{list(METHODS)}"
+    values["image_sides"] = f"{[side.name for side in IMAGE_SIDES]}"
+    values["text_sides"] = f"{[side.name for side in TEXT_SIDES]}"
 
     def replacement(match: re.Match[str]) -> str:
         word = match[1]
@@ -66,6 +78,8 @@ def fill_query(name: str, **literals: str) -> str:
 
 
 def _quote(text: str) -> str:
-    if not re.fullmatch(r"\w+", text):
-        raise ValueError(f"{text!r} cannot stand in a query: it may hold letters and digits only")
+    if not re.fullmatch(r"[\w.]+", text):
+        raise ValueError(
+            f"{text!r} cannot stand in a query: it may hold letters, digits and dots only"
+        )
     return f"'{text}'"

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from tasks.methods.registry import method_title
+from tasks.report.grid import arrange_grid, describe_steps
 from tasks.report.page.explained import explained_images
 from tasks.report.page.images import ImageOpener, ThumbnailMaker
 from tasks.report.page.queries import QueryResult, Row, RunQueries
@@ -44,6 +45,9 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
             ),
             matrix=_pair_matrix(results["pairs"].rows),
             test_count=next((row["test_count"] for row in results["comparisons"].rows), 0),
+            grid=arrange_grid(results["method_grid"].rows),
+            steps_verdict=describe_steps(results["method_steps"].rows),
+            step_count=next((row["test_count"] for row in results["method_steps"].rows), 0),
             is_labelled=is_labelled,
             confused=confused,
             explained=explained,

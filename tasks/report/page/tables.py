@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.methods.registry import method_title
 from tasks.report.page.queries import QueryResult, Row
+from tasks.report.titles import side_title, step_title
 
 if TYPE_CHECKING:  # the terminal's tables need no charts
     from tasks.report.page.charts import Spec
@@ -15,7 +16,7 @@ class Column(NamedTuple):
     """A column of a table.
 
     style: text, value, count, percent (of a share), bar (percent with a bar), points (a difference
-    of shares), p, cosine, gain, seconds, usd, number, method.
+    of shares), p, cosine, gain, seconds, usd, number, and the names method, side, step.
     """
 
     name: str
@@ -96,8 +97,8 @@ def _cell(value: object, style: str) -> Cell:
 
 def format_value(value: object, style: str) -> str:
     """Return a value as text in the style of its column."""
-    if style == "method":
-        return method_title(str(value))
+    if style in _TITLES:
+        return _TITLES[style](str(value))
     if not isinstance(value, int | float) or isinstance(value, bool):
         return str(value)
     return _FORMATS[style](float(value)) if style in _FORMATS else str(value)
@@ -107,6 +108,11 @@ def _with_minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+_TITLES: dict[str, Callable[[str], str]] = {
+    "method": method_title,
+    "side": side_title,
+    "step": step_title,
+}
 _FORMATS: dict[str, Callable[[float], str]] = {
     "count": lambda v: f"{v:,.0f}" if v == int(v) else f"{v:,.1f}",
     "percent": lambda v: f"{100 * v:.2f}",

@@ -23,7 +23,10 @@ def whole(
 ) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
     texts = folder / "texts.json"
-    described = {"big cat": ["Furry.", "Has whiskers."], "drink": ["Hot.", "Wet."]}
+    described = {
+        "big cat": ["Furry.", "Has whiskers.", "Striped.", "Runs fast.", "Sleeps."],
+        "drink": ["Hot.", "Wet.", "In a glass.", "With ice.", "Brown."],
+    }
     texts.write_text(json.dumps(described))
     config = BenchmarkConfig(
         **small, data=f"folder:{photos}", descriptions=texts, store=folder / "store"

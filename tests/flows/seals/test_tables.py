@@ -31,6 +31,7 @@ KINDS = (
     *("images", "classes", "descriptions", "text_embeddings", "crops", "undecodable"),
     *("class_vectors", "predictions", "accuracy", "rejected", "per_class_accuracy", "confusion"),
     *("precision_checks", "intervals", "comparisons", "calibration", "alignments"),
+    *("matched_alignments", "calibration_errors", "method_grid", "method_steps"),
     *("alignment_summary", "explanations", "explained_texts", "explained_pairs"),
     *("counterfactuals", "draws"),
 )

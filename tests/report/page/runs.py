@@ -14,6 +14,12 @@ from tasks.store.schemas import schema
 from tasks.store.tables import Store
 
 METHODS = {"clip": 1, "cupl": 1, "wca": 3, "wca_paper": 3}  # the number of runs of each
+SIDES = {
+    "clip": ("whole", "label"),
+    "cupl": ("whole", "descriptions"),
+    "wca": ("weighted_crops", "weighted_descriptions"),
+    "wca_paper": ("weighted_crops", "printed_descriptions"),
+}
 CLASSES, IMAGES, TEXTS, CROPS = 3, 30, 4, 2
 Rows = list[dict[str, Any]]
 NO_CHANGES: Mapping[str, Rows] = MappingProxyType({})
@@ -31,6 +37,7 @@ class Run:
         seed: int,
         changes: Mapping[str, Rows] = NO_CHANGES,
         encoder: dict[str, Any] | None = None,
+        dataset_name: str = "some",
     ) -> None:
         rng = np.random.default_rng(seed)
         self.rng = rng
@@ -85,14 +92,34 @@ class Run:
             "calibration": [
                 self.random_row("calibration", method=m, bin=b) for m in METHODS for b in (1, 2, 3)
             ],
+            "calibration_errors": [
+                self.random_row("calibration_errors", method=m) for m in METHODS
+            ],
+            "method_grid": [
+                self.random_row("method_grid", method=m, image_side=image, text_side=text)
+                for m, (image, text) in SIDES.items()
+            ],
+            "method_steps": [
+                self.random_row("method_steps", step=s, baseline_method=a, method=b)
+                for s, a, b in (
+                    ("all", "clip", "wca"), ("crops_alone", "clip", "weighted_crops.label"),
+                    ("texts_alone", "clip", "whole.weighted_descriptions"),
+                )
+            ],
             "alignments": [
                 self.random_row("alignments", image_digest=f"d{i:02}", is_own=own, class_id=c,
                              position=0, gain=float(rng.normal(0, 0.03)))
                 for i in range(IMAGES) for own, c in ((True, 0), (False, 1))
             ],
+            "matched_alignments": [
+                self.random_row("matched_alignments", image_digest=f"d{i:02}", class_id=0,
+                             position=0, gain=float(rng.normal(0, 0.03)))
+                for i in range(IMAGES)
+            ],
             "alignment_summary": [
                 self.random_row("alignment_summary", pairs=pairs)
-                for pairs in ("own", "other", "difference")
+                for pairs in ("own", "other", "difference",
+                              "own_matched", "matched", "matched_difference")
             ],
             "explanations": [
                 self.random_row("explanations", image_digest=f"d{i:02}", role=role, class_id=c)
@@ -144,7 +171,7 @@ class Run:
         self.rows |= changes
         manifest = RunManifest(
             flow_name="benchmark",
-            dataset_name="some",
+            dataset_name=dataset_name,
             encoder_name="lite",
             encoder=encoder or {},
             parameters={"seed": seed, "image_scale": 4.0, "text_scale": 2.0, "shared": 1},

@@ -29,6 +29,18 @@ def test_it_opens_quietly_and_fits(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     charts = page.locator(".chart")
     assert page.locator(".chart svg").count() == charts.count() > 20
+    assert page.locator("#accuracy > p strong").first.is_visible()  # the verdict
+    names = ["CLIP", "CuPL", "WCA"]
+    matrix = page.locator("#accuracy table.matrix")
+    assert matrix.locator("thead th").all_inner_texts() == names
+    cells = [row.locator("td").all_inner_texts() for row in matrix.locator("tbody tr").all()]
+    points = [[float(c.rstrip("*").replace("\N{MINUS SIGN}", "-") or 0) for c in row]
+              for row in cells]  # fmt: skip
+    assert all(points[i][j] == -points[j][i] for i in range(3) for j in range(3))
+    grid = page.locator("#grid table.grid")
+    assert grid.locator("tbody th").all_inner_texts() == ["whole", "weighted crops"]
+    assert grid.locator("tbody td small").count() == len(names)
+    assert grid.locator("td.best").count() >= 1
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(background[4:].split(",")[0]) < 60) == (scheme == "dark")

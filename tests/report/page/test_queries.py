@@ -15,7 +15,7 @@ from tasks.report.page.queries import RunQueries, execute_query
 from tasks.report.page.sweep import SWEEP_TABLES
 from tasks.store.snapshot import open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store
-from tests.report.page.runs import CLASSES, IMAGES, METHODS, TEXTS, Rows, Run
+from tests.report.page.runs import CLASSES, IMAGES, METHODS, SIDES, TEXTS, Rows, Run
 
 SQL = Path(__file__).parents[3] / "tasks" / "report" / "page" / "sql"
 PAGE = sorted(path.stem for path in (SQL / "page").glob("*.sql"))
@@ -81,14 +81,47 @@ def test_accuracy_comes_with_both_kinds_of_interval(run: Run, results: dict[str,
         assert (row["macro_low"], row["macro_high"]) == (macro["low"], macro["high"])
 
 
-def test_the_calibration_error_is_the_mean_distance_over_predictions(
+def test_the_grid_and_its_steps_stand_as_they_are_stored(
     run: Run, results: dict[str, Rows]
 ) -> None:
-    for row in results["calibration_errors"]:
-        bins = run.select("calibration", method=row["method"])
-        sizes = [b["prediction_count"] for b in bins]
-        gaps = [abs(b["top1"] - b["confidence"]) for b in bins]
-        assert row["error"] == pytest.approx(np.average(gaps, weights=sizes))
+    assert [(row["image_side"], row["text_side"]) for row in results["method_grid"]] == list(
+        SIDES.values()  # sides in the order of the registry
+    )
+    for name in ("method_grid", "method_steps", "calibration_errors"):
+        for row, stored in zip(results[name], run.rows[name], strict=True):
+            assert row == {key: stored.get(key) for key in row}
+
+
+def test_pairs_that_are_in_the_grid_alone_are_in_no_other_table(run: Run, tmp_path: Path) -> None:
+    pair = "whole.weighted_descriptions"
+    more = {
+        name: [*run.rows[name], *extra]
+        for name, extra in {
+            "accuracy": [run.random_row("accuracy", method=pair)],
+            "intervals": [run.random_row("intervals", method=pair, measure=measure)
+                          for measure in ("top1", "macro_top1")],
+            "method_grid": [run.random_row("method_grid", method=pair, image_side="whole",
+                                           text_side="weighted_descriptions")],
+        }.items()
+    }  # fmt: skip
+    store = Store(tmp_path)
+    gridded = Run(store, 1, more)
+    compared = Run(
+        store,
+        2,
+        {**more, "comparisons": [run.random_row("comparisons", baseline_method="clip", method=m)
+                                 for m in (*METHODS, pair)]},
+    )  # fmt: skip
+    publish(store)
+    with open_snapshot(snapshot_path(store)) as connection:
+        shown = [
+            [row["method"] for row in RunQueries(connection, each.run_id).execute(name).rows]
+            for each in (gridded, compared)
+            for name in ("accuracy", "method_grid")
+        ]
+    assert shown[0] == list(METHODS)
+    assert shown[2] == [*METHODS, pair]
+    assert sorted(shown[1]) == sorted(shown[3]) == sorted([*METHODS, pair])
 
 
 def test_classes_stand_beside_clip_worst_first(run: Run, results: dict[str, Rows]) -> None:
@@ -142,8 +175,13 @@ def test_pictures_are_those_of_the_first_run(run: Run, results: dict[str, Rows])
 
 
 def test_gains_are_counted_in_steps_of_a_hundredth(run: Run, results: dict[str, Rows]) -> None:
-    for pairs, own in (("own", True), ("other", False)):
-        gains = [np.float32(row["gain"]) for row in run.select("alignments", is_own=own)]
+    counted = {
+        "own": run.select("alignments", is_own=True),
+        "other": run.select("alignments", is_own=False),
+        "matched": run.rows["matched_alignments"],
+    }
+    for pairs, aligned in counted.items():
+        gains = [np.float32(row["gain"]) for row in aligned]
         expected = Counter(math.floor(float(gain) / 0.01) for gain in gains)
         rows = [row for row in results["gains"] if row["pairs"] == pairs]
         assert {round(100 * row["gain_low"]): row["pair_count"] for row in rows} == expected

@@ -71,6 +71,29 @@ def test_images_on_which_wca_and_clip_disagree(ask: Ask, runs: tuple[Run, Run]) 
     )
 
 
+def test_what_each_half_of_wca_adds(ask: Ask, runs: tuple[Run, Run]) -> None:
+    (row,) = ask("What does each half of WCA add, and both?")
+    crops, texts, both = (
+        100 * runs[1].select("method_steps", step=step)[0]["difference"]
+        for step in ("crops_alone", "texts_alone", "all")
+    )
+    expected = [crops, texts, both, both - crops - texts]
+    assert list(row.values())[1:] == pytest.approx(expected, abs=0.005)
+
+
+def test_the_best_text_side_of_each_image_side(ask: Ask, runs: tuple[Run, Run]) -> None:
+    rows = ask("Which text side is best for each image side?")
+    assert len(rows) == 2
+    for row in rows:
+        pairs = runs[1].select("method_grid", image_side=row["image_side"])
+        best = max(pairs, key=lambda pair: float(pair["top1"]))
+        assert (row["best_text_side"], row["top1"]) == (best["text_side"], best["top1"])
+        worst = min(pair["top1"] for pair in pairs)
+        assert row["above_worst"] == pytest.approx(best["top1"] - worst)
+        assert row["text_sides"] == len(pairs)
+    assert [row["top1"] for row in rows] == sorted((r["top1"] for r in rows), reverse=True)
+
+
 def test_descriptions_that_never_help(ask: Ask, runs: tuple[Run, Run]) -> None:
     _, run = runs  # the latest of the data set
     texts = {row["text"]: np.array(row["embedding"]) for row in run.rows["text_embeddings"]}

@@ -4,5 +4,5 @@ SELECT a.method, a.top1, a.top1_sigma, s.seed_sigma, a.run_count, a.top1_low, a.
 FROM accuracy AS a
 JOIN intervals AS s ON s.run_id = a.run_id AND s.method = a.method AND s.measure = 'top1'
 JOIN intervals AS m ON m.run_id = a.run_id AND m.method = a.method AND m.measure = 'macro_top1'
-WHERE a.run_id = $run_id
+WHERE a.run_id = $run_id AND a.method IN ($listed_methods)
 ORDER BY list_position($methods, a.method)

@@ -1,5 +1,4 @@
-SELECT method, sum(prediction_count * abs(top1 - confidence)) / sum(prediction_count) AS error
-FROM calibration
+SELECT method, error, temperature, scaled_error, first_half_temperature, second_half_temperature
+FROM calibration_errors
 WHERE run_id = $run_id
-GROUP BY method
 ORDER BY list_position($methods, method)
