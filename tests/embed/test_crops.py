@@ -252,7 +252,9 @@ def test_bounds_of_areas_are_the_published_ones_unless_they_are_given() -> None:
     assert bounds(alpha=0.5) == (0.5, 1)
     assert bounds(beta=0.5) == (0.08, 0.5)
     assert (CropParameters().alpha, CropParameters().beta) == (0.5, 0.9)
-    # of two boxes of one law, one is a table of an earlier version's and one of today's
+
+
+def test_tables_of_earlier_versions_are_found_by_the_law_of_squares() -> None:
     squares = CropParameters(seed=3)
     assert digest_crop_law(squares) != digest_square_law(squares)
     assert digest_square_law(squares) == digest_of(
