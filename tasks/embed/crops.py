@@ -238,8 +238,11 @@ def _draw_rectangles(
     """Draw boxes as torchvision's RandomResizedCrop.get_params, and whether each is flipped."""
     for index in count(1):
         key = f"crop/{parameters.seed}/{image_digest}/{index}"
-        *shapes, down, across, flip = uniforms(key, 2 * ATTEMPTS + 3)
-        width, height = _draw_shape(shapes, parameters, width_px, height_px)
+        for attempts in (1, ATTEMPTS):  # the first fits most often, and numbers take time
+            down, across, flip, *shapes = uniforms(key, 3 + 2 * attempts)
+            width, height = _draw_shape(shapes, parameters, width_px, height_px)
+            if width:
+                break
         if width:
             left = math.floor(across * (width_px - width + 1))
             top = math.floor(down * (height_px - height + 1))
