@@ -7,8 +7,6 @@ from cyclopts import Parameter
 from flows.cli.console import console, print_table, print_unwrapped
 from flows.server.temporary import prefect_server
 from flows.settings.reproduce import ReproduceConfig, ReproduceSettings
-from tasks.datasets.named.cards import find_card
-from tasks.embed.names import check_encoder_name
 from tasks.report.published import LIBRARY_POINTS, SIGMAS, judge, published_table
 from tasks.report.published_text import layout, notes
 
@@ -40,6 +38,9 @@ def reproduce(
     """
     given = (settings or ReproduceSettings()).model_dump(exclude_unset=True)
     config = ReproduceConfig(table=table, **given)
+    from tasks.datasets.named.cards import find_card
+    from tasks.embed.names import check_encoder_name
+
     published_table(table)
     for encoder in config.encoders:
         check_encoder_name(encoder)

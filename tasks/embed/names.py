@@ -62,11 +62,13 @@ def check_encoder_name(name: str) -> None:
     if name.startswith(LOCAL_DIR_PREFIX):
         read_json(Path(name.removeprefix(LOCAL_DIR_PREFIX)).expanduser() / CONFIG_NAME)
         return
-    if "open_clip" in sys.modules:  # it may know further architectures, which the program has added
-        return
-    configs = package_folder("open_clip") / "model_configs"
     architecture = name.partition(":")[0].partition("/")[0]
-    parse_open_clip_name(name, (configs / f"{architecture}.json").is_file(), _import_tags())
+    if library := sys.modules.get("open_clip"):  # it may know architectures that were added to it
+        known = library.get_model_config(architecture) is not None
+        parse_open_clip_name(name, known, library.pretrained)
+        return
+    config = package_folder("open_clip") / "model_configs" / f"{architecture}.json"
+    parse_open_clip_name(name, config.is_file(), _import_tags())
 
 
 def _import_tags() -> Any:

@@ -19,7 +19,7 @@ from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
 from tests.flows.conftest import BEGIN
 
-VIEWS = 3001
+VIEWS = 1001
 
 
 def test_a_flow_run_ends_in_the_middle_of_a_shard(

@@ -4,9 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
+from altair.utils.schemapi import disable_debug_mode
 
 from tasks.methods.registry import method_title
 from tasks.report.page.queries import Row
+
+# Altair would check each part of each chart against its schema, a third of the time that a page
+# takes. The charts are the same for every page, and the tests check them.
+disable_debug_mode()
 
 Spec = dict[str, Any]
 # Okabe & Ito's blue and orange, dark enough on white and light enough on black.
@@ -225,6 +230,6 @@ def _text_axis() -> alt.Y:
 
 def _spec(*layers: alt.Chart, height: int) -> Spec:
     """Return layers as one chart, as wide as its place on the page."""
-    spec: Spec = alt.layer(*layers).to_dict()
+    spec: Spec = alt.layer(*layers).to_dict(validate=False)
     spec.pop("config", None)  # the page has its own, for light and dark
     return {**spec, "width": "container", "height": height}

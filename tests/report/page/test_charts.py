@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import altair as alt
 import pytest
 
 from tasks.report.page import charts
@@ -10,6 +11,7 @@ TITLES = {"clip": "CLIP", "wca": "WCA"}
 
 
 def drawn(spec: charts.Spec, key: str) -> list[dict[str, Any]]:
+    alt.LayerChart.from_dict(spec)  # raises where it is no chart of Vega-Lite
     return [row for rows in spec["datasets"].values() for row in rows if key in row]
 
 
