@@ -8,7 +8,13 @@ from flows.settings.classify import ClassifyConfig, ClassifySettings
 from tasks.datasets.settings import FileSource
 from tasks.datasets.sources import open_source
 from tasks.describe.llm.plan import generated_kinds
-from tasks.methods.registry import EXPLAINED, METHODS, expand_methods
+from tasks.methods.registry import (
+    EXPLAINED,
+    METHODS,
+    SETTLING,
+    expand_methods,
+    explained_method,
+)
 from tasks.report.task import draw_explanations, write_report
 from tasks.runtime.errors import InputError
 from tasks.store.retention import prevent_pruning
@@ -33,9 +39,10 @@ def _explained(
     config: ClassifyConfig, settings: ClassifySettings, source: FileSource
 ) -> RunSummary:
     """Classify pictures and write why, as a page and as pictures."""
-    if EXPLAINED not in expand_methods(settings.methods):
+    if not explained_method(expand_methods(settings.methods)):
         raise InputError(
-            "--explain needs the method wca and descriptions: name --descriptions FILE or --llm."
+            f"--explain needs the method {EXPLAINED} or {SETTLING} and descriptions: name "
+            "--descriptions FILE or --llm."
         )
     dataset = open_source(source)
     count = min(len(dataset.images), MOST_EXPLAINED)
@@ -57,7 +64,8 @@ def with_best_method(settings: ClassifySettings) -> ClassifySettings:
     """Settings with the best method that there are texts for, unless methods are named."""
     if not settings.methods:
         described = settings.descriptions or "description" in generated_kinds(settings)
-        settings = settings.model_copy(update={"methods": ("wca" if described else "clip",)})
+        best = SETTLING if settings.crops == "auto" else EXPLAINED
+        settings = settings.model_copy(update={"methods": (best if described else "clip",)})
     if not any(METHODS[name].needs_crops for name in expand_methods(settings.methods)):
         settings = settings.model_copy(update={"pool": 1})  # no crop would be looked at
     return settings

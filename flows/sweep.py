@@ -3,29 +3,19 @@
 from flows.pipeline.command import build_command
 from flows.pipeline.record import manifest_of, record
 from flows.pipeline.runner import StageRunner, pipeline_flow
-from flows.pipeline.stages import (
-    embed_images,
-    embed_texts,
-    gather_rule_inputs,
-    gather_texts,
-    index_dataset,
-    score_images,
-    weigh_texts,
-)
+from flows.pipeline.stages import index_dataset
 from flows.pipeline.summary import FlowSummary
-from flows.pipeline.sweep_points import TEXTS, Point, list_sweep_points
+from flows.pipeline.sweep_points import list_sweep_points
+from flows.pipeline.sweep_scores import PointScorer
 from flows.pipeline.texts import text_sources
-from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.sweep import SweepConfig
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
-from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resampling_for, resolve_encoder
-from tasks.methods.registry import METHODS, available_methods, choose_methods, text_kinds
+from tasks.methods.registry import METHODS, available_methods, choose_methods
 from tasks.report.task import write_sweep
 from tasks.runtime.errors import InputError
-from tasks.score.sweep import SweepPoint
 from tasks.score.task import SweepRecipe, summarise_sweep
 from tasks.store.retention import prevent_pruning
 from tasks.store.tables import Store, TableRef
@@ -62,46 +52,9 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         sources.kinds,
     )
     indexed = index_dataset(runner, dataset)
-    kinds, identity = text_kinds(methods), encoder.identity
     resampling = resampling_for(encoder, config.exact)
-
-    def described(settings: BenchmarkConfig) -> TableRef:
-        files = text_sources(settings, dataset)
-        return gather_texts(runner, indexed, dataset.templates, files, None, settings.seed)
-
-    base_texts = embed_texts(runner, described(config), kinds, encoder, config)
-
-    point_tables: list[TableRef] = []
-
-    def predictions(point: Point) -> tuple[TableRef, ...]:
-        """The predictions of one point; the store has what earlier points computed."""
-        settings, descriptions = point.settings, described(point.settings)
-        # fewer descriptions are among the base's, which are embedded already
-        is_subset = point.parameter == TEXTS
-        texts = (
-            base_texts if is_subset else embed_texts(runner, descriptions, kinds, encoder, settings)
-        )
-        parameters, scale = settings.part(CropParameters), settings.used_text_scale
-        vectors = weigh_texts(runner, descriptions, texts, methods, scale, identity.dimension)
-        crops, undecodable = embed_images(
-            runner, indexed, encoder, parameters, resampling, settings
-        )
-        rules = gather_rule_inputs(methods, descriptions, texts, encoder.logits, settings)
-        scores = score_images(runner, crops, vectors, parameters, settings, rules)
-        point_tables.extend((descriptions, *texts, *crops, *undecodable, vectors, *scores))
-        return tuple(scores)
-
-    scored = [
-        SweepPoint(
-            parameter=point.parameter,
-            value=point.value,
-            value_index=point.value_index,
-            is_base=point.is_base,
-            predictions=predictions(point),
-        )
-        for point in points
-    ]
-    recipe = SweepRecipe(images=indexed.images, points=tuple(scored))
+    scorer = PointScorer(runner, dataset, indexed, methods, encoder, resampling, config)
+    recipe = SweepRecipe(images=indexed.images, points=scorer.score(points))
     ((table,),) = runner.run("summarise", summarise_sweep, [recipe])
     stages = runner.timings_by_stage()
     manifest = manifest_of(
@@ -114,7 +67,7 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         {"over": list(config.over), "methods": list(methods)},
         [table],
         command=build_command("sweep", [given.data], given, {"data", "store"}),
-        point_tables=point_tables,
+        point_tables=scorer.tables,
     )
     recorded = record(runner.store, manifest, stages)
     return SweepSummary(

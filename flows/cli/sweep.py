@@ -27,6 +27,8 @@ def sweep(
 
     Example: wca sweep sixteen-photographs
 
+    Example: wca sweep folder:photos --descriptions photos.json --over crops=auto,5,10,20,40,60,100
+
     Example: wca sweep folder:photos --descriptions photos.json --over alpha=0.3,0.5,0.7 --over
     descriptions_per_class=1,5,10
 
@@ -36,7 +38,8 @@ def sweep(
         A data set as in benchmark.
     over
         parameter=value,value, repeatable: alpha, beta, size (alpha:beta), pool, crop_strategy
-        (even), crops, runs, seed, image_scale and text_scale (off: no weights),
+        (even), crops (auto: as many as settle a class, and each number at random and in the order
+        of its weight), runs, seed, image_scale and text_scale (off: no weights),
         descriptions_per_class.
 
     """
@@ -63,12 +66,13 @@ def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:
     from tasks.store.tables import Store
 
     table = Store(summary.store_root).read(summary.sweeps)
-    rows = [row for row in table.to_pylist() if METHODS[row["method"]].has_draws]
+    rows = [row for row in table.to_pylist() if METHODS[row["method"]].needs_crops]
     other_half = {
         (row["parameter"], row["value"], row["method"]): row
         for row in rows
         if row["split"] == "evaluation"
     }
+    has_agreement = any(row["agreement"] is not None for row in rows)
     base_of = {(r["parameter"], r["method"]): r["value"] for r in rows if r["is_base"]}
     lines = []
     for row in rows:
@@ -77,6 +81,12 @@ def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:
         top1, low, high = (
             format_value(row[name], "percent") for name in ("top1", "top1_low", "top1_high")
         )
+        cost = {"encodings": "", "as the whole pool, %": ""} if has_agreement else {}
+        if row["agreement"] is not None:
+            names = ("agreement", "agreement_low", "agreement_high")
+            same, *ends = (format_value(row[name], "percent") for name in names)
+            agreement = f"{same} ({' to '.join(ends)})"
+            cost = {"encodings": f"{row['encodings']:.1f}", "as the whole pool, %": agreement}
         key = (row["parameter"], row["method"])
         judged = other_half.get((row["parameter"], row["value"], row["method"]))
         base = other_half.get((row["parameter"], base_of.get(key, ""), row["method"]))
@@ -87,6 +97,7 @@ def _accuracy_rows(summary: "SweepSummary") -> list[dict[str, str]]:
                 "method": METHODS[row["method"]].title,
                 "top-1 %": top1,
                 "95 % interval": f"{low} to {high}",
+                **cost,
                 "picked, on the other half": _describe_selected(judged, base)
                 if row["is_selected"] and judged
                 else "",

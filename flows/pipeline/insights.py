@@ -33,6 +33,7 @@ class Scored(NamedTuple):
     crops: list[TableRef]
     vectors: TableRef
     predictions: list[TableRef]
+    crop_uses: list[TableRef]
 
 
 def check_embeddings(
@@ -98,7 +99,7 @@ def _compare_methods(
         logit_bias=logits.bias,
         seed=parameters.seed,
         pool=parameters.pool,
-        crops_per_run=settings.crops,
+        crops_per_run=settings.crops_per_run,
     )
     (tables,) = runner.run("compare methods", compare_methods, [recipe])
     return list(tables)
@@ -136,6 +137,7 @@ def _explain_images(
         image_scale=settings.used_image_scale,
         text_scale=settings.used_text_scale,
         count=count,
+        crop_uses=tuple(scored.crop_uses),
     )
     (tables,) = runner.run("explain images", explain_images, [recipe])
     return list(tables)

@@ -9,9 +9,11 @@ from flows.pipeline.insights import Scored, check_embeddings, find_insights
 from flows.pipeline.record import manifest_of, record
 from flows.pipeline.runner import StageRunner
 from flows.pipeline.stages import (
+    choose_crops_of_images,
     count_outdated,
     embed_images,
     embed_texts,
+    find_needed_crops,
     gather_rule_inputs,
     gather_texts,
     index_dataset,
@@ -27,7 +29,12 @@ from tasks.datasets.dataset import Dataset
 from tasks.embed.crops import CropParameters
 from tasks.embed.sources import resampling_for, resolve_encoder
 from tasks.embed.task import unload_encoder
-from tasks.methods.registry import EXPLAINED, choose_methods, text_kinds
+from tasks.methods.registry import (
+    SETTLING,
+    choose_methods,
+    explained_method,
+    text_kinds,
+)
 from tasks.score.task import ResultsRecipe
 from tasks.store.tables import Store
 
@@ -57,7 +64,8 @@ def run_stages(
     command: what repeats the run. explained: images to explain, where `wca` is among the methods.
     """
     sources = text_sources(settings, dataset)
-    methods = choose_methods(settings.methods, sources.kinds)
+    is_adaptive = settings.crops == "auto"
+    methods = choose_methods(settings.methods, sources.kinds, is_adaptive=is_adaptive)
     encoder = resolve_encoder(settings.encoder, settings.precision, settings.device)
     resampling = resampling_for(encoder, settings.exact)
     parameters = settings.part(CropParameters)
@@ -77,14 +85,18 @@ def run_stages(
         texts = embed_texts(runner, described, text_kinds(methods), encoder, settings)
         scale, dimension = settings.used_text_scale, encoder.identity.dimension
         vectors = weigh_texts(runner, described, texts, methods, scale, dimension)
+        choice = find_needed_crops(methods, vectors, settings)
         crops, undecodable = embed_images(
-            runner, indexed, encoder, parameters, resampling, settings
+            runner, indexed, encoder, parameters, resampling, settings, choice
         )
         if not _IS_KEPT.get():
             unload_encoder()
         draws = record_draws(runner, methods, parameters, settings)
         rules = gather_rule_inputs(methods, described, texts, encoder.logits, settings)
-        predictions = score_images(runner, crops, vectors, parameters, settings, rules)
+        crop_uses = choose_crops_of_images(
+            runner, crops, vectors, methods, encoder.identity, parameters, settings
+        )
+        predictions = score_images(runner, crops, vectors, parameters, settings, rules, crop_uses)
         results = summarise(
             runner,
             ResultsRecipe(
@@ -95,9 +107,10 @@ def run_stages(
             ),
         )
         rejected_count = sum(ref.row_count for ref in results if ref.table == "rejected")
-        scored = Scored(indexed, described, texts, crops, vectors, predictions)
+        used = [ref for uses in crop_uses for ref in uses]
+        scored = Scored(indexed, described, texts, crops, vectors, predictions, used)
         checks = check_embeddings(runner, scored, encoder, parameters, resampling, is_labelled)
-        count = explained if EXPLAINED in methods else 0
+        count = explained if explained_method(methods) else 0
         insights = find_insights(
             runner, scored, settings, encoder.logits, parameters, is_labelled, count
         )
@@ -111,6 +124,8 @@ def run_stages(
         indexed,
         {
             "methods": list(methods),
+            **({"agreement": settings.agreement} if SETTLING in methods else {}),
+            **({"crop_order": "weight"} if settings.crop_count is not None else {}),
             **({"method_options": rules.options} if rules and rules.options else {}),
             **(writing_parameters(writing, settings) if writing else {}),
         },
@@ -122,6 +137,7 @@ def run_stages(
             *undecodable,
             vectors,
             *draws,
+            *used,
             *predictions,
             *results,
             *checks,

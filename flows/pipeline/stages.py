@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import cast
 
 from prefect.utilities.annotations import quote
@@ -14,17 +15,19 @@ from tasks.datasets.task import index_images
 from tasks.describe.task import DescriptionsRecipe, TextFile, describe_classes
 from tasks.embed.choice import CropChoice
 from tasks.embed.crops import CropParameters
-from tasks.embed.identity import EncoderSource, Logits, Resampling
+from tasks.embed.identity import EncoderIdentity, EncoderSource, Logits, Resampling
 from tasks.embed.settings import EncoderSettings
 from tasks.embed.task import (
     CropsRecipe,
+    CropUseRecipe,
     TextEmbeddingsRecipe,
+    choose_crops,
     digest_embedding_code,
     embed_image_shard,
     embed_text_shard,
 )
 from tasks.methods.options import select_options
-from tasks.methods.registry import METHODS
+from tasks.methods.registry import METHODS, SETTLING
 from tasks.score.settings import ScoreSettings
 from tasks.score.task import (
     ClassVectorsRecipe,
@@ -186,22 +189,78 @@ def score_images(
     parameters: CropParameters,
     settings: ScoreSettings,
     rules: RuleInputs | None = None,
+    crop_uses: Sequence[Refs] = (),
 ) -> list[TableRef]:
-    """Score every shard of crops; the `predictions` tables. rules: as `gather_rule_inputs`."""
+    """Score every shard of crops; the `predictions` tables.
+
+    rules: as `gather_rule_inputs`. crop_uses: as `choose_crops_of_images`.
+    """
     recipes = [
         PredictionsRecipe(
             crops=shard,
             class_vectors=vectors,
             image_scale=settings.used_image_scale,
             pool=parameters.pool,
-            crops_per_run=settings.crops,
+            crops_per_run=settings.crops_per_run,
             runs=settings.runs,
             seed=parameters.seed,
             rules=rules,
+            crop_uses=uses,
         )
-        for shard in crops
+        for shard, uses in zip_longest(crops, crop_uses, fillvalue=())
     ]
     return [ref for (ref,) in runner.run("score images", score_shard, recipes)]
+
+
+def find_needed_crops(
+    methods: Sequence[str], vectors: TableRef, settings: ScoreSettings
+) -> CropChoice | None:
+    """Find which crops methods need; None where one needs the whole pool of an image."""
+    count, is_adaptive = settings.crop_count, SETTLING in methods
+    needs_whole_pool = any(
+        METHODS[name].needs_whole_pool(are_counted=count is not None) for name in methods
+    )
+    if needs_whole_pool or (count is None) != is_adaptive:
+        return None
+    if count is not None:
+        return CropChoice(crops=count)
+    return CropChoice(
+        class_vectors=vectors,
+        method=SETTLING,
+        image_scale=settings.used_image_scale,
+        agreement=settings.agreement,
+    )
+
+
+def choose_crops_of_images(
+    runner: StageRunner,
+    crops: list[TableRef],
+    vectors: TableRef,
+    methods: tuple[str, ...],
+    encoder: EncoderIdentity,
+    parameters: CropParameters,
+    settings: ScoreSettings,
+) -> list[Refs]:
+    """Choose the crops that images have of their own; the `crop_use` tables of each shard."""
+    recipe = CropUseRecipe(
+        encoder=encoder,
+        crops=parameters,
+        embedded=vectors,
+        image_scale=settings.used_image_scale,
+    )
+    kinds: list[dict[str, object]] = []
+    if settings.crop_count is not None:
+        kinds.append({"count": settings.crop_count})
+    if SETTLING in methods:
+        kinds.append({"class_vectors": vectors, "agreement": settings.agreement})
+    recipes = [
+        recipe.model_copy(update={"embedded": shard, **kind}) for shard in crops for kind in kinds
+    ]
+    if not recipes:
+        return [() for _ in crops]
+    chosen = [ref for (ref,) in runner.run("choose crops", choose_crops, recipes)]
+    count = len(kinds)
+    return [tuple(chosen[i : i + count]) for i in range(0, len(chosen), count)]
 
 
 def gather_rule_inputs(
@@ -232,11 +291,11 @@ def record_draws(
     settings: ScoreSettings,
 ) -> list[TableRef]:
     """Write down which crops each run draws, if a method draws; the `draws` table."""
-    if not any(METHODS[name].has_draws for name in methods):
+    if settings.crop_count is not None or not any(METHODS[name].has_draws for name in methods):
         return []
     recipe = DrawsRecipe(
         pool=parameters.pool,
-        crops_per_run=settings.crops,
+        crops_per_run=settings.crops_per_run,
         runs=settings.runs,
         seed=parameters.seed,
     )

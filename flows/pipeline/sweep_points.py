@@ -12,6 +12,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.datasets.files import read_json
 from tasks.embed.crops import RANDOM_RESIZED, Strategy, default_bounds
 from tasks.runtime.errors import InputError
+from tasks.score.sweep import BY_WEIGHT
 from tasks.store.digest import digest_of
 from tasks.store.place import write_text
 from tasks.store.tables import NAME_DIGITS, Store
@@ -23,6 +24,9 @@ SWITCHES = {"image_scale": "image_weights", "text_scale": "text_weights"}
 SIZE, TEXTS = "size", "descriptions_per_class"
 # Its values are words, the others' numbers.
 STRATEGY = "crop_strategy"
+# With `auto` among the values of the first there are points of the second too.
+CROPS, AUTO = "crops", "auto"
+CROPS_BY_WEIGHT = CROPS + BY_WEIGHT
 PARAMETERS = (
     *("alpha", "beta", SIZE, "pool", STRATEGY, "crops", "runs", "seed"),
     *("image_scale", "text_scale", TEXTS),
@@ -55,6 +59,9 @@ def list_sweep_points(
                 f"Cannot sweep {item!r}: write parameter=value,value with one of "
                 f"{', '.join(PARAMETERS)}."
             )
+        if parameter == CROPS and AUTO in values:
+            points += _list_points_by_weight(config, values)
+            values = [value for value in values if value != AUTO]
         base = _find_base_value(config, parameter)
         normalized = list(dict.fromkeys(_normalize_value(parameter, value) for value in values))
         if base is not None and base not in normalized:
@@ -76,13 +83,27 @@ def list_sweep_points(
     return points
 
 
+def _list_points_by_weight(config: BenchmarkConfig, values: list[str]) -> list[Point]:
+    """List the points at which crops are taken in the order of their weight."""
+    points = []
+    for value in dict.fromkeys(values):
+        if value == AUTO:
+            changes: dict[str, object] = {CROPS: AUTO}
+        else:
+            value = _normalize_value(CROPS, value)  # noqa: PLW2901 - the same number
+            changes = {CROPS: value, "crop_order": "weight"}
+        settings = config.with_values(changes, f"{CROPS}={value}")
+        points.append(Point(CROPS_BY_WEIGHT, value, len(points), False, settings))
+    return points
+
+
 def _normalize_value(parameter: str, value: str) -> str:
     """Write a value in one way: 0.50 and 0.5 are the same."""
     if parameter == STRATEGY and value not in get_args(Strategy):
         raise InputError(f"{STRATEGY} is one of {', '.join(get_args(Strategy))}, not {value!r}.")
     if parameter == STRATEGY or (value == OFF and parameter in SWITCHES):
         return value
-    is_whole = parameter == TEXTS or (
+    is_whole = parameter in (TEXTS, CROPS) or (
         parameter != SIZE and BenchmarkConfig.model_fields[parameter].annotation is int
     )
     parts = value.split(":")
@@ -116,6 +137,8 @@ def _find_base_value(config: BenchmarkConfig, parameter: str) -> str | None:
         return f"{_format_number(config.alpha)}:{_format_number(config.beta)}"
     if parameter == STRATEGY:
         return config.crop_strategy
+    if parameter == CROPS and config.crops == AUTO:
+        raise InputError("A sweep compares numbers of crops with a fixed one: set --crops 60.")
     if parameter in SWITCHES and not getattr(config, SWITCHES[parameter]):
         return OFF
     return _format_number(getattr(config, parameter))

@@ -1,7 +1,7 @@
 """What the flows over pictures without labels can be told."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,14 @@ from flows.settings.run import Settings
 
 class ClassifySettings(Settings):
     """Settings whose defaults suit pictures without labels."""
+
+    crops: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | Literal["auto"],
+        Field(
+            description="auto: for each image as many crops as settle its class; a number: of "
+            "every image, see --crop-order."
+        ),
+    ] = "auto"
 
     runs: Annotated[
         int,

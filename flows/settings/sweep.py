@@ -12,5 +12,8 @@ class SweepConfig(BenchmarkConfig):
 
     over: Annotated[
         tuple[str, ...],
-        Field(description="parameter=value,value ..., once for each parameter; off: no weights."),
+        Field(
+            description="parameter=value,value ..., once for each parameter; off: no weights; "
+            "crops=auto,10,20: numbers of crops at random and in the order of their weight."
+        ),
     ] = ("crops=10,30,60,100", "image_scale=off,2,3,4,5", "text_scale=off,1,2,3,4")

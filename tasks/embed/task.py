@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from tasks.datasets.index import IndexedDataset, find_image_names, read_image
-from tasks.embed.choice import CropChoice, read_choice
+from tasks.embed.choice import CropChoice, read_choice, sees_square
 from tasks.embed.crops import CropParameters, digest_crop_law, digest_square_law
 from tasks.embed.identity import (
     CPU_IMAGE_BATCH,
@@ -93,6 +93,24 @@ class PrecisionCheckRecipe(Recipe):
     crops: CropParameters
     resampling: Resampling
     embedded: TableRef
+
+
+class CropUseRecipe(Recipe):
+    """Everything that decides by which crops a shard's images are classified.
+
+    count: a fixed number, in the order of their cover; class_vectors and agreement: as many as
+    settle an image's class. image_scale: exponent of the crop weights' scale, None for equal ones.
+    """
+
+    code = ("tasks.embed.crop_use", "tasks.embed.task")
+
+    encoder: EncoderIdentity
+    crops: CropParameters
+    embedded: TableRef
+    image_scale: float | None
+    count: int | None = None
+    class_vectors: TableRef | None = None
+    agreement: float | None = None
 
 
 # A large encoder on a slow CPU takes hours for a shard, and on a GPU a shard waits for its turn.
@@ -282,3 +300,24 @@ def _explain_out_of_memory() -> Iterator[None]:
         ) from error
     finally:
         torch.cuda.empty_cache()  # the next holder of the GPU cannot free this process's cache
+
+
+@table_task("choose-crops", HOUR, "crop_use")
+def choose_crops(store_root: str, recipe: CropUseRecipe) -> TableRef:
+    """Write a shard's `crop_use` table."""
+    import pyarrow.compute as pc
+
+    from tasks.embed.crop_use import READ_COLUMNS, CropRule, crop_use_rows
+    from tasks.methods.adaptive import StopRule
+    from tasks.methods.registry import SETTLING
+    from tasks.store.embeddings import embedding_matrix
+
+    store = Store(store_root)
+    rule = CropRule(recipe.image_scale, recipe.count)
+    if recipe.class_vectors is not None and recipe.agreement is not None:
+        vectors = store.read(recipe.class_vectors).filter(pc.field("method") == SETTLING)
+        classes = embedding_matrix(vectors["embedding"])
+        rule = rule._replace(stop=StopRule(classes, recipe.image_scale, recipe.agreement))
+    batches = store.read_blocks(recipe.embedded, list(READ_COLUMNS), 64 * (1 + recipe.crops.pool))
+    rows = crop_use_rows(batches, recipe.crops, rule, is_square=sees_square(recipe.encoder))
+    return store.write("crop_use", recipe.digest, schema("crop_use"), rows)

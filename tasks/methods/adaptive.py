@@ -170,7 +170,7 @@ class StopRule:
         self._classes = np.asarray(class_vectors, dtype=np.float64)
         self._lengths = (self._classes**2).sum(axis=1)
         self._scale = 0.0 if image_scale is None else math.exp(image_scale)
-        self._agreement = agreement
+        self.agreement = agreement
 
     def decide(self, views: Views, whole: ArrayLike, crops: ArrayLike) -> Decision:
         """Decide whether an image needs more crops.
@@ -187,7 +187,7 @@ class StopRule:
         products = seen @ self._classes.T
         scores = weights @ products[1:]
         best, total = int(scores.argmax()), float(weights.sum())
-        effective_count = total**2 / float(weights @ weights)
+        effective_count = count_effective(logits)
         if count == pool:
             return Decision(best, "pool", math.inf, effective_count, 1.0, count)
 
@@ -200,7 +200,7 @@ class StopRule:
         reason: Reason | None = None
         if self._is_certain(lead, margins[0], distances[rivals], pool - count, similarity, highest):
             reason = "certain"
-        elif margin >= float(stdtrit(count, self._agreement)):
+        elif margin >= float(stdtrit(count, self.agreement)):
             reason = "settled"
         return Decision(
             best,
@@ -316,6 +316,16 @@ def bound_change(cosines: Floats, scale: float, highest: float) -> Floats:
         peak = np.exp(scale * np.cos(low) - highest) * np.sin((high - phi).clip(max=math.pi / 2))
         most = np.maximum(peak, np.exp(-highest))
         return np.asarray(most * np.exp(scale * LONGER) * (1 + LONGER))
+
+
+def count_effective(logits: Floats) -> float:
+    """Count how many crops of equal weight say as much, 1 / sum w^2 with w = softmax(logits).
+
+    >>> round(count_effective(np.array([0.0, 0.0, -50.0])), 6)
+    2.0
+    """
+    weights = np.exp(logits - logits.max())
+    return float(weights.sum() ** 2 / (weights @ weights))
 
 
 def next_look(count: int, pool: int) -> int:

@@ -52,8 +52,7 @@ def describe_method(method: Method) -> dict[str, str]:
         "texts": texts + " and label prompts" * uses_label,
         "views": views,
         "source": str(method.source or "none: a baseline"),
-        "cost": f"encodings: {'1 + N' if method.needs_crops else '1'}; multiplications: "
-        + multiplications,
+        "cost": f"encodings: {_count_encodings(method)}; multiplications: " + multiplications,
         "options": "; ".join(describe_options(method)),
     }
 
@@ -113,9 +112,17 @@ def _write_side(side: ImageSide | TextSide) -> str:
     return ", ".join(filter(None, (side.formula, side.weights)))
 
 
+def _count_encodings(method: Method) -> str:
+    if not method.needs_crops:
+        return "1"
+    return "at most 1 + N" if method.is_adaptive else "1 + N"
+
+
 def _describe_views(side: ImageSide) -> str:
     if not side.needs_crops:
         return "the whole"
+    if side.is_adaptive:
+        return "the whole and as many crops as settle the class"
     return "crops that each run draws" if side.has_draws else "the whole and the pool of crops"
 
 

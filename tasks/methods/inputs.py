@@ -73,12 +73,16 @@ class Scene:
     crops : Tensor
         `(images, crops, dim)`, those of the pool of crops.
     counts : Tensor
-        float64 `(runs, crops)`, how often each run draws each crop.
+        float64 `(runs, crops)`, how often each run draws each crop; `(images, 1, crops)` where each
+        image has crops of its own.
     image_scale : float or None
         Exponent of the scale of the crop weights; None: equal weights.
     is_present : Tensor or None
         bool `(images, crops)`: False where a crop of the pool is not embedded, whose row of `crops`
         is zeros. None where all are.
+    is_settled : Tensor or None
+        bool `(images, crops)`: whether a crop is among those up to which the image's class is
+        settled.
     boxes : Tensor or None
         int64 `(images, crops, 4)`: left, top, width and height of each crop in pixels.
     sizes : Tensor or None
@@ -99,6 +103,7 @@ class Scene:
     counts: Tensor
     image_scale: float | None
     is_present: Tensor | None = None
+    is_settled: Tensor | None = None
     boxes: Tensor | None = None
     sizes: Tensor | None = None
     labels: Tensor | None = None

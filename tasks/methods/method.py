@@ -32,10 +32,11 @@ class ImageSide:
     docs/methods.md. vectors: from a scene to `(images, runs, dim)`, of any length.
     multiplications: for an image, empty for none. weights: the formula of its weights, if any.
     settings: the options of every run that decide it, with their published values.
-    has_draws: False where there is one run, which draws nothing. is_unit: whether the vectors have
-    length 1 already, so that they are taken as they are. needs_crops: False where the whole image
-    is enough. needs_labels: whether `Scene.labels` and the encoder's logits are needed. source:
-    where it was published. options: the class of its parameters.
+    has_draws: False where there is one run, which draws nothing. is_adaptive: whether it takes the
+    crops up to which an image's class is settled, `Scene.is_settled`. is_unit: whether the vectors
+    have length 1 already, so that they are taken as they are. needs_crops: False where the whole
+    image is enough. needs_labels: whether `Scene.labels` and the encoder's logits are needed.
+    source: where it was published. options: the class of its parameters.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ImageSide:
     weights: str = ""
     settings: str = ""
     has_draws: bool = True
+    is_adaptive: bool = False
     is_unit: bool = False
     needs_crops: bool = True
     needs_labels: bool = False
@@ -143,9 +145,23 @@ class Method:
         return self.image_side is not None and self.image_side.has_draws
 
     @property
+    def is_adaptive(self) -> bool:
+        """Whether each image's scores rest on as many crops as settle its class."""
+        return self.image_side is not None and self.image_side.is_adaptive
+
+    @property
     def needs_crops(self) -> bool:
         """Whether crops decide its scores."""
         return self.score.needs_crops if isinstance(self.score, Rule) else self.score[0].needs_crops
+
+    def needs_whole_pool(self, *, are_counted: bool) -> bool:
+        """Tell whether it needs every crop of the pool.
+
+        are_counted: whether a fixed number of crops stands in place of the draws of runs.
+        """
+        if isinstance(self.score, Rule):
+            return self.score.needs_crops and not self.score.takes_partial_pool
+        return self.needs_crops and not self.is_adaptive and not (are_counted and self.has_draws)
 
     @property
     def needs_labels(self) -> bool:

@@ -26,6 +26,7 @@ from tasks.methods.means import (
     WORDS,
 )
 from tasks.methods.method import ImageSide, Method, TextSide
+from tasks.methods.settled import MEAN_ADAPTIVE, WCA_ADAPTIVE
 from tasks.methods.wca import (
     PRINTED_DESCRIPTIONS,
     WCA,
@@ -38,7 +39,7 @@ from tasks.runtime.errors import InputError
 # In the order of the published table; the first is the baseline of every comparison.
 _ROWS = (
     *(CLIP, CLIP_E, CLIP_D, WAFFLE, CUPL),
-    *(MEAN_CROPS, WCA, WCA_REFINED, WCA_PAPER),
+    *(MEAN_CROPS, MEAN_ADAPTIVE, WCA, WCA_ADAPTIVE, WCA_REFINED, WCA_PAPER),
 )
 # Rules, which take longer: scored where they are named, or with ALL.
 _RULES: tuple[Method, ...] = ()
@@ -53,6 +54,9 @@ GRID, ALL = "grid", "all"
 _TIMES = "\N{MULTIPLICATION SIGN}"
 BASELINE = "clip"
 EXPLAINED = "wca"  # the method whose decisions are explained
+SETTLING = "wca_adaptive"  # its class vectors decide how many crops an image needs
+# What a method that takes no more crops than that is compared with: the one that takes all.
+OVER_WHOLE_POOL = {"mean_adaptive": "mean_crops", SETTLING: EXPLAINED}
 
 
 def _make_pair(image_side: ImageSide, text_side: TextSide) -> Method:
@@ -119,21 +123,34 @@ def preferred_method(names: Collection[str]) -> str | None:
     return max(known, key=lambda name: METHODS[name].preference, default=None)
 
 
+def explained_method(names: Collection[str]) -> str | None:
+    """Return the method whose decisions are explained: `wca`, or else `wca_adaptive`, if scored."""
+    return next((name for name in (EXPLAINED, SETTLING) if name in names), None)
+
+
 def available_methods(names: Iterable[str], text_kinds: Collection[str]) -> tuple[str, ...]:
     """Return those of some methods whose texts are there, in their order."""
     return tuple(name for name in names if METHODS[name].text_kind in text_kinds)
 
 
-def choose_methods(names: Sequence[str], text_kinds: Collection[str]) -> tuple[str, ...]:
+def choose_methods(
+    names: Sequence[str], text_kinds: Collection[str], *, is_adaptive: bool = False
+) -> tuple[str, ...]:
     """Return the methods to score, in the table's order.
 
     names: of methods, `grid` and `all`, which stand for every pair and every row whose texts are
-    there; none: every default row whose texts are there. Raises InputError for an unknown method,
-    and for one that is named and whose texts are missing.
+    there; none: every default row whose texts are there. is_adaptive: whether the default rows that
+    take crops give way to those that take no more crops than settle an image's class. As
+    `wca_adaptive` settles it, it is among the methods where another of these is. Raises InputError
+    for an unknown method, and for one that is named and whose texts are missing.
     """
     groups = {GRID: [pair.name for pair in PAIRS], ALL: list(METHODS)}
     if not names:
-        groups[""] = [name for name, method in METHODS.items() if method.is_default]
+        groups[""] = [
+            name
+            for name, method in METHODS.items()
+            if (method.is_adaptive if is_adaptive and method.needs_crops else method.is_default)
+        ]
     chosen: set[str] = set()
     for name in names or ("",):
         if name in groups:
@@ -144,6 +161,8 @@ def choose_methods(names: Sequence[str], text_kinds: Collection[str]) -> tuple[s
             option = "descriptors" if method.text_kind == "descriptor" else "descriptions"
             raise InputError(f"The method {method.name} needs --{option} FILE.")
         chosen.add(method.name)
+    if any(METHODS[name].is_adaptive for name in chosen):
+        chosen.add(SETTLING)
     return tuple(name for name in METHODS if name in chosen)
 
 

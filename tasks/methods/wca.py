@@ -122,8 +122,9 @@ def crop_weights(
 ) -> Tensor:
     """Weigh each crop by its similarity to the whole image, w_i.
 
-    whole: `(images, dim)`; crops: `(images, crops, dim)`; counts: `(runs, crops)`, how often each
-    run draws each crop. Returns float64 `(images, crops)`, with counts `(images, runs, crops)`.
+    whole: `(images, dim)`; crops: `(images, crops, dim)`; counts: `(runs, crops)` or
+    `(images, runs, crops)`, how often each run draws each crop. Returns float64 `(images, crops)`,
+    with counts `(images, runs, crops)`.
     """
     # bmm and not @, which would copy the crops first; the last bits depend on these very strides
     similarity = crops.bmm(whole.unsqueeze(1).mT).squeeze(2).double()
@@ -145,9 +146,10 @@ def weighted_crop_sum(
 ) -> Tensor:
     """Sum the crops of each image in each run under their weights, sum_i w_i p_i.
 
-    whole: `(images, dim)`; crops: `(images, crops, dim)`; counts: `(runs, crops)`. All runs are one
-    batched matrix product, since a run is a weighting of the pool. Weights are computed in float64;
-    the sums have the format of the crops. Returns `(images, runs, dim)`, not of length 1.
+    whole: `(images, dim)`; crops: `(images, crops, dim)`; counts: as in `crop_weights`. All
+    runs are one batched matrix product, since a run is a weighting of the pool. Weights are
+    computed in float64; the sums have the format of the crops. Returns `(images, runs, dim)`, not
+    of length 1.
     """
     return crop_weights(whole, crops, image_scale, counts).to(crops.dtype).bmm(crops)
 
@@ -232,7 +234,7 @@ PRINTED_DESCRIPTIONS = TextSide(
     source=SOURCE,
 )
 WCA = Method(
-    "wca", "WCA", (WEIGHTED_CROPS, WEIGHTED_DESCRIPTIONS), SOURCE, preference=9, is_swept=True
+    "wca", "WCA", (WEIGHTED_CROPS, WEIGHTED_DESCRIPTIONS), SOURCE, preference=10, is_swept=True
 )
 WCA_PAPER = Method(
     "wca_paper",

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.score.intervals import mean_interval, t_interval
@@ -35,18 +36,18 @@ def alignment_rows(
     Each image is paired with all descriptions of its class and, as a control, with as many that are
     drawn from other classes: the best of many crops beats the whole for a wrong description too.
 
-    crops: image by image, the whole first. labels: image digest to class. descriptions: rows of the
-    kind `description`. seed: of the drawn descriptions.
+    crops: image by image, the whole first; an image may lack crops of its pool. labels: image
+    digest to class. descriptions: rows of the kind `description`. seed: of the drawn descriptions.
     """
     rows = descriptions.to_pylist()
     row_of = {text: i for i, text in enumerate(text_embeddings["text"].to_pylist())}
     texts = embedding_matrix(text_embeddings["embedding"])[[row_of[r["text"]] for r in rows]]
     class_ids = np.array([r["class_id"] for r in rows], dtype=np.int32)
     positions = np.array([r["position"] for r in rows], dtype=np.int32)
-    digests = crops["image_digest"].to_pylist()
-    views = digests.count(digests[0]) if digests else 1
-    for start in range(0, len(digests), views):
-        digest = digests[start]
+    encoded = pc.run_end_encode(crops["image_digest"].combine_chunks())
+    ends = encoded.run_ends.to_pylist()
+    for digest, start, end in zip(encoded.values.to_pylist(), [0, *ends], ends, strict=False):
+        views = end - start
         own = np.flatnonzero(class_ids == labels[digest]) if digest in labels else np.zeros(0, int)
         if not own.size or views < 2:
             continue
@@ -54,8 +55,14 @@ def alignment_rows(
         drawn = _draw_rows(f"control/{seed}/{digest}", others, own.size)
         chosen = np.concatenate([own, drawn])
         block = embedding_matrix(crops["embedding"].slice(start, views))
+        indices = crops["crop_index"].slice(start, views).to_numpy()
         yield _image_rows(
-            digest, block @ texts[chosen].T, own.size, class_ids[chosen], positions[chosen]
+            digest,
+            indices[1:],
+            block @ texts[chosen].T,
+            own.size,
+            class_ids[chosen],
+            positions[chosen],
         )
 
 
@@ -110,12 +117,16 @@ def _draw_rows(key: str, rows: NDArray[np.int64], count: int) -> NDArray[np.int6
 
 def _image_rows(
     digest: str,
+    crop_indices: NDArray[np.int32],
     similarity: NDArray[np.float32],
     own_count: int,
     class_ids: Sequence[int] | NDArray[np.int32],
     positions: Sequence[int] | NDArray[np.int32],
 ) -> pa.RecordBatch:
-    """Make the rows of one image; similarity: `(1 + crops, descriptions)`, the whole first."""
+    """Make the rows of one image.
+
+    crop_indices: `(crops,)`; similarity: `(1 + crops, descriptions)`, the whole first.
+    """
     whole, crops = similarity[0], similarity[1:]
     best = crops.max(axis=0)
     count = len(whole)
@@ -127,9 +138,10 @@ def _image_rows(
             pa.array(positions, pa.int32()),
             pa.array(whole),
             pa.array(best),
-            pa.array((crops.argmax(axis=0) + 1).astype(np.int32)),
+            pa.array(crop_indices[crops.argmax(axis=0)], pa.int32()),
             pa.array(best - whole),
             pa.array((crops > whole).mean(axis=0)),
+            pa.array([len(crops)] * count, pa.int32()),
         ],
         schema=schema("alignments"),
     )

@@ -26,12 +26,16 @@ class ClassTexts(NamedTuple):
 
 
 class Views(NamedTuple):
-    """One image: `whole` `(dim,)`, `crops` `(n, dim)`, softmax `weights` `(n,)` of the crops."""
+    """One image: `whole` `(dim,)`, `crops` `(n, dim)`, softmax `weights` `(n,)` of the crops.
+
+    crop_indices: the crops' places in the pool, from 1.
+    """
 
     image_digest: str
     whole: Floats
     crops: Floats
     weights: Floats
+    crop_indices: list[int]
 
     @property
     def total(self) -> Floats:
@@ -54,7 +58,7 @@ class Explanation(NamedTuple):
 def explain(
     views: Views, classes: Floats, texts: dict[int, ClassTexts], label: int | None
 ) -> Explanation:
-    """Explain the prediction of `wca` over the whole pool, each crop once.
+    """Explain the prediction of `wca` over some crops, each once: the whole pool, or a part of it.
 
     The margin score(first) - score(second) is exactly a sum over pairs of a crop and a description
     of the first class: sum_ij w_i v_j (<p_i, t_j> / |T| - <p_i, T' / |T'|>) / |P|. T and T' are the
@@ -92,6 +96,7 @@ def explain(
                 "class_id": class_id,
                 "score": float(scores[class_id]),
                 "whole_score": float(classes[class_id] @ views.whole),
+                "crop_count": len(views.crops),
             }
             for class_id, role in roles.items()
         ],
@@ -134,7 +139,7 @@ def _text_rows(views: Views, texts: ClassTexts, support: Floats | None) -> Rows:
             "whole_similarity": float(whole[j]),
             "weighted_similarity": float(weighted[j]),
             "best_similarity": float(similarity[:, j].max()),
-            "best_crop_index": int(similarity[:, j].argmax()) + 1,
+            "best_crop_index": views.crop_indices[int(similarity[:, j].argmax())],
             "support": None if support is None else float(support[:, j].sum()),
         }
         for j, position in enumerate(texts.positions)
@@ -161,7 +166,7 @@ def _pair_rows(views: Views, texts: ClassTexts, support: Floats, first: int) -> 
                 "class_id": texts.class_id,
                 "rank": len(rows) + 1,
                 "position": texts.positions[j],
-                "crop_index": i + 1,
+                "crop_index": views.crop_indices[i],
                 "similarity": float(views.crops[i] @ texts.embeddings[j]),
                 "text_weight": float(texts.weights[j]),
                 "crop_weight": float(views.weights[i]),
@@ -202,7 +207,7 @@ def _remove_crops(views: Views, classes: Floats, support: Floats, first: int, se
 
     removals = _remove_parts(parts, views.total, support.sum(axis=1), predict)
     kind = {"image_digest": views.image_digest, "removed": "crop"}
-    return [{**kind, **row, "index": i + 1} for i, row in removals]
+    return [{**kind, **row, "index": views.crop_indices[i]} for i, row in removals]
 
 
 def _remove_parts(

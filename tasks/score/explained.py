@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from tasks.methods.registry import EXPLAINED
+from tasks.methods.registry import SETTLING, explained_method
 from tasks.methods.wca import softmax_weights
 from tasks.score import EXPLANATION_TABLES
 from tasks.score.explain import ClassTexts, Floats, Views, explain
@@ -27,16 +27,25 @@ def explanation_tables(
     """Compute the tables of `EXPLANATION_TABLES` for `count` images, by name.
 
     inputs: the stored `images`, `predictions`, `crops`, `class_vectors`, `descriptions` and
-    `text_embeddings` of a run that scored `wca`.
+    `text_embeddings` of a run that scored `wca`, or else `wca_adaptive`, and `crop_use`: where the
+    latter is explained, and where runs take a fixed number of crops, by these crops alone.
     """
-    labels = _choose_images(store, inputs, count)
-    vectors = store.read(inputs["class_vectors"][0]).filter(pc.field("method") == EXPLAINED)
+    vectors = store.read(inputs["class_vectors"][0])
+    method = explained_method(set(vectors["method"].to_pylist()))
+    labels = _choose_images(store, inputs, count, method)
+    vectors = vectors.filter(pc.field("method") == method)
     classes = embedding_matrix(vectors["embedding"]).astype(np.float64)
     texts = _read_class_texts(store, inputs, text_scale)
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in EXPLANATION_TABLES}
     by_digest = {
         views.image_digest: views
-        for views in _read_views(store, inputs["crops"], list(labels), image_scale)
+        for views in _read_views(
+            store,
+            inputs["crops"],
+            list(labels),
+            image_scale,
+            _read_chosen(store, inputs["crop_use"], list(labels), method == SETTLING),
+        )
     }
     for digest, label in labels.items():  # in the order in which they were chosen
         explanation = explain(by_digest[digest], classes, texts, label)
@@ -46,12 +55,12 @@ def explanation_tables(
 
 
 def _choose_images(
-    store: Store, inputs: dict[str, list[TableRef]], count: int
+    store: Store, inputs: dict[str, list[TableRef]], count: int, method: str | None
 ) -> dict[str, int | None]:
     """Map the digests of the images to explain to their labels, in the order of the page."""
     needed = {name: inputs[name] for name in ("images", "predictions")}
     with open_tables(store, needed) as connection:
-        chosen = run_query(connection, "explained_images", count=count)
+        chosen = run_query(connection, "explained_images", count=count, method=method)
     return dict(zip(*(column.to_pylist() for column in chosen.columns), strict=True))
 
 
@@ -78,10 +87,26 @@ def _read_class_texts(
     return texts
 
 
+def _read_chosen(
+    store: Store, shards: list[TableRef], digests: list[str], is_settled: bool
+) -> dict[str, list[int]]:
+    """Read which crops some images are classified by; an image without is classified by all."""
+    chosen = {}
+    for table in map(store.read, shards):
+        for row in table.filter(pc.field("image_digest").isin(digests)).to_pylist():
+            if is_settled == (row["agreement"] is not None):
+                chosen[row["image_digest"]] = row["crop_indices"]
+    return chosen
+
+
 def _read_views(
-    store: Store, shards: list[TableRef], digests: list[str], image_scale: float | None
+    store: Store,
+    shards: list[TableRef],
+    digests: list[str],
+    image_scale: float | None,
+    chosen: dict[str, list[int]],
 ) -> Iterator[Views]:
-    """Read the views of some images and weigh their crops."""
+    """Read the views of some images, of their crops the chosen ones, and weigh these."""
     rows = store.dataset(shards).to_table(
         columns=["image_digest", "crop_index", "embedding"],
         filter=pc.field("image_digest").isin(pa.array(digests, pa.string())),
@@ -90,11 +115,15 @@ def _read_views(
     )
     rows = rows.sort_by([("image_digest", "ascending"), ("crop_index", "ascending")])
     matrix = embedding_matrix(rows["embedding"]).astype(np.float64)
+    crop_index = rows["crop_index"].to_numpy()
     digest_column = np.array(rows["image_digest"].to_pylist())
     for digest in dict.fromkeys(digest_column.tolist()):
-        whole, *crops = matrix[digest_column == digest]
-        stacked = np.stack(crops)
-        yield Views(digest, whole, stacked, _softmax(stacked @ whole, image_scale))
+        is_own = digest_column == digest
+        indices = crop_index[is_own]
+        used = np.isin(indices, chosen[digest]) if digest in chosen else indices > 0
+        whole, crops = matrix[is_own][0], matrix[is_own][used]
+        weights = _softmax(crops @ whole, image_scale)
+        yield Views(digest, whole, crops, weights, indices[used].tolist())
 
 
 def _softmax(similarity: Floats, scale: float | None) -> Floats:

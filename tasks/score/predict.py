@@ -1,7 +1,7 @@
 """From stored embeddings to class vectors, and from those and a shard of crops to predictions."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -142,6 +142,48 @@ def group_methods(class_vectors: pa.Table) -> dict[ImageSide, list[ClassMatrix]]
     return {side: list(matrices.values()) for side, matrices in groups.items()}
 
 
+class ChosenCrops(NamedTuple):
+    """The crops that images have of their own, by digest, from `crop_use`: indices from 1.
+
+    counted: a fixed number, in place of the draws of runs. settled: those that settle the class.
+    None where nothing was chosen.
+    """
+
+    counted: Mapping[str, Sequence[int]] | None = None
+    settled: Mapping[str, Sequence[int]] | None = None
+
+    @classmethod
+    def from_rows(cls, tables: Iterable[pa.Table]) -> Self:
+        """Take the rows of `crop_use` apart."""
+        chosen = cls()
+        for table in tables:
+            of_images = dict(
+                zip(
+                    table["image_digest"].to_pylist(),
+                    table["crop_indices"].to_pylist(),
+                    strict=True,
+                )
+            )
+            is_counted = table["agreement"].null_count == table.num_rows
+            chosen = chosen._replace(**{"counted" if is_counted else "settled": of_images})
+        return chosen
+
+
+NOT_CHOSEN = ChosenCrops()
+
+
+def mask_crops(
+    digests: pa.Array, chosen: Mapping[str, Sequence[int]] | None, images: int, pool: int
+) -> torch.Tensor | None:
+    """Mark the chosen crops, `(images, pool)`; None where none are chosen."""
+    if chosen is None:
+        return None
+    mask = torch.zeros(images, pool, dtype=torch.bool)
+    for row, digest in enumerate(digests.to_pylist()):
+        mask[row, torch.tensor(chosen[digest]) - 1] = True
+    return mask
+
+
 def predict(
     batches: Iterable[pa.RecordBatch],
     class_vectors: pa.Table,
@@ -149,6 +191,7 @@ def predict(
     image_scale: float | None,
     rules: Sequence[str] = (),
     shared: SharedInputs | None = None,
+    chosen: ChosenCrops = NOT_CHOSEN,
 ) -> Iterator[pa.RecordBatch]:
     """The `predictions` rows of `crops`, by image, method, run and rank, a batch for each block.
 
@@ -170,6 +213,8 @@ def predict(
         Methods that are no pairs.
     shared : SharedInputs or None
         What rules need, and the sides that need labels.
+    chosen : ChosenCrops
+        The crops that images have of their own.
 
     """
     groups = group_methods(class_vectors)
@@ -180,24 +225,27 @@ def predict(
         if shared
     }
     pairs = [name for group in groups.values() for matrix in group for name in matrix.methods]
+    are_counted = chosen.counted is not None
     whole_pools = [
-        *(name for name in pairs if METHODS[name].needs_crops),
-        *(
-            name
-            for name, rule in scored.items()
-            if rule.needs_crops and not rule.takes_partial_pool
-        ),
+        name
+        for name in (*pairs, *scored)
+        if METHODS[name].needs_whole_pool(are_counted=are_counted)
     ]
     given: dict[str, Any] = shared._asdict() if shared else {}
 
     def predict_block(rows: ImageRows) -> pa.RecordBatch:
         block = rows.read(counts.shape[1], IMAGE_BLOCK)
+        counted, settled = (
+            mask_crops(block.digests, part, len(block.embeddings), counts.shape[1])
+            for part in chosen
+        )
         scene = Scene(
             block.embeddings[:, 0],
             block.embeddings[:, 1:],
-            counts,
+            counts if counted is None else counted.double().unsqueeze(1),
             image_scale,
             block.is_present,
+            settled,
             block.boxes,
             block.sizes,
             **given,

@@ -162,7 +162,7 @@ def estimate_seed_sigma(
     if METHODS[method].has_random_texts:
         return None
     if not METHODS[method].has_draws:
-        return 0.0
+        return None if METHODS[method].needs_crops else 0.0  # of which the seed decides the pool
     if run_count < 2:
         return None
     shared = protocol.crops_per_run / (protocol.crops_per_run + protocol.pool)

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from tasks.methods.registry import METHODS
+from tasks.methods.registry import METHODS, OVER_WHOLE_POOL
+from tasks.methods.wca import draw_counts
 from tasks.score.intervals import Floats
 from tasks.score.paired import compare_hits
 from tasks.score.queries import open_tables, run_query
@@ -18,10 +19,42 @@ from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
 Row = dict[str, Any]
+# Of a parameter whose points are compared with the base of the one without this ending.
+BY_WEIGHT = "_by_weight"
+
+
+class CropCost(BaseModel):
+    """What decides how many crops of an image a run looks at.
+
+    pool, crops_per_run, runs, seed: as of the draws. crop_uses: the `crop_use` tables of a point
+    whose images have crops of their own.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    pool: int
+    crops_per_run: int
+    runs: int
+    seed: int
+    crop_uses: tuple[TableRef, ...] = ()
+
+    def count_encodings(self, store: Store) -> float:
+        """Count the encodings of an image in one run, with the whole; a mean over images or runs.
+
+        A crop that a run draws twice is encoded once.
+        """
+        if self.crop_uses:
+            counts = store.read_all(self.crop_uses)["crop_count"].to_numpy()
+            return 1 + float(counts.mean()) if len(counts) else 1.0
+        counts = draw_counts(self.pool, self.crops_per_run, self.runs, self.seed).numpy()
+        return 1 + float((counts > 0).sum(axis=1).mean())
 
 
 class SweepPoint(BaseModel):
-    """One value of one parameter, and the `predictions` made with it."""
+    """One value of one parameter, and the `predictions` made with it.
+
+    whole_pool: those of the methods over the whole pool, where agreement with it is measured.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,6 +63,8 @@ class SweepPoint(BaseModel):
     value_index: int
     is_base: bool
     predictions: tuple[TableRef, ...]
+    cost: CropCost
+    whole_pool: tuple[TableRef, ...] = ()
 
 
 class PointHits(NamedTuple):
@@ -47,7 +82,11 @@ def sweep_table(store: Store, images: TableRef, points: tuple[SweepPoint, ...]) 
     that is best on `selection` is selected; of equal ones the base, else the first.
     """
     bases = {p.parameter: _point_hits(store, images, p) for p in points if p.is_base}
-    rows = [row for p in points for row in _point_rows(store, images, p, bases.get(p.parameter))]
+    rows = [
+        row
+        for p in points
+        for row in _point_rows(store, images, p, bases.get(p.parameter.removesuffix(BY_WEIGHT)))
+    ]
     best: dict[tuple[str, str], Row] = {}
     for row in rows:
         key = (row["parameter"], row["method"])
@@ -67,17 +106,37 @@ def _point_rows(
 ) -> list[Row]:
     with _open_point(store, images, point) as connection:
         rows = run_query(connection, "sweep").to_pylist()
+    agreements = _measure_agreement(store, point)
+    encodings = point.cost.count_encodings(store)
     order = list(METHODS)
     rows.sort(key=lambda row: order.index(row["method"]))
     own = _point_hits(store, images, point) if base and not point.is_base else {}
-    facts = point.model_dump(exclude={"predictions"})
-    compared = [
-        _compare_with_base(base[row["method"]], own[row["method"]], row["split"])
-        if base and own
-        else {}
-        for row in rows
-    ]
-    return [{**facts, **row, **more} for row, more in zip(rows, compared, strict=True)]
+    facts = point.model_dump(include={"parameter", "value", "value_index", "is_base"})
+    made = []
+    for row in rows:
+        method, split = row["method"], row["split"]
+        rival = base and own and base.get(OVER_WHOLE_POOL.get(method, method))
+        made.append(
+            {
+                **facts,
+                **row,
+                "encodings": encodings if METHODS[method].needs_crops else 1.0,
+                **agreements.get((method, split), {}),
+                **(_compare_with_base(rival, own[method], split) if rival else {}),
+            }
+        )
+    return made
+
+
+def _measure_agreement(store: Store, point: SweepPoint) -> dict[tuple[str, str], Row]:
+    """Measure by method and split on how many images the class is that of the whole pool."""
+    if not point.whole_pool:
+        return {}
+    inputs = {"predictions": point.predictions, "whole_pool": point.whole_pool}
+    with open_tables(store, inputs) as connection:
+        rows = run_query(connection, "sweep_agreement").to_pylist()
+    names = ("agreement", "agreement_low", "agreement_high")
+    return {(r["method"], r["split"]): {name: r[name] for name in names} for r in rows}
 
 
 def _compare_with_base(base: PointHits, own: PointHits, split: str) -> Row:

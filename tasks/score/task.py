@@ -50,6 +50,7 @@ class PredictionsRecipe(Recipe):
     """What decides a shard's predictions; `image_scale` None switches the crop weights off.
 
     rules: only where a method needs more than class vectors, so that others do not depend on it.
+    crop_uses: the shard's, where images have crops of their own.
     """
 
     code = ("tasks.score.predict", "tasks.score.task")
@@ -62,6 +63,7 @@ class PredictionsRecipe(Recipe):
     runs: int
     seed: int
     rules: RuleInputs | None = Field(None, exclude_if=lambda rules: rules is None)
+    crop_uses: tuple[TableRef, ...] = Field((), exclude_if=lambda uses: not uses)
 
 
 class DrawsRecipe(Recipe):
@@ -127,6 +129,7 @@ class ExplanationsRecipe(Recipe):
     image_scale: float | None
     text_scale: float | None
     count: int
+    crop_uses: tuple[TableRef, ...] = Field((), exclude_if=lambda uses: not uses)
 
 
 class SweepRecipe(Recipe):
@@ -173,7 +176,7 @@ def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
     from tasks.methods.registry import METHODS
     from tasks.methods.wca import draw_counts
     from tasks.score.blocks import BOX_COLUMNS, VIEW_COLUMNS
-    from tasks.score.predict import IMAGE_BLOCK, predict
+    from tasks.score.predict import IMAGE_BLOCK, ChosenCrops, predict
 
     store, given = Store(store_root), recipe.rules
     rules = [METHODS[name] for name in given.methods] if given else []
@@ -189,6 +192,7 @@ def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
         recipe.image_scale,
         [method.name for method in rules],
         _read_shared_inputs(store, given) if given else None,
+        ChosenCrops.from_rows(store.read(ref) for ref in recipe.crop_uses),
     )
     return store.write("predictions", recipe.digest, schema("predictions"), batches)
 
@@ -264,7 +268,7 @@ def align_shard(store_root: str, recipe: AlignmentsRecipe) -> TableRef:
     store = Store(store_root)
     described = store.read(recipe.descriptions)
     batches = alignment_rows(
-        store.read(recipe.crops, ["image_digest", "embedding"]),
+        store.read(recipe.crops, ["image_digest", "crop_index", "embedding"]),
         first_labels(store.read(recipe.images, ["image_digest", "class_id"])),
         described.filter(pc.field("kind") == "description"),
         store.read_all(recipe.text_embeddings),
@@ -293,6 +297,7 @@ def explain_images(store_root: str, recipe: ExplanationsRecipe) -> tuple[TableRe
         "images": [recipe.images],
         "predictions": list(recipe.predictions),
         "crops": list(recipe.crops),
+        "crop_use": list(recipe.crop_uses),
         "class_vectors": [recipe.class_vectors],
         "descriptions": [recipe.descriptions],
         "text_embeddings": list(recipe.text_embeddings),

@@ -17,6 +17,7 @@ _TYPES = {
     "int64": pa.int64(),
     "float": pa.float32(),
     "double": pa.float64(),
+    "list of int32": pa.list_(pa.int32()),
     "list of string": pa.list_(pa.string()),
     "list of float": pa.list_(pa.float32()),
 }

@@ -51,7 +51,8 @@ SELECT run_id, class_id, class_name, position, text, label_similarity,
        mass / sum(mass) OVER (PARTITION BY run_id, class_id) AS weight
 FROM masses;
 
--- How much each crop of an image counts in WCA: a softmax over its crops that are embedded.
+-- How much each crop of an image counts in WCA: a softmax over the pool, or over those of its
+-- crops that are embedded.
 CREATE VIEW crop_weights AS
 WITH masses AS (
   SELECT c.run_id, c.image_digest, c.crop_index, c.left_px, c.top_px, c.width_px,

@@ -40,7 +40,7 @@ class World:
     def explain(self, label: int | None = None) -> Explanation:
         exact = self.views.double()
         weights = softmax_weights(exact[1:] @ exact[0], 4.0).numpy()
-        views = Views("d", exact[0].numpy(), exact[1:].numpy(), weights)
+        views = Views("d", exact[0].numpy(), exact[1:].numpy(), weights, list(range(1, len(exact))))
         texts = {
             c: ClassTexts(
                 c,

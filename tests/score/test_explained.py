@@ -41,6 +41,7 @@ class World:
             "class_vectors": [self.write("class_vectors", vectors)],
             "descriptions": [self.write("descriptions", self.case.descriptions())],
             "text_embeddings": [self.write("text_embeddings", texts)],
+            "crop_use": [],
         }
 
     def write(self, name: str, table: pa.Table, digest: str = "a") -> TableRef:

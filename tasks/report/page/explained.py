@@ -155,8 +155,8 @@ def _explain_margin(predicted: Row, runner_up: Row, pairs: list[Row]) -> list[st
     order = "the same order" if whole > 0 else "the opposite order"
     sentences = [
         f"{predicted['class_name']} scores {predicted['score']:.4f} and {runner_up['class_name']} "
-        f"scores {runner_up['score']:.4f}: the margin is {margin:.4f}. The whole image alone gives "
-        f"{order} ({whole:+.4f})."
+        f"scores {runner_up['score']:.4f}: the margin is {margin:.4f}, over "
+        f"{predicted['crop_count']} crops. The whole image alone gives {order} ({whole:+.4f})."
     ]
     for row, sign in ((predicted, 1), (runner_up, -1)):
         name = row["class_name"]

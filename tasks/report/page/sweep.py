@@ -19,6 +19,9 @@ SWEEP_TABLES: dict[str, TableLayout] = {
         columns("percent", top1="top-1 %", top1_sigma="sigma, runs", top1_low="low"),
         columns("percent", top1_high="high"),
         columns("count", image_count="images"),
+        columns("number", encodings="encodings an image"),
+        columns("percent", agreement="as the whole pool, %", agreement_low="low"),
+        columns("percent", agreement_high="high"),
         is_long=True,
     ),
     "selected": TableLayout(

@@ -1,11 +1,11 @@
--- Which images are explained: in turns those that only WCA gets right, only CLIP, neither, both, so
+-- Which images are explained: in turns those that only that method gets right, only CLIP, neither, both, so
 -- that a few show every outcome; within each in the order of digests, which is as good as drawn.
--- Reads predictions, images. Parameter: count.
+-- Reads predictions, images. Parameters: count, method.
 WITH first AS (
   SELECT i.image_digest,
          arg_min(i.class_id, i.image_id) AS label,  -- of an image listed twice the first counts
          min(i.image_id) AS image_id,
-         bool_or(p.class_id = i.class_id) FILTER (p.method = 'wca') AS is_wca_right,
+         bool_or(p.class_id = i.class_id) FILTER (p.method = $method) AS is_wca_right,
          bool_or(p.class_id = i.class_id) FILTER (p.method = 'clip') AS is_clip_right
   FROM predictions AS p
   JOIN images AS i USING (image_digest)

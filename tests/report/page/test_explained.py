@@ -14,7 +14,7 @@ Made = tuple[Run, dict[str, ExplainedImage]]
 
 
 def role(digest: str, name: str, class_id: int, score: float, whole_score: float) -> dict[str, Any]:
-    scores = {"score": score, "whole_score": whole_score}
+    scores = {"score": score, "whole_score": whole_score, "crop_count": 15}
     return {"image_digest": digest, "role": name, "class_id": class_id, **scores}
 
 
@@ -77,7 +77,7 @@ def test_the_margin_and_what_the_whole_image_says(made: Made, digest: str, verdi
     image = made[1][digest]
     assert (image.predicted, image.runner_up) == ("class 1", "class 0")
     assert image.sentences[0] == (
-        "class 1 scores 0.5500 and class 0 scores 0.5000: the margin is 0.0500. "
+        "class 1 scores 0.5500 and class 0 scores 0.5000: the margin is 0.0500, over 15 crops. "
         f"The whole image alone {verdict}."
     )
 

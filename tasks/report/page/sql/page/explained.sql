@@ -1,7 +1,7 @@
 SELECT e.image_digest, any_value(i.image_name ORDER BY i.image_id) AS image_name,
        any_value(l.class_name ORDER BY i.image_id) AS label, e.role, e.class_id,
        any_value(c.class_name) AS class_name, any_value(e.score) AS score,
-       any_value(e.whole_score) AS whole_score
+       any_value(e.whole_score) AS whole_score, any_value(e.crop_count) AS crop_count
 FROM explanations AS e
 JOIN images AS i USING (run_id, image_digest)
 JOIN classes AS c ON c.run_id = e.run_id AND c.class_id = e.class_id
