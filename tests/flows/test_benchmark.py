@@ -347,17 +347,18 @@ def test_images_that_some_run_embedded_are_copied(
     # a mark in a table of the first run turns up in what the next run copies from it
     store, ref = Store(first.store_root), first.refs("crops")[0]
     rows = store.read(ref)
-    field = rows.schema.field("image_width_px")
-    mark = pa.array([-1] * rows.num_rows, field.type)
-    marked = rows.set_column(rows.schema.get_field_index(field.name), field, mark)
+    field = rows.schema.field("embedding")
+    mark = [1.0, *[0.0] * (field.type.list_size - 1)]
+    marks = pa.array([mark] * rows.num_rows, field.type)
+    marked = rows.set_column(rows.schema.get_field_index(field.name), field, marks)
     columns = marked.schema.with_metadata(pq.read_schema(store.path(ref)).metadata)
     shutil.rmtree(store.root / "runs")  # whose records have the rows without the mark
     for made in (ref, more.refs("crops")[0]):
         store.path(made).unlink()
     store.write("crops", ref.digest, columns, marked.to_batches())
     again = benchmark(config.model_copy(update=changes))
-    widths = Store(again.store_root).read_all(again.refs("crops"))["image_width_px"].to_pylist()
-    assert widths.count(-1) == rows.num_rows
+    embeddings = Store(again.store_root).read_all(again.refs("crops"))["embedding"].to_pylist()
+    assert embeddings.count(mark) == rows.num_rows
 
 
 def test_bad_input_fails_at_once_and_says_why(config: BenchmarkConfig, tmp_path: Path) -> None:

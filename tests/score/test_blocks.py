@@ -23,7 +23,7 @@ def rows_with(kept: list[list[bool]]) -> pa.Table:
     table = Case(seed=0, images=len(kept), pool=POOL, classes=1, dim=3).crops()
     crop = pa.array([i for _ in kept for i in range(1 + POOL)], pa.int32())
     image = pa.array([i for i in range(len(kept)) for _ in range(1 + POOL)], pa.int32())
-    columns = (crop, image, crop, image, image)
+    columns = (crop, image, crop, crop, image, image)
     for name, column in zip(BOX_COLUMNS, columns, strict=True):
         table = table.set_column(table.column_names.index(name), name, column)
     return table.filter(pa.array([has for own in kept for has in (True, *own)]))
