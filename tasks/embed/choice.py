@@ -94,7 +94,7 @@ def read_choice(
 
     choice: None takes the whole pool.
     """
-    crops, rule = choice and choice.crops, None
+    crops, rule = choice.crops if choice else None, None
     if choice and choice.class_vectors is not None and choice.agreement is not None:
         vectors = store.read(choice.class_vectors, where=pc.field("method") == choice.method)
         ordered = vectors.sort_by("class_id")["embedding"]

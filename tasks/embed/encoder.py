@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic_core import to_jsonable_python
 from torch.nn.functional import normalize
 
-from tasks.embed.identity import EncoderSource
+from tasks.embed.identity import CPU_IMAGE_BATCH, EncoderSource
 from tasks.embed.sources import has_common_resizing, pair_sides
 from tasks.embed.tower import build_tower
 from tasks.embed.weights import explain_bad_weights
@@ -26,9 +26,6 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_TEXT_BATCH, CUDA_TEXT_BATCH = 16, 256
 # Models that mask padding read texts that are padded to a multiple of so many tokens.
 TEXT_STEP = 8
-# Per core, ViT-B-32 is within a tenth of its best rate from 8 to 101 images, and convolutional
-# encoders are slower with more. Fixed, since embeddings depend on it by rounding.
-CPU_IMAGE_BATCH = 8
 MAX_CUDA_IMAGE_BATCH = 512  # beyond this a GPU is busy anyway
 
 
@@ -96,9 +93,9 @@ class Encoder:
         """
         most = min(batch_size, self._max_batch)
         try:
-            rows = torch.cat(
-                [self._features(_fill_up(chunk, most)) for chunk in pixels.split(most)]
-            )
+            starts = range(0, len(pixels), most)
+            chunks = [_fill_up(pixels[start : start + most], most) for start in starts]
+            rows = torch.cat([self._features(chunk) for chunk in chunks])
             return self._check_finite(normalize(rows[: len(pixels)], dim=-1).cpu())
         except torch.OutOfMemoryError:
             if most == 1:

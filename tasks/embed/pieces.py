@@ -69,7 +69,7 @@ class Pieces:
                     piece, small, size, started = [], [], 0, time.monotonic()
         except BaseException:
             if size:
-                with suppress(OSError):  # the first error is the one to report
+                with suppress(Exception):  # the first error is the one to report
                     self._write(piece + small)
             raise
 

@@ -64,7 +64,7 @@ def find_held_views(
     """Find which tables hold views of the images, each view once.
 
     keys: of the footers of those tables, of today and of earlier versions. views: of an image that
-    is complete.
+    is complete; those of larger pools are left out.
     """
     held: dict[str, set[int]] = {digest: set() for digest in digests}
     found = HeldViews({}, set())
@@ -73,7 +73,8 @@ def find_held_views(
     tables = (find_tables_with(store, "crops", known, columns, incomplete) for known in keys)
     for ref, rows in chain.from_iterable(tables):
         listed = rows.group_by("image_digest").aggregate([("crop_index", "list")])
-        for digest, indices in zip(*listed.to_pydict().values(), strict=True):
+        for digest, listed_indices in zip(*listed.to_pydict().values(), strict=True):
+            indices = [index for index in listed_indices if index < views]
             if digest in incomplete and not held[digest].issuperset(indices):
                 found.images.setdefault(ref, set()).add(digest)
                 held[digest].update(indices)

@@ -13,7 +13,13 @@ from pydantic import Field
 from tasks.datasets.index import IndexedDataset, find_image_names, read_image
 from tasks.embed.choice import CropChoice, read_choice, sees_square
 from tasks.embed.crops import CropParameters, digest_crop_law, digest_square_law
-from tasks.embed.identity import EncoderIdentity, EncoderSource, Resampling, is_reference
+from tasks.embed.identity import (
+    CPU_IMAGE_BATCH,
+    EncoderIdentity,
+    EncoderSource,
+    Resampling,
+    is_reference,
+)
 from tasks.embed.pieces import Pieces
 from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_held_views, read_held_views
 from tasks.runtime.errors import InputError
@@ -29,6 +35,9 @@ from tasks.table_task import HOUR, report_progress, table_task
 
 if TYPE_CHECKING:
     from tasks.embed.images import Images  # with torch, seconds to import
+
+
+POOL_OF_MARK = 100  # stands for every pool
 
 
 class CropsRecipe(Recipe):
@@ -47,14 +56,24 @@ class CropsRecipe(Recipe):
     choice: CropChoice | None = Field(None, exclude_if=lambda choice: choice is None)
 
     @property
+    def views_at_once(self) -> int:
+        """How many views a CPU encodes at once: always as many, and of a small pool all."""
+        return min(CPU_IMAGE_BATCH, 1 + self.crops.pool)
+
+    @property
     def marks(self) -> tuple[str, str]:
         """What the footers of tables with the same views say: today, and in earlier versions.
 
-        Those name the sides of squares.
+        Pools share views, as the smaller one is the beginning of the larger one, but for `refined`.
+        Earlier versions name the pool and the sides of squares.
         """
-        mark = self.model_copy(update={"image_digests": (), "choice": None})
-        law = digest_square_law(self.crops)
-        return mark.digest, mark.model_copy(update={"crop_law": law}).digest
+        views = self.model_copy(update={"image_digests": (), "choice": None})
+        older = views.model_copy(update={"crop_law": digest_square_law(self.crops)})
+        if self.views_at_once == CPU_IMAGE_BATCH and self.crops.crop_strategy != "refined":
+            crops = self.crops.model_copy(update={"pool": POOL_OF_MARK})
+            law = digest_crop_law(crops)
+            views = views.model_copy(update={"crops": crops, "crop_law": law})
+        return views.digest, older.digest
 
 
 class TextEmbeddingsRecipe(Recipe):
@@ -176,8 +195,7 @@ def _embed(
     if needs_gpu(encoder.device) or recipe.resampling == "device":
         size = batch_size or model.batch_size
         return embed_images_in_batches(images, model, size, recipe.resampling)
-    # a batch of one size, also where the pool is smaller
-    return embed_images(images, model, min(model.batch_size, 1 + recipe.crops.pool))
+    return embed_images(images, model, recipe.views_at_once)
 
 
 @table_task("check-precision", EMBED_TIMEOUT_SEC, "precision_checks")

@@ -86,7 +86,8 @@ def test_random_resized_views_are_torchvisions_and_the_whole_image_the_encoders(
     assert len({box.is_flipped for box in layout.boxes}) == 2
     np.testing.assert_array_equal(pixels.numpy(), np.stack(expected))
     whole = torch.from_numpy(np.array(image))
-    on_device = resize_views_on_device(whole, layout.boxes, encoder, is_bilinear=True)
+    views = [None, *layout.boxes]
+    on_device = resize_views_on_device(whole, views, encoder, is_bilinear=True)
     assert (on_device.int() - pixels.int()).abs().max() <= 2
 
 

@@ -78,12 +78,14 @@ def wca(on_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def kill(on_server: dict[str, str]) -> Callable[..., None]:
-    """Starts a flow in a process of its own, and kills it at a moment."""
+    """Starts a flow in a process of its own, and kills it at a moment; prepare: runs before it."""
 
-    def begin(flow: Flow[..., Any], config: BaseModel, is_time: Callable[[], bool]) -> None:
+    def begin(
+        flow: Flow[..., Any], config: BaseModel, is_time: Callable[[], bool], prepare: str = ""
+    ) -> None:
         given = (flow.fn.__module__, flow.fn.__name__, config.model_dump_json(exclude_unset=True))
         process = subprocess.Popen(
-            [sys.executable, "-c", BEGIN, *given], env=on_server, stdout=subprocess.PIPE
+            [sys.executable, "-c", prepare + BEGIN, *given], env=on_server, stdout=subprocess.PIPE
         )
         assert process.stdout is not None
         assert process.stdout.readline() == b"started\n"

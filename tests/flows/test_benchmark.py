@@ -340,3 +340,34 @@ def test_a_killed_run_goes_on_from_where_it_was(
     assert contents(again) == contents(whole)
     redone = [name for name, t in done.items() if (crops / name).stat().st_mtime_ns != t]
     assert len(redone) <= 1
+
+
+def test_a_killed_shard_goes_on_with_its_finished_images(
+    config: BenchmarkConfig,
+    tmp_path: Path,
+    kill: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tasks.embed.encoder import Encoder
+
+    config = config.model_copy(update={"shard_size": 1000, "store": tmp_path / "whole"})
+    whole = benchmark(config)
+    killed = config.model_copy(update={"store": tmp_path / "killed"})
+
+    def count_pieces() -> int:
+        return len(list((killed.store / "crops").glob("[!.]*.parquet")))
+
+    every_image = "from tasks.embed import pieces\npieces.PIECE_SEC = 0.0\n"
+    kill(benchmark, killed, lambda: count_pieces() >= 4, every_image)
+    kept, encoded, encode = count_pieces(), [0], Encoder.encode_images
+
+    def note(self: Encoder, pixels: Any, batch_size: int) -> Any:
+        encoded[0] += len(pixels)
+        return encode(self, pixels, batch_size)
+
+    monkeypatch.setattr(Encoder, "encode_images", note)
+    again = benchmark(killed)
+    assert contents(again) == contents(whole)
+    assert count_pieces() == 1  # those of the killed run are gone
+    rows = sum(ref.row_count for ref in again.refs("crops"))
+    assert encoded[0] == rows - kept * (1 + config.pool)

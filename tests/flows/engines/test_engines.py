@@ -14,13 +14,19 @@ from prefect import flow, task
 from flows.benchmark import benchmark
 from flows.engines.start import start_engine
 from flows.engines.workers import plan_workers
+from flows.pipeline.runner import StageRunner
+from flows.pipeline.stages import embed_images, index_dataset
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.engine import EngineSettings
+from tasks.datasets.sources import open_dataset
+from tasks.embed.choice import CropChoice
+from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resolve_encoder
 from tasks.runtime.errors import InputError
 from tasks.runtime.threads import cores
+from tasks.store.tables import Store
 from tests.flows.conftest import contents
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -80,6 +86,26 @@ def test_an_engine_makes_the_tables_of_threads_even_if_a_worker_is_killed(
     assert contents(summary) == contents(expected)
     again = run(config, tmp_path / engine)
     assert fresh(again) == 1  # `index images` reads the files
+
+
+@flow
+def embed_some_crops(config: BenchmarkConfig, store: Path, source: EncoderSource) -> list[str]:
+    with StageRunner(Store(store), config, "cpu") as runner:
+        indexed = index_dataset(runner, open_dataset(config.data))
+        parameters, choice = config.part(CropParameters), CropChoice(crops=9)
+        crops, _ = embed_images(runner, indexed, source, parameters, "pillow", config, choice)
+        assert {ref.row_count % 10 for ref in crops} == {0}
+        return [ref.content for ref in crops]
+
+
+def test_an_engine_embeds_the_crops_that_are_needed(
+    config: BenchmarkConfig, tiny_model: Path, tmp_path: Path
+) -> None:
+    source = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu")
+    spread = config.model_copy(update={"engine": "dask", "workers": 2})
+    expected = embed_some_crops(config, tmp_path / "threads", source)
+    assert len(expected) > 1
+    assert embed_some_crops(spread, tmp_path / "dask", source) == expected
 
 
 @task
