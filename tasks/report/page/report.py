@@ -58,13 +58,17 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
 
 
 def _pair_matrix(pairs: list[Row]) -> dict[str, dict[str, Row]]:
-    """Return each method less each other one, by titles: differences with their signs, and p."""
-    matrix: dict[str, dict[str, Row]] = {}
+    """Return each method less each other one, by titles: differences with their signs, and p.
+
+    Methods are in the order of the pairs, the baseline first.
+    """
+    names = [row[column] for row in pairs for column in ("baseline_method", "method")]
+    matrix: dict[str, dict[str, Row]] = {method_title(name): {} for name in names}
     for row in pairs:
         method, baseline = (method_title(row[name]) for name in ("method", "baseline_method"))
         p = row["p_holm"]
-        matrix.setdefault(method, {})[baseline] = {"difference": row["difference"], "p": p}
-        matrix.setdefault(baseline, {})[method] = {"difference": -row["difference"], "p": p}
+        matrix[method][baseline] = {"difference": row["difference"], "p": p}
+        matrix[baseline][method] = {"difference": -row["difference"], "p": p}
     return matrix
 
 
