@@ -270,6 +270,7 @@ def test_a_match_undoes_regression_to_the_mean(tmp_path: Path) -> None:
     world.embedded = pa.table({"text": [str(i) for i in range(len(described))],
                                "embedding": embedded[0]})  # fmt: skip
     world.crops = pa.table({"image_digest": [f"d{i // 5}" for i in range(5 * images)],
+                            "crop_index": [i % 5 for i in range(5 * images)],
                             "embedding": embedded[1]})  # fmt: skip
     world.descriptions = pa.table({
         "class_id": [i // texts for i in range(len(described))],

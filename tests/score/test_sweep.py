@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score
 
 from tasks.score.paired import compare_hits
 from tasks.score.statistics import Protocol, estimate_seed_sigma
-from tasks.score.sweep import SweepPoint, sweep_tables
+from tasks.score.sweep import CropCost, SweepPoint, sweep_tables
 from tasks.store.tables import TableRef
 from tests.score.conftest import World, wilson
 
@@ -19,7 +19,8 @@ HALVES = ("selection", "evaluation")
 
 def point(index: int, predictions: tuple[TableRef, ...], **changes: object) -> SweepPoint:
     given: dict[str, object] = {"encoder_name": "", "parameter": "crops", "value": str(index)}
-    given |= {"is_base": index == 0, "pool": 10, "crops_per_run": 6}
+    cost = CropCost(pool=10, crops_per_run=6, runs=20, seed=0)
+    given |= {"is_base": index == 0, "cost": cost}
     return SweepPoint.model_validate(
         {**given, "value_index": index, "predictions": predictions, **changes}
     )
