@@ -27,6 +27,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.embed.crops import CropParameters
 from tasks.embed.sources import resampling_for, resolve_encoder
 from tasks.embed.task import unload_encoder
+from tasks.methods.describe import describe_other_crops
 from tasks.methods.registry import EXPLAINED, choose_methods, text_kinds
 from tasks.score.task import ResultsRecipe
 from tasks.store.tables import Store
@@ -71,10 +72,11 @@ def run_stages(
             else None
         )
         answers = writing and writing.answers
+        kinds = text_kinds(methods)
         described = gather_texts(
-            runner, indexed, dataset.templates, sources, answers, settings.seed
+            runner, indexed, dataset.templates, sources, answers, settings.seed, kinds
         )
-        texts = embed_texts(runner, described, text_kinds(methods), encoder, settings)
+        texts = embed_texts(runner, described, kinds, encoder, settings)
         crops, undecodable = embed_images(
             runner, indexed, encoder, parameters, resampling, settings
         )
@@ -150,5 +152,9 @@ def run_stages(
         tables=manifest.tables,
         stages=tuple(runner.timings),
         indexed=indexed,
-        remarks=(*dataset.remarks, *outdated),
+        remarks=(
+            *dataset.remarks,
+            *outdated,
+            *describe_other_crops(methods, parameters.crop_strategy),
+        ),
     )

@@ -1,5 +1,6 @@
 """What each method is, needs and costs, in words: `wca methods` and docs/methods.md."""
 
+from collections.abc import Iterable
 from textwrap import fill
 from typing import Any
 
@@ -14,6 +15,7 @@ KINDS = {
     "descriptor": "descriptors",
     "waffle": "random words",
     "description": "descriptions",
+    "prompted_description": "label prompts before descriptions",
 }
 SYMBOLS = (
     "p_0 is the embedding of the whole image, p_i that of a crop, t_0 that of a class's label "
@@ -47,6 +49,8 @@ def describe_method(method: Method) -> dict[str, str]:
         method.needs_labels or (method.text_side is not None and bool(method.text_side.weights))
     )
     texts = KINDS.get(method.text_kind, method.text_kind)
+    if method.published_strategy:
+        views += f" (as published with --crop-strategy {method.published_strategy})"
     return {
         "formula": formula,
         "texts": texts + " and label prompts" * uses_label,
@@ -56,6 +60,18 @@ def describe_method(method: Method) -> dict[str, str]:
         + multiplications,
         "options": "; ".join(describe_options(method)),
     }
+
+
+def describe_other_crops(names: Iterable[str], strategy: str) -> list[str]:
+    """Say which methods look at other crops than they were published with; nothing for none."""
+    others: dict[str, list[str]] = {}
+    for method in (METHODS[name] for name in names):
+        if method.published_strategy not in ("", strategy):
+            others.setdefault(method.published_strategy, []).append(method.title)
+    return [
+        f"Published with other crops: {', '.join(titles)} (--crop-strategy {published})."
+        for published, titles in others.items()
+    ]
 
 
 def describe_options(method: Method) -> list[str]:
@@ -122,8 +138,8 @@ def _describe_source(method: Method) -> str:
 
 
 def _describe_views(side: ImageSide) -> str:
-    if not side.needs_crops:
-        return "the whole"
+    if side.views or not side.needs_crops:
+        return side.views or "the whole"
     return "crops that each run draws" if side.has_draws else "the whole and the pool of crops"
 
 

@@ -43,6 +43,15 @@ class ClassTexts:
         ends = (0, *accumulate(self.counts))
         return [self.embeddings[first:end] for first, end in pairwise(ends)]
 
+    def first(self, most: int) -> ClassTexts:
+        """Keep at most so many texts of each class, from the first."""
+        if max(self.counts) <= most:
+            return self
+        import torch
+
+        counts = tuple(min(count, most) for count in self.counts)
+        return ClassTexts(torch.cat([texts[:most] for texts in self.by_class]), counts)
+
     @cached_property
     def padded(self) -> Tensor:
         """The embeddings as `(classes, most, dim)`: after a class's own texts come zeros."""
@@ -106,6 +115,12 @@ class Scene:
     logit_scale: float = 100.0
     logit_bias: float | None = None
     options: Mapping[type[MethodOptions], MethodOptions] = field(default_factory=dict)
+
+    def views(self, most: int) -> Tensor:
+        """Return at most so many views of each image, the whole first: `(images, views, dim)`."""
+        import torch
+
+        return torch.cat([self.whole.unsqueeze(1), self.crops[:, : most - 1]], dim=1)
 
     def options_of(self, kind: type[Options]) -> Options:
         """Return the options of a class as they were set, or its defaults."""

@@ -34,8 +34,9 @@ class ImageSide:
     settings: the options of every run that decide it, with their published values.
     has_draws: False where there is one run, which draws nothing. is_unit: whether the vectors have
     length 1 already, so that they are taken as they are. needs_crops: False where the whole image
-    is enough. needs_labels: whether `Scene.labels` and the encoder's logits are needed. source:
-    where it was published. options: the class of its parameters.
+    is enough. views: which views it takes, in words, where that does not follow. needs_labels:
+    whether `Scene.labels` and the encoder's logits are needed. source: where it was published.
+    options: the class of its parameters.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ImageSide:
     has_draws: bool = True
     is_unit: bool = False
     needs_crops: bool = True
+    views: str = ""
     needs_labels: bool = False
     source: Source | None = None
     options: type[MethodOptions] | None = None
@@ -105,7 +107,8 @@ class Method:
     name: as in tables and options. title: as people read it. source: where it was published.
     preference: of several methods that were scored, pages look closely at the one with the highest.
     is_named: False for a pair that is known by its sides alone. is_default: whether it is scored
-    unless methods are named. is_swept: the same of a sweep.
+    unless methods are named. is_swept: the same of a sweep. published_strategy: the crop strategy
+    that it was published with, where that is not WCA's.
     """
 
     name: str
@@ -116,6 +119,7 @@ class Method:
     is_named: bool = True
     is_default: bool = True
     is_swept: bool = False
+    published_strategy: str = ""
 
     @property
     def rule(self) -> Rule | None:

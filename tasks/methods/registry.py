@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 
+from tasks.methods.awt import AWT
 from tasks.methods.bifta import REFINED_DESCRIPTIONS, WCA_REFINED
 from tasks.methods.means import (
     CLIP,
@@ -26,6 +27,9 @@ from tasks.methods.means import (
     WORDS,
 )
 from tasks.methods.method import ImageSide, Method, TextSide
+from tasks.methods.mta import MODE, MTA
+from tasks.methods.soft_match import SOFT_MATCH
+from tasks.methods.soft_trim import SOFT_TRIM
 from tasks.methods.wca import (
     PRINTED_DESCRIPTIONS,
     WCA,
@@ -33,6 +37,7 @@ from tasks.methods.wca import (
     WEIGHTED_CROPS,
     WEIGHTED_DESCRIPTIONS,
 )
+from tasks.methods.zero import ZERO
 from tasks.runtime.errors import InputError
 
 # In the order of the published table; the first is the baseline of every comparison.
@@ -40,10 +45,10 @@ _ROWS = (
     *(CLIP, CLIP_E, CLIP_D, WAFFLE, CUPL),
     *(MEAN_CROPS, WCA, WCA_REFINED, WCA_PAPER),
 )
-# Rules, which take longer: scored where they are named, or with ALL.
-_RULES: tuple[Method, ...] = ()
+# Rules and MTA, which take longer: scored where they are named, or with ALL.
+_RULES = (MTA, ZERO, AWT, SOFT_MATCH, SOFT_TRIM)
 # Down and across the grid.
-IMAGE_SIDES = (WHOLE, EQUAL_CROPS, WEIGHTED_CROPS)
+IMAGE_SIDES = (WHOLE, EQUAL_CROPS, WEIGHTED_CROPS, MODE)
 TEXT_SIDES = (
     *(LABEL, TEMPLATES, DESCRIPTORS, WORDS),
     *(DESCRIPTIONS, WEIGHTED_DESCRIPTIONS, PRINTED_DESCRIPTIONS, REFINED_DESCRIPTIONS),
@@ -66,7 +71,7 @@ def _make_pair(image_side: ImageSide, text_side: TextSide) -> Method:
     )
 
 
-_NAMED_PAIRS = {method.score: method for method in _ROWS}
+_NAMED_PAIRS = {method.score: method for method in (*_ROWS, *_RULES) if not method.rule}
 # The pairs of sides, row by row; those with a published name are known under it.
 PAIRS = tuple(
     _NAMED_PAIRS.get((image_side, text_side)) or _make_pair(image_side, text_side)

@@ -17,8 +17,11 @@ from flows.benchmark import benchmark
 from flows.cli.benchmark import print_benchmark
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
+from tasks.methods.awt import awt_scores
 from tasks.methods.registry import PAIRS
 from tasks.runtime.errors import InputError
+from tasks.score.blocks import tensor_of
+from tasks.score.predict import read_class_texts
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store
@@ -83,6 +86,39 @@ def test_a_run_leaves_every_table_and_accounts_for_every_image(config: Benchmark
         assert run[0] == summary.run_id
         assert json.loads(run[1])["torch"]
         assert json.loads(run[2])["alpha"] == 0.5
+
+
+def test_rules_are_rows_and_only_awt_brings_texts_of_its_own(config: BenchmarkConfig) -> None:
+    rows = ("clip", "mta", "zero", "awt", "soft_match", "soft_trim")
+    changes = {"methods": rows, "method_option": ("zero.keep=0.5", "awt.views=4")}
+    summary = benchmark(config.model_copy(update=changes))
+    with duckdb.connect(summary.snapshot, read_only=True) as snapshot:
+        query = "SELECT method, run_count FROM accuracy"
+        assert sorted(snapshot.execute(query).fetchall()) == sorted((name, 1) for name in rows)
+        ((encoder, parameters),) = snapshot.execute(
+            "SELECT encoder, parameters FROM runs"
+        ).fetchall()
+    assert json.loads(parameters)["method_options"]["zero"] == {"views": 64, "keep": 0.5}
+    assert summary.remarks == (
+        "Published with other crops: MTA, ZERO, AWT (--crop-strategy random_resized).",
+    )
+    # AWT's classes follow from the stored embeddings
+    store = Store(summary.store_root)
+    described, embedded, crops, predicted = (
+        store.read_all(summary.refs(name))
+        for name in ("descriptions", "text_embeddings", "crops", "predictions")
+    )
+    _, texts = read_class_texts(described, embedded, {"label", "prompted_description"})
+    assert texts["prompted_description"].counts == (4, 3)
+    views = tensor_of(crops["embedding"]).unflatten(0, (-1, 1 + config.pool))[:, :4]
+    scale = json.loads(encoder)["logit_scale"]
+    best = awt_scores(views, texts["prompted_description"], scale).argmax(dim=1)
+    first = predicted.filter((pc.field("method") == "awt") & (pc.field("rank") == 1))
+    assert first["class_id"].to_pylist() == best.tolist()
+
+    plain = benchmark(config.model_copy(update={"methods": ("clip", "cupl")}))
+    kinds = store.read_all(plain.refs("descriptions"))["kind"].unique()
+    assert "prompted_description" not in kinds.to_pylist()
 
 
 def test_a_grid_has_every_pair_and_leaves_the_other_rows_as_they_are(

@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -21,15 +22,19 @@ from tasks.methods.registry import METHODS, PAIRS, text_kinds
 from tasks.methods.wca import draw_counts, softmax_weights, wca_score
 from tasks.score.blocks import VIEW_COLUMNS
 from tasks.score.predict import (
+    SharedInputs,
     class_vector_rows,
     predict,
+    read_class_texts,
     top_classes,
 )
 from tasks.store.embeddings import embedding_array, embedding_matrix, embedding_type
 from tasks.store.schemas import schema
 from tasks.store.tables import Store
-from tests.methods import reference
+from tests.methods import reference, reference_rules
 
+KINDS = ("label", "template", "descriptor", "waffle", "description", "prompted_description")
+LOGIT_SCALE = 20.0
 scales = st.one_of(st.none(), st.floats(-1, 5))
 
 
@@ -41,6 +46,33 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return normalize(torch.from_numpy(rows).float(), dim=-1).numpy()
 
 
+def run_method(
+    case: "Case", method: str, counts: torch.Tensor, image: float | None, text: float | None
+) -> list[dict[str, Any]]:
+    """Predictions of one method, as a run of this method alone makes them."""
+    return predictions(case, [method], case.crops().to_batches(), counts, image, text).to_pylist()
+
+
+def predictions(
+    case: "Case",
+    methods: list[str],
+    batches: Iterable[pa.RecordBatch],
+    counts: torch.Tensor,
+    image: float | None = 4.0,
+    text: float | None = 2.0,
+) -> pa.Table:
+    """Predictions of some methods, and so of an encoder with LOGIT_SCALE."""
+    kinds = text_kinds(methods)
+    described, embedded = case.descriptions(), case.text_embeddings(kinds)
+    vectors = class_vector_rows(described, embedded, methods, text)
+    _, texts = read_class_texts(described, embedded, kinds)
+    shared = SharedInputs(texts["label"].embeddings, texts, LOGIT_SCALE, None, {})
+    rules = [name for name in methods if METHODS[name].rule]
+    return pa.Table.from_batches(
+        predict(batches, pa.Table.from_batches([vectors]), counts, image, rules, shared)
+    )
+
+
 class Case:
     """Random embeddings of a few images and classes, with a ragged number of descriptions."""
 
@@ -49,7 +81,7 @@ class Case:
         self.views = unit_rows(rng, images, 1 + pool, dim)
         self.texts: dict[tuple[int, str], np.ndarray] = {}
         for class_id in range(classes):
-            for kind in ("label", "template", "descriptor", "waffle", "description"):
+            for kind in KINDS:
                 count = 1 if kind == "label" else int(rng.integers(1, 5))
                 rows = unit_rows(rng, count, dim)
                 if kind == "description":  # some that nearly say the same
@@ -98,11 +130,7 @@ class Case:
         self, method: str, counts: torch.Tensor, image: float | None, text: float | None
     ) -> Iterator[tuple[int, int, int, float]]:
         """(image, run, class, score) by the code under test, read back from its own rows."""
-        texts = self.text_embeddings(text_kinds([method]))  # as a run of this method alone
-        vectors = class_vector_rows(self.descriptions(), texts, [method], text)
-        blocks = self.crops().to_batches()
-        batches = predict(blocks, pa.Table.from_batches([vectors]), counts, image)
-        for row in pa.Table.from_batches(batches).to_pylist():
+        for row in run_method(self, method, counts, image, text):
             image_index = int(row["image_digest"].split()[1])
             yield image_index, row["run_index"], row["class_id"], row["score"]
 
@@ -125,12 +153,23 @@ def test_scores_equal_nested_loops(seed, images, pool, classes, dim, runs, image
     found = list(case.scores(method, counts, image, text))
     row = METHODS[method]
     assert len(found) == images * classes * (len(counts) if row.has_draws else 1)
+    labels = [case.texts[c, "label"][0].tolist() for c in range(classes)]
+    if row.rule:
+        own = [case.texts[c, row.text_kind].tolist() for c in range(classes)]
+        rule = reference_rules.RULES[method]
+        expected = [rule(views, labels, own, LOGIT_SCALE) for views in case.views.tolist()]
+        for i, _, c, score in found:
+            assert score == pytest.approx(expected[i][c], rel=1e-5, abs=1e-5)
+        return
     for i, run, c, score in found:
         drawn = [crop for crop, n in enumerate(counts[run]) for _ in range(int(n))]
-        label = case.texts[c, "label"][0].tolist()
-        vector = reference.IMAGE_SIDES[row.image_side.name](
-            case.views[i, 0].tolist(), [case.views[i, 1 + d].tolist() for d in drawn], image
-        )
+        label = labels[c]
+        if row.image_side.needs_labels:
+            vector = reference_rules.mta_mode(case.views[i].tolist(), labels, LOGIT_SCALE)
+        else:
+            vector = reference.IMAGE_SIDES[row.image_side.name](
+                case.views[i, 0].tolist(), [case.views[i, 1 + d].tolist() for d in drawn], image
+            )
         expected = reference.dot(
             reference.unit(vector) if row.text_side.is_normalised else vector,
             reference.TEXT_SIDES[row.text_side.name](
@@ -294,19 +333,15 @@ def test_a_description_that_is_there_twice_counts_twice_unless_it_is_refined() -
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_other_images_do_not_decide_how_a_score_is_rounded(tmp_path: Path, precision: str) -> None:
     case = Case(seed=2, images=67, pool=7, classes=30, dim=512)
-    texts = case.text_embeddings(text_kinds(list(METHODS)))
-    vectors = pa.Table.from_batches(
-        [class_vector_rows(case.descriptions(), texts, list(METHODS), 2.0)]
-    )
     store = Store(tmp_path)
     columns = schema("crops", case.dim, precision)
     crops = store.write("crops", "0" * 64, columns, case.crops().to_batches(max_chunksize=8))
     counts = draw_counts(7, 5, 3, 0)
     tables = [
-        pa.Table.from_batches(
-            predict(store.read_blocks(crops, list(VIEW_COLUMNS), n * 8), vectors, counts, 4.0)
+        predictions(
+            case, list(METHODS), store.read_blocks(crops, list(VIEW_COLUMNS), n * 8), counts
         )
-        for n in (64, 1, 2, 7, 15, 16, 63)
+        for n in (64, 1, 15)
     ]
     # rows come by image, then in the order of methods, whatever the block
     rows = sum(3 if method.has_draws else 1 for method in METHODS.values())
