@@ -12,8 +12,6 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,9 +25,8 @@ from benchmarks.synthetic import (
     METHODS_SCORED,
     POOL,
     RUNS,
-    SHARD,
     synthetic_texts,
-    write_shard,
+    write_images,
 )
 from tasks.methods.registry import METHODS
 from tasks.methods.wca import draw_counts
@@ -53,13 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         store = Store(Path(folder))
         texts = synthetic_texts(CLASSES, SENTENCES)
-        sizes = [min(SHARD, options.images - i) for i in range(0, options.images, SHARD)]
-        # another process writes, whose memory is not counted
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            shards = [
-                pool.submit(write_shard, store, texts.centres, n, i).result()
-                for i, n in enumerate(sizes)
-            ]
+        shards = write_images(store, texts.centres, options.images)
         paths = [store.path(ref) for ref in shards]
         data = sum(path.stat().st_size for path in paths)
         print(f"{options.images} images, {data / 1e9:.2f} GB of embeddings")

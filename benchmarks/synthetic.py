@@ -1,6 +1,8 @@
 """Synthetic embeddings at the scale of ImageNet, kept in the project's own store."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
@@ -28,20 +30,22 @@ class Texts(NamedTuple):
     centres: torch.Tensor
 
 
-def synthetic_texts(classes: int, sentences: int) -> Texts:
-    """A label, a few templates, descriptors and random words, and `sentences` for each class."""
+def synthetic_texts(
+    classes: int, sentences: int, kinds: Collection[str] = text_kinds(METHODS_SCORED)
+) -> Texts:
+    """Texts of some kinds for each class: `sentences` descriptions, a label, ten of the others."""
     generator = torch.Generator().manual_seed(0)
-    counts = dict.fromkeys(sorted(text_kinds(METHODS_SCORED)), 10)
-    counts |= {"label": 1, "description": sentences}
+    every = {"label": 1, "description": sentences, "prompted_description": 1 + sentences}
+    counts = {kind: every.get(kind, 10) for kind in sorted(kinds)}
     total = sum(counts.values())
     centres = normalize(torch.randn(classes, DIMENSION, generator=generator), dim=1)
     noise = torch.randn(classes, total, DIMENSION, generator=generator) * DIMENSION**-0.5
     matrix = normalize(centres[:, None] + noise, dim=2).flatten(0, 1)
-    kinds = [(kind, j) for kind, count in counts.items() for j in range(count)]
+    places = [(kind, j) for kind, count in counts.items() for j in range(count)]
     rows = [
         {"class_id": c, "class_name": f"class {c}", "kind": kind, "position": j,
          "text": f"{kind} {j} of class {c}"}
-        for c in range(classes) for kind, j in kinds
+        for c in range(classes) for kind, j in places
     ]  # fmt: skip
     columns = [
         pa.array([str(row["text"]) for row in rows]),
@@ -65,6 +69,16 @@ def synthetic_views(centres: torch.Tensor, images: int, seed: int) -> torch.Tens
     noise = torch.randn(images, 1 + POOL, DIMENSION, generator=generator) * scale
     noise[:, 0] = 0
     return normalize(places + noise, dim=2)
+
+
+def write_images(store: Store, centres: torch.Tensor, images: int) -> list[TableRef]:
+    """Write shards of `crops`, in another process, whose memory is not counted."""
+    sizes = [min(SHARD, images - i) for i in range(0, images, SHARD)]
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return [
+            pool.submit(write_shard, store, centres, size, number).result()
+            for number, size in enumerate(sizes)
+        ]
 
 
 def write_shard(store: Store, centres: torch.Tensor, images: int, number: int) -> TableRef:
