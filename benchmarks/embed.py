@@ -61,6 +61,7 @@ from tasks.methods.wca import draw_counts
 from tasks.runtime.gpus import needs_gpu
 from tasks.runtime.heap import keep_freed_memory
 from tasks.runtime.threads import cores, map_in_threads
+from tasks.score.blocks import VIEW_COLUMNS
 from tasks.score.predict import IMAGE_BLOCK, predict
 from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.embeddings import embedding_array, embedding_matrix
@@ -159,11 +160,10 @@ def here(work: Work, batch_size: int, workers: int) -> dict[str, Callable[[], An
             store = Store(Path(folder))
             columns = schema("crops", dimension, work.precision)
             crops = store.write("crops", digest_of("crops"), columns, embed())
-            blocks = store.read_blocks(
-                crops, ["image_digest", "embedding"], IMAGE_BLOCK * (1 + work.crops.pool)
-            )
-            rows = predict(blocks, vectors, counts, IMAGE_SCALE)
-            store.write("predictions", digest_of("predictions"), schema("predictions"), rows)
+            rows = IMAGE_BLOCK * (1 + work.crops.pool)
+            blocks = store.read_blocks(crops, list(VIEW_COLUMNS), rows)
+            batches = predict(blocks, vectors, counts, IMAGE_SCALE)
+            store.write("predictions", digest_of("predictions"), schema("predictions"), batches)
 
     one_at_a_time = 1 if on_gpu else workers
     return {

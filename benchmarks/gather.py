@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 from benchmarks.score import CLASSES, timed
 from benchmarks.synthetic import DIMENSION, DRAWN, POOL, RUNS, synthetic_texts, synthetic_views
 from tasks.methods.wca import draw_counts
+from tasks.score.blocks import VIEW_COLUMNS
 from tasks.score.predict import IMAGE_BLOCK, class_vector_rows, predict
 from tasks.store.embeddings import embedding_array, embedding_matrix
 
@@ -74,8 +75,9 @@ def weigh(views: torch.Tensor, vectors: pa.Table, counts: torch.Tensor) -> torch
         for start in range(0, len(views), IMAGE_BLOCK):
             part = views[start : start + IMAGE_BLOCK]
             digests = pa.repeat("image", len(part) * (1 + POOL))
-            columns = [digests, embedding_array(part.flatten(0, 1).numpy())]
-            yield pa.RecordBatch.from_arrays(columns, ["image_digest", "embedding"])
+            crop_index = pa.array(np.tile(np.arange(1 + POOL, dtype=np.int32), len(part)))
+            columns = [digests, crop_index, embedding_array(part.flatten(0, 1).numpy())]
+            yield pa.RecordBatch.from_arrays(columns, list(VIEW_COLUMNS))
 
     best = [
         batch["class_id"].to_numpy()[batch["rank"].to_numpy() == 1]

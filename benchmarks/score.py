@@ -1,10 +1,11 @@
 """How fast a data set of the size of ImageNet is scored, beside what the machine can do.
 
-    python benchmarks/score.py [--images 50000] [--folder DIR]
+    python benchmarks/score.py [--images 50000] [--folder DIR] [--methods clip,wca]
 
 Writes embeddings of 1 + 100 views an image (5.2 GB for 50,000), then makes class vectors of 50
-sentences for each of 1,000 classes and scores seven methods in 20 runs, all in this process. The
-limits are measured here too: reading the same files' bytes, and a matrix product in fp32.
+sentences for each of 1,000 classes and scores methods in 20 runs, all in this process: those that
+are named, else all that are scored by default but `wca_refined`. The limits are measured here too:
+reading the same files' bytes, and a matrix product in fp32.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from benchmarks.synthetic import (
     synthetic_texts,
     write_shard,
 )
+from tasks.methods.registry import METHODS
 from tasks.methods.wca import draw_counts
 from tasks.score.blocks import VIEW_COLUMNS
 from tasks.score.predict import IMAGE_BLOCK, class_vector_rows, predict
@@ -45,7 +47,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--folder", type=Path, help="where there is room; emptied afterwards")
+    parser.add_argument("--methods", default=",".join(METHODS_SCORED))
     options = parser.parse_args()
+    methods = tuple(options.methods.split(","))
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         store = Store(Path(folder))
         texts = synthetic_texts(CLASSES, SENTENCES)
@@ -63,7 +67,7 @@ def main() -> None:
         peak = matrix_peak()
 
         seconds, batch = timed(
-            lambda: class_vector_rows(texts.descriptions, texts.embeddings, METHODS_SCORED, 2.0)
+            lambda: class_vector_rows(texts.descriptions, texts.embeddings, methods, 2.0)
         )
         print(f"class vectors of {texts.embeddings.num_rows} texts: {seconds:.1f} s")
         vectors = pa.Table.from_batches([batch])
@@ -72,7 +76,7 @@ def main() -> None:
         busy = time.process_time() - began
         rows = sum(ref.row_count for ref in predictions)
         products = 2 * DIMENSION * options.images * (
-            RUNS * POOL + CLASSES * sum(RUNS if m.startswith("wca") else 1 for m in METHODS_SCORED)
+            RUNS * POOL + CLASSES * sum(RUNS if METHODS[m].has_draws else 1 for m in methods)
         )  # fmt: skip
         print(f"scored in {taken:.1f} s ({busy:.1f} s of one core), {rows} rows of predictions")
         print(

@@ -1,7 +1,7 @@
 """The sweep flow: accuracy against parameters, each distinct set of crops embedded once."""
 
 from flows.pipeline.command import build_command
-from flows.pipeline.record import manifest_of, record
+from flows.pipeline.record import manifest_of, method_parameters, record
 from flows.pipeline.runner import StageRunner, pipeline_flow
 from flows.pipeline.stages import index_dataset
 from flows.pipeline.summary import FlowSummary
@@ -64,7 +64,7 @@ def _sweep(given: SweepConfig, runner: StageRunner, encoder: EncoderSource) -> S
         encoder,
         resampling,
         indexed,
-        {"over": list(config.over), "methods": list(methods)},
+        {"over": list(config.over), **method_parameters(methods, config)},
         [table],
         command=build_command("sweep", [given.data], given, {"data", "store"}),
         point_tables=scorer.tables,

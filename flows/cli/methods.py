@@ -7,7 +7,7 @@ from flows.cli.console import print_unwrapped
 from flows.cli.options import StoreOption
 from flows.settings.store import DEFAULT_STORE
 from tasks.methods.method import Method
-from tasks.methods.registry import ALL, GRID, IMAGE_SIDES, METHODS, TEXT_SIDES, find_method
+from tasks.methods.registry import ALL, GRID, IMAGE_SIDES, METHODS, TEXT_SIDES, expand_methods
 from tasks.runtime.errors import InputError
 
 
@@ -29,12 +29,13 @@ def methods(*names: str, store: StoreOption = DEFAULT_STORE) -> None:
     Parameters
     ----------
     names
-        Methods to list; by default the rows that have a name.
+        Methods to list, grid or all; by default the rows that have a name.
 
     """
     from tasks.methods.describe import SYMBOLS, describe_method
 
-    chosen = [find_method(name) for name in names] or [m for m in METHODS.values() if m.is_named]
+    named = [name for name, method in METHODS.items() if method.is_named]
+    chosen = [METHODS[name] for name in (expand_methods(names) if names else named)]
     embedded = _find_embedded(store)
     for method in chosen:
         facts = describe_method(method)
@@ -63,9 +64,10 @@ def _describe_gaps(method: Method, embedded: Embedded) -> str:
     """Say which of a method's texts and views the last run lacks."""
     from tasks.methods.describe import KINDS
 
-    lacks = [KINDS.get(kind, kind) for kind in sorted({method.text_kind} - embedded.text_kinds)] + [
-        "crops"
-    ] * (method.needs_crops and not embedded.has_crops)
+    is_known = method.text_kind in embedded.text_kinds
+    lacks = [] if is_known else [KINDS.get(method.text_kind, method.text_kind)]
+    if method.needs_crops and not embedded.has_crops:
+        lacks.append("crops")
     run = f"run {embedded.run_id[:8]}"
     return f"{run} has no {' and no '.join(lacks)}" if lacks else f"{run} has all of it"
 

@@ -10,6 +10,8 @@ from flows.settings.run import Settings
 from tasks.datasets.index import IndexedDataset
 from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderSource, Resampling
+from tasks.methods.options import select_options
+from tasks.score.settings import ScoreSettings
 from tasks.store.digest import file_digest
 from tasks.store.place import Place
 from tasks.store.records import RunManifest, StageTiming
@@ -52,6 +54,13 @@ def manifest_of(
         tables=(indexed.images, indexed.classes, *tables),
         point_tables=tuple(dict.fromkeys(point_tables)),
     )
+
+
+def method_parameters(methods: Sequence[str], settings: ScoreSettings) -> dict[str, object]:
+    """The parameters of a run that say which methods it scores, and with which of their options."""
+    options = select_options(methods, settings.method_option)
+    chosen = {owner: values.model_dump(mode="json") for owner, values in options.items()}
+    return {"methods": list(methods), **({"method_options": chosen} if chosen else {})}
 
 
 def record(store: Store, manifest: RunManifest, timings: Sequence[StageTiming]) -> Recorded:

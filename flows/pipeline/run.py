@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 from flows.pipeline.descriptions import write_descriptions, writing_parameters
 from flows.pipeline.insights import Scored, check_embeddings, find_insights
-from flows.pipeline.record import manifest_of, record
+from flows.pipeline.record import manifest_of, method_parameters, record
 from flows.pipeline.runner import StageRunner
 from flows.pipeline.stages import (
     choose_crops_of_images,
@@ -123,10 +123,9 @@ def run_stages(
         resampling,
         indexed,
         {
-            "methods": list(methods),
+            **method_parameters(methods, settings),
             **({"agreement": settings.agreement} if SETTLING in methods else {}),
             **({"crop_order": "weight"} if settings.crop_count is not None else {}),
-            **({"method_options": rules.options} if rules and rules.options else {}),
             **(writing_parameters(writing, settings) if writing else {}),
         },
         (

@@ -50,7 +50,7 @@ def list_sweep_points(
 
     Raises InputError for a parameter or a value that cannot be swept.
     """
-    points = []
+    points: list[Point] = []
     for item in over:
         parameter, _, listed = item.partition("=")
         values = [value.strip() for value in listed.split(",") if value.strip()]
@@ -85,7 +85,7 @@ def list_sweep_points(
 
 def _list_points_by_weight(config: BenchmarkConfig, values: list[str]) -> list[Point]:
     """List the points at which crops are taken in the order of their weight."""
-    points = []
+    points: list[Point] = []
     for value in dict.fromkeys(values):
         if value == AUTO:
             changes: dict[str, object] = {CROPS: AUTO}

@@ -40,7 +40,7 @@ from scipy.special import stdtrit
 Floats = NDArray[np.float64]
 
 # Numbers of crops after which an image may stop: with the whole image they fill batches of eight
-# views. Looking more often where few are seen saves most, since most images stop there.
+# views, one at a time while most images stop.
 LOOKS = (7, 15, 23, 31, 39, 47, 63, 79)
 # Variance that only one view has, and that of the trend, in units of the variance shared by equal
 # views. Chosen on the sixteen photographs; half or twice as much changes little (docs/budget.md).

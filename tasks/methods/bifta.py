@@ -35,10 +35,10 @@ def refine_texts(label: Tensor, texts: Tensor) -> Tensor:
     first, float64 `(kept, dim)`.
     """
     exact = texts.double()
-    cosines = exact @ exact.T
+    is_repeated = (exact @ exact.T >= REPEATED_COSINE).numpy()  # whose small steps wake no threads
     kept: list[int] = []
     for row in (exact @ label.double()).argsort(descending=True, stable=True).tolist():
-        if len(kept) < MOST_TEXTS and bool((cosines[row, kept] < REPEATED_COSINE).all()):
+        if len(kept) < MOST_TEXTS and not is_repeated[row, kept].any():
             kept.append(row)
     return exact[kept]
 

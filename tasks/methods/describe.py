@@ -51,7 +51,7 @@ def describe_method(method: Method) -> dict[str, str]:
         "formula": formula,
         "texts": texts + " and label prompts" * uses_label,
         "views": views,
-        "source": str(method.source or "none: a baseline"),
+        "source": _describe_source(method),
         "cost": f"encodings: {_count_encodings(method)}; multiplications: " + multiplications,
         "options": "; ".join(describe_options(method)),
     }
@@ -110,6 +110,14 @@ def _write_product(image_side: ImageSide, text_side: TextSide) -> str:
 
 def _write_side(side: ImageSide | TextSide) -> str:
     return ", ".join(filter(None, (side.formula, side.weights)))
+
+
+def _describe_source(method: Method) -> str:
+    """Name the publication of a method, else those of its sides."""
+    if method.source:
+        return str(method.source)
+    sides = [side for side in (method.image_side, method.text_side) if side and side.source]
+    return "; ".join(f"{side.title}: {side.source}" for side in sides) or "none"
 
 
 def _count_encodings(method: Method) -> str:

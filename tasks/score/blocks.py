@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import pad
@@ -82,13 +81,12 @@ def split_images(batches: Iterable[pa.RecordBatch], pool: int, images: int) -> I
     """Split rows of `crops` into blocks of at most `images` images.
 
     batches: rows with the columns VIEW_COLUMNS, and BOX_COLUMNS where boxes are wanted, image by
-    image; an image may lack crops of the pool, and it may go on in the next batch.
+    image, the whole first; an image may lack crops of the pool, and go on in the next batch.
     """
     rest: pa.RecordBatch | None = None
     for batch in batches:
         rows = pa.concat_batches([rest, batch]) if rest else batch
-        ends = pc.run_end_encode(rows["image_digest"]).run_ends.to_numpy()
-        starts = np.r_[0, ends[:-1]].astype(np.int64)
+        starts = np.flatnonzero(rows["crop_index"].to_numpy() == 0)
         rest = None
         if rows.num_rows - starts[-1] <= pool:  # perhaps not all of the last image
             rest, rows, starts = rows.slice(starts[-1]), rows.slice(0, starts[-1]), starts[:-1]

@@ -252,8 +252,8 @@ def predict(
         )
         if whole_pools and scene.is_present is not None:
             raise InputError(
-                f"Some images lack crops of the pool, which {', '.join(whole_pools)} need: embed "
-                "all with `wca benchmark --recompute`."
+                f"Some images lack crops of the pool, which {', '.join(whole_pools)} need: name "
+                "other --methods, or embed the whole pool."
             )
         count = len(block.digests)
         best: dict[str, Top] = {}

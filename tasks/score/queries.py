@@ -38,7 +38,7 @@ def open_tables(
 
 
 def run_query(
-    connection: duckdb.DuckDBPyConnection, name: str, **parameters: float | None
+    connection: duckdb.DuckDBPyConnection, name: str, **parameters: float | str | None
 ) -> pa.Table:
     """Run the query `sql/<name>.sql`."""
     query = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")

@@ -41,11 +41,12 @@ class World:
             boxes = draw_boxes(PARAMETERS, digest, *SIZE)
             factor = np.linalg.cholesky(Views.place(array_of_boxes(boxes), *SIZE).covariance)
             views = unit(3 * centre + factor @ rng.normal(size=(41, DIM)))
-            left, top, side = (np.array(column) for column in zip(*boxes, strict=True))
+            *edges, flips = zip(*boxes, strict=True)
             columns = [
                 pa.array([digest] * 41),
                 pa.array(range(41), pa.int32()),
-                *(pa.array([None, *values], pa.int32()) for values in (left, top, side)),
+                *(pa.array([None, *values], pa.int32()) for values in edges),
+                pa.array([None, *flips]),
                 *(pa.array([value] * 41, pa.int32()) for value in SIZE),
                 pa.array(views @ views[0]),
                 embedding_array(views),

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,6 +17,7 @@ from flows.benchmark import benchmark
 from flows.cli.benchmark import print_benchmark
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
+from tasks.methods.registry import PAIRS
 from tasks.runtime.errors import InputError
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
 from tasks.store.snapshot import publish
@@ -61,6 +63,7 @@ def test_a_run_leaves_every_table_and_accounts_for_every_image(config: Benchmark
             ("clip", 12, 1),
             ("clip_e", 12, 1),
             ("cupl", 12, 1),
+            ("mean_crops", 12, 3),
             ("waffle", 12, 1),
             ("wca", 12, 3),
             ("wca_paper", 12, 3),
@@ -80,6 +83,25 @@ def test_a_run_leaves_every_table_and_accounts_for_every_image(config: Benchmark
         assert run[0] == summary.run_id
         assert json.loads(run[1])["torch"]
         assert json.loads(run[2])["alpha"] == 0.5
+
+
+def test_a_grid_has_every_pair_and_leaves_the_other_rows_as_they_are(
+    config: BenchmarkConfig,
+) -> None:
+    def read(summary: RunSummary) -> pa.Table:
+        return Store(summary.store_root).read_all(summary.refs("predictions"))
+
+    chosen = ("grid", "Weighted crops x words")
+    grid = benchmark(config.model_copy(update={"methods": chosen}))
+    rows, default = read(grid), read(benchmark(config))
+    found = {pair.name for pair in PAIRS if pair.text_kind != "descriptor"}
+    assert set(rows["method"].to_pylist()) == found
+    assert "weighted_crops.words" in found
+    for name in default["method"].unique().to_pylist():
+        is_own = pc.field("method") == name
+        assert rows.filter(is_own) == default.filter(is_own), name
+    accuracy = Store(grid.store_root).read(grid.refs("accuracy")[0])
+    assert set(accuracy["method"].to_pylist()) == found
 
 
 def test_a_faster_number_format_says_what_it_costs(

@@ -74,7 +74,7 @@ def test_a_point_says_what_a_benchmark_with_its_settings_says(
         query = """SELECT method, top1, top1_sigma, top1_low, top1_high FROM sweeps
                    WHERE parameter = 'image_scale' AND value = 'off' AND split = 'all'"""
         found = {row[0]: row[1:] for row in snapshot.execute(query).fetchall()}
-    assert set(found) == {"clip", "cupl", "wca", "wca_paper"}
+    assert set(found) == {"clip", "cupl", "mean_crops", "wca", "wca_paper"}
     for method, numbers in found.items():
         assert numbers == pytest.approx(expected[method])
 

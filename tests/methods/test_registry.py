@@ -165,11 +165,14 @@ def test_descriptions_of_methods_say_what_each_needs(quantile: Method) -> None:
         "formula": "quantile_i <p_i, t_0>",
         "texts": "label prompts",
         "views": "the whole and the pool of crops",
-        "source": "none: a baseline",
+        "source": "none",
         "cost": "encodings: 1 + N; multiplications: N C D",
         "options": "--method-option quantile.quantile=0.5 (above 0, at most 1: Which crop decides.)"
         "; --method-option quantile.views=9 (at least 2: Crops taken.)",
     }
+    pair = describe.describe_method(find_method("weighted crops x words"))
+    assert pair["source"].startswith("weighted crops: Li et al., Visual-Text")
+    assert "; random words: Roth et al., Waffling" in pair["source"]
     wca = describe.describe_method(METHODS["wca"])
     assert wca["formula"].startswith("<n(sum_i w_i p_i), n(sum_j v_j t_j)>, w = softmax_i(")
     assert wca["texts"] == "descriptions and label prompts"

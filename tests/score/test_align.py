@@ -30,7 +30,13 @@ class World:
         self.texts = unit_rows(rng, CLASSES * TEXTS)
         self.labels = {f"d{i}": i % CLASSES for i in range(IMAGES)}
         digests = [f"d{i // (POOL + 1)}" for i in range(len(self.views))]
-        self.crops = pa.table({"image_digest": digests, "embedding": embedding_array(self.views)})
+        self.crops = pa.table(
+            {
+                "image_digest": digests,
+                "crop_index": [i % (POOL + 1) for i in range(len(self.views))],
+                "embedding": embedding_array(self.views),
+            }
+        )
         names = [f"text {i}" for i in range(len(self.texts))]
         self.embedded = pa.table({"text": names, "embedding": embedding_array(self.texts)})
         self.descriptions = pa.table(
@@ -60,6 +66,22 @@ def test_every_pair_equals_a_plain_computation() -> None:
         assert row["best_crop_index"] == similarity[1:].argmax() + 1
         assert row["better_crop_share"] == pytest.approx((similarity[1:] > similarity[0]).mean())
         assert row["is_own"] == (row["class_id"] == world.labels[row["image_digest"]])
+
+
+def test_of_a_pool_that_is_partly_embedded_the_crops_that_are_there_count() -> None:
+    world = World()
+    there = {f"d{i}": [0, *range(2, POOL + 1)][: POOL - i % 2] for i in range(IMAGES)}
+    rows = zip(
+        *(world.crops[name].to_pylist() for name in ("image_digest", "crop_index")), strict=True
+    )
+    world.crops = world.crops.filter(pa.array([index in there[d] for d, index in rows]))
+    for row in world.rows().to_pylist():
+        indices = there[row["image_digest"]][1:]
+        views = world.views.reshape(IMAGES, POOL + 1, DIM)[int(row["image_digest"][1:])]
+        similarity = views[indices] @ world.texts[row["class_id"] * TEXTS + row["position"]]
+        assert row["crop_count"] == len(indices)
+        assert row["best_crop_index"] == indices[similarity.argmax()]
+        assert row["best_similarity"] == pytest.approx(similarity.max(), abs=1e-6)
 
 
 def test_images_without_a_label_take_no_part_and_one_class_has_no_control() -> None:

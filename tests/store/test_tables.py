@@ -139,7 +139,8 @@ def test_rows_are_gathered_into_large_row_groups(store: Store) -> None:
 
 def crops(images: int, dim: int) -> pa.RecordBatch:
     rows = np.random.default_rng(0).normal(size=(images, dim)).astype(np.float32)
-    numbers = [pa.array(np.arange(images, dtype=np.int32))] * 6
+    number, flips = pa.array(np.arange(images, dtype=np.int32)), pa.array([False] * images)
+    numbers = [*[number] * 5, flips, number, number]
     similarity = pa.array(np.zeros(images, np.float32))
     digests = pa.array([digest_of(i) for i in range(images)])
     columns = [digests, *numbers, similarity, embedding_array(rows)]
@@ -293,7 +294,7 @@ def test_a_table_without_rows_has_one_digest(store: Store) -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_the_file_of_every_table_has_the_rows_that_were_written(store: Store, name: str) -> None:
     values: dict[str, object] = {"string": "ü", "bool": True, "list of string": ["a", "ü"]}
-    values |= {"list of float": [0.5], "embedding": [1.0, 0.0]}
+    values |= {"list of float": [0.5], "list of int32": [3, 1], "embedding": [1.0, 0.0]}
     row = {c.name: values.get(c.type_name, 1) for c in TABLES[name].columns}
     empty = {c.name: None for c in TABLES[name].columns if c.type_name != "embedding"}
     rows: list[dict[str, object]] = [row, {**row, **empty}]

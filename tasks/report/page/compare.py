@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tasks.methods.registry import method_title, preferred_method
+from tasks.methods.registry import find_method, method_title, preferred_method
 from tasks.report.page.images import ImageOpener, Thumbnail, ThumbnailMaker
 from tasks.report.page.queries import QueryResult, Row, execute_query, scored_methods
 from tasks.report.page.render import render_template
@@ -88,6 +88,8 @@ def read_pair(store: Store, first: str, second: str, method: str | None) -> RunP
     ids = [run.run_id for run in runs]
     with open_snapshot(snapshot_path(store), *ids) as connection:
         shared = scored_methods(connection, ids[0]) & scored_methods(connection, ids[1])
+        if method and method not in shared:
+            method = find_method(method).name
         chosen = method or preferred_method(shared)
         if not shared or chosen is None:
             raise InputError("The two runs share no method: score one of --methods in both.")

@@ -31,6 +31,21 @@ def test_benchmark_prints_accuracy_rejected_images_and_paths(wca: Command, score
     assert str(wca.store / "wca.duckdb") in scored
 
 
+def test_methods_lists_what_each_needs_and_what_the_last_run_lacks(
+    here: Callable[..., str], wca: Command, scored: str, tmp_path: Path
+) -> None:
+    listed = here("methods", "--store", str(wca.store))
+    assert all(f"\n{name}: " in f"\n{listed}" for name in ("clip", "mean_crops", "wca_paper"))
+    assert "Li et al., Visual-Text Cross Alignment" in listed
+    one = here("methods", "weighted crops x words", "wca", "--store", str(wca.store))
+    row, pair = one.split("\nweighted_crops.words: Weighted crops")
+    assert "<n(sum_i w_i p_i), n(mean_j t_j)>, w = softmax_i(e^4 <p_i, p_0>)" in pair
+    assert "encodings: 1 + N; multiplications: N D + R N D + R C D" in pair
+    assert "has all of it" in pair
+    assert "has no descriptions" in row
+    assert "There are no results in" in here("methods", "clip", "--store", str(tmp_path))
+
+
 def test_sql_prints_rows_in_every_format(
     here: Callable[..., str], wca: Command, scored: str
 ) -> None:
@@ -279,6 +294,7 @@ NOT_FOR_TABLES = {"torch", "prefect", "openai", "open_clip"}
         ((), {"torch", "prefect", "pyarrow", "numpy", "duckdb", "PIL", "openai"}),
         (("sql", "FROM accuracy"), NOT_FOR_TABLES | {"scipy"}),
         (("datasets",), NOT_FOR_TABLES | {"scipy"}),
+        (("methods",), NOT_FOR_TABLES | {"scipy"}),
         (("compare", "last", "last"), NOT_FOR_TABLES),
         (("store", "ls"), NOT_FOR_TABLES | {"scipy"}),
     ],
