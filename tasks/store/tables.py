@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -23,6 +21,7 @@ from tasks.store.batches import gather_row_groups
 from tasks.store.code import digest_code
 from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
+from tasks.store.footer import find_data_end, read_footer, read_footer_metadata
 from tasks.store.place import File, Place, Remote, atomic_path, list_files, resolve_place
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ class Store:
     def inspect_file(self, path: Place) -> str | None:
         """What is wrong with a table's file of which no record tells; as `find_damage`."""
         try:
-            keys = _read_footer(path)[0].metadata or {}
+            keys = read_footer(path)[0].metadata or {}
         except FileNotFoundError:
             return None  # another process has deleted it
         except (OSError, pa.ArrowException) as error:
@@ -182,11 +181,11 @@ class Store:
         """
         path = self.path(ref)
         try:
-            meta, size = _read_footer(path)
+            meta, size = read_footer(path)
             keys = meta.metadata or {}
             if keys.get(DIGEST_KEY) != ref.digest.encode():
                 raise DamagedTable(_FOREIGN)
-            if _data_end(meta) > size:
+            if find_data_end(meta) > size:
                 raise DamagedTable("is truncated")
             content = keys.get(CONTENT_KEY, b"").decode("ascii", "replace")
             if is_sealed and not content:
@@ -258,7 +257,7 @@ class Store:
 
         def match(file: File) -> TableRef | None:
             try:
-                footer = _read_footer_metadata(file.place)
+                footer = read_footer_metadata(file.place)
             except (OSError, pa.ArrowInvalid):
                 return None
             if not keys.items() <= footer.items():
@@ -271,7 +270,7 @@ class Store:
 
     def read_footer(self, ref: TableRef) -> dict[bytes, bytes]:
         """The keys and values in the footer of a table; OSError where it is missing."""
-        return dict(_read_footer(self.path(ref))[0].metadata or {})
+        return dict(read_footer(self.path(ref))[0].metadata or {})
 
     def read_codes(self, refs: Iterable[TableRef]) -> set[str]:
         """The digests of the code that computed tables of embeddings, as their footers say."""
@@ -367,20 +366,6 @@ def _describe_damage(error: Exception) -> str:
     return f"is damaged: {one_line(error.__cause__ or error).rstrip('.')}"
 
 
-def _read_footer(path: Place) -> tuple[pq.FileMetaData, int]:
-    """The footer of a file, and the size of the file in bytes."""
-    if isinstance(path, Path):
-        return pq.read_metadata(path), path.stat().st_size
-    with path.filesystem.open(path.url) as file:
-        return pq.read_metadata(file), file.size
-
-
-@lru_cache(maxsize=65_536)  # every shard of a run searches the same files
-def _read_footer_metadata(path: Place) -> dict[bytes, bytes]:
-    """The keys and values of a footer; other parts of the file may have been damaged since."""
-    return dict(_read_footer(path)[0].metadata or {})
-
-
 def _is_embedding(field: pa.Field) -> bool:
     return bool(pa.types.is_fixed_size_list(field.type))
 
@@ -388,17 +373,3 @@ def _is_embedding(field: pa.Field) -> bool:
 def _parquet_name(field: pa.Field) -> str:
     """The name that Parquet gives to a column of values or of lists."""
     return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
-
-
-def _data_end(meta: pq.FileMetaData) -> int:
-    """The end of the last column chunk that the footer lists; 0 for a table without rows."""
-    chunks = (
-        meta.row_group(g).column(c)
-        for g in range(meta.num_row_groups)
-        for c in range(meta.num_columns)
-    )
-    # dictionary_page_offset may be absent or, in some writers, zero
-    starts = (
-        (min(c.dictionary_page_offset or c.data_page_offset, c.data_page_offset), c) for c in chunks
-    )
-    return max((start + c.total_compressed_size for start, c in starts), default=0)

@@ -1,5 +1,6 @@
 """Flows and the `wca` command, here and in processes of their own, on the session's server."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 
 from flows.cli.__main__ import run
 from flows.pipeline.summary import RunSummary
+from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.tables import Store
 
 WCA = [sys.executable, "-m", "flows.cli"]
@@ -26,6 +28,32 @@ flow = getattr(import_module(sys.argv[1]), sys.argv[2])
 print("started", flush=True)
 flow(json.loads(sys.argv[3]))
 """
+
+
+SENTENCES = {
+    "big cat": ["A cat has whiskers.", "A cat is furry.", "A cat is furry."],
+    "drink": ["A hot drink in a cup.", "Coffee is brown."],
+}
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Descriptions of the classes of `photos`."""
+    path = tmp_path_factory.mktemp("texts") / "descriptions.json"
+    path.write_text(json.dumps(SENTENCES))
+    return path
+
+
+@pytest.fixture
+def config(small: dict[str, Any], photos: Path, texts: Path, tmp_path: Path) -> BenchmarkConfig:
+    """A run on twelve photographs in shards of five."""
+    return BenchmarkConfig(
+        **small,
+        data=f"folder:{photos}",
+        descriptions=texts,
+        shard_size=5,
+        store=tmp_path / "store",
+    )
 
 
 def contents(summary: RunSummary) -> dict[str, pa.Table]:

@@ -2,55 +2,23 @@
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from flows.benchmark import benchmark
 from flows.cli.benchmark import print_benchmark
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
-from tasks.methods.awt import awt_scores
-from tasks.methods.registry import METHODS, PAIRS
 from tasks.runtime.errors import InputError
-from tasks.score.blocks import tensor_of
-from tasks.score.predict import read_class_texts
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store
 from tests.flows.conftest import contents
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-
-SENTENCES = {
-    "big cat": ["A cat has whiskers.", "A cat is furry.", "A cat is furry."],
-    "drink": ["A hot drink in a cup.", "Coffee is brown."],
-}
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("texts") / "descriptions.json"
-    path.write_text(json.dumps(SENTENCES))
-    return path
-
-
-@pytest.fixture
-def config(small: dict[str, Any], photos: Path, texts: Path, tmp_path: Path) -> BenchmarkConfig:
-    return BenchmarkConfig(
-        **small,
-        data=f"folder:{photos}",
-        descriptions=texts,
-        shard_size=5,
-        store=tmp_path / "store",
-    )
 
 
 def cached(summary: RunSummary) -> dict[str, tuple[int, int]]:
@@ -86,77 +54,6 @@ def test_a_run_leaves_every_table_and_accounts_for_every_image(config: Benchmark
         assert run[0] == summary.run_id
         assert json.loads(run[1])["torch"]
         assert json.loads(run[2])["alpha"] == 0.5
-
-
-def test_rules_are_rows_and_only_awt_brings_texts_of_its_own(config: BenchmarkConfig) -> None:
-    rows = ("clip", "mta", "zero", "awt", "soft_match", "soft_trim")
-    changes = {"methods": rows, "method_option": ("zero.keep=0.5", "awt.views=4")}
-    summary = benchmark(config.model_copy(update=changes))
-    with duckdb.connect(summary.snapshot, read_only=True) as snapshot:
-        query = "SELECT method, run_count FROM accuracy"
-        assert sorted(snapshot.execute(query).fetchall()) == sorted((name, 1) for name in rows)
-        ((encoder, parameters),) = snapshot.execute(
-            "SELECT encoder, parameters FROM runs"
-        ).fetchall()
-    assert json.loads(parameters)["method_options"]["zero"] == {"views": 64, "keep": 0.5}
-    assert summary.remarks == (
-        "Published with other crops: MTA, ZERO, AWT (--crop-strategy random_resized).",
-    )
-    # AWT's classes follow from the stored embeddings
-    store = Store(summary.store_root)
-    described, embedded, crops, predicted = (
-        store.read_all(summary.refs(name))
-        for name in ("descriptions", "text_embeddings", "crops", "predictions")
-    )
-    _, texts = read_class_texts(described, embedded, {"label", "prompted_description"})
-    assert texts["prompted_description"].counts == (4, 3)
-    views = tensor_of(crops["embedding"]).unflatten(0, (-1, 1 + config.pool))[:, :4]
-    scale = json.loads(encoder)["logit_scale"]
-    best = awt_scores(views, texts["prompted_description"], scale).argmax(dim=1)
-    first = predicted.filter((pc.field("method") == "awt") & (pc.field("rank") == 1))
-    assert first["class_id"].to_pylist() == best.tolist()
-
-    plain = benchmark(config.model_copy(update={"methods": ("clip", "cupl")}))
-    kinds = store.read_all(plain.refs("descriptions"))["kind"].unique()
-    assert "prompted_description" not in kinds.to_pylist()
-
-
-def test_a_grid_has_every_pair_and_leaves_the_other_rows_as_they_are(
-    config: BenchmarkConfig, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def read(summary: RunSummary) -> pa.Table:
-        return Store(summary.store_root).read_all(summary.refs("predictions"))
-
-    chosen = ("grid", "Weighted crops x words")
-    grid = benchmark(config.model_copy(update={"methods": chosen}))
-    rows, default = read(grid), read(benchmark(config))
-    found = {pair.name for pair in PAIRS if pair.text_kind != "descriptor"}
-    assert set(rows["method"].to_pylist()) == found
-    assert "weighted_crops.words" in found
-    for name in default["method"].unique().to_pylist():
-        is_own = pc.field("method") == name
-        assert rows.filter(is_own) == default.filter(is_own), name
-    store = Store(grid.store_root)
-    accuracy, cells, comparisons = (
-        store.read(grid.refs(name)[0]).to_pylist()
-        for name in ("accuracy", "method_grid", "comparisons")
-    )
-    assert {row["method"] for row in accuracy} == found
-    assert {row["method"]: row["top1"] for row in cells} == {
-        row["method"]: row["top1"] for row in accuracy
-    }
-    compared = {row[name] for row in comparisons for name in ("method", "baseline_method")}
-    assert compared == {
-        name for name in found if METHODS[name].is_named or name == "weighted_crops.words"
-    }
-    assert len(store.read(grid.refs("method_steps")[0])) == 14  # all of them
-    print_benchmark(grid)
-    said = capsys.readouterr().out
-    assert "image sides down, text sides across" in said
-    assert "random words" in said
-    assert "Equal crops ×" not in said  # noqa: RUF001 - such rows stand in the grid alone
-    assert grid.report is not None
-    assert "text sides across" in grid.report.read_text(encoding="utf-8")
 
 
 def test_a_faster_number_format_says_what_it_costs(
@@ -327,40 +224,6 @@ def test_one_photograph_more_redoes_one_shard(
     assert reused == total - 1
 
 
-def test_images_that_some_run_embedded_are_copied(
-    config: BenchmarkConfig, photos: Path, tmp_path: Path
-) -> None:
-    import shutil
-
-    first = benchmark(config)
-    mine = tmp_path / "mine"
-    shutil.copytree(photos, mine)
-    data = (mine / "drink" / "1.jpg").read_bytes()
-    (mine / "drink" / "new.jpg").write_bytes(data + b"\0")
-    changes = {"data": f"folder:{mine}", "shard_size": 1000}  # one shard, which nobody has made
-    more = benchmark(config.model_copy(update=changes))
-    alone = benchmark(config.model_copy(update={**changes, "store": tmp_path / "alone"}))
-    copied, embedded = (Store(s.store_root).read_all(s.refs("crops")) for s in (more, alone))
-    assert copied == embedded
-    before = Store(first.store_root).read_all(first.refs("crops"))
-    assert copied.num_rows == before.num_rows + 1 + config.pool
-    # a mark in a table of the first run turns up in what the next run copies from it
-    store, ref = Store(first.store_root), first.refs("crops")[0]
-    rows = store.read(ref)
-    field = rows.schema.field("embedding")
-    mark = [1.0, *[0.0] * (field.type.list_size - 1)]
-    marks = pa.array([mark] * rows.num_rows, field.type)
-    marked = rows.set_column(rows.schema.get_field_index(field.name), field, marks)
-    columns = marked.schema.with_metadata(pq.read_schema(store.path(ref)).metadata)
-    shutil.rmtree(store.root / "runs")  # whose records have the rows without the mark
-    for made in (ref, more.refs("crops")[0]):
-        store.path(made).unlink()
-    store.write("crops", ref.digest, columns, marked.to_batches())
-    again = benchmark(config.model_copy(update=changes))
-    embeddings = Store(again.store_root).read_all(again.refs("crops"))["embedding"].to_pylist()
-    assert embeddings.count(mark) == rows.num_rows
-
-
 def test_bad_input_fails_at_once_and_says_why(config: BenchmarkConfig, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps({"drink": ["Hot."], "unicorn": ["White."]}))
@@ -395,57 +258,3 @@ def test_no_result_is_a_pickle(config: BenchmarkConfig) -> None:
     assert len(files) > 10
     for path in files:
         json.loads(path.read_text())
-
-
-@pytest.mark.parametrize("shards_done", [0, 2])
-def test_a_killed_run_goes_on_from_where_it_was(
-    config: BenchmarkConfig, tmp_path: Path, shards_done: int, kill: Callable[..., None]
-) -> None:
-    whole = benchmark(config)
-    killed = config.model_copy(update={"store": tmp_path / "killed"})
-    crops = killed.store / "crops"
-
-    def is_at_the_next_shard() -> bool:
-        written = len(list(crops.glob("[!.]*.parquet")))
-        return written >= shards_done and bool(list(crops.glob(".*.tmp")))
-
-    kill(benchmark, killed, is_at_the_next_shard)
-    done = {path.name: path.stat().st_mtime_ns for path in crops.glob("[!.]*.parquet")}
-    assert len(done) < len(whole.refs("crops"))
-
-    again = benchmark(killed)
-    assert again.run_id == whole.run_id
-    assert contents(again) == contents(whole)
-    redone = [name for name, t in done.items() if (crops / name).stat().st_mtime_ns != t]
-    assert len(redone) <= 1
-
-
-def test_a_killed_shard_goes_on_with_its_finished_images(
-    config: BenchmarkConfig,
-    tmp_path: Path,
-    kill: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from tasks.embed.encoder import Encoder
-
-    config = config.model_copy(update={"shard_size": 1000, "store": tmp_path / "whole"})
-    whole = benchmark(config)
-    killed = config.model_copy(update={"store": tmp_path / "killed"})
-
-    def count_pieces() -> int:
-        return len(list((killed.store / "crops").glob("[!.]*.parquet")))
-
-    every_image = "from tasks.embed import pieces\npieces.PIECE_SEC = 0.0\n"
-    kill(benchmark, killed, lambda: count_pieces() >= 4, every_image)
-    kept, encoded, encode = count_pieces(), [0], Encoder.encode_images
-
-    def note(self: Encoder, pixels: Any, batch_size: int) -> Any:
-        encoded[0] += len(pixels)
-        return encode(self, pixels, batch_size)
-
-    monkeypatch.setattr(Encoder, "encode_images", note)
-    again = benchmark(killed)
-    assert contents(again) == contents(whole)
-    assert count_pieces() == 1  # those of the killed run are gone
-    rows = sum(ref.row_count for ref in again.refs("crops"))
-    assert encoded[0] == rows - kept * (1 + config.pool)
