@@ -34,7 +34,7 @@ test-ui: install  ## run the browser test of `make ui`, which needs chromium
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m ui
 
 bench: install  ## measure orchestration, embedding, storage, scoring and memory; most of an hour, a quiet machine
-	for what in orchestration "embed --modules" "embed --precision fp32" storage sql_scores gather "score --images 5000" methods "memory --images 500 --pool 2"; do \
+	for what in orchestration "embed --modules" "embed --precision fp32" storage sql_scores gather "score --images 5000" methods "memory --images 500 --pool 2" "budget --seeds 1"; do \
 	  set -- $$what; name=$$1; shift; \
 	  HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/$$name.py $$@ || exit 1; done
 
