@@ -51,8 +51,7 @@ from tasks.runtime.heap import keep_freed_memory
 from tasks.runtime.threads import cores
 from tasks.score.blocks import VIEW_COLUMNS
 from tasks.score.intervals import mean_interval
-from tasks.score.predict import NOT_CHOSEN, predict
-from tasks.score.predict import ChosenCrops as ImageCrops
+from tasks.score.predict import NOT_CHOSEN, CropsInUse, predict
 from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
@@ -96,7 +95,7 @@ class Work:
         self, crops: pa.Table, counts: torch.Tensor, used: Iterable[pa.Table] = ()
     ) -> NDArray[np.int32]:
         """Find the class of each image in each run, `(images, runs)`, in the order of `crops`."""
-        chosen = ImageCrops.from_rows(used)
+        chosen = CropsInUse.from_rows(used)
         method = "wca" if chosen.settled is None else "wca_adaptive"
         rows = [
             pa.array([method] * len(self.classes)),

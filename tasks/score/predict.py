@@ -143,7 +143,7 @@ def group_methods(class_vectors: pa.Table) -> dict[ImageSide, list[ClassMatrix]]
     return {side: list(matrices.values()) for side, matrices in groups.items()}
 
 
-class ChosenCrops(NamedTuple):
+class CropsInUse(NamedTuple):
     """The crops that images have of their own, by digest, from `crop_use`: indices from 1.
 
     counted: a fixed number, in place of the draws of runs. settled: those that settle the class.
@@ -170,7 +170,7 @@ class ChosenCrops(NamedTuple):
         return chosen
 
 
-NOT_CHOSEN = ChosenCrops()
+NOT_CHOSEN = CropsInUse()
 
 
 def mask_crops(
@@ -192,7 +192,7 @@ def predict(
     image_scale: float | None,
     rules: Sequence[str] = (),
     shared: SharedInputs | None = None,
-    chosen: ChosenCrops = NOT_CHOSEN,
+    chosen: CropsInUse = NOT_CHOSEN,
 ) -> Iterator[pa.RecordBatch]:
     """The `predictions` rows of `crops`, by image, method, run and rank, a batch for each block.
 
@@ -214,7 +214,7 @@ def predict(
         Methods that are no pairs.
     shared : SharedInputs or None
         What rules need, and the sides that need labels.
-    chosen : ChosenCrops
+    chosen : CropsInUse
         The crops that images have of their own.
 
     """

@@ -185,7 +185,7 @@ def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
     from tasks.methods.registry import METHODS
     from tasks.methods.wca import draw_counts
     from tasks.score.blocks import BOX_COLUMNS, VIEW_COLUMNS
-    from tasks.score.predict import IMAGE_BLOCK, ChosenCrops, predict
+    from tasks.score.predict import IMAGE_BLOCK, CropsInUse, predict
 
     store, given = Store(store_root), recipe.rules
     rules = [METHODS[name] for name in given.methods] if given else []
@@ -201,7 +201,7 @@ def score_shard(store_root: str, recipe: PredictionsRecipe) -> TableRef:
         recipe.image_scale,
         [method.name for method in rules],
         _read_shared_inputs(store, given) if given else None,
-        ChosenCrops.from_rows(store.read(ref) for ref in recipe.crop_uses),
+        CropsInUse.from_rows(store.read(ref) for ref in recipe.crop_uses),
     )
     return store.write("predictions", recipe.digest, schema("predictions"), batches)
 

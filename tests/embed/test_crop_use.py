@@ -14,7 +14,7 @@ from tasks.embed.crops import CropParameters, draw_boxes
 from tasks.methods.adaptive import LOOKS, StopRule, Views, order_crops
 from tasks.methods.wca import draw_counts
 from tasks.runtime.errors import InputError
-from tasks.score.predict import ChosenCrops, predict
+from tasks.score.predict import CropsInUse, predict
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
 from tests.methods import reference
@@ -75,7 +75,7 @@ class World:
         ]
         vectors = pa.Table.from_arrays(rows, schema=schema("class_vectors", DIM))
         counts = draw_counts(40, 40, 0, 0)
-        chosen = ChosenCrops.from_rows(used)
+        chosen = CropsInUse.from_rows(used)
         batches = predict(crops.to_batches(), vectors, counts, SCALE, chosen=chosen)
         return pa.Table.from_batches(batches).to_pylist()
 
@@ -195,4 +195,4 @@ def predict_whole(
     columns = [*rows, embedding_array(world.classes)]
     vectors = pa.Table.from_arrays(columns, schema=schema("class_vectors", DIM))
     counts: Tensor = draw_counts(40, 40, 0, 0)
-    return predict(crops.to_batches(), vectors, counts, SCALE, chosen=ChosenCrops.from_rows(used))
+    return predict(crops.to_batches(), vectors, counts, SCALE, chosen=CropsInUse.from_rows(used))
