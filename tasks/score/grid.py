@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tasks.methods.registry import METHODS
+from tasks.methods.registry import IMAGE_SIDES, METHODS, TEXT_SIDES
 from tasks.score.hits import Hits
 from tasks.score.intervals import wilson_interval
 from tasks.score.paired import compare_pairs
@@ -43,7 +43,7 @@ def grid_rows(hits: Hits) -> list[Row]:
     rows: list[Row] = []
     for name, first, runs in zip(hits.methods, hits.first, hits.runs, strict=True):
         image_side, text_side = METHODS[name].image_side, METHODS[name].text_side
-        if not (image_side and text_side):
+        if not (image_side in IMAGE_SIDES and text_side in TEXT_SIDES):
             continue
         top1 = float(first.mean() / runs)
         low, high = wilson_interval(top1, hits.image_count)

@@ -53,7 +53,7 @@ def test_a_run_of_few_images_or_classes_is_whole(
     assert ('<section id="accuracy">' in page) == (pictures > 0)
     with duckdb.connect(str(summary.snapshot), read_only=True) as snapshot:
         rows = snapshot.execute("SELECT low, value, high FROM intervals").fetchall()
-        assert len(rows) == (3 * 7 if pictures else 0)
+        assert len(rows) == (3 * 8 if pictures else 0)
         assert all(low <= value <= high for low, value, high in rows)
         pairs = snapshot.execute("SELECT pairs FROM alignment_summary").fetchall()
         assert len(pairs) == (0 if not pictures else 1 if len(folders) == 1 else 3)

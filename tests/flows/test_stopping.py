@@ -45,7 +45,8 @@ def test_scoring_ends_between_two_blocks_of_images() -> None:
         arrays = [*columns.values(), embeddings]
         return pa.RecordBatch.from_arrays(arrays, names=[*columns, "embedding"])
 
-    block = rows(IMAGE_BLOCK, image_digest=pa.array(["a"] * IMAGE_BLOCK))
+    places = {"crop_index": pa.array([0] * IMAGE_BLOCK, pa.int32())}
+    block = rows(IMAGE_BLOCK, image_digest=pa.array(["a"] * IMAGE_BLOCK), **places)
     classes = rows(2, method=pa.array(["clip"] * 2), class_id=pa.array([0, 1]))
     scored = predict([block] * 50, pa.Table.from_batches([classes]), torch.zeros(1, 0), None)
     assert next(scored).schema == schema("predictions")

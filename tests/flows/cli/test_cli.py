@@ -271,7 +271,10 @@ def test_bad_input_is_one_sentence_and_status_2(
         (("benchmark", "sixteen-photographs", "--encoder", "ViT-B-32/none"), "has no weights"),
         (("benchmark", "sixteen-photographs", "--encoder", "ViT-B-32:none"), "do not exist"),
         (("benchmark", "sixteen-photographs", "--encoder", "local-dir:none"), "open_clip_config"),
-        (("benchmark", "sixteen-photographs", "--methods", "clop"), "Unknown methods"),
+        (
+            ("benchmark", "sixteen-photographs", "--methods", "clop"),
+            "Unknown method 'clop': choose from",
+        ),
         (("benchmark", "sixteen-photographs", "--device", "gpu"), "--device"),
         (("benchmark", "sixteen-photographs", "--precision", "fp7"), "--precision"),
         (("benchmark", "sixteen-photographs", "--descriptions", "none.json"), "none.json"),

@@ -105,13 +105,13 @@ def test_reproduce_prints_our_results_beside_published_ones(
 ) -> None:
     printed = wca(
         *("reproduce", "table1", "--data-root", str(root), "--datasets", "cub,pets"),
-        *("--encoders", f"local-dir:{tiny_model},ViT-B-16-quickgelu:/no/such/weights"),
+        *("--encoders", f"local-dir:{tiny_model},ViT-B-16-quickgelu/openai"),
         *("--methods", "clip,wca", "--pool", "2", "--runs", "2", "--precision", "fp32"),
         *("--store", str(wca.store)),
     )
     assert f"local-dir:{tiny_model} - not published; beside it B/32" in printed
     assert "/ 51.21" in printed  # CLIP on CUB with B/32
-    assert "ViT-B-16-quickgelu:/no/such/weights (B/16)" in printed
+    assert "ViT-B-16-quickgelu/openai (B/16)" in printed
     assert "missing / 59.78" in printed  # WCA on CUB with B/16
     assert "3 of 5,794 images were scored" in printed
     assert "missing, pets: Oxford-IIIT Pets is missing" in printed
@@ -123,8 +123,12 @@ def test_reproduce_prints_our_results_beside_published_ones(
     [
         (("datasets", "cubs"), "Unknown data set 'cubs'"),
         (("datasets", "imagenet", "--download"), "cannot be downloaded by a program"),
-        (("reproduce", "table7"), "Unknown table 'table7': choose from bifta, table1, table2"),
+        (("reproduce", "table7"), "Unknown table 'table7': choose from awt, bifta, table1, table2"),
         (("reproduce", "table1", "--encoder", "photo-lite"), "belongs to one benchmark"),
+        (
+            ("reproduce", "table1", "--encoders", "ViT-B-16-quickgelu:/no/such/weights"),
+            "The encoder's weights /no/such/weights do not exist",
+        ),
         (("import", "x.json", "--data", "folder:x"), "Name the file to write with --to"),
         (
             ("import", "x.json", "--data", "cub", "--classnames", "names.txt", "--kind", "clip-d"),
