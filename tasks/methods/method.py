@@ -88,7 +88,8 @@ class Rule:
     equal scores the class with the lower index wins. views: which views of an image it takes, in
     words. needs_crops: False where the whole image is enough. needs_boxes: whether `Scene.boxes`
     and `Scene.sizes` are needed. takes_partial_pool: whether images may lack crops of the pool, as
-    `Scene.is_present` says. options: the class of its parameters.
+    `Scene.is_present` says. is_cosine: whether scores are means of cosines, which the encoder's
+    logits make probabilities. options: the class of its parameters.
     """
 
     text_kind: str
@@ -99,6 +100,7 @@ class Rule:
     needs_crops: bool = True
     needs_boxes: bool = False
     takes_partial_pool: bool = False
+    is_cosine: bool = True
     options: type[MethodOptions] | None = None
 
 
@@ -166,6 +168,11 @@ class Method:
         if isinstance(self.score, Rule):
             return self.score.needs_crops and not self.score.takes_partial_pool
         return self.needs_crops and not self.is_adaptive and not (are_counted and self.has_draws)
+
+    @property
+    def is_cosine(self) -> bool:
+        """Whether scores are means of cosines, so that confidence can be judged by them."""
+        return not isinstance(self.score, Rule) or self.score.is_cosine
 
     @property
     def needs_labels(self) -> bool:

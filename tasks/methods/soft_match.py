@@ -93,6 +93,7 @@ SOFT_MATCH = Method(
         _scores,
         "N C 50 D",
         "the pool of crops; as published they are chosen by an attention map",
+        is_cosine=False,
         options=SoftMatchOptions,
     ),
     SOURCE,

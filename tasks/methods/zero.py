@@ -110,6 +110,7 @@ ZERO = Method(
         _scores,
         "64 C D",
         "the whole and the first 63 crops",
+        is_cosine=False,
         options=ZeroOptions,
     ),
     SOURCE,

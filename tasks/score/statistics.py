@@ -66,17 +66,18 @@ def statistics_tables(
         sigmas = run_sigmas(run_query(connection, "run_hits"))
         same = {row["method"]: row["same_as"] for row in run_query(connection, "same").to_pylist()}
         listed = [name for name in hits.methods if METHODS[name].is_named or name in compared]
-        scores = divide_scores(run_query(connection, "best_scores", methods=listed))
+        judged = [name for name in listed if METHODS[name].is_cosine]  # votes are no logits
+        scores = divide_scores(run_query(connection, "best_scores", methods=judged))
     logits = Logits(logit_scale, logit_bias)
     grid = grid_rows(hits)
     rows = {
         "intervals": _interval_rows(hits, sigmas, protocol),
         "comparisons": compare_pairs(hits, list(combinations(listed, 2)), same, seed),
         "calibration": [
-            row for name in listed for row in calibration_rows(name, scores[name], logits)
+            row for name in judged for row in calibration_rows(name, scores[name], logits)
         ],
         "calibration_errors": [
-            calibration_error_row(name, scores[name], logits) for name in listed
+            calibration_error_row(name, scores[name], logits) for name in judged
         ],
         "method_grid": grid,
         "method_steps": step_rows(hits, same, seed) if grid else [],
