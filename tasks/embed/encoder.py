@@ -41,8 +41,10 @@ class Encoder:
         self._name = f"{source.name} in {precision}"
         self.device = torch.device(source.device)
         self.dtype = DTYPES[precision]
-        # CUDA's convolutions would otherwise round float32 to ten bits
+        # CUDA would otherwise round float32 to ten bits: in convolutions by default, in products
+        # where the environment has TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, as some containers do
         torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
         model, transforms = _load_open_clip(source, "fp32")
         *self._resizing, to_tensor, norm = transforms
         if "ToTensor" not in type(to_tensor).__name__ or type(norm).__name__ != "Normalize":
@@ -160,9 +162,11 @@ class Encoder:
         if self.device.type != "cuda":
             return CPU_IMAGE_BATCH
         cuda = torch.cuda
+        pixels = torch.zeros(8, *self.size_px, 3, dtype=torch.uint8)
+        self.encode_images(pixels, 8)  # the first batch also takes the libraries' own memory
         cuda.reset_peak_memory_stats(self.device)
         before = cuda.memory_allocated(self.device)
-        self.encode_images(torch.zeros(8, *self.size_px, 3, dtype=torch.uint8), 8)
+        self.encode_images(pixels, 8)
         per_image = max(1, (cuda.max_memory_allocated(self.device) - before) // 8)
         free, _ = cuda.mem_get_info(self.device)
         reserved = cuda.memory_reserved(self.device) - cuda.memory_allocated(self.device)
