@@ -39,10 +39,10 @@ from tasks.datasets.sources import open_source
 from tasks.describe.texts import class_texts
 from tasks.embed.choice import ChosenCrops, sees_square
 from tasks.embed.crop_use import READ_COLUMNS, CropRule, crop_use_rows
-from tasks.embed.crops import CropParameters
+from tasks.embed.crops import CropParameters, Layout
 from tasks.embed.encoder import Encoder
 from tasks.embed.identity import EncoderSource
-from tasks.embed.images import Images, Layout, NeededCrops, WholePool, embed_images
+from tasks.embed.images import Images, NeededCrops, WholePool, embed_images
 from tasks.embed.sources import resolve_encoder
 from tasks.methods.adaptive import StopRule
 from tasks.methods.wca import IMAGE_SCALE, RUNS, TEXT_SCALE, WEIGHTED_DESCRIPTIONS, draw_counts

@@ -6,21 +6,19 @@ first crops are therefore encoded together, however many follow.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.embed.crops import Layout
 from tasks.embed.identity import EncoderIdentity
-from tasks.methods.adaptive import StopRule, Views, next_look, order_crops
+from tasks.methods.adaptive import Decision, StopRule, Views, next_look, order_crops
 from tasks.store.code import digest_code
 from tasks.store.embeddings import embedding_matrix
 from tasks.store.tables import Store, TableRef
-
-if TYPE_CHECKING:
-    from tasks.embed.images import Layout  # with torch, seconds to import
 
 
 class CropChoice(BaseModel):
@@ -57,7 +55,7 @@ class ChosenCrops:
 
     def __init__(
         self,
-        layout: "Layout",
+        layout: Layout,
         *,
         is_cropped: bool = True,
         crops: int | None = None,
@@ -76,10 +74,17 @@ class ChosenCrops:
         """Count the crops that are needed, as `NeededCrops.count`."""
         if self._rule is None:
             return self._fixed
-        if not views:
-            return next_look(0, self._pool)
+        return self.decide(views).next_count if views else next_look(0, self._pool)
+
+    def decide(self, views: Sequence[NDArray[np.float32]]) -> Decision:
+        """Decide by the views seen, the whole and at least one crop, whether more are needed.
+
+        Raises ValueError where a fixed number of crops is taken.
+        """
+        if self._rule is None:
+            raise ValueError("a fixed number of crops is taken")
         whole, *crops = views
-        return self._rule.decide(self._views, whole, np.stack(crops)).next_count
+        return self._rule.decide(self._views, whole, np.stack(crops))
 
 
 def sees_square(encoder: EncoderIdentity) -> bool:
@@ -89,7 +94,7 @@ def sees_square(encoder: EncoderIdentity) -> bool:
 
 def read_choice(
     store: Store, choice: CropChoice | None, encoder: EncoderIdentity
-) -> Callable[["Layout"], ChosenCrops]:
+) -> Callable[[Layout], ChosenCrops]:
     """Read what a choice refers to; the result is called for each image.
 
     choice: None takes the whole pool.

@@ -1,23 +1,18 @@
 """Which crops of its pool an image is classified by: the first so many, or until it is settled."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.embed.crops import Box, CropParameters, draw_boxes
-from tasks.methods.adaptive import (
-    StopRule,
-    Views,
-    count_effective,
-    next_look,
-    order_crops,
-)
+from tasks.embed.choice import ChosenCrops
+from tasks.embed.crops import CropParameters, Layout, draw_boxes
+from tasks.methods.adaptive import StopRule, count_effective
 from tasks.runtime.errors import InputError
+from tasks.store.batches import group_by_image
 from tasks.store.schemas import schema
 
 Rows = NDArray[np.float32]
@@ -35,12 +30,6 @@ class CropRule(NamedTuple):
     image_scale: float | None
     crop_count: int | None = None
     stop: StopRule | None = None
-
-
-def array_of_boxes(boxes: Sequence[Box]) -> NDArray[np.int64]:
-    """Boxes as `(crops, 4)`: left, top, width and height in pixels."""
-    rows = [box[:4] for box in boxes]
-    return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
 def crop_use_rows(
@@ -70,15 +59,18 @@ def crop_use_rows(
     InputError
         An image lacks a crop that is needed.
     """
-    for rows in _split_images(batches):
-        image = _Image.read(rows, parameters, is_square)
+    for digest, rows in group_by_image(batches):
+        size = (rows["image_width_px"][0].as_py(), rows["image_height_px"][0].as_py())
+        layout = Layout(size, draw_boxes(parameters, digest, *size))
+        chosen = ChosenCrops(layout, is_cropped=is_square, crops=rule.crop_count, rule=rule.stop)
+        image = _Image.read(digest, rows, chosen.order)
         if rule.stop is None:
-            count = min(rule.crop_count or 0, len(image.order))
+            count = chosen.count(())
             facts = _describe_count(image, count, rule.image_scale)
         else:
-            count, facts = _settle(image, rule.stop)
+            count, facts = _settle(image, chosen, rule.stop.agreement)
         row = {
-            "image_digest": image.digest,
+            "image_digest": digest,
             "crop_count": count,
             "pool": len(image.order),
             "crop_indices": image.order[:count],
@@ -87,29 +79,22 @@ def crop_use_rows(
 
 
 class _Image(NamedTuple):
-    """An image's crops in the order of encoding, and those of its views that are embedded.
+    """Those views of an image that are embedded.
 
-    order: indices from 1. views: where the whole and the ordered crops lie. places: by index, the
-    row of `embeddings` `(views, dim)`.
+    order: of its crops, indices from 1. places: by index, the row of `embeddings` `(views, dim)`.
     """
 
     digest: str
     order: list[int]
-    views: Views
     places: dict[int, int]
     embeddings: Rows
 
     @classmethod
-    def read(cls, rows: pa.RecordBatch, parameters: CropParameters, is_square: bool) -> Self:
-        """Read the rows of one image; its boxes are drawn again."""
-        digest = rows["image_digest"][0].as_py()
-        size = (rows["image_width_px"][0].as_py(), rows["image_height_px"][0].as_py())
-        boxes = array_of_boxes(draw_boxes(parameters, digest, *size))
-        order = order_crops(boxes, *size, is_cropped=is_square)
-        views = Views.place(boxes[np.array(order) - 1], *size, is_cropped=is_square)
+    def read(cls, digest: str, rows: pa.RecordBatch, order: list[int]) -> Self:
+        """Read the rows of one image."""
         places = {index: row for row, index in enumerate(rows["crop_index"].to_pylist())}
         values: Rows = rows["embedding"].flatten().to_numpy().astype(np.float32, copy=False)
-        return cls(digest, order, views, places, values.reshape(rows.num_rows, -1))
+        return cls(digest, order, places, values.reshape(rows.num_rows, -1))
 
     def read_views(self, count: int) -> Rows:
         """Read the whole and the first crops of the order, `(1 + count, dim)`."""
@@ -122,15 +107,13 @@ class _Image(NamedTuple):
         return self.embeddings[[self.places[index] for index in wanted]]
 
 
-def _settle(image: _Image, stop: StopRule) -> tuple[int, dict[str, Any]]:
+def _settle(image: _Image, chosen: ChosenCrops, agreement: float) -> tuple[int, dict[str, Any]]:
     """Look at growing numbers of crops until no more are needed: their number, and why."""
-    count, decision = next_look(0, len(image.order)), None
-    while decision is None or decision.reason is None:
-        count = decision.next_count if decision else count
-        seen = image.read_views(count)
-        decision = stop.decide(image.views, seen[0], seen[1:])
+    count = chosen.count(())
+    while (decision := chosen.decide(list(image.read_views(count)))).reason is None:
+        count = decision.next_count
     return count, {
-        "agreement": stop.agreement,
+        "agreement": agreement,
         "effective_count": decision.effective_count,
         "weight_seen": decision.weight_seen,
         "margin": decision.margin,
@@ -145,17 +128,3 @@ def _describe_count(image: _Image, count: int, image_scale: float | None) -> dic
         "effective_count": count_effective(scale * (np.stack(crops) @ whole)),
         "stop_reason": "count" if count < len(image.order) else "pool",
     }
-
-
-def _split_images(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Split rows of `crops` into those of each image; an image may go on in the next batch."""
-    rest: pa.RecordBatch | None = None
-    for batch in batches:
-        rows = pa.concat_batches([rest, batch]) if rest else batch
-        ends = pc.run_end_encode(rows["image_digest"]).run_ends.to_pylist()
-        starts = [0, *ends][: len(ends)]
-        for start, end in zip(starts[:-1], ends[:-1], strict=True):
-            yield rows.slice(start, end - start)
-        rest = rows.slice(starts[-1]) if starts else None
-    if rest:
-        yield rest

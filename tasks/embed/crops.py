@@ -23,6 +23,13 @@ class Box(NamedTuple):
     is_flipped: bool = False
 
 
+class Layout(NamedTuple):
+    """An image's width and height in pixels, and the boxes of its crops."""
+
+    size: tuple[int, int]
+    boxes: list[Box]
+
+
 Strategy = Literal["random", "even", "refined", "random_resized"]
 RANDOM_RESIZED: Strategy = "random_resized"
 HALTON_BASES = (2, 3, 5)  # one prime for each of the three numbers that place a crop

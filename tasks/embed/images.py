@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tasks.datasets.decode import UndecodableImage, decode_image
-from tasks.embed.crops import Box, CropParameters, draw_boxes
+from tasks.embed.crops import Box, CropParameters, Layout, draw_boxes
 from tasks.embed.identity import Resampling
 from tasks.embed.resample import BICUBIC, BILINEAR, resize_crops, resize_whole_image
 from tasks.runtime.threads import map_in_threads, prefetch
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # On a GPU decoded images wait for the looks that decide how many of their crops are encoded.
 WAITING_BYTES = 1 << 30
-
-
-class Layout(NamedTuple):
-    """An image's width and height in pixels, and the boxes of its crops."""
-
-    size: tuple[int, int]
-    boxes: list[Box]
 
 
 class NeededCrops(Protocol):

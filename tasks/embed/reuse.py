@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.runtime.errors import InputError
+from tasks.store.batches import group_by_image, join_batches
 from tasks.store.tables import CODE_KEY, Store, TableRef
 
 # Under this key the footer says how embeddings were made, whatever the images or texts.
@@ -100,7 +101,7 @@ def read_held_views(store: Store, held: HeldViews) -> Iterator[tuple[str, pa.Rec
     tables = [read(ref, digests) for ref, digests in held.images.items()]
     merged = heapq.merge(*tables, key=itemgetter(0))
     for digest, images in groupby(merged, key=itemgetter(0)):
-        yield digest, _join([rows for _, rows in images if rows is not None])
+        yield digest, join_batches([rows for _, rows in images if rows is not None])
 
 
 def _read_images(
@@ -108,23 +109,4 @@ def _read_images(
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
     """Read the rows of some images of a table, whose rows are in the order of digests."""
     blocks = store.read_blocks(ref, list(HELD_COLUMNS), ROWS_AT_ONCE)
-    parts = ((digest, rows) for block in blocks for digest, rows in _split(block))
-    for digest, images in groupby(parts, key=itemgetter(0)):
-        rows = [rows for _, rows in images]
-        if digest in digests:
-            yield digest, _join(rows)
-
-
-def _split(block: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Split a block of rows by image."""
-    runs = pc.run_end_encode(block["image_digest"])
-    start = 0
-    for digest, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        yield digest, block[start:end]
-        start = end
-
-
-def _join(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
-    if len(parts) == 1:
-        return parts[0]
-    return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+    return (image for image in group_by_image(blocks) if image[0] in digests)

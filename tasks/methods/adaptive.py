@@ -35,7 +35,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -172,6 +171,12 @@ class StopRule:
         self._scale = 0.0 if image_scale is None else math.exp(image_scale)
         self.agreement = agreement
 
+    def find_quantile(self, count: int) -> float:
+        """Find the quantile of Student's t at the wanted agreement, of `count` crops seen."""
+        from scipy.special import stdtrit  # cached runs are spared its import
+
+        return float(stdtrit(count, self.agreement))
+
     def decide(self, views: Views, whole: ArrayLike, crops: ArrayLike) -> Decision:
         """Decide whether an image needs more crops.
 
@@ -200,7 +205,7 @@ class StopRule:
         reason: Reason | None = None
         if self._is_certain(lead, margins[0], distances[rivals], pool - count, similarity, highest):
             reason = "certain"
-        elif margin >= float(stdtrit(count, self.agreement)):
+        elif margin >= self.find_quantile(count):
             reason = "settled"
         return Decision(
             best,

@@ -1,8 +1,11 @@
-"""Small batches of rows, gathered into the row groups of a Parquet file."""
+"""Batches of rows: gathered into the row groups of a Parquet file, and grouped by image."""
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 # 8,192 embeddings of 512 floats are 16 MB, which is read at once and held while it is gathered.
 ROW_GROUP_ROWS = 8192
@@ -33,3 +36,25 @@ def gather_row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         waiting.append(pa.Table.from_batches(small))
     if waiting:
         yield pa.concat_tables(waiting)
+
+
+def group_by_image(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Group rows by `image_digest`; the rows of an image follow one another, across batches too."""
+    parts = (part for batch in batches for part in _split_by_image(batch))
+    for digest, images in groupby(parts, key=itemgetter(0)):
+        yield digest, join_batches([rows for _, rows in images])
+
+
+def _split_by_image(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+    runs = pc.run_end_encode(batch["image_digest"])
+    start = 0
+    for digest, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield digest, batch[start:end]
+        start = end
+
+
+def join_batches(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Join batches into one; a single one is not copied."""
+    if len(parts) == 1:
+        return parts[0]
+    return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]

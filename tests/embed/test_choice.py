@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from tasks.datasets.formats.folder import open_folder
 from tasks.datasets.index import IndexedDataset, index_dataset
 from tasks.embed.choice import ChosenCrops, CropChoice
-from tasks.embed.crops import CropParameters
+from tasks.embed.crops import CropParameters, Layout
 from tasks.embed.encoder import Encoder
 from tasks.embed.identity import EncoderSource, Precision, Resampling
-from tasks.embed.images import Images, Layout, embed_images, embed_images_in_batches
+from tasks.embed.images import Images, embed_images, embed_images_in_batches
 from tasks.embed.sources import resolve_encoder
 from tasks.embed.task import CropsRecipe, embed_image_shard
 from tasks.methods.adaptive import StopRule

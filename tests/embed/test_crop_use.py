@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 from torch import Tensor
 
-from tasks.embed.crop_use import READ_COLUMNS, CropRule, array_of_boxes, crop_use_rows
+from tasks.embed.crop_use import READ_COLUMNS, CropRule, crop_use_rows
 from tasks.embed.crops import CropParameters, draw_boxes
 from tasks.methods.adaptive import LOOKS, StopRule, Views, order_crops
 from tasks.methods.wca import draw_counts
@@ -39,7 +39,7 @@ class World:
         for i in range(IMAGES):
             digest = f"image {i:02}"
             boxes = draw_boxes(PARAMETERS, digest, *SIZE)
-            factor = np.linalg.cholesky(Views.place(array_of_boxes(boxes), *SIZE).covariance)
+            factor = np.linalg.cholesky(Views.place(np.array(boxes), *SIZE).covariance)
             views = unit(3 * centre + factor @ rng.normal(size=(41, DIM)))
             *edges, flips = zip(*boxes, strict=True)
             columns = [
@@ -104,7 +104,7 @@ def test_each_image_stops_at_the_first_look_that_settles_it(world: World, used: 
     for row in used.to_pylist():
         own = world.crops.filter(pc.field("image_digest") == row["image_digest"])
         embeddings = np.stack(own["embedding"].to_pylist())
-        boxes = array_of_boxes(draw_boxes(PARAMETERS, row["image_digest"], *SIZE))
+        boxes = np.array(draw_boxes(PARAMETERS, row["image_digest"], *SIZE))
         order = order_crops(boxes, *SIZE)
         views = Views.place(boxes[np.array(order) - 1], *SIZE)
         rule = StopRule(world.classes, SCALE, 0.95)

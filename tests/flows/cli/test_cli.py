@@ -358,3 +358,10 @@ def test_commands_run_without_what_they_do_not_need(
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "flows.cli.app" in done.stdout.splitlines()[-1].split()
     assert not heavy & set(done.stdout.splitlines()[-1].split())
+
+
+def test_flows_are_imported_without_what_a_cached_run_does_not_need() -> None:
+    code = "import sys, flows.benchmark, flows.classify, flows.sweep; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "flows.sweep" in done.stdout.split()
+    assert not {"torch", "open_clip", "scipy", "pandas"} & set(done.stdout.split())
