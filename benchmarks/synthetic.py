@@ -94,7 +94,7 @@ def write_shard(store: Store, centres: torch.Tensor, images: int, number: int) -
                 [
                     pa.repeat(digest_of([number, i]), count),
                     pa.array(np.arange(count, dtype=np.int32)),
-                    *(whole, whole, whole, size, size),
+                    *(whole, whole, whole, whole, pa.nulls(count, pa.bool_()), size, size),
                     pa.array((embeddings @ embeddings[0]).numpy()),
                     embedding_array(embeddings.numpy()),
                 ],
