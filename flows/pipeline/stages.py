@@ -48,11 +48,11 @@ from tasks.table_task import Refs
 TEXTS_PER_SHARD = 4096  # a few seconds' work; ImageNet with CuPL has about 130,000 texts
 
 
-def index_dataset(runner: StageRunner, dataset: Dataset) -> IndexedDataset:
-    """Read every file's digest; the `images` and `classes` tables."""
+def index_dataset(runner: StageRunner, dataset: Dataset, max_file_mb: int) -> IndexedDataset:
+    """Read the digest of every file that is not larger; the `images` and `classes` tables."""
     started = time.perf_counter()
     # Prefect visits every element of an argument that is not quoted, and unwraps those that are
-    indexed = index_images(str(runner.store.root), cast(Dataset, quote(dataset)))
+    indexed = index_images(str(runner.store.root), cast(Dataset, quote(dataset)), max_file_mb)
     runner.note("index images", started, 1, 0)
     runner.compare((indexed.images, indexed.classes))
     return indexed
