@@ -21,6 +21,8 @@ from tasks.runtime.errors import InputError, PermanentFailure, one_line
 
 # The extra of this package that installs the file system of a protocol.
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs"}
+# Begins the names of temporary folders on the machine, so that those of killed processes are found.
+TEMPORARY_PREFIX = "wca-"
 # The names under which file systems give the time of modification.
 _TIMES = ("LastModified", "mtime", "updated", "created")
 
@@ -211,7 +213,7 @@ def atomic_path(target: Place, is_to_stay: Callable[[], bool] | None = None) -> 
     writer has written the target meanwhile, and says whether that file stays; None: replace it.
     """
     if isinstance(target, Remote):
-        with TemporaryDirectory(prefix="wca-") as folder:
+        with TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
             partial = Path(folder) / target.name
             yield partial
             _upload(partial, target, is_to_stay)
@@ -251,7 +253,7 @@ def _upload(source: Path, target: Remote, is_to_stay: Callable[[], bool] | None)
 @contextmanager
 def local_copy(place: Remote) -> Iterator[Path]:
     """A temporary local copy of a file in a bucket."""
-    with TemporaryDirectory(prefix="wca-") as folder:
+    with TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
         path = Path(folder) / place.name
         with _translate_errors(place):
             place.filesystem.get_file(place.url, str(path))
