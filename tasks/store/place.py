@@ -4,7 +4,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -209,8 +209,10 @@ def modification_time(place: Place) -> float:
 def atomic_path(target: Place, is_to_stay: Callable[[], bool] | None = None) -> Iterator[Path]:
     """A temporary local path, renamed or uploaded to the target when the block ends without error.
 
-    No reader sees an incomplete file under the target's name. is_to_stay: called where another
-    writer has written the target meanwhile, and says whether that file stays; None: replace it.
+    No reader sees an incomplete file under the target's name, and after a power cut the target is
+    whole or what it was: the file is on the disk before its name is, and the name at the end.
+    is_to_stay: called where another writer has written the target meanwhile, and says whether that
+    file stays; None: replace it.
     """
     if isinstance(target, Remote):
         with TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
@@ -218,7 +220,7 @@ def atomic_path(target: Place, is_to_stay: Callable[[], bool] | None = None) -> 
             yield partial
             _upload(partial, target, is_to_stay)
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     partial = target.with_name(f".{target.stem}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield partial
@@ -226,8 +228,27 @@ def atomic_path(target: Place, is_to_stay: Callable[[], bool] | None = None) -> 
             os.fsync(file.fileno())
         if is_to_stay is None or not target.exists() or not is_to_stay():
             partial.replace(target)
+            _sync_folder(target.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and write their names to the disk."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(missing):
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the names in a folder to the disk, where its file system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_text(target: Place, text: str) -> None:
