@@ -233,7 +233,7 @@ def check_file_size(size_bytes: int, max_file_mb: int) -> None:
     """Raise OSError for a file that is too large to be read."""
     if size_bytes > max_file_mb * 10**6:
         raise OSError(
-            errno.EFBIG,
+            errno.EOVERFLOW,
             f"it has {-(-size_bytes // 10**6):,} MB, more than the {max_file_mb} MB of "
             "--max-file-mb",
         )

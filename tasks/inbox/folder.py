@@ -85,7 +85,7 @@ def scan_folder(
             continue
         except (OSError, UnicodeEncodeError) as error:
             digest = None
-            if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            if isinstance(error, OSError) and error.errno == errno.EOVERFLOW:
                 shown += f" ({error.strerror})"
         if digest is None:
             unreadable.append(shown)

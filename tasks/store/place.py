@@ -1,7 +1,9 @@
 """Places of files: a local path, or a URL of a bucket that fsspec can read."""
 
+import errno
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +25,8 @@ from tasks.runtime.errors import InputError, PermanentFailure, one_line
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs"}
 # Begins the names of temporary folders on the machine, so that those of killed processes are found.
 TEMPORARY_PREFIX = "wca-"
+# What a write to a full disk, or beyond a quota or a limit of the process, fails with.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The names under which file systems give the time of modification.
 _TIMES = ("LastModified", "mtime", "updated", "created")
 
@@ -212,7 +216,7 @@ def atomic_path(target: Place, is_to_stay: Callable[[], bool] | None = None) -> 
     No reader sees an incomplete file under the target's name, and after a power cut the target is
     whole or what it was: the file is on the disk before its name is, and the name at the end.
     is_to_stay: called where another writer has written the target meanwhile, and says whether that
-    file stays; None: replace it.
+    file stays; None: replace it. Raises PermanentFailure where the disk has no room.
     """
     if isinstance(target, Remote):
         with TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
@@ -229,8 +233,37 @@ def atomic_path(target: Place, is_to_stay: Callable[[], bool] | None = None) -> 
         if is_to_stay is None or not target.exists() or not is_to_stay():
             partial.replace(target)
             _sync_folder(target.parent)
+    except Exception as error:
+        if is_disk_full(error):
+            raise PermanentFailure(
+                f"{target.parent} has no room for {target.name}, {_describe_free(target.parent)}: "
+                "make room, for instance by `wca store prune --keep 1`, or name another --store."
+            ) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether a file could not be written for want of room; DuckDB and Arrow say so in words."""
+    return getattr(error, "errno", None) in _NO_ROOM or any(
+        os.strerror(number) in str(error) for number in _NO_ROOM
+    )
+
+
+def require_room(folder: Place, size_bytes: int, what: str) -> None:
+    """Raise InputError where the disk of a local folder has less room than `what` takes."""
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        if size_bytes > shutil.disk_usage(folder).free:
+            raise InputError(
+                f"{what} takes about {size_bytes / 1e9:,.1f} GB, and the disk of {folder} is short "
+                f"of that, {_describe_free(folder)}: make room, or name another --store."
+            )
+
+
+def _describe_free(folder: Path) -> str:
+    return f"with {shutil.disk_usage(folder).free / 1e9:,.1f} GB free"
 
 
 def _make_folder(folder: Path) -> None:

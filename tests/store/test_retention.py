@@ -43,6 +43,14 @@ def run(store: Store, seed: int, *tables: TableRef) -> str:
     return record_run(store, manifest, f"flow-{seed}", [])
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The machine's folder of temporary files, without those of other processes."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Three runs: `a` belongs to the first, `b` to all, `c` to the last; `d` to none."""
@@ -246,10 +254,8 @@ def test_runs_of_another_setting_and_runs_that_are_named_do_not_count(
 
 
 def test_what_killed_processes_left_is_listed_and_removed_by_age(
-    store: Store, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    store: Store, temporary: Path
 ) -> None:
-    temporary = tmp_path_factory.mktemp("temporary")
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     run_folder = next((store.root / "runs").iterdir())
     left = [
         store.root / ".wca-0123abcd.tmp",
@@ -317,7 +323,9 @@ def test_a_full_disk_leaves_the_snapshot_that_was_there(store: Store) -> None:
     run(store, 4)
     program = [sys.executable, "-c", FULL, str(store.root)]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 1
+    assert f"PermanentFailure: {store.root} has no room for wca.duckdb, with " in done.stderr
+    assert " GB free: make room, for instance by `wca store prune --keep 1`, or" in done.stderr
     assert snapshot_path(store).read_bytes() == before
     assert not list(store.root.glob(".wca-*"))
 
