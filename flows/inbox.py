@@ -53,7 +53,9 @@ def classify_inbox(config: InboxConfig) -> InboxSummary:
     name = config.inbox_name or str(folder)
     store = Store(config.store)
     with prevent_pruning(store), _alone(store, name):
-        arrivals = find_arrivals(str(store.root), name, str(folder), config.settle_sec)
+        arrivals = find_arrivals(
+            str(store.root), name, str(folder), config.settle_sec, config.max_file_mb
+        )
         for unreadable in arrivals.unreadable:
             get_run_logger().warning("%s cannot be read: it is looked at again.", unreadable)
         with one_encoder():

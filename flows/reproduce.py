@@ -5,7 +5,7 @@ import csv
 from pydantic import BaseModel, ConfigDict
 
 from flows.benchmark import benchmark
-from flows.pipeline.artifacts import publish_table
+from flows.pipeline.artifacts import escape_markdown, publish_table
 from flows.pipeline.run import one_encoder
 from flows.pipeline.runner import pipeline_flow
 from flows.pipeline.summary import RunSummary
@@ -60,9 +60,8 @@ def reproduce(config: ReproduceConfig) -> Reproduction:
         writer.writerows(written)
     for encoder in encoders:
         lines = layout(table, encoder, datasets, judged)
-        publish_table(
-            config.table, encoder, lines, "\n".join(f"* {n}" for n in notes(table, judged))
-        )
+        listed = "\n".join(f"* {escape_markdown(note)}" for note in notes(table, judged))
+        publish_table(config.table, encoder, lines, listed)
     return Reproduction(
         table=config.table,
         datasets=tuple(datasets),

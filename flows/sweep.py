@@ -67,7 +67,7 @@ def _sweep(
         or available_methods([m.name for m in METHODS.values() if m.is_swept], sources.kinds),
         sources.kinds,
     )
-    indexed = index_dataset(runner, dataset)
+    indexed = index_dataset(runner, dataset, config.max_file_mb)
     scored: dict[int, SweepPoint] = {}
     point_tables: list[TableRef] = []
     for name, encoder in encoders.items():

@@ -20,6 +20,7 @@ from prefect.utilities.callables import get_call_parameters
 
 from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.runtime.progress import Count, Progress, progress_bar
+from tasks.store.place import is_disk_full
 from tasks.store.tables import Recipe, Store, TableRef
 
 P = ParamSpec("P")
@@ -48,8 +49,9 @@ logging.getLogger("prefect.task_runs").addFilter(
 
 
 def is_retryable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """Whether a second attempt may succeed: not after bad input or what was retried already."""
-    return not isinstance(state.result(raise_on_failure=False), PERMANENT_ERRORS)
+    """Whether a second attempt may succeed: not after bad input, a full disk, or other attempts."""
+    error = state.result(raise_on_failure=False)
+    return not (isinstance(error, PERMANENT_ERRORS) or is_disk_full(error))
 
 
 def pipeline_task(
@@ -67,7 +69,7 @@ def pipeline_task(
         persist_result=False,
         # of failures, which are written all the same: by default as pickles, which run code
         result_serializer="json",
-        retries=2,  # a full disk or a busy file system; the store makes a second attempt cheap
+        retries=2,  # a busy file system; the store makes a second attempt cheap
         retry_delay_seconds=[1, 10],
         retry_condition_fn=is_retryable,
     )

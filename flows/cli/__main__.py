@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from flows.cli.app import app
+from flows.cli.console import show_controls
 from tasks.datasets.files import is_utf8
 from tasks.runtime.errors import (
     BudgetExceeded,
@@ -91,7 +92,7 @@ def run(arguments: list[str] | None = None) -> int:
         return DONE
     except (KeyboardInterrupt, Exception) as error:
         sentence, status = describe_error(error)
-        console.print(f"wca: {sentence}")
+        console.print(f"wca: {show_controls(sentence)}")
         return status
     return DONE
 

@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +20,31 @@ Rows = list[dict[str, str]]
 # Rejected images that are listed: the table `rejected` has all.
 MAX_REJECTED_ROWS = 20
 
-console = Console(
+# What a terminal takes for a command: C0 and C1 without the end of a line, and what turns the
+# direction of a text around.
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+
+
+def show_controls(text: str, kept: str = "\n") -> str:
+    """A text whose control characters are written as Python writes them; kept: those that stay."""
+    if text.isprintable():
+        return text
+    return text.translate({c: repr(chr(c))[1:-1] for c in _CONTROLS if chr(c) not in kept})
+
+
+def escape_controls(text: str) -> str:
+    """JSON whose control characters are escaped."""
+    return text.translate({c: f"\\u{c:04x}" for c in _CONTROLS})
+
+
+class _SafeConsole(Console):
+    """Shows the control characters of a text and does not send them."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(show_controls(text), **options)
+
+
+console = _SafeConsole(
     highlight=False,
     markup=False,  # paths and names may hold brackets
     emoji=False,  # or :words:
@@ -39,11 +63,13 @@ def print_table(rows: Rows, title: str) -> None:
     if not rows:
         console.print(title)
         return
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=Text(show_controls(title)), title_justify="left")
     for i, name in enumerate(rows[0]):
         table.add_column(name, justify="right" if i else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row.values()))  # plain: names may hold markup
+        table.add_row(
+            *(Text(show_controls(cell)) for cell in row.values())
+        )  # plain: names may hold markup
     console.print(table)
 
 

@@ -7,6 +7,9 @@ from flows.cli.options import StoreOption
 from flows.settings.store import DEFAULT_STORE
 from tasks.runtime.errors import InputError, PermanentFailure
 
+# Data sets and encoders whose runs are counted one by one.
+MAX_PRUNED_ROWS = 7
+
 store_app = App(name="store", help="List, verify, repair or prune the tables of a store.")
 
 
@@ -81,22 +84,29 @@ def repair(*, store: StoreOption = DEFAULT_STORE) -> None:
 def prune(
     *,
     keep: int | None = None,
+    keep_run: tuple[str, ...] = (),
     grace_days: float = 7.0,
     dry_run: bool = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Remove tables that no kept run refers to; replies of language models always stay.
+    """Remove tables that no kept run refers to and what killed processes left behind.
+
+    Replies of language models always stay.
 
     Example: wca store prune --dry-run
 
-    Example: wca store prune --keep 3
+    Example: wca store prune --keep 3 --keep-run 4c94d682
 
     Parameters
     ----------
     keep
-        How many runs to keep of each flow, data set and encoder, the newest; by default all.
+        How many runs to keep of each setting, the newest; by default all. A setting is a flow, a
+        data set, an encoder and all parameters but the seed.
+    keep_run
+        The name of a run, or its beginning, that stays and does not count; once for each.
     grace_days
-        Days for which tables without a run are kept: interrupted runs go on with them.
+        Days for which tables without a run and temporary files are kept: interrupted runs go on
+        with them.
     dry_run
         Say what would be removed, and remove nothing.
 
@@ -106,11 +116,15 @@ def prune(
     from tasks.store import retention
     from tasks.store.tables import Store
 
-    pruned = retention.prune(Store(store), keep, grace_days, dry_run)
-    for path in pruned.files:
-        print_unwrapped(f"  {path}")
-    for run_id in pruned.runs:
-        console.print(f"  run {run_id}")
+    pruned = retention.prune(Store(store), keep, grace_days, dry_run, keep_run)
+    for count in pruned.counts[:MAX_PRUNED_ROWS]:
+        console.print(
+            f"{count.dataset_name}, {count.encoder_name or 'no encoder'}: {count.removed_count} of "
+            f"{count.run_count} runs, which have {count.setting_count} settings"
+        )
+    if others := pruned.counts[MAX_PRUNED_ROWS:]:
+        removed = sum(count.removed_count for count in others)
+        console.print(f"{len(others)} more data sets and encoders: {removed} runs")
     result = "would be removed" if dry_run else "removed"
     size = _megabytes(pruned.size_bytes)
     console.print(f"{len(pruned.runs)} runs and {len(pruned.files)} files, {size} MB, {result}.")

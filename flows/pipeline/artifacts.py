@@ -1,6 +1,11 @@
-"""Artifacts of a run in the Prefect UI; their keys stay the same, so that the UI has a history."""
+"""Artifacts of a run in the Prefect UI; their keys stay the same, so that the UI has a history.
+
+The UI takes cells and descriptions for Markdown with HTML, so that the name of a file could have
+the browser fetch something: every text passes `escape_markdown`.
+"""
 
 import re
+from collections.abc import Mapping, Sequence
 
 from prefect.artifacts import (
     create_link_artifact,
@@ -24,6 +29,8 @@ from tasks.store.place import Place
 from tasks.store.tables import Store, TableRef
 
 ROWS_SHOWN = 200  # the whole table is in the store; a page of thousands of rows is not read
+LENGTH_SHOWN = 500  # characters of a name or text
+_MARKUP = str.maketrans({mark: f"&#{ord(mark)};" for mark in "&<>\\`*_[]!|~#"})
 
 
 def publish_run(summary: RunSummary) -> None:
@@ -37,27 +44,48 @@ def publish_run(summary: RunSummary) -> None:
     publish_table("accuracy", name, rows, notes)
     publish_grid(summary)
     for ref in summary.refs("comparisons"):
-        create_table_artifact(
-            table=comparison_rows(store, ref) or [{"method": "only one was scored"}],
-            key=_key("comparison", name),
-            description=f"Methods on {name} with {summary.encoder_name}, paired by image.",
+        _publish_rows(
+            comparison_rows(store, ref) or [{"method": "only one was scored"}],
+            _key("comparison", name),
+            f"Methods on {name} with {summary.encoder_name}, paired by image.",
         )
     rejected = rejected_rows(store.read(summary.refs("rejected")[0]))
-    create_table_artifact(
-        table=rejected[:ROWS_SHOWN] or [{"file": "none", "reason": "Every image was used."}],
-        key=_key("rejected", name),
-        description=f"{len(rejected)} of {summary.image_count} images of {name} rejected.",
+    _publish_rows(
+        rejected or [{"file": "none", "reason": "Every image was used."}],
+        _key("rejected", name),
+        f"{len(rejected)} of {summary.image_count} images of {name} rejected.",
     )
     if summary.report:
         publish_report(name, summary.encoder_name, summary.report)
 
 
 def publish_table(kind: str, name: str, rows: list[dict[str, str]], notes: str = "") -> None:
-    """Publish rows of text as they are printed, and notes about them."""
+    """Publish rows of text as they are printed, and notes in Markdown about them."""
     create_markdown_artifact(
-        markdown=markdown_table(rows) + notes,
+        markdown=markdown_table(_escape_rows(rows)) + notes,
         key=_key(kind, name),
-        description=f"{kind.capitalize()} on {name}",
+        description=escape_markdown(f"{kind.capitalize()} on {name}"),
+    )
+
+
+def escape_markdown(text: str) -> str:
+    """A text in one line of Markdown, which nothing in it marks up, and no longer than is read."""
+    shown = text[:LENGTH_SHOWN] + ("..." if len(text) > LENGTH_SHOWN else "")
+    # entities are text to every renderer of Markdown, where backslashes are text to some
+    return " ".join(shown.split()).translate(_MARKUP).replace("://", "&#58;//")
+
+
+def _escape_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    return [
+        {escape_markdown(name): escape_markdown(value) for name, value in row.items()}
+        for row in rows
+    ]
+
+
+def _publish_rows(rows: Sequence[Mapping[str, str]], key: str, description: str) -> None:
+    """Publish rows of text as a table that the UI sorts, the first ROWS_SHOWN of them."""
+    create_table_artifact(
+        table=_escape_rows(rows[:ROWS_SHOWN]), key=key, description=escape_markdown(description)
     )
 
 
@@ -71,10 +99,10 @@ def publish_grid(summary: RunSummary) -> None:
 
 def publish_answers(store: Store, answers: TableRef, name: str) -> None:
     """Publish how many answers of a language model are used and why others are dropped."""
-    create_table_artifact(
-        table=answer_summary(store, answers),
-        key=_key("descriptions", name),
-        description=f"Answers of the language model on {name}",
+    _publish_rows(
+        answer_summary(store, answers),
+        _key("descriptions", name),
+        f"Answers of the language model on {name}",
     )
 
 
@@ -84,7 +112,9 @@ def publish_report(dataset_name: str, encoder_name: str, page: Place) -> None:
         link=page.as_uri(),
         link_text=str(page),
         key=_key("report", dataset_name),
-        description=f"Report on {dataset_name} with {encoder_name}, on the machine that ran it",
+        description=escape_markdown(
+            f"Report on {dataset_name} with {encoder_name}, on the machine that ran it"
+        ),
     )
 
 
@@ -92,18 +122,18 @@ def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: 
     """Publish the images that arrived last in an inbox, newest first."""
     rows = [
         {
-            "image": row["image_name"],
-            "class": row["class_name"] or f"rejected: {row['reason']}",
+            "image": str(row["image_name"]),
+            "class": str(row["class_name"] or f"rejected: {row['reason']}"),
             "score": "" if row["score"] is None else f"{row['score']:.4f}",
-            "classified at": row["classified_at"],
+            "classified at": str(row["classified_at"]),
         }
         for row in read_latest_rows(store, inbox_name, ROWS_SHOWN)
     ]
-    create_table_artifact(
-        table=rows or [{"image": "none yet"}],
-        key=_key("inbox", inbox_name),
-        description=f"{inbox_name}: {new_count} images are new, {waiting_count} wait for the next "
-        "run because they are still changing.",
+    _publish_rows(
+        rows or [{"image": "none yet"}],
+        _key("inbox", inbox_name),
+        f"{inbox_name}: {new_count} images are new, {waiting_count} wait for the next run because "
+        "they are still changing.",
     )
 
 

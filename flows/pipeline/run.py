@@ -68,7 +68,7 @@ def run_stages(
     is_labelled = any(image.class_id is not None for image in dataset.images)
     store = Store(settings.store)
     with StageRunner(store, settings, encoder.device) as runner:
-        indexed = index_dataset(runner, dataset)
+        indexed = index_dataset(runner, dataset, settings.max_file_mb)
         writing = (
             write_descriptions(runner, indexed.classes, settings, dataset.name)
             if settings.llm

@@ -11,9 +11,12 @@ from prefect import Flow, Task, flow
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.engines.start import start_engine
+from flows.server.lost_runs import note_process
+from flows.server.temporary import COMMAND_LINE
 from flows.settings.engine import EngineSettings
 from tasks.embed.task import unload_encoder
 from tasks.runtime.errors import InputError
@@ -46,6 +49,8 @@ def pipeline_flow(
     def decorate(function: Callable[P, R]) -> Flow[P, R]:
         @wraps(function)
         def stop_on_sigterm(*args: P.args, **kwargs: P.kwargs) -> R:
+            if COMMAND_LINE in flow_run.tags:
+                note_process(str(flow_run.id))
             try:
                 return function(*args, **kwargs)
             except TerminationSignal:  # Prefect's handler raises it here, and it reaches no task

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from typing import cast
 
@@ -29,6 +30,7 @@ from tasks.embed.task import (
 )
 from tasks.methods.options import select_options
 from tasks.methods.registry import METHODS, SETTLING
+from tasks.runtime.errors import InputError
 from tasks.score.settings import ScoreSettings
 from tasks.score.task import (
     ClassVectorsRecipe,
@@ -42,17 +44,18 @@ from tasks.score.task import (
     summarise_run,
 )
 from tasks.store.digest import bytes_digest, shards_by_digest
+from tasks.store.place import require_room
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import Refs
 
 TEXTS_PER_SHARD = 4096  # a few seconds' work; ImageNet with CuPL has about 130,000 texts
 
 
-def index_dataset(runner: StageRunner, dataset: Dataset) -> IndexedDataset:
-    """Read every file's digest; the `images` and `classes` tables."""
+def index_dataset(runner: StageRunner, dataset: Dataset, max_file_mb: int) -> IndexedDataset:
+    """Read the digest of every file that is not larger; the `images` and `classes` tables."""
     started = time.perf_counter()
     # Prefect visits every element of an argument that is not quoted, and unwraps those that are
-    indexed = index_images(str(runner.store.root), cast(Dataset, quote(dataset)))
+    indexed = index_images(str(runner.store.root), cast(Dataset, quote(dataset)), max_file_mb)
     runner.note("index images", started, 1, 0)
     runner.compare((indexed.images, indexed.classes))
     return indexed
@@ -140,6 +143,7 @@ def embed_images(
     recipes = [recipe.model_copy(update={"image_digests": tuple(shard)}) for shard in shards]
     if settings.recompute:
         _remove_outdated(runner.store, "crops", recipes)
+    _require_room(runner.store, recipes)
     embedded = runner.run(
         "embed images",
         embed_image_shard,
@@ -151,6 +155,19 @@ def embed_images(
         recompute=settings.recompute,
     )
     return [crops for crops, _ in embedded], [undecodable for _, undecodable in embedded]
+
+
+def _require_room(store: Store, recipes: Sequence[CropsRecipe]) -> None:
+    """Raise InputError where the store's disk has no room for the embeddings that it lacks."""
+
+    def require(lacking: Sequence[CropsRecipe]) -> None:
+        image_count = sum(len(recipe.image_digests) for recipe in lacking)
+        size = sum(len(r.image_digests) * r.least_bytes_per_image for r in lacking)
+        require_room(store.root, size, f"Embedding {image_count:,} images")
+
+    with suppress(InputError):
+        return require(recipes)
+    return require([recipe for recipe in recipes if not store.find("crops", recipe.digest)])
 
 
 def count_outdated(store: Store, embeddings: Sequence[TableRef]) -> int:

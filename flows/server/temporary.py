@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -20,7 +21,11 @@ from tasks.runtime.errors import PermanentFailure
 
 HOST = "127.0.0.1"  # whoever reaches the server may start flows: only this machine
 API_VARIABLE = "PREFECT_API_URL"
-START_SEC = 90.0  # the first start migrates a new database, 14-20 s on two cores
+COMMAND_LINE = "command-line"  # the tag of what a command runs, in its own process
+START_SEC = (
+    180.0  # the first start migrates a new database: 14-20 s on two cores, longer on busy ones
+)
+SLOW_SEC = 10.0  # longer than any later start takes
 KEPT_SEC = 24 * 3600  # by default a connection ends after 5 s, and noticing that takes 2 s
 
 
@@ -57,11 +62,21 @@ def use_server(server: KeptServer) -> None:
     """
     from prefect.context import refresh_global_settings_context
 
-    port = server.read_port(START_SEC)
+    began = time.monotonic()
+    port = server.read_port(SLOW_SEC)
+    if not port and time.monotonic() - began >= SLOW_SEC:
+        print(  # noqa: T201 - not logged: Prefect's logs need the server
+            "Prefect's server makes its database, once; that can take up to "
+            f"{START_SEC / 60:.0f} minutes on a busy machine.",
+            file=sys.stderr,
+        )
+        port = server.read_port(START_SEC - SLOW_SEC)
     if not port:
         from flows.server.children import read_last_words
 
         reason = f"{server.log} ends: {read_last_words(server.log)}" if server.log else "see above"
+        if time.monotonic() - began >= START_SEC:
+            reason = f"no answer in {START_SEC:.0f} s; {reason}"
         raise PermanentFailure(
             f"Prefect's server did not start ({reason}): mend that, or name a running one, "
             f"{API_VARIABLE}=http://HOST:4200/api."
@@ -85,7 +100,9 @@ def prefect_server(flow: str, *, encodes: bool = True) -> Iterator[None]:
             if encodes and server.is_new:  # a run that finds its tables needs no encoder
                 Thread(target=_import_encoder, daemon=True).start()
             use_server(server)
-    with tags("wca", "command-line"):
+    # those of commands that were killed; this one does not wait for it
+    Thread(target=_mark_lost_runs_crashed, daemon=True).start()
+    with tags("wca", COMMAND_LINE):
         yield
 
 
@@ -101,6 +118,11 @@ def _say_starting() -> Iterator[None]:
     else:
         console.print("Starting ...")
         yield
+
+
+def _mark_lost_runs_crashed() -> None:
+    with suppress(Exception):  # a server that does not answer is for the run to report
+        import_module("flows.server.lost_runs").mark_lost_runs_crashed()
 
 
 def _import_encoder() -> None:

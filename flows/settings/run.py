@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from flows.settings.engine import EngineSettings
 from flows.settings.form import keep_changed_fields
 from flows.settings.store import DEFAULT_STORE, StoreField
+from tasks.datasets.settings import FileSettings
 from tasks.describe.llm.settings import LanguageModelSettings, Names
 from tasks.embed.crops import CropParameters
 from tasks.embed.settings import EncoderSettings
@@ -22,7 +23,12 @@ Part = TypeVar("Part", bound=BaseModel)
 
 
 class Settings(
-    ScoreSettings, CropParameters, EncoderSettings, LanguageModelSettings, EngineSettings
+    ScoreSettings,
+    CropParameters,
+    EncoderSettings,
+    LanguageModelSettings,
+    EngineSettings,
+    FileSettings,
 ):
     """Parameters that every flow over images shares: those of its stages, texts and the store."""
 

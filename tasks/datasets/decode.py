@@ -1,11 +1,16 @@
 """Decode the bytes of a file to an upright RGB image, or say why they are rejected."""
 
 import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Condition
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tasks.datasets.jpeg import find_reason_to_refuse, is_cut_short
 from tasks.runtime.errors import one_line
+from tasks.runtime.threads import cores
 
 # Raster formats that Pillow decodes itself; EPS is excluded since it would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
@@ -20,6 +25,9 @@ Image.init()  # Image.open knows the name of a format only after its plugin is l
 # 100 megapixels are 300 MB as RGB; a small hostile file can claim more and exhaust the memory.
 MAX_PIXELS = 100_000_000
 _LIMIT = f"{MAX_PIXELS // 10**6} megapixels"
+# The threads of a process share so many pixels, since decoding takes up to 20 bytes for each: of
+# photographs every core has one, of the largest images few are decoded at once.
+SHARED_PIXELS_PER_CORE = 25_000_000
 # A resize of the short side to 224 px makes the long side up to this many times as long.
 MAX_ASPECT = 100
 
@@ -28,24 +36,58 @@ class UndecodableImage(ValueError):
     """The file cannot be decoded to an image; the message is the reason in `rejected`."""
 
 
+class PixelBudget:
+    """Pixels that the threads of a process may have decoded at once; one image always fits."""
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels, self._held, self._changed = pixels, 0, Condition()
+
+    @contextmanager
+    def hold(self, pixels: int) -> Iterator[None]:
+        """Wait until the budget has so many pixels left, and take them within the context."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held or self._held + pixels <= self._pixels)
+            self._held += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= pixels
+                self._changed.notify_all()
+
+
+_BUDGET = PixelBudget(max(MAX_PIXELS, SHARED_PIXELS_PER_CORE * cores()))
+
+
 def has_image_ending(name: str) -> bool:
     """Whether a file name has the ending of an image."""
     _, dot, ending = name.rpartition(".")  # by text: 100,000 Path objects take a second
     return dot + ending.lower() in EXTENSIONS
 
 
-def decode_image(data: bytes) -> Image.Image:
+def decode_image(data: bytes, kept: ExitStack | None = None) -> Image.Image:
     """Decode the bytes of a file to an RGB image, turned upright by its EXIF tag.
 
     16-bit grey is scaled to 8 bits, transparency is laid over white, and an animation gives its
-    first frame. Raises UndecodableImage with the reason where the image is incomplete.
+    first frame. kept: holds the image's pixels in the budget that all threads share until it is
+    closed; by default they are held while the image is decoded. Raises UndecodableImage with the
+    reason where the image is incomplete, or takes too much time or memory.
     """
     if not data:
         raise UndecodableImage("The file is empty.")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with ExitStack() as own, Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size)
+            is_jpeg = data.startswith(b"\xff\xd8")
+            if is_jpeg and (reason := find_reason_to_refuse(data, *image.size)):
+                raise UndecodableImage(reason)
+            width, height = image.size
+            (own if kept is None else kept).enter_context(_BUDGET.hold(width * height))
             image.load()
+            if is_jpeg and is_cut_short(data, image):
+                raise UndecodableImage(
+                    f"The header says {width} x {height} pixels, and the data end before."
+                )
             return _to_rgb(ImageOps.exif_transpose(image))
     except UndecodableImage:
         raise
@@ -53,6 +95,8 @@ def decode_image(data: bytes) -> Image.Image:
         raise UndecodableImage(f"The image is far larger than {_LIMIT}.") from None
     except UnidentifiedImageError:
         raise UndecodableImage("The file is not an image of a supported format.") from None
+    except MemoryError:
+        raise UndecodableImage("The image does not fit into memory.") from None
     except Exception as error:  # decoders raise many types for hostile bytes, even struct.error
         raise UndecodableImage(f"The image is damaged: {one_line(error).rstrip('.')}.") from error
 
@@ -73,7 +117,7 @@ def _check_size(width: int, height: int) -> None:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip at 255
-        pixels = np.asarray(image).astype(np.int64)
+        pixels = np.asarray(image)
         if pixels.min() < 0 or pixels.max() > 0xFFFF:
             raise UndecodableImage("The image has more than 16 bits per pixel and channel.")
         return Image.fromarray((pixels // 257).astype(np.uint8)).convert("RGB")

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.runtime.errors import InputError
 
@@ -204,11 +204,39 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file; OSError for pipes and devices, which may never end."""
-    if not stat.S_ISREG(path.stat().st_mode):
+class FilePart(NamedTuple):
+    """Where bytes lie in a file."""
+
+    path: Path
+    offset: int
+    size_bytes: int
+
+    def read_blocks(self, block_bytes: int = 1 << 20) -> Iterator[bytes]:
+        """Yield the bytes, a block at a time; OSError where they cannot be read."""
+        left = self.size_bytes
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            while left and (block := file.read(min(left, block_bytes))):
+                yield block
+                left -= len(block)
+
+
+def find_file(path: Path) -> FilePart:
+    """All of a regular file; OSError for pipes and devices, which may never end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
-    return path.read_bytes()
+    return FilePart(path, 0, status.st_size)
+
+
+def check_file_size(size_bytes: int, max_file_mb: int) -> None:
+    """Raise OSError for a file that is too large to be read."""
+    if size_bytes > max_file_mb * 10**6:
+        raise OSError(
+            errno.EOVERFLOW,
+            f"it has {-(-size_bytes // 10**6):,} MB, more than the {max_file_mb} MB of "
+            "--max-file-mb",
+        )
 
 
 def package_folder(package: str) -> Path:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.files import is_utf8
-from tasks.datasets.readers import read_bytes
+from tasks.datasets.readers import digest_image, read_bytes
+from tasks.datasets.settings import MAX_FILE_MB
 from tasks.runtime.errors import InputError
 from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.schemas import schema
@@ -32,18 +33,21 @@ class IndexedDataset(BaseModel):
     classes: TableRef
 
 
-def index_dataset(store: Store, dataset: Dataset, readers: int = 8) -> IndexedDataset:
+def index_dataset(
+    store: Store, dataset: Dataset, max_file_mb: int = MAX_FILE_MB, readers: int = 8
+) -> IndexedDataset:
     """Read every image once and write the `images` and `classes` tables.
 
     The rows decide the names of the tables, so any change of an image makes a new table. An image
-    that cannot be read has a row with the error in place of the digest. Raises InputError where a
-    card requires another digest.
+    that cannot be read, or has more than `max_file_mb`, has a row with the error in place of the
+    digest. Raises InputError where a card requires another digest.
     """
     with ThreadPoolExecutor(readers) as pool:
 
         def read_rows(start: int) -> list[dict[str, object]]:
             entries = dataset.images[start : start + ROWS_AT_ONCE]
-            return list(pool.map(partial(_read_image_row, dataset.root), count(start), entries))
+            read_row = partial(_read_image_row, dataset.root, max_file_mb)
+            return list(pool.map(read_row, count(start), entries))
 
         starts = range(0, len(dataset.images), ROWS_AT_ONCE)
         images = _write_table(store, "images", map(read_rows, starts))
@@ -81,16 +85,20 @@ def read_image(dataset: IndexedDataset, name: str, digest: str) -> bytes:
     return data
 
 
-def _read_image_row(root: str, image_id: int, entry: ImageEntry) -> dict[str, object]:
+def _read_image_row(
+    root: str, max_file_mb: int, image_id: int, entry: ImageEntry
+) -> dict[str, object]:
     name, digest, read_error = entry.name, None, entry.problem
     try:
         if is_utf8(name):
-            digest = None if read_error else bytes_digest(read_bytes(root, name))
+            digest = None if read_error else digest_image(root, name, max_file_mb)
         else:  # no table can hold this name, so the image could not be read again
             name = os.fsencode(name).decode("utf-8", "backslashreplace")
             read_error = "The file's name is not UTF-8: rename it."
     except OSError as error:
         read_error = f"The file cannot be read: {error.strerror or error}."
+    except MemoryError:  # within a table of images
+        read_error = "The file does not fit into memory."
     if entry.sha256 is not None and digest != entry.sha256:
         raise InputError(
             f"{entry.name} is not the file that the data-set card names (SHA-256 differs): "

@@ -4,14 +4,17 @@ The `root` of a data set is a folder, or begins with a scheme and a colon. Names
 every task can read an image again: `dog/1.jpg`, `shard-0.tar/dog/1.jpg`, `part-0.parquet/17`.
 """
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.datasets.files import package_folder, read_file
+from tasks.datasets.files import FilePart, check_file_size, find_file, package_folder
 from tasks.datasets.formats.hub import HUB, read_hub
 from tasks.datasets.formats.parquet import PARQUET, read_parquet
 from tasks.datasets.formats.tar import TAR, read_tar
 from tasks.datasets.named.cifar import CIFAR, read_cifar
+from tasks.datasets.settings import MOST_FILE_MB
+from tasks.store.digest import bytes_digest
 
 # The images of a card may be in installed packages: `package:skimage/data/coffee.png`.
 PACKAGE = "package:"
@@ -19,19 +22,44 @@ PACKAGE = "package:"
 
 def read_bytes(root: str, name: str) -> bytes:
     """The encoded bytes of an image; OSError where they cannot be read."""
-    for scheme, read in _READERS.items():
-        if root.startswith(scheme):
-            return read(root.removeprefix(scheme), name)
-    return read_file(Path(root) / name)
+    found = _find(root, name, MOST_FILE_MB)
+    return found if isinstance(found, bytes) else b"".join(found.read_blocks(found.size_bytes))
 
 
-def _read_packaged(_: str, name: str) -> bytes:
+def digest_image(root: str, name: str, max_file_mb: int) -> str:
+    """SHA-256 of the encoded bytes of an image; a file of any size takes little memory.
+
+    Raises OSError where they cannot be read, or are more than `max_file_mb`.
+    """
+    found = _find(root, name, max_file_mb)
+    if isinstance(found, bytes):
+        return bytes_digest(found)
+    digest = hashlib.sha256()
+    for block in found.read_blocks():
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _find(root: str, name: str, max_file_mb: int) -> FilePart | bytes:
+    """Where the bytes of an image are, or the bytes; OSError where they are too many."""
+    scheme = next((scheme for scheme in _READERS if root.startswith(scheme)), None)
+    found = (
+        find_file(Path(root) / name)
+        if scheme is None
+        else _READERS[scheme](root.removeprefix(scheme), name)
+    )
+    size = len(found) if isinstance(found, bytes) else found.size_bytes
+    check_file_size(size, max_file_mb)
+    return found
+
+
+def _find_packaged(_: str, name: str) -> FilePart:
     package, _, inside = name.partition("/")
-    return read_file(package_folder(package) / inside)
+    return find_file(package_folder(package) / inside)
 
 
-_READERS: dict[str, Callable[[str, str], bytes]] = {
-    PACKAGE: _read_packaged,
+_READERS: dict[str, Callable[[str, str], FilePart | bytes]] = {
+    PACKAGE: _find_packaged,
     CIFAR: read_cifar,
     PARQUET: read_parquet,
     TAR: read_tar,

@@ -5,6 +5,23 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# A hundred megapixels without compression, of four bytes each, have 400 MB.
+MAX_FILE_MB = 512
+MOST_FILE_MB = 4096
+
+
+class FileSettings(BaseModel):
+    """Which files are read."""
+
+    max_file_mb: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MOST_FILE_MB,
+            description="A file of more megabytes is rejected and not read.",
+        ),
+    ] = MAX_FILE_MB
+
 
 class DataSettings(BaseModel):
     """Which part of the data to use, its class names and its templates."""

@@ -11,7 +11,7 @@ from tasks.table_task import HOUR, pipeline_task
 # Not cached: reading every file's digest is how a change is noticed. A terabyte over a slow network
 # takes hours; a mount that hangs ends with the timeout.
 @pipeline_task("index-images", 12 * HOUR, run_name="index images")
-def index_images(store_root: str, dataset: Dataset) -> IndexedDataset:
+def index_images(store_root: str, dataset: Dataset, max_file_mb: int) -> IndexedDataset:
     """Write the `images` and `classes` tables of a data set.
 
     dataset: the caller wraps it in Prefect's `quote`. Without that Prefect walks through all of its
@@ -19,4 +19,4 @@ def index_images(store_root: str, dataset: Dataset) -> IndexedDataset:
     """
     for remark in dataset.remarks:
         get_run_logger().warning("%s", remark)
-    return index_dataset(Store(store_root), dataset)
+    return index_dataset(Store(store_root), dataset, max_file_mb)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
@@ -81,7 +82,8 @@ class Images:
 
         def call(views: ImageViews) -> T | UndecodableImage:
             try:
-                return function(views)
+                with views.held:
+                    return function(views)
             except UndecodableImage as reason:
                 return reason
 
@@ -114,6 +116,7 @@ class ImageViews:
 
     def __init__(self, images: Images, digest: str, stored: pa.RecordBatch | None) -> None:
         self._images, self.digest, self._stored = images, digest, stored
+        self.held = ExitStack()  # its share of the pixels that are decoded at once
         self._rows: dict[int, NDArray[np.float32]] = {}
         if stored is not None:
             matrix = embedding_matrix(pa.chunked_array([stored["embedding"]]))
@@ -124,7 +127,11 @@ class ImageViews:
     @cached_property
     def image(self) -> Image.Image:
         """The decoded image; raises UndecodableImage."""
-        return decode_image(self._images.read(self.digest))
+        try:
+            data = self._images.read(self.digest)
+        except MemoryError:
+            raise UndecodableImage("The file does not fit into memory.") from None
+        return decode_image(data, self.held)
 
     @cached_property
     def _layout(self) -> Layout:

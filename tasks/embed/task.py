@@ -61,6 +61,13 @@ class CropsRecipe(Recipe):
         return min(CPU_IMAGE_BATCH, 1 + self.crops.pool)
 
     @property
+    def least_bytes_per_image(self) -> int:
+        """The bytes of an image's embeddings: of all that are surely encoded, uncompressed."""
+        crop_count = self.crops.pool if self.choice is None else self.choice.crops or 0
+        size = 4 if self.encoder.precision == "fp32" else 2
+        return (1 + crop_count) * self.encoder.dimension * size
+
+    @property
     def marks(self) -> tuple[str, str]:
         """What the footers of tables with the same views say: today, and in earlier versions.
 

@@ -1,12 +1,14 @@
 """The folder of an inbox: which of its files are new, complete and not classified yet."""
 
+import errno
 import time
 from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.datasets.files import files_below
+from tasks.datasets.files import check_file_size, files_below
+from tasks.datasets.settings import MAX_FILE_MB
 from tasks.runtime.errors import InputError
 from tasks.store.digest import file_digest
 
@@ -46,13 +48,18 @@ class FolderScan(BaseModel):
 
 
 def scan_folder(
-    folder: Path, known: Collection[FileStamp], recorded: Collection[str], settle_sec: float
+    folder: Path,
+    known: Collection[FileStamp],
+    recorded: Collection[str],
+    settle_sec: float,
+    max_file_mb: int = MAX_FILE_MB,
 ) -> FolderScan:
     """Find the files of a folder that must be classified; hidden files are ignored.
 
     known: recorded files, which are not read again. recorded: digests of recorded images. A file
     waits for the next scan where it changed less than `settle_sec` ago, changes while it is read,
-    or has the name of an incomplete download. Raises InputError where the folder does not exist.
+    or has the name of an incomplete download. What has more than
+    `max_file_mb` is unreadable. Raises InputError where the folder does not exist.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: create it, or name another inbox.")
@@ -60,7 +67,7 @@ def scan_folder(
     waiting_count = 0
     unreadable = []
     for name in files_below(folder, ""):
-        path = folder / name
+        path, shown = folder / name, name.encode("utf-8", "replace").decode()
         try:
             name.encode("utf-8")
             stamp, changed_at = _stamp(path, name)
@@ -69,16 +76,19 @@ def scan_folder(
             if time.time() - changed_at < settle_sec or path.suffix.lower() in UNFINISHED:
                 waiting_count += 1
                 continue
+            check_file_size(stamp.size_bytes, max_file_mb)
             digest = file_digest(path) if path.is_file() else None  # a pipe may never end
             if _stamp(path, name)[0] != stamp:
                 waiting_count += 1
                 continue
         except FileNotFoundError:  # somebody has removed it
             continue
-        except (OSError, UnicodeEncodeError):
+        except (OSError, UnicodeEncodeError) as error:
             digest = None
+            if isinstance(error, OSError) and error.errno == errno.EOVERFLOW:
+                shown += f" ({error.strerror})"
         if digest is None:
-            unreadable.append(name.encode("utf-8", "replace").decode())
+            unreadable.append(shown)
         elif digest not in recorded and digest not in new:
             new[digest] = NewImage(stamp=stamp, digest=digest)
     return FolderScan(

@@ -24,11 +24,13 @@ class InboxBatchRecipe(Recipe):
 
 # Not cached: another scan finds other files, and only new ones are read.
 @pipeline_task("find-arrivals", 2 * HOUR, run_name="look into {folder}")
-def find_arrivals(store_root: str, inbox_name: str, folder: str, settle_sec: float) -> FolderScan:
+def find_arrivals(
+    store_root: str, inbox_name: str, folder: str, settle_sec: float, max_file_mb: int
+) -> FolderScan:
     """Find the images of an inbox that no `inbox` table has yet."""
     recorded = read_recorded_images(Store(store_root), inbox_name)
     known = {FileStamp(name=n, size_bytes=size, modified_ns=ns) for n, size, ns in recorded.files}
-    return scan_folder(Path(folder), known, recorded.digests, settle_sec)
+    return scan_folder(Path(folder), known, recorded.digests, settle_sec, max_file_mb)
 
 
 @table_task("record-batch", 10 * MINUTE, "inbox")  # a few thousand rows

@@ -1,10 +1,12 @@
 """Places of files: a local path, or a URL of a bucket that fsspec can read."""
 
+import errno
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -21,6 +23,10 @@ from tasks.runtime.errors import InputError, PermanentFailure, one_line
 
 # The extra of this package that installs the file system of a protocol.
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs"}
+# Begins the names of temporary folders on the machine, so that those of killed processes are found.
+TEMPORARY_PREFIX = "wca-"
+# What a write to a full disk, or beyond a quota or a limit of the process, fails with.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The names under which file systems give the time of modification.
 _TIMES = ("LastModified", "mtime", "updated", "created")
 
@@ -207,16 +213,18 @@ def modification_time(place: Place) -> float:
 def atomic_path(target: Place, is_to_stay: Callable[[], bool] | None = None) -> Iterator[Path]:
     """A temporary local path, renamed or uploaded to the target when the block ends without error.
 
-    No reader sees an incomplete file under the target's name. is_to_stay: called where another
-    writer has written the target meanwhile, and says whether that file stays; None: replace it.
+    No reader sees an incomplete file under the target's name, and after a power cut the target is
+    whole or what it was: the file is on the disk before its name is, and the name at the end.
+    is_to_stay: called where another writer has written the target meanwhile, and says whether that
+    file stays; None: replace it. Raises PermanentFailure where the disk has no room.
     """
     if isinstance(target, Remote):
-        with TemporaryDirectory(prefix="wca-") as folder:
+        with TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
             partial = Path(folder) / target.name
             yield partial
             _upload(partial, target, is_to_stay)
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     partial = target.with_name(f".{target.stem}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield partial
@@ -224,8 +232,56 @@ def atomic_path(target: Place, is_to_stay: Callable[[], bool] | None = None) -> 
             os.fsync(file.fileno())
         if is_to_stay is None or not target.exists() or not is_to_stay():
             partial.replace(target)
+            _sync_folder(target.parent)
+    except Exception as error:
+        if is_disk_full(error):
+            raise PermanentFailure(
+                f"{target.parent} has no room for {target.name}, {_describe_free(target.parent)}: "
+                "make room, for instance by `wca store prune --keep 1`, or name another --store."
+            ) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether a file could not be written for want of room; DuckDB and Arrow say so in words."""
+    return getattr(error, "errno", None) in _NO_ROOM or any(
+        os.strerror(number) in str(error) for number in _NO_ROOM
+    )
+
+
+def require_room(folder: Place, size_bytes: int, what: str) -> None:
+    """Raise InputError where the disk of a local folder has less room than `what` takes."""
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        if size_bytes > shutil.disk_usage(folder).free:
+            raise InputError(
+                f"{what} takes about {size_bytes / 1e9:,.1f} GB, and the disk of {folder} is short "
+                f"of that, {_describe_free(folder)}: make room, or name another --store."
+            )
+
+
+def _describe_free(folder: Path) -> str:
+    return f"with {shutil.disk_usage(folder).free / 1e9:,.1f} GB free"
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and write their names to the disk."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(missing):
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the names in a folder to the disk, where its file system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_text(target: Place, text: str) -> None:
@@ -251,7 +307,7 @@ def _upload(source: Path, target: Remote, is_to_stay: Callable[[], bool] | None)
 @contextmanager
 def local_copy(place: Remote) -> Iterator[Path]:
     """A temporary local copy of a file in a bucket."""
-    with TemporaryDirectory(prefix="wca-") as folder:
+    with TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
         path = Path(folder) / place.name
         with _translate_errors(place):
             place.filesystem.get_file(place.url, str(path))

@@ -1,9 +1,13 @@
 """Measure a store, and prune what no kept run refers to."""
 
+import os
+import re
+import shutil
+import tempfile
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +15,9 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from tasks.runtime.errors import InputError
+from tasks.store.digest import digest_of
 from tasks.store.leases import LOOK_EVERY_SEC, hold_lease
-from tasks.store.place import File, Place, Remote, list_files
+from tasks.store.place import TEMPORARY_PREFIX, File, Place, Remote
 from tasks.store.records import RecordedRun, RunManifest, read_records, run_files
 from tasks.store.runs import check_runs, read_referenced_tables, read_runs, remove_run
 from tasks.store.schemas import TABLES
@@ -23,6 +28,8 @@ _DAY_SEC = 86_400
 # No run refers to these tables; they record which images are done, and are never pruned.
 RECORDS = ("inbox",)
 PRUNE_LOCK = ".prune.lock"
+# What `atomic_path` and `open_snapshot` write, and what DuckDB writes beside it.
+_TEMPORARY = re.compile(r"\..+\.tmp(\.wal|\.tmp)?")
 
 
 class Usage(NamedTuple):
@@ -35,12 +42,23 @@ class Usage(NamedTuple):
     size_bytes: int
 
 
+class PrunedRuns(NamedTuple):
+    """How many runs of a data set and encoder there were, of how many settings, and are removed."""
+
+    dataset_name: str
+    encoder_name: str
+    run_count: int
+    setting_count: int
+    removed_count: int
+
+
 class Pruned(NamedTuple):
-    """What was removed, or would be."""
+    """What was removed, or would be; counts: where runs are removed, most of them first."""
 
     runs: tuple[str, ...]
     files: tuple[Place, ...]
     size_bytes: int
+    counts: tuple[PrunedRuns, ...] = ()
 
 
 @contextmanager
@@ -77,35 +95,51 @@ def measure_usage(store: Store) -> list[Usage]:
         size = sum(sizes.get(path, 0) for path in paths)  # some may be missing
         rows.append(Usage(dataset_name, encoder_name, len(manifests), len(paths), size))
     free = _list_unreferenced(store, [m for manifests in groups.values() for m in manifests])
-    size = sum(file.size_bytes for file in free)
     rows.sort(key=lambda row: (-row.size_bytes, row))
-    return [*rows, Usage("(no run)", "", 0, len(free), size)]
+    rows.append(Usage("(no run)", "", 0, len(free), sum(file.size_bytes for file in free)))
+    if left := list_leftovers(store):
+        size = sum(file.size_bytes for file in left)
+        rows.append(Usage("(temporary files)", "", 0, len(left), size))
+    return rows
 
 
-def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pruned:
-    """Remove old runs, and the tables that no kept run refers to.
+def prune(
+    store: Store,
+    keep: int | None,
+    grace_days: float,
+    is_dry: bool,
+    kept_runs: Sequence[str] = (),
+) -> Pruned:
+    """Remove old runs, the tables that no kept run refers to, and what killed processes left.
 
-    keep: the number of newest runs to keep of each flow, data set and encoder; None keeps all.
-    A damaged run is none of them, and stays where it is newer than the oldest that is kept.
-    Tables that no run refers to stay for `grace_days`: an interrupted run continues with them.
-    Raises InputError while a run uses the store, and where a damaged record may refer to any table.
+    keep: the number of newest runs to keep of each setting, as `_setting` says; None keeps all. A
+    damaged run is none of them, and stays where it is newer than the oldest that is kept.
+    kept_runs: beginnings of the names of runs that stay and are none of them either. Tables that no
+    run refers to, and temporary files, stay for `grace_days`: an interrupted run continues with
+    them. Raises InputError while a run uses the store, where a damaged record may refer to any
+    table, and where a name of `kept_runs` is not that of one run.
     """
     with exclusive_use(store) as raise_if_late:
         used_before = {store.path(ref) for ref in read_referenced_tables(store)}
         every = read_runs(store)
-        runs = [run.manifest for run in every]
-        kept = runs if keep is None else _newest_runs(every, keep)
-        old = [run for run in runs if run not in kept]
+        named = {_find_one(every, name) for name in kept_runs}
+        kept = [run.manifest for run in every]
+        if keep is not None:
+            kept = _newest_runs(every, keep, named)
+        kept_ids = {run.run_id for run in kept}
+        old = [run.manifest for run in every if run.manifest.run_id not in kept_ids]
         oldest = time.time() - grace_days * _DAY_SEC
         removed = [
             file
             for file in _list_unreferenced(store, kept)
             if file.place in used_before or file.modified < oldest
         ]
+        removed += [file for file in list_leftovers(store) if file.modified < oldest]
         pruned = Pruned(
             tuple(run.run_id for run in old),
             tuple(file.place for file in removed),
             sum(file.size_bytes for file in removed),
+            _count_runs(every, {run.run_id for run in old}),
         )
         if not is_dry and (old or removed):
             for run in old:
@@ -113,8 +147,16 @@ def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pr
             publish(store)  # first, so that no snapshot names a deleted file
             for file in removed:
                 raise_if_late()
-                file.place.unlink(missing_ok=True)
+                _remove(file.place)
     return pruned
+
+
+def _remove(place: Place) -> None:
+    """Remove a file, or a temporary folder with what is in it."""
+    if isinstance(place, Path) and place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -149,20 +191,61 @@ def _count_running(folder: Path) -> int:
     return running
 
 
-def _newest_runs(runs: Sequence[RecordedRun], keep: int) -> list[RunManifest]:
-    """The last `keep` whole runs of each flow, data set and encoder, and damaged ones among them.
+def _newest_runs(
+    runs: Sequence[RecordedRun], keep: int, named: Collection[str]
+) -> list[RunManifest]:
+    """The last `keep` whole runs of each setting, damaged ones among them, and those in `named`.
 
-    Data sets of the same name differ by folder and split. `runs` begins with the oldest.
+    `runs` begins with the oldest.
     """
-    counts: dict[tuple[object, ...], int] = defaultdict(int)
+    counts: dict[str, int] = defaultdict(int)
     kept = []
     for run, _, damage in reversed(runs):
-        dataset = (run.dataset_name, run.indexed.get("root"), run.parameters.get("split"))
-        group = (run.flow_name, run.encoder_name, *dataset)
-        if counts[group] < keep:
+        setting = _setting(run)
+        if run.run_id in named:
             kept.append(run)
-            counts[group] += not damage
+        elif counts[setting] < keep:
+            kept.append(run)
+            counts[setting] += not damage
     return kept
+
+
+def _setting(run: RunManifest) -> str:
+    """The digest of what a person chose for a run: flow, data set, encoder and parameters.
+
+    Data sets of the same name differ by folder. Seeds repeat a setting.
+    """
+    parameters = {name: value for name, value in run.parameters.items() if name != "seed"}
+    data = (run.dataset_name, run.indexed.get("root"))
+    return digest_of([run.flow_name, run.encoder_name, *data, parameters])
+
+
+def _find_one(runs: Sequence[RecordedRun], prefix: str) -> str:
+    """The whole name of the run whose name begins so; InputError where that is not one run."""
+    found = [run.manifest.run_id for run in runs if run.manifest.run_id.startswith(prefix)]
+    if len(found) != 1 or not prefix:
+        raise InputError(
+            f"--keep-run {prefix}: the names of {len(found)} runs begin so; "
+            "the column run_id of the table `runs` has them."
+        )
+    return found[0]
+
+
+def _count_runs(runs: Sequence[RecordedRun], removed: Collection[str]) -> tuple[PrunedRuns, ...]:
+    groups: dict[tuple[str, str], list[RunManifest]] = defaultdict(list)
+    for run, _, _ in runs:
+        groups[run.dataset_name, run.encoder_name or ""].append(run)
+    counts = [
+        PrunedRuns(
+            *names,
+            len(group),
+            len({*map(_setting, group)}),
+            sum(r.run_id in removed for r in group),
+        )
+        for names, group in groups.items()
+    ]
+    counts.sort(key=lambda count: (-count.removed_count, count))
+    return tuple(count for count in counts if count.removed_count)
 
 
 def list_tables(store: Store) -> list[File]:
@@ -172,8 +255,36 @@ def list_tables(store: Store) -> list[File]:
 
 
 def _list_unreferenced(store: Store, runs: Sequence[RunManifest]) -> list[File]:
-    """Table files that none of the runs refers to, and incomplete files of crashed runs."""
+    """Table files that none of the runs refers to."""
     used = {store.path(ref) for run in runs for ref in run.referenced_tables}
-    partial = [file for name in TABLES for file in list_files(store.root / name, ".*.tmp")]
     tables = [file for file in list_tables(store) if file.place.parent.name not in RECORDS]
-    return [file for file in tables if file.place not in used] + partial
+    return [file for file in tables if file.place not in used]
+
+
+def list_leftovers(store: Store) -> list[File]:
+    """Temporary files, folders and locks, of processes at work and of those that were killed.
+
+    They lie anywhere below a local store, and of a bucket in the machine's folder for such files.
+    """
+    own = Path(tempfile.gettempdir()).glob(f"{TEMPORARY_PREFIX}*")
+    found = [path for path in own if path.is_dir() and path.stat().st_uid == os.getuid()]
+    if isinstance(store.root, Path):
+        for parent, folders, names in os.walk(store.root):
+            is_left = _TEMPORARY.fullmatch
+            found += [Path(parent) / name for name in (*names, *folders) if is_left(name)]
+            folders[:] = [name for name in folders if not is_left(name)]
+        found += (store.root / "inbox").glob(".*.lock")
+    return sorted(filter(None, map(_look_at, found)), key=lambda file: file.place)
+
+
+def _look_at(path: Path) -> File | None:
+    """The size and age of a temporary file or folder; None where it has gone."""
+    inside = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    try:
+        stats = [file.stat() for file in (path, *inside)]
+    except FileNotFoundError:
+        return None
+    # a private link to the snapshot has the time at which that was written
+    times = (max(s.st_mtime, s.st_ctime) if s.st_nlink > 1 else s.st_mtime for s in stats[1:])
+    size = sum(s.st_size for s in stats[1:] if s.st_nlink == 1)
+    return File(path, size, max(times, default=stats[0].st_mtime))

@@ -18,7 +18,7 @@ from filelock import FileLock
 from tasks.runtime.errors import InputError, one_line
 from tasks.store.content import digest_rows
 from tasks.store.digest import file_digest
-from tasks.store.place import Place, Remote, atomic_path, escape_glob, local_copy
+from tasks.store.place import TEMPORARY_PREFIX, Place, Remote, atomic_path, escape_glob, local_copy
 from tasks.store.records import Execution, RecordedRun, RunManifest, last_finished, run_files
 from tasks.store.runs import describe_damage, explain_damage, read_runs
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES, schema
@@ -113,7 +113,7 @@ def _private_file(path: Place) -> Iterator[Path]:
             yield file
         return
     file = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.tmp")
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
         try:
             file.hardlink_to(path)
         except OSError:  # a file system without hard links, or read-only

@@ -1,6 +1,11 @@
 import io
 import struct
+import subprocess
+import sys
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.datasets.decode import EXTENSIONS, UndecodableImage, decode_image
+from tasks.datasets.decode import EXTENSIONS, PixelBudget, UndecodableImage, decode_image
 from tests.conftest import photograph
 
 
@@ -76,6 +81,86 @@ def huge_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
+def claim(data: bytes, width: int, height: int) -> bytes:
+    """A JPEG whose header says another size."""
+    place = next(i for kind in b"\xc0\xc2" if (i := data.find(bytes([0xFF, kind, 0]))) > 0)
+    return data[: place + 5] + struct.pack(">HH", height, width) + data[place + 9 :]
+
+
+def repeat_last_scan(data: bytes, count: int) -> bytes:
+    start = data.rfind(b"\xff\xda")
+    return data[:start] + data[start:-2] * count + data[-2:]
+
+
+JPEGS = [
+    {"quality": 95, "subsampling": 0},
+    {"optimize": True, "restart_marker_rows": 1},
+    {"restart_marker_blocks": 3},
+    {"progressive": True},
+]
+
+
+@pytest.mark.parametrize("options", JPEGS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_pixels_of_a_whole_jpeg_are_pillows(options: dict[str, object], mode: str) -> None:
+    for image in (photograph(), Image.new("RGB", (801, 603), "white")):
+        data = encode(image.convert(mode), "JPEG", **options)
+        for whole in (data, data + b"more of another file\xff\xda"):
+            with Image.open(io.BytesIO(data)) as expected:
+                assert decode_image(whole) == expected.convert("RGB")
+
+
+@pytest.mark.parametrize("options", JPEGS[:3])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_header_that_says_more_rows_than_the_data_have_is_named(
+    options: dict[str, object], mode: str
+) -> None:
+    data = encode(photograph().convert(mode), "JPEG", **options)
+    width, height = photograph().size
+    with pytest.raises(UndecodableImage, match=f"{width} x {height + 64} .* data end before"):
+        decode_image(claim(data, width, height + 64))
+
+
+def test_threads_hold_no_more_pixels_than_their_budget_and_each_gets_its_turn() -> None:
+    budget, held, most = PixelBudget(100), [], []
+
+    def work(pixels: int) -> int:
+        with budget.hold(pixels):
+            held.append(pixels)
+            most.append(sum(held))
+            time.sleep(0.002)
+            held.remove(pixels)
+        return pixels
+
+    sizes = [30, 70, 10, 60, 250] * 8
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, sizes)) == sizes
+    assert max(total for total in most if total != 250) <= 100
+
+
+# 12 megapixels with half of them transparent take about 250 MB at once.
+SHORT_OF_MEMORY = """
+import resource, sys
+from tasks.datasets.decode import UndecodableImage, decode_image
+data = open(sys.argv[1], "rb").read()
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 60_000_000,) * 2)
+try:
+    decode_image(data)
+except UndecodableImage as reason:
+    print(reason)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_an_image_that_does_not_fit_into_memory_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    Image.new("RGBA", (4000, 3000), (9, 9, 9, 9)).save(path, compress_level=1)
+    program = [sys.executable, "-c", SHORT_OF_MEMORY, str(path)]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert done.stdout == "The image does not fit into memory.\n"
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -87,6 +172,12 @@ def huge_png(width: int, height: int) -> bytes:
         (huge_png(3, 5_000), "more than 100 times"),
         (huge_png(100, 100), "damaged"),
         (encode(photograph(), "JPEG")[:5000], "damaged"),
+        (claim(encode(photograph(), "JPEG"), 9999, 9999), "9999 x 9999 pixels, more than"),
+        (claim(encode(photograph(), "JPEG", progressive=True), 9999, 9000), "more than .* bytes"),
+        (
+            repeat_last_scan(encode(photograph(), "JPEG", progressive=True), 90_000),
+            "90009 scans of .* which take too long",
+        ),
         (encode(Image.new("F", (9, 9)), "TIFF"), "floating-point"),
         (encode(Image.new("I", (9, 9), 70_000), "TIFF"), "more than 16 bits"),
     ],

@@ -1,6 +1,7 @@
 """Which images of a data set there are: samples, splits, odd names, and a hundred thousand."""
 
 import os
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tasks.datasets.dataset import Dataset, ImageEntry, sample_images
 from tasks.datasets.index import index_dataset
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
+from tasks.inbox.folder import scan_folder
 from tasks.runtime.errors import InputError
 from tasks.store.tables import Store
 from tests.datasets.many import write_many
@@ -82,6 +84,29 @@ def test_a_file_whose_name_is_no_text_is_in_the_index_with_the_reason(tmp_path: 
     (tmp_path / "set" / os.fsdecode(b"\xff")).mkdir()
     with pytest.raises(InputError, match="class .* is not a name in UTF-8: rename it"):
         opened(f"folder:{tmp_path / 'set'}")
+
+
+def test_a_file_of_a_hundred_gigabytes_costs_one_row_and_no_time(tmp_path: Path) -> None:
+    dog = tmp_path / "set" / "dog"
+    dog.mkdir(parents=True)
+    jpeg(dog / "a.jpg", 0)
+    for name, size in (("b.jpg", 100 * 10**9), ("c.jpg", 3_000_001)):
+        (dog / name).touch()
+        os.truncate(dog / name, size)  # sparse
+    started = time.monotonic()
+    store = Store(tmp_path / "store")
+    rows = store.read(index_dataset(store, opened(f"folder:{dog.parent}")).images).to_pylist()
+    assert [row["read_error"] is None for row in rows] == [True, False, True]
+    assert rows[1]["image_digest"] is None
+    assert rows[1]["read_error"] == (
+        "The file cannot be read: it has 100,000 MB, more than the 512 MB of --max-file-mb."
+    )
+    few = index_dataset(store, opened(f"folder:{dog.parent}"), max_file_mb=3).images
+    assert "it has 4 MB, more than the 3 MB" in store.read(few).to_pylist()[2]["read_error"]
+    scan = scan_folder(dog, (), (), 0.0)
+    assert [image.stamp.name for image in scan.new] == ["a.jpg", "c.jpg"]
+    assert scan.unreadable == ("b.jpg (it has 100,000 MB, more than the 512 MB of --max-file-mb)",)
+    assert time.monotonic() - started < 5
 
 
 def test_rows_are_numbered_through_and_each_decides_the_name_of_the_table(

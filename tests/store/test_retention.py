@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flows.cli.__main__ import run as run_command
 from tasks.runtime.errors import InputError
 from tasks.store.damage import find_damaged_files
 from tasks.store.records import RunManifest
@@ -39,6 +41,14 @@ def run(store: Store, seed: int, *tables: TableRef) -> str:
         tables=tables,
     )
     return record_run(store, manifest, f"flow-{seed}", [])
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The machine's folder of temporary files, without those of other processes."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -213,6 +223,70 @@ def test_folders_of_one_name_are_two_data_sets(tmp_path: Path) -> None:
     assert prune(store, 1, 1.0, is_dry=True).runs == ()
 
 
+def test_runs_of_another_setting_and_runs_that_are_named_do_not_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path)
+    table = classes(store, "a", "x")
+    ids = []
+    for day, parameters in enumerate(
+        ({"crops": 60}, {"crops": 60}, {"crops": 20}, {"crops": 20}, {"crops": 60}, {"crops": 20})
+    ):
+        manifest = RunManifest(
+            flow_name="benchmark",
+            dataset_name="some",
+            parameters={**parameters, "seed": day},
+            tables=(table,),
+        )
+        ids.append(record_run(store, manifest, f"flow-{day}", []))
+        time.sleep(0.002)
+    assert prune(store, 1, 1.0, is_dry=True).runs == tuple(ids[:4])
+    assert prune(store, 1, 1.0, is_dry=True, kept_runs=[ids[1][:8]]).runs == (ids[0], *ids[2:4])
+    assert prune(store, 1, 1.0, is_dry=True, kept_runs=[ids[4]]).runs == (ids[0], *ids[2:4])
+    option = ["--store", str(tmp_path)]
+    assert run_command(["store", "prune", "--keep", "1", "--dry-run", *option]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "some, no encoder: 4 of 6 runs, which have 2 settings",
+        "4 runs and 0 files, 0.0 MB, would be removed.",
+    ]
+    assert run_command(["store", "prune", "--keep-run", "no", *option]) == 2
+    assert "--keep-run no: the names of 0 runs begin so" in capsys.readouterr().err
+
+
+def test_what_killed_processes_left_is_listed_and_removed_by_age(
+    store: Store, temporary: Path
+) -> None:
+    run_folder = next((store.root / "runs").iterdir())
+    left = [
+        store.root / ".wca-0123abcd.tmp",
+        store.root / ".wca-0123abcd.tmp.wal",
+        store.root / ".wca-89abcdef.tmp.tmp" / "duckdb_temp_storage-0.tmp",
+        store.root / "classes" / ".a-0123abcd.tmp",
+        store.root / "inbox" / ".0123abcd.lock",
+        run_folder / ".report-0123abcd.tmp",
+        run_folder / "pictures" / ".0-0123abcd.tmp",
+        store.root / "replies" / ".0-0123abcd.tmp",
+        temporary / "wca-x_y" / "wca.duckdb",
+    ]
+    kept = [temporary / "other" / "x", store.root / "replies" / "0-0-0.json"]
+    for path in (*left, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(10))
+    usage = measure_usage(store)[-1]
+    assert (usage.dataset_name, usage.table_count) == ("(temporary files)", len(left))
+    assert usage.size_bytes == 10 * len(left)
+    assert prune(store, None, 1.0, is_dry=False).files == ()
+    for path in (*left, *kept):
+        os.utime(path, (1, 1))
+    with open_snapshot(snapshot_path(store)) as snapshot:  # its private link is older, and in use
+        os.utime(snapshot_path(store), (1, 1))
+        assert len(prune(store, None, 1.0, is_dry=False).files) == len(left)
+        assert snapshot.execute("SELECT count(*) FROM runs").fetchall() == [(3,)]
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+    assert measure_usage(store)[-1].dataset_name == "(no run)"
+
+
 def test_so_many_runs_are_kept_of_each_flow_and_encoder(tmp_path: Path) -> None:
     store = Store(tmp_path)
     table = classes(store, "a", "x")
@@ -249,7 +323,9 @@ def test_a_full_disk_leaves_the_snapshot_that_was_there(store: Store) -> None:
     run(store, 4)
     program = [sys.executable, "-c", FULL, str(store.root)]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 1
+    assert f"PermanentFailure: {store.root} has no room for wca.duckdb, with " in done.stderr
+    assert " GB free: make room, for instance by `wca store prune --keep 1`, or" in done.stderr
     assert snapshot_path(store).read_bytes() == before
     assert not list(store.root.glob(".wca-*"))
 

@@ -6,17 +6,23 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 from PIL import Image
+from prefect import flow
+from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
     DeploymentFilter,
     DeploymentFilterId,
     FlowRunFilter,
@@ -25,7 +31,11 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.runtime import flow_run
 
+from flows.pipeline.artifacts import publish_inbox, publish_report, publish_table
+from tasks.store.schemas import schema
+from tasks.store.tables import Store
 from tests.ui.conftest import Ui
 
 if TYPE_CHECKING:
@@ -123,6 +133,59 @@ def test_a_benchmark_from_the_form_to_its_artifacts(
     page.close()
     (run,) = runs_of("benchmark")
     assert run.parameters["config"]["pool"] == 60
+
+
+def test_no_name_has_the_browser_call_out(ui: Ui, browser: "Browser", tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.path)
+            self.send_error(404)
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    place = f"127.0.0.1:{listener.server_port}"
+    call = f"<img src=http:\\\\{place}\\html> ![x](http://{place}/markdown)"
+    store = Store(tmp_path)
+    facts = {"inbox_name": call, "image_name": call, "class_name": call, "classified_at": call}
+    store.write_rows("inbox", "a" * 64, schema("inbox"), [facts])
+
+    @flow(flow_run_name=call.replace("{", ""))
+    def publish() -> str:
+        publish_table("table", call, [{"name": call, call: call}])
+        publish_inbox(store, call, 1, 1)
+        publish_report(call, call, tmp_path / "report.html")
+        return str(flow_run.get_id())
+
+    @flow
+    def publish_unescaped() -> str:
+        create_table_artifact([{"name": call}], "unescaped", call)
+        return str(flow_run.get_id())
+
+    page = browser.new_page()
+
+    def look_at(run_id: str) -> None:
+        chosen = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(run_id)]))
+        with get_client(sync_client=True) as client:
+            artifacts = client.read_artifacts(artifact_filter=chosen)
+        pages = [f"/runs/flow-run/{run_id}", f"/runs/flow-run/{run_id}?tab=Artifacts", "/artifacts"]
+        pages += [f"/artifacts/key/{artifact.key}" for artifact in artifacts]
+        pages += [f"/artifacts/artifact/{artifact.id}" for artifact in artifacts]
+        for address in pages:
+            page.goto(f"{ui.address}{address}")
+            page.wait_for_timeout(2000)
+
+    try:
+        look_at(publish())
+        assert page.get_by_text(f"![x](http://{place}/markdown)").count()  # shown as it is written
+        assert heard == []
+        look_at(publish_unescaped())
+        assert {"/html", "/markdown"} <= set(heard)  # the listener hears
+    finally:
+        page.close()
+        listener.shutdown()
+        listener.server_close()
 
 
 def test_a_schedule_of_a_minute_runs_twice_and_the_second_is_cached(ui: Ui) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.datasets.dataset import Dataset, ImageEntry
-from tasks.datasets.files import read_file
+from tasks.datasets.files import FilePart, find_file
 from tasks.datasets.labels import LabelSet, check_split
 from tasks.runtime.errors import InputError, one_line
 
@@ -43,7 +43,7 @@ def open_hub(spec: str, classnames: Path | None, split: str | None) -> Dataset:
     return Dataset(f"{HUB}{spec}", f"{HUB}{spec}", labels.class_names, images)
 
 
-def read_hub(root: str, name: str) -> bytes:
+def read_hub(root: str, name: str) -> FilePart | bytes:
     """The encoded image of one row.
 
     name: `<split>/<row>`.
@@ -53,7 +53,7 @@ def read_hub(root: str, name: str) -> bytes:
     value = rows[int(row)][_find_image_column(root, rows)]
     if value["bytes"] is not None:
         return bytes(value["bytes"])
-    return read_file(Path(value["path"])) if value["path"] else b""
+    return find_file(Path(value["path"])) if value["path"] else b""
 
 
 @lru_cache(maxsize=4)  # memory-mapped; opening takes longer than reading an image

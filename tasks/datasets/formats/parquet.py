@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.datasets.dataset import Dataset, ImageEntry
-from tasks.datasets.files import is_inside, read_file, resolve_image_path
+from tasks.datasets.files import FilePart, find_file, is_inside, resolve_image_path
 from tasks.datasets.labels import LabelSet, Problems, check_split
 from tasks.runtime.errors import InputError
 
@@ -64,7 +64,7 @@ def open_parquet(path: Path, classnames: Path | None, split: str | None) -> Data
     return Dataset(f"parquet:{path.stem}", place, labels.class_names, images)
 
 
-def read_parquet(root: str, name: str) -> bytes:
+def read_parquet(root: str, name: str) -> FilePart | bytes:
     """The bytes of one row.
 
     name: `<file>/<row>`. A null gives no bytes, as an empty file, which is rejected later.
@@ -81,7 +81,7 @@ def read_parquet(root: str, name: str) -> bytes:
     value = column[int(row) - starts[group]].as_py()
     if isinstance(value, dict):
         if value.get("bytes") is None and value.get("path"):
-            return read_file(Path(root) / value["path"])
+            return find_file(Path(root) / value["path"])
         value = value.get("bytes")
     return value or b""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.decode import EXTENSIONS
-from tasks.datasets.files import is_inside
+from tasks.datasets.files import FilePart, is_inside
 from tasks.datasets.labels import LabelSet, check_split
 from tasks.runtime.errors import InputError
 
@@ -45,8 +45,8 @@ def open_tar(spec: str, classnames: Path | None, split: str | None) -> Dataset:
     return Dataset(f"wds:{root.name}", f"{TAR}{root.resolve()}", labels.class_names, images)
 
 
-def read_tar(root: str, name: str) -> bytes:
-    """The bytes of one member.
+def read_tar(root: str, name: str) -> FilePart:
+    """Where the bytes of one member are.
 
     name: `<shard>.tar/<member>`.
     """
@@ -57,10 +57,7 @@ def read_tar(root: str, name: str) -> bytes:
     place = _list_members(path, path.stat().st_mtime_ns).get(member)
     if place is None:
         raise FileNotFoundError(2, f"no member {name!r}")
-    offset, size = place
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
+    return FilePart(path, *place)
 
 
 def _find_shards(path: Path, split: str | None) -> tuple[Path, list[Path]]:

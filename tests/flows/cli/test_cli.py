@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from flows.cli.__main__ import run
 from flows.cli.app import COMMANDS
+from tasks.store.snapshot import _seal_snapshot
 from tests.conftest import photograph
 from tests.flows.conftest import WCA, Command
 
@@ -146,9 +148,103 @@ def test_json_has_every_column_and_null_for_nan_and_infinity(
     assert json.loads(output) == {"a": 1, "a_1": 2, "b": None, "c": None, "d": ":cat:"}
 
 
-def test_sql_cannot_change_the_results(here: Callable[..., str], wca: Command, scored: str) -> None:
-    message = here("sql", "DELETE FROM accuracy", "--store", str(wca.store), status=2)
-    assert "read-only" in message
+OTHER_KINDS = [
+    "DELETE FROM accuracy",
+    "COPY (SELECT 1) TO '{store}/accuracy/x.parquet'",
+    "COPY accuracy FROM '/etc/passwd'",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{store}/x.csv'",
+    "EXPORT DATABASE '{store}/x'",
+    "ATTACH '{store}/x.duckdb'",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "PRAGMA enable_profiling",
+    "CALL enable_logging('QueryLog', storage = 'file', storage_path = '{store}/x')",
+    "SET threads = 1",
+    "CREATE VIEW x AS SELECT 1",
+    "WITH x AS (SELECT 1) INSERT INTO accuracy FROM x",
+    "USE memory",
+    "VACUUM",
+    "CHECKPOINT",
+]
+ELSEWHERE = [
+    "FROM read_text('/etc/passwd')",
+    "FROM read_csv('/etc/passwd')",
+    "FROM read_blob('{store}/../x')",
+    "FROM glob('/etc/*')",
+    "FROM sniff_csv('/etc/passwd')",
+    "FROM parquet_schema('/etc/x.parquet')",
+    "FROM '/etc/x.parquet'",
+    "FROM 'http://127.0.0.1:9/x.parquet'",
+    "FROM read_parquet('s3://bucket/x.parquet')",
+]
+
+
+def test_sql_only_asks_and_only_about_the_store(
+    here: Callable[..., str], wca: Command, scored: str
+) -> None:
+    def files() -> dict[Path, tuple[int, int]]:
+        found = [path for path in wca.store.parent.rglob("*") if path.is_file()]
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+    def ask(query: str) -> str:
+        return here("sql", query.format(store=wca.store), "--store", str(wca.store), status=2)
+
+    before = files()
+    for query in OTHER_KINDS:
+        assert "`wca sql` changes nothing, begin it with SELECT" in ask(query), query
+    for query in ELSEWHERE:
+        assert "`wca sql` reads only the store." in ask(query), query
+    for query in ("FROM enable_logging(storage_path = '{store}/x')", "FROM connection", "FROM row"):
+        assert "The query failed: " in ask(query), query
+    assert files() == before
+
+
+def test_sql_describes_and_reads_every_table(
+    here: Callable[..., str], wca: Command, scored: str
+) -> None:
+    def ask(query: str) -> list[dict[str, object]]:
+        rows = here("sql", query, "--store", str(wca.store), "--format", "json").splitlines()
+        return [json.loads(row) for row in rows]
+
+    names = [str(row["name"]) for row in ask("SHOW TABLES")]
+    assert {"accuracy", "predictions", "runs"} < set(names)
+    counts = ", ".join(f"(FROM {name} SELECT count(*)) AS {name}" for name in names)
+    assert ask(f"SELECT {counts}")[0]["images"] == 14
+    assert ask("DESCRIBE accuracy")[0]["column_name"] == "run_id"
+    assert ask("SUMMARIZE accuracy")
+    assert "run_id" in wca("sql", "DESCRIBE accuracy", "--store", str(wca.store))
+
+
+def test_sql_shows_the_control_characters_and_the_beginning_of_a_hostile_name(
+    here: Callable[..., str], wca: Command, scored: str
+) -> None:
+    characters = "chr(27) || ']0;x' || chr(7) || chr(155) || chr(8238) || chr(13) || chr(10)"
+    query = f"SELECT {characters} AS name, [{characters}] AS names, 7 AS n, NULL AS a, '' AS b"
+    for form in ("table", "csv", "json"):
+        output = here("sql", query, "--store", str(wca.store), "--format", form)
+        assert not set(output) & {chr(c) for c in (7, 13, 27, 155, 8238)}, form
+        assert "x1b]0;x" in output or "u001b]0;x" in output, form
+        if form == "csv":
+            assert output.endswith(',7,,""\n')
+        if form == "json":
+            assert json.loads(output)["name"] == "\x1b]0;x\x07\x9b\u202e\r\n"
+    long = wca("sql", "SELECT repeat('x', 5000) AS long", "--store", str(wca.store))
+    assert max(map(len, long.splitlines())) < 600
+    assert "x" * 500 + "..." in long
+
+
+def test_sql_says_what_brings_an_older_snapshot_up_to_date(
+    here: Callable[..., str], wca: Command, scored: str, tmp_path: Path
+) -> None:
+    query = ("sql", "SELECT no_such_column FROM accuracy", "--store")
+    assert "up to date" not in here(*query, str(wca.store), status=2)
+    older = tmp_path / "store"
+    shutil.copytree(wca.store, older)
+    with duckdb.connect(older / "wca.duckdb") as connection:
+        connection.execute("ALTER TABLE runs DROP COLUMN command")
+    _seal_snapshot(older / "wca.duckdb")
+    said = here(*query, str(older), status=2)
+    assert "An earlier version made it: `wca report` brings it up to date." in said
 
 
 def test_classify_prints_the_best_classes_of_images(

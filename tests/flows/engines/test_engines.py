@@ -91,7 +91,7 @@ def test_an_engine_makes_the_tables_of_threads_even_if_a_worker_is_killed(
 @flow
 def embed_some_crops(config: BenchmarkConfig, store: Path, source: EncoderSource) -> list[str]:
     with StageRunner(Store(store), config, "cpu") as runner:
-        indexed = index_dataset(runner, open_dataset(config.data))
+        indexed = index_dataset(runner, open_dataset(config.data), config.max_file_mb)
         parameters, choice = config.part(CropParameters), CropChoice(crops=9)
         crops, _ = embed_images(runner, indexed, source, parameters, "pillow", config, choice)
         assert {ref.row_count % 10 for ref in crops} == {0}

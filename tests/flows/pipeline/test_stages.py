@@ -35,7 +35,7 @@ def test_prefect_does_not_visit_the_images_of_a_data_set(
     def index_twice() -> None:
         for dataset in (large._replace(images=[]), large):  # the first starts what both need
             started = time.perf_counter()
-            index_dataset(cast(Any, runner), dataset)
+            index_dataset(cast(Any, runner), dataset, 512)
             durations.append(time.perf_counter() - started)
 
     index_twice()

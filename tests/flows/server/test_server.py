@@ -1,4 +1,4 @@
-"""`wca ui` marks flow runs whose processes are gone as Crashed, on a real server."""
+"""Flow runs whose processes are gone are recorded as Crashed, on a real server."""
 
 import os
 import subprocess
@@ -12,11 +12,13 @@ import psutil
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.states import Cancelling, Pending, Running, State
 
 from flows.server import ui
 from flows.server.local import ROOT, deploy
 from flows.server.lost_runs import mark_lost_runs_crashed
+from flows.server.temporary import prefect_server
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -86,6 +88,52 @@ def test_runs_that_a_power_cut_ended_are_crashed_and_give_their_places_back(
         assert state_of(client, again.id) == "Pending"  # else AwaitingConcurrencySlot, for ever
         for run in others:
             client.delete_flow_run(run)
+
+
+# A command's flow run that takes its time.
+COMMAND = """
+import time
+from prefect import tags
+from flows.pipeline.runner import pipeline_flow
+@pipeline_flow("endless", run_name="endless")
+def endless():
+    print("begun", flush=True)
+    time.sleep(60)
+with tags("wca", "command-line"):
+    endless()
+"""
+
+
+def test_runs_of_commands_that_were_killed_are_crashed_at_the_next_start(
+    on_server: dict[str, str],
+) -> None:
+    def begin_command() -> "subprocess.Popen[str]":
+        program = [sys.executable, "-c", COMMAND]
+        started = subprocess.Popen(program, env=on_server, stdout=subprocess.PIPE, text=True)
+        assert started.stdout
+        assert started.stdout.readline() == "begun\n"
+        return started
+
+    def states() -> list[str | None]:
+        named = FlowRunFilter.model_validate({"name": {"any_": ["endless"]}})
+        with get_client(sync_client=True) as client:
+            return sorted(
+                str(run.state_name) for run in client.read_flow_runs(flow_run_filter=named)
+            )
+
+    with begin_command() as killed, begin_command() as going_on:
+        killed.kill()
+        killed.wait()
+        assert states() == ["Running", "Running"]
+        with prefect_server("classify", encodes=False):
+            until = time.monotonic() + 20
+            while states() != ["Crashed", "Running"]:
+                assert time.monotonic() < until, states()
+                time.sleep(0.2)
+        going_on.kill()
+        going_on.wait()
+    assert mark_lost_runs_crashed() == 1
+    assert states() == ["Crashed", "Crashed"]
 
 
 # Starts what a worker starts, a process in a group of its own, and is killed.

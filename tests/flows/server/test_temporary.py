@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import httpx2
 import psutil
 import pytest
 
-from flows.server.kept import KEEP_VARIABLE
-from flows.server.temporary import API_VARIABLE, begin_server
+from flows.server import temporary
+from flows.server.kept import KEEP_VARIABLE, KeptServer
+from flows.server.temporary import API_VARIABLE, begin_server, use_server
+from tasks.runtime.errors import PermanentFailure
 
 # A command that says where its server is and then works on until it is ended.
 COMMAND = """
@@ -144,6 +148,25 @@ def test_a_server_that_is_named_is_used(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "None"
+
+
+def test_a_first_start_that_is_slow_is_waited_for_and_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = KeptServer.__new__(KeptServer)  # without a process: only what a connection says
+    server.log = None
+    server._connection, theirs = socket.socketpair()
+    monkeypatch.setattr(temporary, "SLOW_SEC", 0.1)
+    monkeypatch.setenv(API_VARIABLE, "")  # set back afterwards
+    slow = threading.Timer(0.3, theirs.sendall, [b"4321\n"])
+    slow.start()
+    use_server(server)
+    assert os.environ[API_VARIABLE] == "http://127.0.0.1:4321/api"
+    assert "makes its database, once; that can take up to 3 minutes" in capsys.readouterr().err
+    theirs.close()
+    with pytest.raises(PermanentFailure, match="did not start"):
+        use_server(server)
+    assert not capsys.readouterr().err
 
 
 def test_a_server_that_does_not_start_is_one_sentence(

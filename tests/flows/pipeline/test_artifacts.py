@@ -1,0 +1,88 @@
+"""Names of files and classes are no markup in any artifact, since the UI renders HTML."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.runtime import flow_run
+
+from flows.benchmark import benchmark
+from flows.pipeline.artifacts import (
+    escape_markdown,
+    publish_answers,
+    publish_inbox,
+    publish_report,
+    publish_run,
+    publish_table,
+)
+from flows.settings.benchmark import BenchmarkConfig
+from tasks.store.schemas import schema
+from tasks.store.tables import Store
+
+# A file's name has no slash, which browsers do not need.
+CALL = "<img src=http:\\\\127.0.0.1:9\\f> ![x](http:\\\\127.0.0.1:9) |a|_b_"
+SHOWN = "&#60;img src=http:&#92;&#92;127.0.0.1:9&#92;f&#62; &#33;&#91;x&#93;"
+
+
+def test_no_name_marks_up_an_artifact(
+    small: dict[str, Any], photos: Path, tmp_path: Path, prefect_server: None
+) -> None:
+    folder = tmp_path / CALL
+    shutil.copytree(photos, folder)
+    (folder / "drink").rename(folder / CALL)
+    (folder / CALL / f"{CALL}.jpg").write_bytes(b"no image")
+    store = Store(tmp_path / "store")
+    config = BenchmarkConfig(
+        **small, data=f"folder:{folder}", methods=("clip", "clip_e"), store=store.root
+    )
+    summary = benchmark(config)
+    facts = {"inbox_name": "in", "image_name": CALL, "class_name": CALL, "classified_at": CALL}
+    rows: list[dict[str, object]] = [facts, {**facts, "class_name": None, "reason": CALL}]
+    store.write_rows("inbox", "a" * 64, schema("inbox"), rows)
+    answer = {"question": CALL, "llm": CALL, "class_name": CALL, "dropped_by": CALL}
+    answers = store.write_rows("answers", "b" * 64, schema("answers"), [answer])
+
+    @flow
+    def publish() -> str:
+        publish_run(summary)
+        publish_table(CALL, CALL, [{"method": CALL, CALL: CALL}])
+        publish_answers(store, answers, CALL)
+        publish_report(CALL, CALL, tmp_path / "report.html")
+        publish_inbox(store, "in", 1, 1)
+        return str(flow_run.get_id())
+
+    chosen = ArtifactFilterFlowRunId(any_=[publish()])
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=chosen))
+    kinds = {str(artifact.key).partition("-")[0] for artifact in found}
+    assert kinds == {"accuracy", "comparison", "rejected", "report", "img", "descriptions", "inbox"}
+    for artifact in found:
+        texts = [artifact.description or "", str(artifact.data)]
+        if artifact.type == "table":
+            texts += [text for row in json.loads(texts[1]) for pair in row.items() for text in pair]
+        for text in texts:
+            assert not {"<", "![", "|a|", "_b_"} & {
+                m for m in ("<", "![", "|a|", "_b_") if m in text
+            }
+        is_plain = str(artifact.key).partition("-")[0] in ("inbox",)
+        assert is_plain or SHOWN in texts[0], artifact.key
+    rejected = next(artifact for artifact in found if str(artifact.key).startswith("rejected"))
+    assert SHOWN in str(json.loads(str(rejected.data)))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("WCA (printed sum), +1.25", "WCA (printed sum), +1.25"),
+        ("a\n# b", "a &#35; b"),
+        ("see http://127.0.0.1", "see http&#58;//127.0.0.1"),
+        ("x" * 5000, "x" * 500 + "..."),
+    ],
+)
+def test_a_text_is_one_line_of_what_can_be_read(text: str, shown: str) -> None:
+    assert escape_markdown(text) == shown
