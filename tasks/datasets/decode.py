@@ -1,19 +1,21 @@
 """Decode the bytes of a file to an upright RGB image, or say why they are rejected."""
 
 import io
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tasks.runtime.errors import one_line
 
-# Raster formats that Pillow decodes itself; EPS is excluded since it would start Ghostscript.
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+# Raster formats that Pillow decodes itself, and HEIC, which pillow-heif decodes. EPS is excluded since
+# it would start Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "HEIF")
+HEIF_EXTENSIONS = (".heic", ".heif", ".hif")
 EXTENSIONS = frozenset(
-    f".{name}"
-    for name in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "avif"),
-        *("gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "jp2"),
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", *HEIF_EXTENSIONS),
+        *(".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2"),
     )
 )
 Image.init()  # Image.open knows the name of a format only after its plugin is loaded
@@ -42,6 +44,7 @@ def decode_image(data: bytes) -> Image.Image:
     """
     if not data:
         raise UndecodableImage("The file is empty.")
+    _register_heif()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size)
@@ -52,9 +55,37 @@ def decode_image(data: bytes) -> Image.Image:
     except Image.DecompressionBombError:  # Pillow raises it before the size can be checked
         raise UndecodableImage(f"The image is far larger than {_LIMIT}.") from None
     except UnidentifiedImageError:
-        raise UndecodableImage("The file is not an image of a supported format.") from None
+        raise UndecodableImage(_describe_format(data)) from None
     except Exception as error:  # decoders raise many types for hostile bytes, even struct.error
         raise UndecodableImage(f"The image is damaged: {one_line(error).rstrip('.')}.") from error
+
+
+@cache
+def _register_heif() -> None:
+    """Let Pillow read HEIC; only where an image is decoded, since commands import this module."""
+    import pillow_heif  # noqa: PLC0415 - as above
+
+    # a thumbnail in the file is not the image
+    pillow_heif.register_heif_opener(thumbnails=False)
+
+
+def _describe_format(data: bytes) -> str:
+    """Say what a file is that is no image, and what to do."""
+    start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    is_boxed, brand = data[4:8] == b"ftyp", data[8:12]  # as HEIC, AVIF, MP4 and QuickTime begin
+    if is_boxed and brand.startswith((b"hei", b"hev", b"mif", b"msf", b"avi")):
+        return "The image is damaged: not all of it is there."
+    if is_boxed and brand == b"crx ":
+        return "The file is a camera's raw image: export it as JPEG."
+    if is_boxed or brand == b"AVI " or data[:4] in (b"\x1aE\xdf\xa3", b"\0\0\1\xba"):
+        return "The file is a video: save frames of it as JPEG or PNG."
+    if b"<svg" in start:
+        return "The file is an SVG drawing: export it as PNG."
+    if start.startswith(b"%pdf"):
+        return "The file is a PDF document: export its pages as PNG."
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "The file is a web page: download the image itself."
+    return "The file is not an image of a supported format: convert it to JPEG or PNG."
 
 
 def _check_size(width: int, height: int) -> None:

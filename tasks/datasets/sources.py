@@ -6,7 +6,6 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from tasks.datasets.dataset import Dataset, ImageEntry, sample_images
-from tasks.datasets.decode import has_image_ending
 from tasks.datasets.files import files_below, is_utf8, read_json, read_templates, read_texts
 from tasks.datasets.formats.folder import open_folder
 from tasks.datasets.formats.hub import open_hub
@@ -75,15 +74,16 @@ def open_source(source: DataSource | FileSource) -> Dataset:
 
 
 def open_files(paths: list[Path], class_names: list[str]) -> Dataset:
-    """Open images without labels, also all images below the folders, with the classes to choose.
+    """Open images without labels, also every file below the folders, with the classes to choose.
 
-    Raises InputError where a file is missing, or the folders hold no image.
+    A file that is no image is listed as well: it is rejected with the reason. Raises InputError
+    where a file is missing, or the folders hold no file.
     """
     if missing := [str(path) for path in paths if not path.exists()]:
         raise InputError(f"No such file: {', '.join(missing[:5])}.")
     files = [str(file) for path in paths for file in (_below(path) if path.is_dir() else [path])]
     if not files:
-        raise InputError(f"There is no image below {', '.join(map(str, paths[:5]))}.")
+        raise InputError(f"There is no file below {', '.join(map(str, paths[:5]))}.")
     return Dataset(
         name="files",
         root="",
@@ -94,7 +94,7 @@ def open_files(paths: list[Path], class_names: list[str]) -> Dataset:
 
 
 def _below(folder: Path) -> list[Path]:
-    return [folder / name for name in files_below(folder, "") if has_image_ending(name)]
+    return [folder / name for name in files_below(folder, "")]
 
 
 def _open(source: DataSource) -> Dataset:
