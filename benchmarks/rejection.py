@@ -41,7 +41,9 @@ def main() -> None:
         store.read_all([ref for ref in run.tables if ref.table == name])
         for name in ("images", "crops", "class_vectors")
     )
-    labels = dict(zip(images["image_digest"].to_pylist(), images["class_id"].to_pylist()))
+    labels = dict(
+        zip(images["image_digest"].to_pylist(), images["class_id"].to_pylist(), strict=True)
+    )
     logits = Logits(run.encoder["logit_scale"], run.encoder["logit_bias"])
     counts = draw_counts(run.parameters["pool"], 1, 0, 0)
     classes = sorted(set(labels.values()))

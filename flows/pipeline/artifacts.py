@@ -20,6 +20,7 @@ from tasks.report.grid import (
 )
 from tasks.report.table import accuracy_rows, comparison_rows, markdown_table, rejected_rows
 from tasks.report.verdict import read_verdict, warn_of_few_images
+from tasks.runtime.text import count_of
 from tasks.store.place import Place
 from tasks.store.tables import Store, TableRef
 
@@ -46,7 +47,8 @@ def publish_run(summary: RunSummary) -> None:
     create_table_artifact(
         table=rejected[:ROWS_SHOWN] or [{"file": "none", "reason": "Every image was used."}],
         key=_key("rejected", name),
-        description=f"{len(rejected)} of {summary.image_count} images of {name} rejected.",
+        description=f"{len(rejected)} of {count_of(summary.image_count, 'image')} of {name} "
+        "rejected.",
     )
     if summary.report:
         publish_report(name, summary.encoder_name, summary.report)
@@ -93,7 +95,7 @@ def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: 
     rows = [
         {
             "image": row["image_name"],
-            "class": row["class_name"] or f"rejected: {row['reason']}",
+            "class": row["prediction"] or row["class_name"] or f"rejected: {row['reason']}",
             "score": "" if row["score"] is None else f"{row['score']:.4f}",
             "classified at": row["classified_at"],
         }
@@ -102,8 +104,8 @@ def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: 
     create_table_artifact(
         table=rows or [{"image": "none yet"}],
         key=_key("inbox", inbox_name),
-        description=f"{inbox_name}: {new_count} images are new, {waiting_count} wait for the next "
-        "run because they are still changing.",
+        description=f"{inbox_name}: {count_of(new_count, 'new image')}; {waiting_count} wait for "
+        "the next run because they are still changing.",
     )
 
 

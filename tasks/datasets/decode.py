@@ -8,8 +8,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tasks.runtime.errors import one_line
 
-# Raster formats that Pillow decodes itself, and HEIC, which pillow-heif decodes. EPS is excluded since
-# it would start Ghostscript.
+# Raster formats that Pillow decodes itself, and HEIC, which pillow-heif decodes. EPS is excluded
+# since it would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "HEIF")
 HEIF_EXTENSIONS = (".heic", ".heif", ".hif")
 EXTENSIONS = frozenset(
@@ -72,20 +72,24 @@ def _register_heif() -> None:
 def _describe_format(data: bytes) -> str:
     """Say what a file is that is no image, and what to do."""
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    is_boxed, brand = data[4:8] == b"ftyp", data[8:12]  # as HEIC, AVIF, MP4 and QuickTime begin
-    if is_boxed and brand.startswith((b"hei", b"hev", b"mif", b"msf", b"avi")):
-        return "The image is damaged: not all of it is there."
-    if is_boxed and brand == b"crx ":
-        return "The file is a camera's raw image: export it as JPEG."
-    if is_boxed or brand == b"AVI " or data[:4] in (b"\x1aE\xdf\xa3", b"\0\0\1\xba"):
-        return "The file is a video: save frames of it as JPEG or PNG."
-    if b"<svg" in start:
-        return "The file is an SVG drawing: export it as PNG."
-    if start.startswith(b"%pdf"):
-        return "The file is a PDF document: export its pages as PNG."
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "The file is a web page: download the image itself."
-    return "The file is not an image of a supported format: convert it to JPEG or PNG."
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""  # as HEIC, AVIF, MP4 and QuickTime begin
+    is_film = data[:4] in (b"\x1aE\xdf\xa3", b"\0\0\1\xba") or data[8:12] == b"AVI "
+    kinds = (
+        (
+            brand.startswith((b"hei", b"hev", b"mif", b"msf", b"avi")),
+            "The image is damaged: not all of it is there.",
+        ),
+        (brand == b"crx ", "The file is a camera's raw image: export it as JPEG."),
+        (brand or is_film, "The file is a video: save frames of it as JPEG or PNG."),
+        (b"<svg" in start, "The file is an SVG drawing: export it as PNG."),
+        (start.startswith(b"%pdf"), "The file is a PDF document: export its pages as PNG."),
+        (
+            start.startswith((b"<!doctype html", b"<html")),
+            "The file is a web page: download the image itself.",
+        ),
+    )
+    other = "The file is not an image of a supported format: convert it to JPEG or PNG."
+    return next((reason for is_kind, reason in kinds if is_kind), other)
 
 
 def _check_size(width: int, height: int) -> None:

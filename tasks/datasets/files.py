@@ -201,7 +201,7 @@ def files_below(root: Path, folder: str) -> list[str]:
 
 
 def _refuse(error: OSError) -> None:
-    """Raise InputError for a folder that cannot be read; one that was removed meanwhile is empty."""
+    """Raise InputError for a folder that cannot be read, unless it was removed meanwhile."""
     if not isinstance(error, FileNotFoundError):
         raise InputError(f"{error.filename} cannot be read: {error.strerror}.") from error
 

@@ -1,5 +1,6 @@
 """Open a data set as users name it: a name, a card, a folder, a table, shards, or files."""
 
+import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -107,9 +108,11 @@ def _open(source: DataSource) -> Dataset:
     elif data in card_names():
         dataset = open_named(data, source.data_root, source.split)
     else:
+        near = difflib.get_close_matches(data, card_names(), n=1)
+        hint = f"did you mean {near[0]}? Otherwise " if near else ""
         raise InputError(
-            f"Unknown data set {data!r}: write folder:PATH, csv:PATH, parquet:PATH, wds:PATH, "
-            f"hf:NAME, card:PATH or one of {', '.join(card_names())}."
+            f"Unknown data set {data!r}: {hint}write folder:PATH, csv:PATH, parquet:PATH, "
+            f"wds:PATH, hf:NAME, card:PATH or one of {', '.join(card_names())}."
         )
     return (
         dataset if source.classnames is None else _replace_class_names(dataset, source.classnames)

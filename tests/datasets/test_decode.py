@@ -12,7 +12,6 @@ from PIL import Image
 from tasks.datasets.decode import EXTENSIONS, UndecodableImage, decode_image
 from tests.conftest import photograph
 
-
 pillow_heif.register_heif_opener()  # so that Pillow writes HEIC
 
 

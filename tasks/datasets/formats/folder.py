@@ -19,8 +19,8 @@ _BESIDE = "It is beside the class folders and has no class: move it into one of 
 def open_folder(root: Path, classnames: Path | None, split: str | None) -> Dataset:
     """Open a folder with one sub-folder per class; the classes are in sorted order.
 
-    With `split` it opens that sub-folder. Files beside the class folders are listed as rejected, but
-    for those that hold texts by their endings.
+    With `split` it opens that sub-folder. Files beside the class folders are listed as rejected,
+    but for those that hold texts by their endings.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; expected {root}/<class>/<image>.jpg.")
