@@ -2,8 +2,9 @@
 
 An image is its bytes, and what is done is what the store's `inbox` tables say. A batch becomes one
 such table, put in place in one step as the last thing: whenever a run is killed, an image is in a
-table or is new to the next run, never both and never neither. The same bytes under two names are
-one image and one row, under the name that was seen first.
+table or is new to the next run, never both and never neither. Small tables become one as they
+age, so that a run costs what its new images cost. The same bytes under two names are one image and
+one row, under the name that was seen first.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from tasks.datasets.sources import open_source
 from tasks.inbox.folder import NewImage
 from tasks.inbox.table import is_snapshot_behind
 from tasks.inbox.task import InboxBatchRecipe, find_arrivals, record_batch
+from tasks.runtime.text import count_of
 from tasks.store.digest import digest_of, even_chunks
 from tasks.store.leases import hold_lock
 from tasks.store.retention import prevent_pruning
@@ -93,8 +95,9 @@ def _classify(
         classes=summary.refs("classes")[0],
         predictions=tuple(summary.refs("predictions")),
         rejected=summary.refs("rejected")[0],
+        threshold=settings.threshold,
     )
-    run_name = f"record {len(batch)} images"
+    run_name = f"record {count_of(len(batch), 'image')}"
     (recorded,) = submit(record_batch, str(store.root), recipe, run_name).result()
     return recorded
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 gc.set_threshold(50_000, 10, 10)
 # Prefect reads these when it is imported. The command prints results itself; Prefect's log lines go
 # to its server and the UI.
+os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 # pydantic would search every installed package for plugins: a tenth of the time of --help

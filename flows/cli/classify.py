@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.console import (
+    Rows,
     console,
     print_details,
     print_results,
@@ -20,28 +21,47 @@ from tasks.methods.registry import method_title
 from tasks.runtime.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from flows.pipeline.summary import RunSummary
+
+# Images that are listed on the terminal: --output has all.
+MAX_IMAGE_ROWS = 50
 
 
 def classify(
     *images: Path,
     classes: str,
+    output: str | None = None,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[ClassifySettings | None, Parameter(name="*")] = None,
 ) -> None:
-    """Find the best classes of images without labels.
+    """Find the best class of each image without labels.
+
+    The least certain images come first. The exit status is 0 when every file is classified or
+    rejected with the reason, 2 for bad input or if no image could be used, 1 for a failed run.
 
     Example: wca classify cat.jpg --classes cat,dog,horse
 
     Example: wca classify photos --classes birds.txt --descriptions birds.json
+
+    Example: wca classify photos --classes cat,dog --output predictions.csv --quiet
+
+    Example: wca classify photos --classes cat,dog --threshold 0.21   # see wca threshold
 
     Example: wca classify bird.jpg --classes birds.txt --descriptions birds.json --explain
 
     Parameters
     ----------
     images
-        Image files, or folders: all images below them.
+        Image files, or folders: all files below them but hidden ones.
     classes
         Class names separated by commas, a text file with one class name a line, or a JSON file.
+    output
+        Write a row for each file: a .csv, .parquet or .jsonl file, or - for JSON Lines on standard
+        output, where nothing else is printed then.
+    quiet
+        Print nothing but errors.
 
     """
     if not images:
@@ -52,39 +72,66 @@ def classify(
     given = (settings or ClassifySettings()).model_dump(exclude_unset=True)
     config = ClassifyConfig(images=images, classes=class_names, **given)
     from flows.pipeline.check import checked_input
+    from tasks.report.predictions import (
+        STANDARD_OUTPUT,
+        check_output,
+        read_predictions,
+        write_predictions,
+    )
+    from tasks.store.snapshot import open_snapshot
 
+    if output:
+        check_output(output)
+    is_quiet = quiet or output == STANDARD_OUTPUT
     source = FileSource(images=config.images, classes=config.classes)
-    with checked_input(config, source), prefect_server("classify"):
+    with checked_input(config, source), prefect_server("classify", is_quiet=is_quiet):
         from flows.classify import classify as flow
 
         summary = flow(config)
-    print_results(summary, _prediction_rows(summary))
-    print_details(summary, "image_name, predicted_class_name, rank, score FROM image_predictions")
-    if summary.report:
-        _print_explanations(summary)
+    with open_snapshot(summary.snapshot, summary.run_id) as connection:
+        rows = read_predictions(connection, summary.run_id)
+    if output:
+        write_predictions(rows, output)
+    if not is_quiet:
+        _print_summary(summary, rows, output)
     require_used_images(summary)
 
 
-def _prediction_rows(summary: "RunSummary") -> list[dict[str, str]]:
-    """The best classes of each image as text."""
-    from tasks.store.snapshot import open_snapshot
+def _print_summary(summary: "RunSummary", rows: "pa.Table", output: str | None) -> None:
+    """Print one row an image, the least certain first, and where the results are."""
+    listed = _prediction_rows(rows)
+    print_results(summary, listed[:MAX_IMAGE_ROWS])
+    if (more := len(listed) - MAX_IMAGE_ROWS) > 0:
+        console.print(f"{more} more, which are more certain: --output predictions.csv has all.")
+    print_details(summary, "image_name, prediction, score, margin FROM best_predictions")
+    if output:
+        print_unwrapped(f"Written  {output}")
+    if summary.report:
+        _print_explanations(summary)
 
-    with open_snapshot(summary.snapshot, summary.run_id) as connection:
-        cursor = connection.execute(
-            "SELECT image_name, method, rank, predicted_class_name, score FROM image_predictions "
-            "WHERE run_id = ? AND run_index = 0 ORDER BY image_id, method, rank",
-            [summary.run_id],
-        )
-        return [
-            {
-                "image": name if rank == 1 else "",
-                "method": method_title(method) if rank == 1 else "",
-                "rank": str(rank),
-                "class": class_name,
-                "score": f"{score:.4f}",
-            }
-            for name, method, rank, class_name, score in cursor.fetchall()
-        ]
+
+def _prediction_rows(rows: "pa.Table") -> Rows:
+    """One row of text an image and method: `unknown` first, then by rising margin."""
+    usable = [row for row in rows.to_pylist() if row["method"] is not None]
+    usable.sort(key=lambda r: (r["prediction"] == r["predicted_class_name"], r["margin"]))
+    has_methods = len({row["method"] for row in usable}) > 1
+    return [
+        {
+            "image": row["image_name"],
+            **({"method": method_title(row["method"])} if has_methods else {}),
+            "prediction": (
+                row["prediction"]
+                if row["prediction"] == row["predicted_class_name"]
+                else f"{row['prediction']} (nearest: {row['predicted_class_name']})"
+            ),
+            "score": f"{row['score']:.4f}",
+            "probability": "" if row["probability"] is None else f"{row['probability']:.2f}",
+            "margin": f"{row['margin']:.4f}",
+            "runner-up": row["runner_up_class_name"],
+            "crops": str(row["crop_count"]),
+        }
+        for row in usable
+    ]
 
 
 def _print_explanations(summary: "RunSummary") -> None:

@@ -1,6 +1,7 @@
 """The console of all commands, and what several of them print."""
 
 import os
+import re
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,15 @@ from rich.text import Text
 
 from flows.settings.store import DEFAULT_STORE
 from tasks.runtime.errors import InputError
+from tasks.runtime.text import count_of
 
 if TYPE_CHECKING:  # takes half a second to import
     from flows.pipeline.summary import FlowSummary, RunSummary
 
 Rows = list[dict[str, str]]
 
+# Figures are aligned right, text left.
+_FIGURE = re.compile(r"[-+\N{MINUS SIGN}<>]?\s*[\d.]")
 # Rejected images that are listed: the table `rejected` has all.
 MAX_REJECTED_ROWS = 20
 
@@ -64,8 +68,9 @@ def print_table(rows: Rows, title: str) -> None:
         console.print(title)
         return
     table = Table(title=Text(show_controls(title)), title_justify="left")
-    for i, name in enumerate(rows[0]):
-        table.add_column(name, justify="right" if i else "left", overflow="fold")
+    for name in rows[0]:
+        are_figures = all(_FIGURE.match(row[name]) for row in rows if row[name])
+        table.add_column(name, justify="right" if are_figures else "left", overflow="fold")
     for row in rows:
         table.add_row(
             *(Text(show_controls(cell)) for cell in row.values())
@@ -76,7 +81,8 @@ def print_table(rows: Rows, title: str) -> None:
 def print_results(summary: "RunSummary", rows: Rows, prefix: str = "") -> None:
     """Print a run's results below its inputs."""
     lines = (
-        f"{prefix}{summary.image_count} images, {summary.class_count} classes",
+        f"{prefix}{count_of(summary.image_count, 'image')}, "
+        f"{count_of(summary.class_count, 'class', 'classes')}",
         f"encoder {summary.encoder_name}, {summary.encoder.precision}",
         *summary.texts,
     )
@@ -101,7 +107,9 @@ def print_details(summary: "RunSummary", query: str) -> None:
                 )
     if summary.rejected_count:
         rows = rejected_rows(store.read(summary.refs("rejected")[0]))
-        print_table(rows[:MAX_REJECTED_ROWS], f"{summary.rejected_count} images rejected")
+        print_table(
+            rows[:MAX_REJECTED_ROWS], f"{count_of(summary.rejected_count, 'image')} rejected"
+        )
     for remark in summary.remarks:
         console.print(remark)
     print_locations(summary, query if summary.used_count else "image_name, reason FROM rejected")

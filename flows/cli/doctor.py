@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from flows.cli.console import print_table
+from flows.cli.console import print_unwrapped
 from flows.cli.options import DataRootOption, StoreOption
 from flows.settings.store import DEFAULT_STORE
 from tasks.runtime.errors import InputError
@@ -56,11 +56,11 @@ def doctor(
         Check("Prefect", os.environ.get("PREFECT_API_URL") or NO_SERVER),
         _check_store(store),
     ]
-    rows = [
-        {"": "gap" if advice else "ok", "what": subject, "found": result, "what to do": advice}
-        for subject, result, advice in checks
-    ]
-    print_table(rows, "wca doctor")
+    width = max(len(check.subject) for check in checks)
+    for subject, result, advice in checks:  # in lines: a path in a narrow column is broken
+        print_unwrapped(f"{'gap' if advice else 'ok':<4} {subject:<{width}}  {result}")
+        if advice:
+            print_unwrapped(f"{'':<{width + 7}}{advice}")
 
 
 def _check_libraries() -> list[Check]:

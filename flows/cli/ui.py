@@ -3,7 +3,7 @@
 from flows.cli.console import print_unwrapped
 from flows.cli.options import StoreOption
 from flows.settings.store import DEFAULT_STORE
-from tasks.store.place import resolve_place
+from tasks.store.place import resolve_folder
 
 
 def ui(*, port: int = 4200, store: StoreOption = DEFAULT_STORE) -> None:
@@ -21,4 +21,4 @@ def ui(*, port: int = 4200, store: StoreOption = DEFAULT_STORE) -> None:
     """
     from flows.server.ui import serve
 
-    serve(port, resolve_place(store), print_unwrapped)
+    serve(port, resolve_folder(store), print_unwrapped)

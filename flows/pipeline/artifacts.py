@@ -25,6 +25,7 @@ from tasks.report.grid import (
 )
 from tasks.report.table import accuracy_rows, comparison_rows, markdown_table, rejected_rows
 from tasks.report.verdict import read_verdict, warn_of_few_images
+from tasks.runtime.text import count_of
 from tasks.store.place import Place
 from tasks.store.tables import Store, TableRef
 
@@ -53,7 +54,7 @@ def publish_run(summary: RunSummary) -> None:
     _publish_rows(
         rejected or [{"file": "none", "reason": "Every image was used."}],
         _key("rejected", name),
-        f"{len(rejected)} of {summary.image_count} images of {name} rejected.",
+        f"{len(rejected)} of {count_of(summary.image_count, 'image')} of {name} rejected.",
     )
     if summary.report:
         publish_report(name, summary.encoder_name, summary.report)
@@ -123,7 +124,7 @@ def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: 
     rows = [
         {
             "image": str(row["image_name"]),
-            "class": str(row["class_name"] or f"rejected: {row['reason']}"),
+            "class": str(row["prediction"] or row["class_name"] or f"rejected: {row['reason']}"),
             "score": "" if row["score"] is None else f"{row['score']:.4f}",
             "classified at": str(row["classified_at"]),
         }
@@ -132,8 +133,8 @@ def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: 
     _publish_rows(
         rows or [{"image": "none yet"}],
         _key("inbox", inbox_name),
-        f"{inbox_name}: {new_count} images are new, {waiting_count} wait for the next run because "
-        "they are still changing.",
+        f"{inbox_name}: {count_of(new_count, 'new image')}; {waiting_count} wait for the next run "
+        "because they are still changing.",
     )
 
 

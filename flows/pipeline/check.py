@@ -20,6 +20,7 @@ from tasks.describe.llm.settings import LanguageModelSettings
 from tasks.describe.texts import join_by_name
 from tasks.embed.names import check_encoder_name
 from tasks.methods.registry import choose_methods
+from tasks.runtime.gpus import check_driver, needs_gpu
 from tasks.store.tables import Store, TableRef
 
 
@@ -31,6 +32,8 @@ def checked_input(settings: Settings, source: DataSource | FileSource) -> Iterat
     encoder or method, a missing or broken file, and texts that lack a class.
     """
     check_encoder_name(settings.encoder)
+    if settings.device and needs_gpu(settings.device) and settings.engine_address is None:
+        check_driver(settings.device)
     with keep_open(source) as dataset:
         sources = text_sources(settings, dataset)
         choose_methods(settings.methods, sources.kinds)

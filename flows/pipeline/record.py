@@ -7,6 +7,7 @@ from prefect.runtime import flow_run
 
 from flows.pipeline.runner import StageRunner
 from flows.settings.benchmark import BenchmarkSettings
+from flows.settings.classify import ClassifySettings
 from flows.settings.run import Settings
 from tasks.datasets.index import IndexedDataset
 from tasks.embed.crops import CropParameters
@@ -89,6 +90,7 @@ def record(
 def _deciding_parameters(settings: Settings) -> dict[str, object]:
     """The settings that decide numbers; a scale that is switched off is None."""
     selection = ("split", "limit", "per_class") if isinstance(settings, BenchmarkSettings) else ()
+    threshold = settings.threshold if isinstance(settings, ClassifySettings) else None
     return {
         **{name: getattr(settings, name) for name in selection},
         **settings.part(CropParameters).model_dump(),
@@ -97,6 +99,7 @@ def _deciding_parameters(settings: Settings) -> dict[str, object]:
         "runs": settings.runs,
         "image_scale": settings.used_image_scale,
         "text_scale": settings.used_text_scale,
+        **({"threshold": threshold} if threshold is not None else {}),
     }
 
 

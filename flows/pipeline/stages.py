@@ -1,16 +1,19 @@
 """The stages of a run over images: each says what decides its tables, and starts its tasks."""
 
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from typing import cast
 
+import pyarrow.compute as pc
 from prefect.utilities.annotations import quote
 
 from flows.pipeline.runner import StageRunner, divide_progress
 from flows.pipeline.texts import TextSources
 from tasks.datasets.dataset import Dataset
+from tasks.datasets.decode import HEIF_EXTENSIONS
 from tasks.datasets.index import IndexedDataset
 from tasks.datasets.task import index_images
 from tasks.describe.task import DescriptionsRecipe, TextFile, describe_classes
@@ -138,9 +141,19 @@ def embed_images(
         image_digests=(),
         choice=choice,
     )
-    digests = runner.store.read(indexed.images, ["image_digest"])["image_digest"].drop_null()
-    shards = shards_by_digest(digests.to_pylist(), settings.shard_size)
-    recipes = [recipe.model_copy(update={"image_digests": tuple(shard)}) for shard in shards]
+    images = runner.store.read(indexed.images, ["image_digest", "image_name"])
+    images = images.filter(pc.field("image_digest").is_valid())
+    shards = shards_by_digest(images["image_digest"].to_pylist(), settings.shard_size)
+    is_heic = pc.match_substring_regex(
+        images["image_name"], f"(?i)({'|'.join(map(re.escape, HEIF_EXTENSIONS))})$"
+    )
+    heic = set(images["image_digest"].filter(is_heic).to_pylist())
+    recipes = [
+        recipe.model_copy(
+            update={"image_digests": tuple(shard), "has_heic": not heic.isdisjoint(shard)}
+        )
+        for shard in shards
+    ]
     if settings.recompute:
         _remove_outdated(runner.store, "crops", recipes)
     _require_room(runner.store, recipes)

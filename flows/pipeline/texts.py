@@ -30,7 +30,7 @@ class TextSources(NamedTuple):
     def named(self) -> tuple[str, ...]:
         """One phrase for the source of each kind."""
         files = {"descriptions": self.descriptions, "descriptors": self.descriptors}
-        recorded = [f"{kind} recorded in {file.name}" for kind, file in files.items() if file]
+        recorded = [f"{kind} from {file.name}" for kind, file in files.items() if file]
         return tuple(sorted([*recorded, *(f"{k}s written by {self.llm}" for k in self.written)]))
 
 

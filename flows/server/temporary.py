@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from threading import Thread
 
@@ -86,12 +86,14 @@ def use_server(server: KeptServer) -> None:
 
 
 @contextmanager
-def prefect_server(flow: str, *, encodes: bool = True) -> Iterator[None]:
+def prefect_server(flow: str, *, encodes: bool = True, is_quiet: bool = False) -> Iterator[None]:
     """Have a server for a command's run of the flow in `flows.{flow}`, and tag the run.
+
+    is_quiet: whether the command prints nothing but errors.
 
     The flow, and the encoder's libraries if it `encodes`, are imported while the server starts.
     """
-    with _say_starting():
+    with nullcontext() if is_quiet else _say_starting():
         server = begin_server()
         import_module(f"flows.{flow}")
         from prefect import tags

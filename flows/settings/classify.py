@@ -1,11 +1,14 @@
 """What the flows over pictures without labels can be told."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from flows.settings.run import Settings
+
+# The prediction for an image whose score is below the threshold.
+UNKNOWN = "unknown"
 
 
 class ClassifySettings(Settings):
@@ -24,10 +27,26 @@ class ClassifySettings(Settings):
         Field(ge=0, le=1000, description="Runs; 0: one run over the whole pool, nothing drawn."),
     ] = 0
 
+    threshold: Annotated[
+        float | None,
+        Field(
+            allow_inf_nan=False,
+            description="Lowest score that is answered with a class; below it the prediction is "
+            "`unknown`. Holds for one encoder, method and list of classes: see `wca threshold`.",
+        ),
+    ] = None
+
     explain: Annotated[
         bool,
         Field(description="Say why, and write it as a page and pictures; needs descriptions."),
     ] = False
+
+    @model_validator(mode="after")
+    def _keep_unknown_apart(self) -> Self:
+        """Refuse a class with the name of the prediction below the threshold."""
+        if self.threshold is not None and UNKNOWN in getattr(self, "classes", ()):
+            raise ValueError(f"the class {UNKNOWN!r} needs another name beside --threshold")
+        return self
 
 
 class ClassifyConfig(ClassifySettings):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from tasks.store.place import is_url, resolve_place
+from tasks.store.place import is_url, resolve_folder
 
 STORE_HELP = (
     "Folder of all tables and results, here or in a bucket: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."
@@ -20,7 +20,7 @@ def _store(given: str | Path) -> str | Path:
 
 def _checked(given: str | Path) -> str | Path:
     """A store that can be one; InputError for a URL that holds more than a place."""
-    resolve_place(given)
+    resolve_folder(given)
     return _store(given)
 
 

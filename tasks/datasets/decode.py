@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from threading import Condition
 
 import numpy as np
@@ -12,13 +13,14 @@ from tasks.datasets.jpeg import find_reason_to_refuse, is_cut_short
 from tasks.runtime.errors import one_line
 from tasks.runtime.threads import cores
 
-# Raster formats that Pillow decodes itself; EPS is excluded since it would start Ghostscript.
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+# Raster formats that Pillow decodes itself, and HEIC, which pillow-heif decodes. EPS is excluded
+# since it would start Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "HEIF")
+HEIF_EXTENSIONS = (".heic", ".heif", ".hif")
 EXTENSIONS = frozenset(
-    f".{name}"
-    for name in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "avif"),
-        *("gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "jp2"),
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", *HEIF_EXTENSIONS),
+        *(".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2"),
     )
 )
 Image.init()  # Image.open knows the name of a format only after its plugin is loaded
@@ -75,6 +77,7 @@ def decode_image(data: bytes, kept: ExitStack | None = None) -> Image.Image:
     """
     if not data:
         raise UndecodableImage("The file is empty.")
+    _register_heif()
     try:
         with ExitStack() as own, Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size)
@@ -94,11 +97,43 @@ def decode_image(data: bytes, kept: ExitStack | None = None) -> Image.Image:
     except Image.DecompressionBombError:  # Pillow raises it before the size can be checked
         raise UndecodableImage(f"The image is far larger than {_LIMIT}.") from None
     except UnidentifiedImageError:
-        raise UndecodableImage("The file is not an image of a supported format.") from None
+        raise UndecodableImage(_describe_format(data)) from None
     except MemoryError:
         raise UndecodableImage("The image does not fit into memory.") from None
     except Exception as error:  # decoders raise many types for hostile bytes, even struct.error
         raise UndecodableImage(f"The image is damaged: {one_line(error).rstrip('.')}.") from error
+
+
+@cache
+def _register_heif() -> None:
+    """Let Pillow read HEIC; only where an image is decoded, since commands import this module."""
+    import pillow_heif  # noqa: PLC0415 - as above
+
+    # a thumbnail in the file is not the image
+    pillow_heif.register_heif_opener(thumbnails=False)
+
+
+def _describe_format(data: bytes) -> str:
+    """Say what a file is that is no image, and what to do."""
+    start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""  # as HEIC, AVIF, MP4 and QuickTime begin
+    is_film = data[:4] in (b"\x1aE\xdf\xa3", b"\0\0\1\xba") or data[8:12] == b"AVI "
+    kinds = (
+        (
+            brand.startswith((b"hei", b"hev", b"mif", b"msf", b"avi")),
+            "The image is damaged: not all of it is there.",
+        ),
+        (brand == b"crx ", "The file is a camera's raw image: export it as JPEG."),
+        (brand or is_film, "The file is a video: save frames of it as JPEG or PNG."),
+        (b"<svg" in start, "The file is an SVG drawing: export it as PNG."),
+        (start.startswith(b"%pdf"), "The file is a PDF document: export its pages as PNG."),
+        (
+            start.startswith((b"<!doctype html", b"<html")),
+            "The file is a web page: download the image itself.",
+        ),
+    )
+    other = "The file is not an image of a supported format: convert it to JPEG or PNG."
+    return next((reason for is_kind, reason in kinds if is_kind), other)
 
 
 def _check_size(width: int, height: int) -> None:

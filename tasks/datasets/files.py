@@ -175,27 +175,35 @@ def files_in(root: Path) -> list[str]:
 
 
 def files_below(root: Path, folder: str) -> list[str]:
-    """The sorted names, relative to `root`, of all files below a folder, without hidden files.
+    """The sorted names, relative to `root`, of all files below a folder, without what is hidden.
 
-    Raises InputError for a link that leads back to a folder above it, which would never end.
+    Hidden are files and folders whose names begin with a dot. Raises InputError for a folder that
+    cannot be read, and for a link that leads back to a folder above it, which would never end.
     """
     root = root.absolute()  # os.walk drops a "." from the paths below it
     base = len(str(root / "_")) - 1
     names: list[str] = []
     above = {str(root / folder): {_identity(root / folder), _identity(root)}}
-    for parent, folders, files in os.walk(root / folder, followlinks=True):
+    for parent, folders, files in os.walk(root / folder, onerror=_refuse, followlinks=True):
         names += [
             f"{parent}/{file}"[base:].replace(os.sep, "/")
             for file in files
             if not file.startswith(".")
         ]
         seen = above.pop(parent)
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in folders:
             below = Path(parent) / name
             if (identity := _identity(below)) in seen:
                 raise InputError(f"{below} leads back to a folder above it: remove that link.")
             above[f"{parent}/{name}"] = {*seen, identity}
     return sorted(names)
+
+
+def _refuse(error: OSError) -> None:
+    """Raise InputError for a folder that cannot be read, unless it was removed meanwhile."""
+    if not isinstance(error, FileNotFoundError):
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _identity(folder: Path) -> tuple[int, int]:

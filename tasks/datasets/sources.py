@@ -1,12 +1,12 @@
 """Open a data set as users name it: a name, a card, a folder, a table, shards, or files."""
 
+import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 from tasks.datasets.dataset import Dataset, ImageEntry, sample_images
-from tasks.datasets.decode import has_image_ending
 from tasks.datasets.files import files_below, is_utf8, read_json, read_templates, read_texts
 from tasks.datasets.formats.folder import open_folder
 from tasks.datasets.formats.hub import open_hub
@@ -75,15 +75,16 @@ def open_source(source: DataSource | FileSource) -> Dataset:
 
 
 def open_files(paths: list[Path], class_names: list[str]) -> Dataset:
-    """Open images without labels, also all images below the folders, with the classes to choose.
+    """Open images without labels, also every file below the folders, with the classes to choose.
 
-    Raises InputError where a file is missing, or the folders hold no image.
+    A file that is no image is listed as well: it is rejected with the reason. Raises InputError
+    where a file is missing, or the folders hold no file.
     """
     if missing := [str(path) for path in paths if not path.exists()]:
         raise InputError(f"No such file: {', '.join(missing[:5])}.")
     files = [str(file) for path in paths for file in (_below(path) if path.is_dir() else [path])]
     if not files:
-        raise InputError(f"There is no image below {', '.join(map(str, paths[:5]))}.")
+        raise InputError(f"There is no file below {', '.join(map(str, paths[:5]))}.")
     return Dataset(
         name="files",
         root="",
@@ -94,7 +95,7 @@ def open_files(paths: list[Path], class_names: list[str]) -> Dataset:
 
 
 def _below(folder: Path) -> list[Path]:
-    return [folder / name for name in files_below(folder, "") if has_image_ending(name)]
+    return [folder / name for name in files_below(folder, "")]
 
 
 def _open(source: DataSource) -> Dataset:
@@ -107,9 +108,11 @@ def _open(source: DataSource) -> Dataset:
     elif data in card_names():
         dataset = open_named(data, source.data_root, source.split)
     else:
+        near = difflib.get_close_matches(data, card_names(), n=1)
+        hint = f"did you mean {near[0]}? Otherwise " if near else ""
         raise InputError(
-            f"Unknown data set {data!r}: write folder:PATH, csv:PATH, parquet:PATH, wds:PATH, "
-            f"hf:NAME, card:PATH or one of {', '.join(card_names())}."
+            f"Unknown data set {data!r}: {hint}write folder:PATH, csv:PATH, parquet:PATH, "
+            f"wds:PATH, hf:NAME, card:PATH or one of {', '.join(card_names())}."
         )
     return (
         dataset if source.classnames is None else _replace_class_names(dataset, source.classnames)

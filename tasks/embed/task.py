@@ -44,7 +44,8 @@ class CropsRecipe(Recipe):
     """Everything that decides the rows of a shard of crops.
 
     revision: raised when changed code makes other embeddings. crop_law: changes by itself when
-    changed code draws other boxes.
+    changed code draws other boxes. has_heic: whether an image is HEIC by its name, which earlier
+    versions rejected.
     """
 
     encoder: EncoderIdentity
@@ -54,6 +55,7 @@ class CropsRecipe(Recipe):
     revision: int = 1
     crop_law: str = Field(default_factory=lambda values: digest_crop_law(values["crops"]))
     choice: CropChoice | None = Field(None, exclude_if=lambda choice: choice is None)
+    has_heic: bool = Field(False, exclude_if=lambda has_heic: not has_heic)
 
     @property
     def views_at_once(self) -> int:
@@ -74,7 +76,7 @@ class CropsRecipe(Recipe):
         Pools share views, as the smaller one is the beginning of the larger one, but for `refined`.
         Earlier versions name the pool and the sides of squares.
         """
-        views = self.model_copy(update={"image_digests": (), "choice": None})
+        views = self.model_copy(update={"image_digests": (), "choice": None, "has_heic": False})
         older = views.model_copy(update={"crop_law": digest_square_law(self.crops)})
         if self.views_at_once == CPU_IMAGE_BATCH and self.crops.crop_strategy != "refined":
             crops = self.crops.model_copy(update={"pool": POOL_OF_MARK})

@@ -1,5 +1,7 @@
 """The `inbox` tables, one per batch: the images of an inbox with their best classes."""
 
+import math
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -8,9 +10,13 @@ import pyarrow.compute as pc
 
 from tasks.runtime.clock import now
 from tasks.runtime.errors import InputError
-from tasks.store.place import modification_time
+from tasks.store.digest import digest_of
+from tasks.store.place import File, modification_time
+from tasks.store.schemas import schema
 from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
+
+TABLES_MERGED = 8
 
 
 class RecordedImages(NamedTuple):
@@ -23,31 +29,65 @@ class RecordedImages(NamedTuple):
 def read_recorded_images(store: Store, inbox_name: str) -> RecordedImages:
     """Read from the `inbox` tables which images are recorded; InputError where one is damaged."""
     columns = ["image_digest", "image_name", "size_bytes", "modified_ns"]
-    of_inbox = pc.field("inbox_name") == inbox_name
-    files = store.list_files("inbox")
-    for file in files:
-        if reason := store.inspect_file(file.place):
-            raise InputError(
-                f"{file.place} {reason}: `wca store repair` removes it, and the next run on its "
-                "inbox classifies its images again."
-            )
-    tables = [store.read(file.place, columns, of_inbox) for file in files]
-    rows = [row for table in tables for row in table.to_pylist()]
-    return RecordedImages(
-        digests=frozenset(row["image_digest"] for row in rows),
-        files=frozenset((r["image_name"], r["size_bytes"], r["modified_ns"]) for r in rows),
-    )
+    tables = [_read_rows(store, file, inbox_name, columns) for file in store.list_files("inbox")]
+    rows = pa.concat_tables([schema("inbox").empty_table().select(columns), *tables])
+    digests, *files = (column.to_pylist() for column in rows.columns)
+    return RecordedImages(frozenset(digests), frozenset(zip(*files, strict=True)))
 
 
 def read_latest_rows(store: Store, inbox_name: str, most: int) -> list[dict[str, object]]:
-    """Read the last rows of an inbox, at most `most`, newest batch first."""
+    """Read the last rows of an inbox, at most `most`, newest first."""
     rows: list[dict[str, object]] = []
-    of_inbox = pc.field("inbox_name") == inbox_name
     for file in sorted(store.list_files("inbox"), key=lambda file: file.modified, reverse=True):
-        rows += store.read(file.place, where=of_inbox).to_pylist()
+        table = _read_rows(store, file, inbox_name).sort_by([("classified_at", "descending")])
+        rows += table.slice(0, most - len(rows)).to_pylist()
         if len(rows) >= most:
             break
-    return rows[:most]
+    return rows
+
+
+def compact_tables(store: Store, inbox_name: str) -> None:
+    """Make one table of every `TABLES_MERGED` of an inbox that have about as many rows.
+
+    So a thousand batches are a dozen tables, and a row is copied once for each power of
+    `TABLES_MERGED`. The new table is there before the old ones are removed. After a kill in between
+    both hold the same images, of which readers take each once, as does the next table.
+    """
+    tiers: dict[int, list[File]] = defaultdict(list)
+    for file in store.list_files("inbox"):
+        if count := _read_rows(store, file, inbox_name, ["image_digest"]).num_rows:
+            tiers[int(math.log(count, TABLES_MERGED))].append(file)
+    for files in tiers.values():
+        if len(files) < TABLES_MERGED:
+            continue
+        parts = [_read_rows(store, file, inbox_name) for file in files]
+        columns = schema("inbox")
+        rows = pa.concat_tables([columns.empty_table(), *parts], promote_options="default")
+        rows = rows.sort_by([("classified_at", "ascending"), ("run_id", "ascending")])
+        digests = rows["image_digest"].to_pylist()
+        first = dict(zip(reversed(digests), reversed(range(len(digests))), strict=True))
+        digest = digest_of(["inbox", inbox_name, sorted(file.place.name for file in files)])
+        store.write("inbox", digest, columns, rows.take(sorted(first.values())).to_batches())
+        for file in files:
+            file.place.unlink(missing_ok=True)
+
+
+def _read_rows(
+    store: Store, file: File, inbox_name: str, columns: list[str] | None = None
+) -> pa.Table:
+    """Read the rows of an inbox in a table; InputError where it is damaged."""
+    try:
+        rows = store.read(file.place, columns and [*columns, "inbox_name"])
+    except FileNotFoundError:  # another inbox's run has compacted it
+        rows = schema("inbox").empty_table()
+    except (InputError, pa.ArrowException) as error:
+        raise InputError(
+            f"{file.place} {store.inspect_file(file.place) or 'cannot be read'}: "
+            "`wca store repair` removes it, and the next run on its inbox classifies its images "
+            "again."
+        ) from error
+    rows = rows.filter(pc.field("inbox_name") == inbox_name)
+    return rows.select(columns) if columns else rows
 
 
 def is_snapshot_behind(store: Store) -> bool:
@@ -67,11 +107,13 @@ def build_inbox_rows(
     rejected: pa.Table,
     files: Mapping[str, dict[str, object]],
     shared: Mapping[str, object],
+    threshold: float | None = None,
 ) -> list[dict[str, object]]:
     """One row per image of `files` that was scored or rejected, with its best classes first.
 
     files: digest to the columns that describe the file. shared: columns with one value for all
-    rows, `method` among them. An image whose bytes have changed since the scan gets no row.
+    rows, `method` among them. threshold: of the score; below it the prediction is `unknown`. An
+    image whose bytes have changed since the scan gets no row.
     """
     class_names = dict(zip(*(classes[c].to_pylist() for c in classes.column_names), strict=True))
     chosen = predictions.filter(
@@ -96,8 +138,7 @@ def build_inbox_rows(
             **file,
             "image_digest": digest,
             "classified_at": classified_at,
-            "class_name": best[digest][0][0] if digest in best else None,
-            "score": best[digest][0][1] if digest in best else None,
+            **_predict(best.get(digest), threshold),
             "class_names": [name for name, _ in best.get(digest, [])],
             "scores": [score for _, score in best.get(digest, [])],
             "reason": reasons.get(digest),
@@ -105,3 +146,14 @@ def build_inbox_rows(
         for digest, file in files.items()
         if digest in best or digest in reasons
     ]
+
+
+def _predict(
+    best: list[tuple[str, float]] | None, threshold: float | None
+) -> dict[str, str | float | None]:
+    """The columns of an image's best class; null where it was rejected."""
+    if best is None:
+        return dict.fromkeys(("prediction", "class_name", "score"))
+    name, score = best[0]
+    is_unknown = threshold is not None and score < threshold
+    return {"prediction": "unknown" if is_unknown else name, "class_name": name, "score": score}

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from tasks.inbox.folder import FileStamp, FolderScan, NewImage, scan_folder
-from tasks.inbox.table import build_inbox_rows, read_recorded_images
+from pydantic import Field
+
+from tasks.inbox.folder import FolderScan, NewImage, scan_folder
+from tasks.inbox.table import build_inbox_rows, compact_tables, read_recorded_images
 from tasks.store.schemas import schema
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import HOUR, MINUTE, pipeline_task, table_task
@@ -20,6 +22,7 @@ class InboxBatchRecipe(Recipe):
     classes: TableRef
     predictions: tuple[TableRef, ...]
     rejected: TableRef
+    threshold: float | None = Field(None, exclude_if=lambda threshold: threshold is None)
 
 
 # Not cached: another scan finds other files, and only new ones are read.
@@ -27,10 +30,11 @@ class InboxBatchRecipe(Recipe):
 def find_arrivals(
     store_root: str, inbox_name: str, folder: str, settle_sec: float, max_file_mb: int
 ) -> FolderScan:
-    """Find the images of an inbox that no `inbox` table has yet."""
-    recorded = read_recorded_images(Store(store_root), inbox_name)
-    known = {FileStamp(name=n, size_bytes=size, modified_ns=ns) for n, size, ns in recorded.files}
-    return scan_folder(Path(folder), known, recorded.digests, settle_sec, max_file_mb)
+    """Find the images of an inbox that no `inbox` table has yet, having compacted its tables."""
+    store = Store(store_root)
+    compact_tables(store, inbox_name)
+    recorded = read_recorded_images(store, inbox_name)
+    return scan_folder(Path(folder), recorded.files, recorded.digests, settle_sec, max_file_mb)
 
 
 @table_task("record-batch", 10 * MINUTE, "inbox")  # a few thousand rows
@@ -51,5 +55,6 @@ def record_batch(store_root: str, recipe: InboxBatchRecipe) -> TableRef:
             for image in recipe.files
         },
         {"inbox_name": recipe.inbox_name, "run_id": recipe.run_id, "method": recipe.method},
+        recipe.threshold,
     )
     return store.write_rows("inbox", recipe.digest, schema("inbox"), rows)

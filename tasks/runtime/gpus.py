@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from tasks.runtime.errors import InputError
 from tasks.runtime.stopping import STOP, raise_if_stopped
 
 LOOK_EVERY_SEC = 1.0
@@ -40,6 +41,15 @@ def has_driver() -> bool:
     except OSError:
         return False
     return True
+
+
+def check_driver(device: str) -> None:
+    """Raise InputError for a GPU on a machine without a driver."""
+    if not has_driver():
+        raise InputError(
+            f"--device {device}: this machine has no driver of a GPU; install it, or name another "
+            "--device."
+        )
 
 
 def find_gpu(device: str) -> str:

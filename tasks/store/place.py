@@ -148,6 +148,15 @@ def resolve_place(place: str | Place) -> Place:
     return Remote(filesystem.unstrip_protocol(filesystem._strip_protocol(remote.url)))
 
 
+def resolve_folder(place: str | Place) -> Place:
+    """As `resolve_place`, for a store; InputError also where a file is in its place."""
+    folder = resolve_place(place)
+    above = (folder, *folder.parents) if isinstance(folder, Path) else ()
+    if file := next((path for path in above if path.is_file()), None):
+        raise InputError(f"The store {place} is no folder: {file} is a file; name another --store.")
+    return folder
+
+
 # The type of a pydantic field: a place is written as its path or URL.
 PlaceField = Annotated[
     Place,

@@ -38,6 +38,7 @@ LIBRARIES = (
     "open_clip_torch",
     "timm",
     "pillow",
+    "pillow-heif",
     "duckdb",
     "pyarrow",
 )

@@ -324,9 +324,12 @@ def _create_inbox(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
     try:
         if store.list_files("inbox"):
             connection.execute(
-                "CREATE VIEW inbox AS FROM "
+                # tables of earlier versions have no `prediction`
+                "CREATE VIEW inbox AS SELECT * "  # noqa: S608 - as escaped
+                "REPLACE (coalesce(prediction, class_name) AS prediction) FROM (FROM "
                 f"read_parquet('{_quote_path(str(store.root / 'inbox'))}/*.parquet', "
-                "hive_partitioning = false) "
+                "union_by_name = true, hive_partitioning = false) "
+                "UNION ALL BY NAME SELECT NULL::VARCHAR AS prediction WHERE false) "
                 "QUALIFY 1 = row_number() OVER "
                 "(PARTITION BY inbox_name, image_digest ORDER BY classified_at, run_id)"
             )

@@ -22,7 +22,7 @@ from tasks.store.code import digest_code
 from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
 from tasks.store.footer import find_data_end, read_footer, read_footer_metadata
-from tasks.store.place import File, Place, Remote, atomic_path, list_files, resolve_place
+from tasks.store.place import File, Place, Remote, atomic_path, list_files, resolve_folder
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -99,7 +99,7 @@ class Store:
     """A local folder of tables, or one in a bucket: `<root>/<table>/<digest>.parquet`."""
 
     def __init__(self, root: str | Place) -> None:
-        self.root = resolve_place(root)
+        self.root = resolve_folder(root)
 
     @property
     def filesystem(self) -> Any:

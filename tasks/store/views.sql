@@ -65,3 +65,64 @@ WITH masses AS (
 )
 SELECT * EXCLUDE (mass), mass / sum(mass) OVER (PARTITION BY run_id, image_digest) AS weight
 FROM masses;
+
+-- What is answered for each image, one row for each method and run: the best class, or `unknown`
+-- where its score is below the threshold of the run. Probability is a softmax of the encoder's logits
+-- over the five best classes, or a sigmoid if it has a logit bias; null where scores are no cosines.
+CREATE VIEW best_predictions AS
+WITH ranked AS (
+  SELECT run_id, image_digest, method, run_index,
+         list(score ORDER BY rank) AS scores, list(class_id ORDER BY rank) AS class_ids
+  FROM predictions
+  GROUP BY run_id, image_digest, method, run_index
+),
+scaled AS (
+  SELECT p.*, (r.parameters ->> 'threshold')::DOUBLE AS threshold,
+         (r.encoder ->> 'logit_scale')::DOUBLE AS logit_scale,
+         (r.encoder ->> 'logit_bias')::DOUBLE AS logit_bias
+  FROM ranked AS p
+  JOIN runs AS r USING (run_id)
+)
+SELECT p.run_id,
+       i.image_name,
+       p.method,
+       p.run_index,
+       CASE WHEN p.scores[1] < p.threshold THEN 'unknown' ELSE best.class_name END AS prediction,
+       best.class_name AS predicted_class_name,
+       p.scores[1] AS score,
+       CASE WHEN p.method IN ('zero', 'soft_match') THEN NULL
+            WHEN p.logit_bias IS NULL
+            THEN 1 / list_sum([exp(p.logit_scale * (s - p.scores[1])) FOR s IN p.scores])
+            ELSE 1 / (1 + exp(-(p.logit_scale * p.scores[1] + p.logit_bias))) END AS probability,
+       p.scores[1] - p.scores[2] AS margin,
+       runner_up.class_name AS runner_up_class_name,
+       true_class.class_name,
+       p.class_ids[1] = i.class_id AS is_correct,
+       p.threshold,
+       i.image_id,
+       p.image_digest
+FROM scaled AS p
+JOIN images AS i ON i.run_id = p.run_id AND i.image_digest = p.image_digest
+JOIN classes AS best ON best.run_id = p.run_id AND best.class_id = p.class_ids[1]
+LEFT JOIN classes AS runner_up
+  ON runner_up.run_id = p.run_id AND runner_up.class_id = p.class_ids[2]
+LEFT JOIN classes AS true_class
+  ON true_class.run_id = p.run_id AND true_class.class_id = i.class_id;
+
+-- What a threshold on the score would do to labelled images in the first run of each method: with
+-- the score of each image as the threshold, the share that is answered, and the share of those that
+-- is wrong. The mean of `risk` is the area under risk against coverage.
+CREATE VIEW risk_coverage AS
+SELECT run_id, method, score AS threshold, answered_count,
+       answered_count / count(*) OVER of_method AS coverage,
+       wrong_count / answered_count AS risk
+FROM (
+  SELECT run_id, method, score,
+         row_number() OVER by_score AS answered_count,
+         count(*) FILTER (NOT is_correct) OVER by_score AS wrong_count
+  FROM best_predictions
+  WHERE run_index = 0 AND is_correct IS NOT NULL
+  WINDOW by_score AS (PARTITION BY run_id, method ORDER BY score DESC, image_id
+                      ROWS UNBOUNDED PRECEDING)
+)
+WINDOW of_method AS (PARTITION BY run_id, method);

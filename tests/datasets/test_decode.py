@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ from PIL import Image
 
 from tasks.datasets.decode import EXTENSIONS, PixelBudget, UndecodableImage, decode_image
 from tests.conftest import photograph
+
+pillow_heif.register_heif_opener()  # so that Pillow writes HEIC
 
 
 def encode(image: Image.Image, form: str, **options: object) -> bytes:
@@ -34,7 +37,7 @@ def test_exif_turns_the_picture_upright() -> None:
     assert decoded.getpixel((10, 35))[0] < 50
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "HEIF"])
 def test_common_formats_decode(form: str) -> None:
     image = photograph().resize((60, 40))
     decoded = decode_image(encode(image, form))
@@ -165,7 +168,12 @@ def test_an_image_that_does_not_fit_into_memory_costs_only_itself(tmp_path: Path
     ("data", "reason"),
     [
         (b"", "empty"),
-        (b"<html>not found</html>", "not an image of a supported format"),
+        (b"<html>not found</html>", "a web page: download the image"),
+        (b'<?xml version="1.0"?>\n<svg width="9"/>', "an SVG drawing: export it as PNG"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0isom", "a video: save frames of it"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1", "raw image: export it as JPEG"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"plain text", "not an image of a supported format: convert it"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image of a supported"),
         (huge_png(20_000, 20_000), "far larger than 100 megapixels"),
         (huge_png(12_000, 9_000), "12000 x 9000 pixels; more than 100 megapixels are not read"),
@@ -178,6 +186,7 @@ def test_an_image_that_does_not_fit_into_memory_costs_only_itself(tmp_path: Path
             repeat_last_scan(encode(photograph(), "JPEG", progressive=True), 90_000),
             "90009 scans of .* which take too long",
         ),
+        (encode(photograph(), "HEIF")[:5000], "damaged"),
         (encode(Image.new("F", (9, 9)), "TIFF"), "floating-point"),
         (encode(Image.new("I", (9, 9), 70_000), "TIFF"), "more than 16 bits"),
     ],
@@ -190,7 +199,7 @@ def test_what_cannot_be_used_is_rejected_with_the_reason(data: bytes, reason: st
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_bytes_decode_or_are_rejected(data: st.DataObject) -> None:
-    form = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "WEBP"]))
+    form = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "WEBP", "HEIF"]))
     whole = bytearray(encode(photograph().resize((24, 24)), form))
     for _ in range(data.draw(st.integers(1, 8))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))

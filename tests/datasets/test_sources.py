@@ -128,7 +128,14 @@ def test_a_folder_without_classes_or_images_is_refused(tmp_path: Path) -> None:
 
 def test_hidden_files_are_left_out_and_nested_ones_found(tmp_path: Path) -> None:
     (tmp_path / "dog" / "more").mkdir(parents=True)
-    for name in ("dog/.DS_Store", "dog/a.jpg", "dog/more/b.jpg", "dog/notes.txt"):
+    (tmp_path / "dog" / ".trash").mkdir()
+    for name in (
+        "dog/.DS_Store",
+        "dog/a.jpg",
+        "dog/more/b.jpg",
+        "dog/notes.txt",
+        "dog/.trash/c.jpg",
+    ):
         (tmp_path / name).write_bytes(b"x")
     images = open_dataset(f"folder:{tmp_path}").images
     assert [i.name for i in images] == ["dog/a.jpg", "dog/more/b.jpg", "dog/notes.txt"]
@@ -142,12 +149,12 @@ def test_pictures_beside_the_class_folders_are_listed_and_not_read(
     (root / "owl").mkdir()
     (root / "owl" / "notes.txt").touch()
     before = open_dataset(f"folder:{root}")
-    for name in ("a.JPG", "b.png", ".hidden.jpg", "notes.txt"):
+    for name in ("a.JPG", "b.svg", ".hidden.jpg", "notes.txt"):
         (root / name).write_bytes(b"x")
     dataset = open_dataset(f"folder:{root}")
     assert dataset.images[: len(before.images)] == before.images
     beside = dataset.images[len(before.images) :]
-    assert [(i.name, i.class_id) for i in beside] == [("a.JPG", None), ("b.png", None)]
+    assert [(i.name, i.class_id) for i in beside] == [("a.JPG", None), ("b.svg", None)]
     store = Store(tmp_path / "store")
     rows = store.read(index_dataset(store, dataset).images).to_pylist()[-2:]
     assert [row["image_digest"] for row in rows] == [None, None]
@@ -171,12 +178,12 @@ def test_loose_pictures_may_be_named_by_their_folders(
     def found(*names: str) -> list[str]:
         return [image.name for image in open_files([Path(n) for n in names], ["x", "y"]).images]
 
-    assert found("odd") == ["odd/b.jpg", "odd/old/a.PNG"]
+    assert found("odd") == ["odd/b.jpg", "odd/notes.txt", "odd/old/a.PNG"]
     assert found("d.jpg", "odd/old", "odd/notes.txt") == ["d.jpg", "odd/old/a.PNG", "odd/notes.txt"]
-    assert found(".") == ["d.jpg", "odd/b.jpg", "odd/old/a.PNG"]
+    assert found(".") == ["d.jpg", "odd/b.jpg", "odd/notes.txt", "odd/old/a.PNG"]
     Path("empty").mkdir()
     assert found("d.jpg", "empty") == ["d.jpg"]
-    with pytest.raises(InputError, match="no image below empty"):
+    with pytest.raises(InputError, match="no file below empty"):
         found("empty")
     with pytest.raises(InputError, match="No such file: gone"):
         found("odd", "gone")

@@ -257,7 +257,7 @@ def test_wca_describe_from_estimate_to_file(
         *("benchmark", f"folder:{photos}", "--encoder", f"local-dir:{tiny_model}"),
         *("--descriptions", str(output), "--pool", "2", "--runs", "1", *store),
     )
-    assert "descriptions recorded in texts.json" in table
+    assert "descriptions from texts.json" in table
     assert "CuPL" in table
     folder = here(*common, "--output", str(tmp_path), status=2)
     assert "is a folder: name the file to write" in folder

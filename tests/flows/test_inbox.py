@@ -114,7 +114,7 @@ def test_what_is_no_picture_is_rejected_once(config: InboxConfig) -> None:
     assert (new(first), new(second)) == (1, 0)
     assert first.unreadable == second.unreadable == ("pipe",)
     (row,) = rows(config)
-    assert row[2] == "The file is not an image of a supported format."
+    assert row[2] == "The file is not an image of a supported format: convert it to JPEG or PNG."
 
 
 def test_two_runs_at_once_do_not_share_an_inbox(config: InboxConfig) -> None:

@@ -11,13 +11,16 @@ from tasks.datasets.labels import check_split
 from tasks.datasets.spelling import SHOWN, join_names, suggest_name
 from tasks.runtime.errors import InputError
 
+# Beside the class folders these hold class names and texts.
+_TEXT_ENDINGS = (".json", ".txt", ".csv", ".tsv", ".md")
 _BESIDE = "It is beside the class folders and has no class: move it into one of them."
 
 
 def open_folder(root: Path, classnames: Path | None, split: str | None) -> Dataset:
     """Open a folder with one sub-folder per class; the classes are in sorted order.
 
-    With `split` it opens that sub-folder. Images beside the class folders are listed as rejected.
+    With `split` it opens that sub-folder. Files beside the class folders are listed as rejected,
+    but for those that hold texts by their endings.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; expected {root}/<class>/<image>.jpg.")
@@ -42,7 +45,11 @@ def open_folder(root: Path, classnames: Path | None, split: str | None) -> Datas
         class_names=names,
         images=[
             *images,
-            *(ImageEntry(n, None, problem=_BESIDE) for n in files_in(root) if has_image_ending(n)),
+            *(
+                ImageEntry(name, None, problem=_BESIDE)
+                for name in files_in(root)
+                if not name.lower().endswith(_TEXT_ENDINGS)
+            ),
         ],
         remarks=tuple(_remarks(empty, others)),
     )

@@ -68,6 +68,17 @@ def draw_calibration(rows: Sequence[Row]) -> Spec:
     return _spec(line, rule, dot, height=280)
 
 
+def draw_risk(rows: Sequence[Row]) -> Spec:
+    """Draw the share of wrong predictions against the share of images that are answered."""
+    base = _chart([_percent(row, "coverage_step", "risk", "risk_low", "risk_high") for row in rows])
+    x = alt.X("coverage_step:Q", title="answered, % of images", scale=alt.Scale(domain=[0, 100]))
+    rule = base.mark_rule(strokeWidth=2, color=BLUE).encode(
+        x=x, y=alt.Y("risk_low:Q", title="wrong, %"), y2="risk_high:Q"
+    )
+    line = base.mark_line(point=True, color=BLUE).encode(x=x, y="risk:Q")
+    return _spec(rule, line, height=240)
+
+
 def draw_gains(rows: Sequence[Row]) -> Spec:
     """Draw the distribution of the best crop's gain: own descriptions, and the controls."""
     names = {

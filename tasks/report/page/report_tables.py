@@ -78,6 +78,21 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("number", temperature="temperature", first_half_temperature="of one half"),
         columns("number", second_half_temperature="of the other half"),
     ),
+    "risk_coverage": TableLayout(
+        "Wrong predictions among those above a threshold",
+        columns("percent", coverage_step="answered, up to %"),
+        columns("cosine", threshold="threshold"),
+        columns("count", answered_count="images"),
+        columns("percent", risk="wrong %", risk_low="low", risk_high="high"),
+        draw_chart=charts.draw_risk,
+        is_long=True,
+    ),
+    "risk_areas": TableLayout(
+        "Risk against coverage of every method",
+        columns("method", method="method"),
+        columns("percent", area="area under the curve, %", half_risk="wrong of the upper half, %"),
+        columns("percent", most_risk="of the upper 80 %", whole_risk="of all"),
+    ),
     "alignment": TableLayout(
         "The best crop against the whole image",
         columns("text", pairs="descriptions"),
@@ -125,13 +140,15 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("count", prompt_tokens="tokens sent", completion_tokens="tokens received"),
         columns("usd", cost_usd="USD"),
     ),
-    "top_classes": TableLayout(
-        "Best classes",
+    "predictions": TableLayout(
+        "Predictions, least certain first",
         columns("text", image_name="image"),
         columns("method", method="method"),
-        columns("count", rank="rank"),
-        columns("text", class_name="class"),
+        columns("text", prediction="prediction", predicted_class_name="best class"),
         columns("cosine", score="score"),
+        columns("number", probability="probability"),
+        columns("cosine", margin="margin"),
+        columns("text", runner_up_class_name="runner-up"),
         is_long=True,
     ),
     "confusion": TableLayout(

@@ -24,7 +24,7 @@ def page(hostile: RunSummary) -> str:
 
 
 def test_every_number_is_what_the_query_beside_it_says(page: str, hostile: RunSummary) -> None:
-    of_other_runs = {"answers", "top_classes"}
+    of_other_runs = {"answers", "predictions"}
     assert (
         check(page, Path(str(hostile.snapshot)), REPORT_TABLES)
         == set(REPORT_TABLES) - of_other_runs
