@@ -65,6 +65,8 @@ def change(path: Path, old: str, new: str) -> None:
         ("describe/waffle.py", "DESCRIPTORS_PER_KIND = 15", "DESCRIPTORS_PER_KIND = 14",
             [DescriptionsRecipe]),
         ("describe/llm/clean.py", "def _?\\w+\\(", "def renamed_rule(", [AnswersRecipe]),
+        ("describe/llm/remarks.py", "disclaimer", "notice", [AnswersRecipe]),
+        ("describe/llm/parse.py", "\\\\u2022", "+", [AnswersRecipe]),
         # SQL
         ("score/sql/accuracy.sql", "p.rank <= 5", "p.rank <= 4", [ResultsRecipe]),
         ("score/sql/sweep.sql", "(?i)select", "SELECT 1 AS one,", [SweepRecipe]),

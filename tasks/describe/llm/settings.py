@@ -53,8 +53,8 @@ class LanguageModelSettings(BaseModel):
     )
     clean: Annotated[Names, AfterValidator(check_rules)] = Field(
         DEFAULT_RULES,
-        description="Cleaning rules, comma-separated: numbering, refusal, short, duplicate, "
-        "not_visual; none switches all off.",
+        description="Cleaning rules, comma-separated: numbering, refusal, placeholder, short, "
+        "duplicate, not_visual; none switches all off.",
     )
     temperature: float | None = Field(
         1.0, ge=0, le=2, description="Sampling temperature; 1 is what every server accepts."
