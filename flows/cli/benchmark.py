@@ -73,7 +73,7 @@ def print_benchmark(summary: "RunSummary") -> None:
 
     store = Store(summary.store_root)
     comparisons = summary.refs("comparisons")
-    rows = accuracy_rows(store, summary.refs("accuracy")[0], comparisons)
+    rows = accuracy_rows(store, summary.refs("accuracy")[0], comparisons, summary.crop_strategy)
     print_results(summary, rows, f"{summary.dataset_name}: ")
     if verdict := read_verdict(store, summary.refs("accuracy"), comparisons):
         console.print(verdict)

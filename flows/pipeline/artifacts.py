@@ -41,7 +41,8 @@ def publish_run(summary: RunSummary) -> None:
     verdict = read_verdict(store, summary.refs("accuracy"), summary.refs("comparisons"))
     warning = warn_of_few_images(summary.used_count)
     notes = "".join(f"\n{sentence}\n" for sentence in (verdict, warning) if sentence)
-    rows = accuracy_rows(store, summary.refs("accuracy")[0], summary.refs("comparisons"))
+    (accuracy,), comparisons = summary.refs("accuracy"), summary.refs("comparisons")
+    rows = accuracy_rows(store, accuracy, comparisons, summary.crop_strategy)
     publish_table("accuracy", name, rows, notes)
     publish_grid(summary)
     for ref in summary.refs("comparisons"):

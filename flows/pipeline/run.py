@@ -155,6 +155,7 @@ def run_stages(
         encoder_name=settings.encoder,
         encoder=encoder.identity,
         resampling=resampling,
+        crop_strategy=parameters.crop_strategy,
         texts=sources.named,
         store_root=str(store.root),
         snapshot=recorded.snapshot,

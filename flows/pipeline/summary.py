@@ -31,6 +31,7 @@ class RunSummary(FlowSummary):
     encoder_name: str
     encoder: EncoderIdentity
     resampling: Resampling
+    crop_strategy: str
     texts: tuple[str, ...]
     tables: tuple[TableRef, ...]
     indexed: IndexedDataset

@@ -117,9 +117,16 @@ def _normalize(part: str) -> str:
     return "_".join(re.split(r"[\s_-]+", part.strip().lower()))
 
 
-def method_title(name: str) -> str:
-    """Return the name that people know a method by; any other name stays as it is."""
-    return METHODS[name].title if name in METHODS else name
+def method_title(name: str, crop_strategy: str = "") -> str:
+    """Return the name that people know a method by; any other name stays as it is.
+
+    crop_strategy: of a run; where the method was published with another one, the title names it.
+    """
+    if name not in METHODS:
+        return name
+    method = METHODS[name]
+    is_as_published = not crop_strategy or method.published_strategy in ("", crop_strategy)
+    return method.title if is_as_published else f"{method.title}, {crop_strategy} crops"
 
 
 def preferred_method(names: Collection[str]) -> str | None:

@@ -75,7 +75,7 @@ def latex_document(queries: RunQueries) -> str:
     parts = [
         f"% Run {run['run_id']}. Needs \\usepackage{{booktabs}}; "
         "names in other scripts need XeLaTeX or LuaLaTeX.",
-        _accuracy_table(accuracy, comparisons, tests, setting),
+        _accuracy_table(accuracy, comparisons, tests, setting, run["crop_strategy"]),
     ]
     if grid:
         parts.append(_grid_table(grid, setting))
@@ -87,7 +87,11 @@ def latex_document(queries: RunQueries) -> str:
 
 
 def _accuracy_table(
-    rows: Sequence[Row], comparisons: Sequence[Row], test_count: int, setting: _Setting
+    rows: Sequence[Row],
+    comparisons: Sequence[Row],
+    test_count: int,
+    setting: _Setting,
+    crop_strategy: str,
 ) -> str:
     against = {row["method"]: row for row in comparisons}
     baseline = escape_latex(method_title(BASELINE))
@@ -97,7 +101,7 @@ def _accuracy_table(
         compared = against.get(row["method"])
         lines.append(
             [
-                escape_latex(method_title(row["method"])),
+                escape_latex(method_title(row["method"], crop_strategy)),
                 _percent(row["top1"]),
                 _interval(row["top1_low"], row["top1_high"]),
                 sigma,

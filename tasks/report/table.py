@@ -9,11 +9,12 @@ from tasks.store.tables import Store, TableRef
 
 
 def accuracy_rows(
-    store: Store, ref: TableRef, comparisons: Sequence[TableRef] = ()
+    store: Store, ref: TableRef, comparisons: Sequence[TableRef] = (), crop_strategy: str = ""
 ) -> list[dict[str, str]]:
     """Return the accuracy table as text: percent, interval, sigma over runs.
 
-    comparisons: the run's table; methods that are not in it stand in the grid alone.
+    comparisons: the run's table; methods that are not in it stand in the grid alone. crop_strategy:
+    the run's.
     """
     rows = {row["method"]: row for row in store.read(ref).to_pylist()}
     pairs = [row for table in comparisons for row in store.read(table).to_pylist()]
@@ -21,7 +22,7 @@ def accuracy_rows(
         rows = {name: row for name, row in rows.items() if name in compared}
     return [
         {
-            "method": method_title(name),
+            "method": method_title(name, crop_strategy),
             "top-1 %": _percent(row["top1"]),
             "95 % interval": f"{_percent(row['top1_low'])} to {_percent(row['top1_high'])}",
             "sigma": f"{100 * row['top1_sigma']:.2f}" if row["run_count"] > 1 else "",

@@ -1,6 +1,7 @@
 """Rows that are no pair of the published table: rules, and the whole grid."""
 
 import json
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -13,6 +14,7 @@ from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.methods.awt import awt_scores
 from tasks.methods.registry import METHODS, PAIRS
+from tasks.report.table import accuracy_rows
 from tasks.score.blocks import tensor_of
 from tasks.score.predict import read_class_texts
 from tasks.store.tables import Store
@@ -34,6 +36,13 @@ def test_rules_are_rows_and_only_awt_brings_texts_of_its_own(config: BenchmarkCo
     assert summary.remarks == (
         "Published with other crops: MTA, ZERO, AWT (--crop-strategy random_resized).",
     )
+    titles = ["CLIP", *(f"{name}, random crops" for name in ("MTA", "ZERO", "AWT"))]
+    rows = accuracy_rows(
+        Store(summary.store_root), summary.refs("accuracy")[0], (), summary.crop_strategy
+    )
+    assert [row["method"] for row in rows][:4] == titles
+    page = Path(str(summary.report)).read_text(encoding="utf-8")
+    assert all(title in page for title in titles)
     # AWT's classes follow from the stored embeddings
     store = Store(summary.store_root)
     described, embedded, crops, predicted = (

@@ -27,6 +27,11 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
         (run,) = configuration.rows
         is_labelled = run["flow_name"] != "classify"
         results = {name: queries.execute(name) for name in REPORT_TABLES}
+        headline = [
+            {**row, "method": method_title(row["method"], run["crop_strategy"] or "")}
+            for row in results["accuracy"].rows
+        ]
+        shown = {**results, "accuracy": results["accuracy"]._replace(rows=headline)}
         confused = _confused_classes(
             results["confusion"].rows, queries.execute("confused_images").rows, thumbnails
         )
@@ -37,7 +42,7 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
             run=run,
             settings=_settings(run),
             configuration_sql=configuration.sql,
-            tables=build_tables(REPORT_TABLES, results),
+            tables=build_tables(REPORT_TABLES, shown),
             method_title=method_title(queries.method),
             verdict=describe_verdict(results["accuracy"].rows, results["pairs"].rows),
             warning=warn_of_few_images(
