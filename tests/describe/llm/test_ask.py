@@ -168,7 +168,7 @@ def test_no_reply_is_ever_replaced(server: ModelServer, tmp_path: Path) -> None:
     before = stage.table(["cat"])
     (reply,) = stage.replies.read(call)
     late = reply.model_copy(update={"answers": {0: "Too late."}})
-    stage.replies.add(call, late)
+    stage.replies.add((call, late))
     assert stage.replies.read(call) == [reply, late]
     assert stage.table(["cat"]) == before
 
