@@ -48,7 +48,7 @@ class Access(NamedTuple):
         return text
 
     def shorten(self, text: str) -> str:
-        """The start of a server's text, for a column; the secrets go first, not to be cut in two."""
+        """The start of a server's text, for a column; secrets go first, lest one is cut in two."""
         return self.redact(text)[:_FIELD_CHARS]
 
     def quote(self, text: str) -> str:

@@ -286,7 +286,8 @@ class ChatRunner:
         said = " ".join((last_reply.refusal or last_reply.content).split())[:_QUOTE_CHARS]
         verb = "refused" if last_reply.refusal else "began"
         quoted = f", {verb} {said!r}," if said else ""
-        return f"the replies contain no usable answer; the last{quoted} ended with {reason!r}{advice}"
+        end = f"the last{quoted} ended with {reason!r}{advice}"
+        return f"the replies contain no usable answer; {end}"
 
     def _stop_run(self, reason: PermanentFailure | str) -> None:
         """Start no more calls; calls in flight end too, unless the budget is the reason."""

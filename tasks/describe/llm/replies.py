@@ -104,7 +104,7 @@ class Replies:
         return tuple(index for index in call.asked if not answered >> index & 1)
 
     def add(self, *replies: tuple[Call, Reply]) -> None:
-        """Write replies; they are on disk when this returns. Raises OSError: then none was added."""
+        """Write replies; they are on disk when this returns. OSError: none was added."""
         self._segments.add([(call.key, reply.model_dump_json()) for call, reply in replies])
         for call, _ in replies:
             self._answered.pop(call.key, None)

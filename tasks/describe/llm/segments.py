@@ -195,10 +195,10 @@ class Segments:
         spool = self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - read as long as this is
         with ThreadPoolExecutor(BUCKET_READS) as pool:
             contents = pool.map(lambda file: file.place.read_bytes(), files)
-            for file, data in zip(files, contents, strict=True):
+            for file, content in zip(files, contents, strict=True):
                 start = spool.seek(0, os.SEEK_END)
-                if single := _SINGLE.fullmatch(file.place.name):
-                    data = self._convert(single, data)
+                single = _SINGLE.fullmatch(file.place.name)
+                data = self._convert(single, content) if single else content
                 spool.write(data)
                 self._segments.append(_Segment(file.place, spool, start, len(data)))
         spool.flush()
