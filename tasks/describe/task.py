@@ -102,9 +102,14 @@ def ask_language_model(
     tally = Tally()
     digest, missing_count = digest_answers(plan, names, replies)
     if missing_count:
+        replies.check_writable()
         # two runs at once would pay for the same answers
         with hold_lock(replies.folder / ".lock", LOCK_WAIT_SEC, LOCKED):
-            tally = _ask_with_progress(plan, names, settings, replies)
+            replies.pack()
+            try:
+                tally = _ask_with_progress(plan, names, settings, replies)
+            finally:
+                replies.pack()
         digest, missing_count = digest_answers(plan, names, replies)
     if missing_count and not settings.accept_missing:
         reason = f" ({tally.refusal})" if tally.refusal else ""

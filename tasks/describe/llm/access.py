@@ -14,7 +14,11 @@ from tasks.runtime.errors import InputError
 _KEY_PATTERN = re.compile(r"\bsk-[\w*-]{16,}")
 # Local servers take any key: "none" is a word and no secret.
 _SHORTEST_SECRET = 8
-_QUOTE_CHARS = 300
+# So many characters in a row as in the key are a part of it; some servers shorten what they quote.
+_PART_CHARS = 8
+# Letters, digits, - and _ that JSON escapes, which would hide a key.
+_ESCAPED = re.compile(r"\\u00(2[dD]|3\d|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])")
+_FIELD_CHARS, _QUOTE_CHARS = 200, 300
 
 
 class Access(NamedTuple):
@@ -30,16 +34,41 @@ class Access(NamedTuple):
         return host.endswith((".openai.com", ".openai.azure.com"))
 
     def redact(self, text: str) -> str:
-        """Remove the key, what looks like a key, and control characters from a server's text."""
+        """Remove the key, its parts, what looks like a key, and control characters from a text."""
         text = CONTROL.sub("", text)
+        if "\\u00" in text:
+            text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
         key = self.key.get_secret_value()
         if len(key) >= _SHORTEST_SECRET:
             text = text.replace(key, "***")
-        return _KEY_PATTERN.sub("***", text)
+        text = _KEY_PATTERN.sub("***", text)
+        # every part of almost twice the length contains one of these
+        for start in range(0, len(key) - _PART_CHARS + 1, _PART_CHARS):
+            text = _remove_part(text, key, start)
+        return text
+
+    def shorten(self, text: str) -> str:
+        """The start of a server's text, for a column; secrets go first, lest one is cut in two."""
+        return self.redact(text)[:_FIELD_CHARS]
 
     def quote(self, text: str) -> str:
         """Shorten a server's text to one line without secrets, for the end of a sentence."""
         return self.redact(" ".join(text.split()))[:_QUOTE_CHARS].rstrip(".")
+
+
+def _remove_part(text: str, key: str, start: int) -> str:
+    """Remove what a text shares with a key around the part of the key that begins at `start`."""
+    part = key[start : start + _PART_CHARS]
+    while (first := text.find(part)) >= 0:
+        end, before = first + len(part), start
+        for char in key[start + len(part) :]:
+            if text[end : end + 1] != char:
+                break
+            end += 1
+        while first and before and text[first - 1] == key[before - 1]:
+            first, before = first - 1, before - 1
+        text = f"{text[:first]}***{text[end:]}"
+    return text
 
 
 def find_access(stored_key: SecretStr | None = None) -> Access:

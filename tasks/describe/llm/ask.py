@@ -1,21 +1,24 @@
 """Asking for every answer that the store lacks: by concurrent chat calls, or in batches."""
 
 import asyncio
+import random
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from tasks.describe.llm.access import Access
 from tasks.describe.llm.batch import BatchRunner, read_pending_batches
 from tasks.describe.llm.chat_format import estimate_tokens
-from tasks.describe.llm.client import CallFailed, CallRefused, LanguageModel
+from tasks.describe.llm.client import TRANSPORT_RETRIES, LanguageModel
+from tasks.describe.llm.failures import CallFailed, CallRefused
 from tasks.describe.llm.plan import PromptPlan, ReportTally, Tally
 from tasks.describe.llm.prices import Budget, find_run_price
 from tasks.describe.llm.rate_limits import RateLimiter
 from tasks.describe.llm.replies import Call, Replies, Reply, is_cut_off, unanswered
 from tasks.describe.llm.settings import LanguageModelSettings
-from tasks.runtime.errors import BudgetExceeded, InputError, PermanentFailure
-from tasks.runtime.stopping import raise_if_stopped
+from tasks.runtime.errors import BudgetExceeded, InputError, PermanentFailure, one_line
+from tasks.runtime.stopping import STOP, pause, raise_if_stopped
 
 # After so many replies in a row without a usable answer, the model will not give one.
 MAX_EMPTY_REPLIES = 4
@@ -24,6 +27,12 @@ MAX_FAILED_CALLS = 5
 # So many classes in a row without an answer are not due to the class, such as to a word that a
 # filter rejects in all its questions: every further call would be paid for and bring nothing.
 MAX_UNANSWERED_CLASSES = 5
+# After a request to stop, so long calls under way may still bring their replies; service managers
+# kill after 30 s.
+STOP_WAIT_SEC = 20.0
+_LOOK_EVERY_SEC = 0.2
+_FIRST_RETRY_SEC, _LONGEST_RETRY_SEC = 0.5, 8.0
+_QUOTE_CHARS = 100
 
 
 async def collect_answers(
@@ -34,11 +43,15 @@ async def collect_answers(
     replies: Replies,
     report: ReportTally,
 ) -> Tally:
-    """Ask for every answer that the store lacks and keep each reply; returns this run's totals."""
+    """Ask for every answer that the store lacks and keep each reply; returns this run's totals.
+
+    Raises InputError, before the first call, where no reply could be written.
+    """
     price = find_run_price(settings, plan.model.llm)
     limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
     budget = Budget(settings.budget_usd, price, settings.max_tokens)
     calls = partial(plan.unanswered_calls, class_names, replies)
+    replies.check_writable()
 
     async with LanguageModel(
         plan.model, access, price, limiter, settings.reply_timeout_sec
@@ -82,17 +95,26 @@ class ChatRunner:
     _unanswered_classes: set[str] = field(default_factory=set)  # since the last answer
     _calls_in_flight: int = 0
     _call_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _unwritten: list[tuple[Call, Reply, asyncio.Future[None]]] = field(default_factory=list)
+    _writing: asyncio.Task[None] | None = None
 
     async def run(self, calls: Iterator[Call], concurrency: int) -> Tally:
         """Make the calls, at most `concurrency` at once; memory does not grow with their number.
 
-        Raises PermanentFailure or BudgetExceeded after the calls in flight have ended.
+        Raises PermanentFailure or BudgetExceeded after the calls in flight have ended; on a request
+        to stop they have STOP_WAIT_SEC to end.
         """
-        while self.budget.is_cost_unknown and not self._stop_reason and (call := next(calls, None)):
-            await self._process_call(call)  # alone, until a reply shows what a call costs
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(concurrency):
-                workers.create_task(self._process_calls(calls))
+        work = asyncio.create_task(self._process_all(calls, concurrency))
+        left_sec = STOP_WAIT_SEC
+        while not work.done() and left_sec > 0:
+            await asyncio.wait([work], timeout=_LOOK_EVERY_SEC)
+            left_sec -= _LOOK_EVERY_SEC * STOP.is_set()
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+        if self._writing:
+            await self._writing
+        raise_if_stopped()
         if isinstance(self._stop_reason, BudgetExceeded):
             raise self.budget.exceeded_error()
         if self._stop_reason:
@@ -103,6 +125,13 @@ class ChatRunner:
                 "are kept; run the command again for the missing ones."
             )
         return self.tally
+
+    async def _process_all(self, calls: Iterator[Call], concurrency: int) -> None:
+        while self.budget.is_cost_unknown and not self._stop_reason and (call := next(calls, None)):
+            await self._process_call(call)  # alone, until a reply shows what a call costs
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(concurrency):
+                workers.create_task(self._process_calls(calls))
 
     async def _process_calls(self, calls: Iterator[Call]) -> None:
         while not self._stop_reason and (call := next(calls, None)):
@@ -128,8 +157,8 @@ class ChatRunner:
             self._stop_run(error)
         except OSError as error:
             self._stop_run(
-                f"A reply cannot be written to the store ({error.strerror}): solve that and run "
-                "the command again."
+                f"A reply cannot be written to the store ({error.strerror or one_line(error)}): "
+                "solve that and run the command again."
             )
         except Exception as error:  # a fault of this program, whose text may contain the key
             self._stop_run(f"A call failed for an unexpected reason: {type(error).__name__}.")
@@ -155,18 +184,69 @@ class ChatRunner:
             self._record_unanswered(call, self._explain_no_answer(reply))
 
     async def _ask_once(self, call: Call) -> Reply | None:
+        """Ask for a reply, again where an attempt fails for a reason that passes, and keep it."""
+        for attempt in range(TRANSPORT_RETRIES + 1):
+            try:
+                reply = await self._attempt(call)
+            except CallRefused:
+                raise
+            except CallFailed as failure:
+                if attempt == TRANSPORT_RETRIES:
+                    raise
+                wait_sec = min(_FIRST_RETRY_SEC * 2**attempt, _LONGEST_RETRY_SEC)
+                wait_sec *= random.uniform(0.75, 1.0)  # noqa: S311 - no secret
+                await pause(failure.wait_sec if failure.wait_sec is not None else wait_sec)
+                if self._stop_reason:
+                    raise
+                continue
+            if reply is not None:  # it is paid for: write it before anything else is asked
+                await self._write(call, reply)
+            return reply
+        return None
+
+    async def _attempt(self, call: Call) -> Reply | None:
+        """Send a call once; the budget counts its cost, or what it may have cost."""
         reserved_usd = await self._reserve_budget(call)
-        reply = None
+        reply, is_lost = None, False
         try:
             reply = await self.model.ask(call)
+        except CallFailed as failure:
+            is_lost = failure.is_charged
+            raise
         finally:
             self._calls_in_flight -= 1
-            self.budget.settle(reserved_usd, reply)
+            if is_lost:
+                self.budget.spend(reserved_usd)
+            else:
+                self.budget.settle(reserved_usd, reply)
             self._call_ended.set()
             self._call_ended = asyncio.Event()
-        if reply is not None:  # it is paid for: write it before anything else is asked
-            await asyncio.to_thread(self.replies.add, call, reply)
         return reply
+
+    async def _write(self, call: Call, reply: Reply) -> None:
+        """Write a reply to disk; those that come meanwhile share the next write."""
+        written = asyncio.get_running_loop().create_future()
+        self._unwritten.append((call, reply, written))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_all())
+        await written
+
+    async def _write_all(self) -> None:
+        while self._unwritten:
+            group, self._unwritten = self._unwritten, []
+            try:
+                pairs = [(call, reply) for call, reply, _ in group]
+                await asyncio.to_thread(self.replies.add, *pairs)
+                error = None
+            except Exception as caught:  # each call's own worker handles it
+                error = caught
+            for _, _, written in group:
+                if written.done():  # its worker was cancelled
+                    continue
+                if error:
+                    written.set_exception(error)
+                else:
+                    written.set_result(None)
 
     async def _reserve_budget(self, call: Call) -> float:
         """Reserve the money that a call may cost, if need be after calls in flight have ended."""
@@ -203,7 +283,11 @@ class ChatRunner:
             return f"the replies are not chat completions{details}"
         reason = last_reply.finish_reason
         advice = ": --max-tokens sets how long they may be" if is_cut_off(reason) else ""
-        return f"the replies contain no usable answer; the last ended with {reason!r}{advice}"
+        said = " ".join((last_reply.refusal or last_reply.content).split())[:_QUOTE_CHARS]
+        verb = "refused" if last_reply.refusal else "began"
+        quoted = f", {verb} {said!r}," if said else ""
+        end = f"the last{quoted} ended with {reason!r}{advice}"
+        return f"the replies contain no usable answer; {end}"
 
     def _stop_run(self, reason: PermanentFailure | str) -> None:
         """Start no more calls; calls in flight end too, unless the budget is the reason."""

@@ -1,6 +1,7 @@
 """The same calls through OpenAI's Batch API, at half the price: submitted, awaited, stored."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,11 +12,12 @@ import openai
 from openai.types import Batch
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from tasks.describe.llm.chat_format import estimate_tokens, read_error, read_reply, request_body
-from tasks.describe.llm.client import CallFailed, LanguageModel, translate_error
+from tasks.describe.llm.chat_format import estimate_tokens, read_reply, request_body
+from tasks.describe.llm.client import LanguageModel
+from tasks.describe.llm.failures import CallFailed, read_error_text, translate_error
 from tasks.describe.llm.plan import ReportTally, Tally
 from tasks.describe.llm.prices import Budget, Price
-from tasks.describe.llm.replies import Call, Replies
+from tasks.describe.llm.replies import Call, Replies, Reply
 from tasks.describe.llm.settings import ModelSettings
 from tasks.runtime.clock import now
 from tasks.runtime.errors import BudgetExceeded, PermanentFailure
@@ -32,6 +34,17 @@ ENDPOINT: Final = "/v1/chat/completions"
 _FINAL_STATUSES = ("completed", "failed", "expired", "cancelled")
 # A batch whose id was lost in a crash is searched among so many of the account's latest batches.
 _LISTED_BATCHES = 100
+_WRITTEN_AT_ONCE = 500  # until the batch's own file goes, its replies can be fetched again
+# An account may have so many tokens in batches that wait.
+_QUEUE_FULL = re.compile(r"token_limit_exceeded|enqueued.{0,20}token|token.{0,20}enqueued", re.I)
+
+
+class QueueFull(Exception):
+    """The account has too many tokens in batches that wait for another of this size."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"a batch of {size} calls is too large")
+        self.size = size
 
 
 class PendingBatch(BaseModel):
@@ -83,6 +96,7 @@ class BatchRunner:
     poll_sec: float
     tally: Tally = field(default_factory=Tally)
     _reserved_usd: dict[str, float] = field(default_factory=dict)
+    _most_calls: int = BATCH_CALLS
 
     async def run(self, unanswered_calls: Callable[[], Iterator[Call]]) -> Tally:
         """Ask for every missing answer; memory grows with a batch, not with the calls.
@@ -91,25 +105,12 @@ class BatchRunner:
         a submitted batch goes on at the server, and the next run stores its replies.
         """
         try:
-            await self._finish_pending_batches()
             brings_answers = True
             while brings_answers:
-                calls, is_budget_reached = self._reserve_batch(unanswered_calls())
-                before = self.tally.answer_count
-                if calls:
-                    await self._submit(
-                        PendingBatch(
-                            batch_id=None,
-                            asked_at=now(),
-                            model=self.model.settings,
-                            price=self.model.price,
-                            calls=calls,
-                        )
-                    )
-                    await self._finish_pending_batches()
-                if is_budget_reached:
-                    raise self.budget.exceeded_error()
-                brings_answers = self.tally.answer_count > before
+                try:
+                    brings_answers = await self._run_next(unanswered_calls)
+                except QueueFull as full:
+                    self._most_calls = full.size // 2
             self.tally.missing_count = sum(len(call.asked) for call in unanswered_calls())
             return self.tally
         except openai.OpenAIError as error:
@@ -122,11 +123,30 @@ class BatchRunner:
                 )
         raise failure  # outside the handler: the caught error may hold the key
 
+    async def _run_next(self, unanswered_calls: Callable[[], Iterator[Call]]) -> bool:
+        """Finish the pending batches, then run another; returns whether that brought an answer."""
+        await self._finish_pending_batches()
+        calls, is_budget_reached = self._reserve_batch(unanswered_calls())
+        before = self.tally.answer_count
+        if calls:
+            batch = PendingBatch(
+                batch_id=None,
+                asked_at=now(),
+                model=self.model.settings,
+                price=self.model.price,
+                calls=calls,
+            )
+            await self._submit(batch)
+            await self._finish_pending_batches()
+        if is_budget_reached:
+            raise self.budget.exceeded_error()
+        return self.tally.answer_count > before
+
     def _reserve_batch(self, calls: Iterator[Call]) -> tuple[tuple[Call, ...], bool]:
         """Choose the calls of the next batch; returns also whether the budget allows no more."""
         chosen: list[Call] = []
         try:
-            for call in islice(calls, BATCH_CALLS):
+            for call in islice(calls, self._most_calls):
                 estimated = estimate_tokens(call.prompt, call.asked)
                 self._reserved_usd[call.key] = self.budget.reserve(estimated)
                 chosen.append(call)
@@ -144,7 +164,7 @@ class BatchRunner:
                     "custom_id": call.key,
                     "method": "POST",
                     "url": ENDPOINT,
-                    "body": request_body(call, batch.model, self.model.access),
+                    "body": request_body(call, batch.model, self.model.dialect),
                 }
             )
             for call in batch.calls
@@ -169,6 +189,7 @@ class BatchRunner:
             if found_id is None:
                 if isinstance(error, openai.APIStatusError) and error.status_code < 500:
                     self._path(batch).unlink(missing_ok=True)  # the server refused the batch
+                    self._raise_if_queue_full(batch, error.response.text)
                 raise
             batch_id = found_id
         self._save(batch.model_copy(update={"batch_id": batch_id}))
@@ -215,30 +236,50 @@ class BatchRunner:
         if state.status == "failed":
             self._path(batch).unlink(missing_ok=True)
             errors = state.errors.data if state.errors and state.errors.data else []
-            reason = access.quote("; ".join(error.message or "" for error in errors))
-            raise PermanentFailure(f"The server refused the batch: {reason or 'no reason given'}.")
+            words = "; ".join(f"{error.message or error.code or ''}" for error in errors)
+            reason = access.quote(words) or "no reason given"
+            codes = " ".join(f"{error.code} {error.message}" for error in errors)
+            self._raise_if_queue_full(batch, codes)
+            raise PermanentFailure(f"The server refused the batch: {reason}.")
         waiting = {call.key: call for call in batch.calls}
+        received: list[tuple[Call, Reply]] = []
         async for line in self._read_lines(state.output_file_id, state.error_file_id):
             call = waiting.get(line.custom_id)
             if call is None:
                 continue
             if line.status_code != 200:
-                reason = read_error(line.body)["message"] or "no reason given"
+                reason = read_error_text(json.dumps(line.body)) or "no reason given"
                 self.tally.refusal = access.quote(
                     f"The server refused a call ({line.status_code}): {reason}"
                 )
                 continue
             reply = read_reply(
-                line.body, call, batch.price, access, line.request_id or "", batch.asked_at
+                line.body,
+                call,
+                batch.model.llm,
+                batch.price,
+                access,
+                line.request_id or "",
+                batch.asked_at,
             )
             if reply is not None:
                 del waiting[call.key]
                 self.budget.settle(self._reserved_usd.pop(call.key, 0.0), reply)
-                self.replies.add(call, reply)
+                received.append((call, reply))
                 self.tally.add(reply)
+            if len(received) >= _WRITTEN_AT_ONCE:
+                self.replies.add(*received)
+                received.clear()
+        self.replies.add(*received)
         for key in waiting:  # the server charges nothing for failed calls
             self.budget.settle(self._reserved_usd.pop(key, 0.0), None)
         self.report(self.tally)
+
+    def _raise_if_queue_full(self, batch: PendingBatch, words: str) -> None:
+        if len(batch.calls) > 1 and _QUEUE_FULL.search(words):
+            for call in batch.calls:
+                self.budget.settle(self._reserved_usd.pop(call.key, 0.0), None)
+            raise QueueFull(len(batch.calls))
 
     async def _read_lines(self, *file_ids: str | None) -> AsyncIterator[_Line]:
         """Yield the valid lines of files; splitlines() would split answers at U+2028."""

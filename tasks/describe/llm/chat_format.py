@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.describe.llm.access import Access
+from tasks.describe.llm.dialect import Dialect
 from tasks.describe.llm.parse import ANSWER_KEY, answer_schema, parse_answers
 from tasks.describe.llm.prices import Price, Tokens
 from tasks.describe.llm.questions import Prompt
@@ -39,44 +40,51 @@ def user_message(prompt: Prompt, asked: Sequence[int]) -> str:
     )
 
 
-def request_body(
-    call: Call, settings: ModelSettings, access: Access, with_schema: bool = True
-) -> dict[str, Any]:
+def request_body(call: Call, settings: ModelSettings, dialect: Dialect) -> dict[str, Any]:
     """The body of a chat completion request."""
-    system = [{"role": "system", "content": call.prompt.instruction}]
-    user = [{"role": "user", "content": user_message(call.prompt, call.asked)}]
+    instruction, message = call.prompt.instruction, user_message(call.prompt, call.asked)
+    system = [{"role": "system", "content": instruction}]
+    if not dialect.has_system:
+        system, message = [], f"{instruction}\n\n{message}" if instruction else message
     body: dict[str, Any] = {
         "model": settings.llm,
-        "messages": [*(system if call.prompt.instruction else []), *user],
+        "messages": [*(system if instruction else []), {"role": "user", "content": message}],
     }
-    if settings.temperature is not None:
+    if settings.temperature is not None and dialect.has_temperature:
         body["temperature"] = settings.temperature
     if settings.max_tokens is not None:
-        # OpenAI's reasoning models accept only the new name, most other servers only the old one
-        name = "max_completion_tokens" if access.is_openai else "max_tokens"
-        body[name] = settings.max_tokens
-    if with_schema:
+        body[dialect.tokens_name] = settings.max_tokens
+    if dialect.has_schema:
         schema = {"name": "answers", "strict": True, "schema": answer_schema(call.asked)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return body
 
 
 def read_reply(
-    body: Any, call: Call, price: Price | None, access: Access, request_id: str, asked_at: str
+    body: Any,
+    call: Call,
+    llm: str,
+    price: Price | None,
+    access: Access,
+    request_id: str,
+    asked_at: str,
 ) -> Reply | None:
     """Read the answers, tokens and cost from a reply's parsed body; None for no chat completion.
 
     Only the content must be there: servers leave out all other fields, or fill them with anything.
+    A reply without it that counts tokens is charged for, and is a reply without answers.
     """
+    usage = body.get("usage") if isinstance(body, dict) else None
     try:
         choice = body["choices"][0]
-        content = _read_content(choice["message"])
+        content, refusal = _read_content(choice["message"]), choice["message"].get("refusal")
     except (TypeError, LookupError, AttributeError):
-        return None
-    finish_reason = _short_text(choice.get("finish_reason"))
+        if not _read_count(usage, "total_tokens", 0) + _read_count(usage, "completion_tokens", 0):
+            return None
+        choice, content, refusal = {}, "", None
+    finish_reason = access.shorten(_text_of(choice.get("finish_reason")))
     answers = parse_answers(content, call.asked, is_cut_off(finish_reason))
     estimated = estimate_tokens(call.prompt, call.asked)
-    usage = body.get("usage")
     prompt_tokens = _read_count(usage, "prompt_tokens", estimated.prompt)
     completion_tokens = max(  # some servers count the tokens of reasoning in the total only
         _read_count(usage, "completion_tokens", len(content) // CHARS_PER_TOKEN),
@@ -85,23 +93,22 @@ def read_reply(
     return Reply(
         prompt_digest=call.prompt_digest,
         answers={index: access.redact(answer) for index, answer in answers.items()},
-        answered_by=access.redact(_short_text(body.get("model"))),
-        request_id=access.redact(_short_text(request_id) or _short_text(body.get("id"))),
-        finish_reason=access.redact(finish_reason),
+        answered_by=access.shorten(_text_of(body.get("model"))),
+        request_id=access.shorten(request_id or _text_of(body.get("id"))),
+        finish_reason=finish_reason,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         cost_usd=price and price.cost_usd(prompt_tokens, completion_tokens),
         asked_at=asked_at,
         received_at=now(),
+        class_name=call.prompt.class_name,
+        question=call.prompt.question,
+        prompt=call.prompt.text,
+        llm=llm,
+        asked=call.asked,
+        content=access.redact(_text_of(content)),
+        refusal=access.shorten(_text_of(refusal)),
     )
-
-
-def read_error(body: object) -> dict[str, Any]:
-    """Read the error in a reply's parsed body; its `message` is a text, empty where it has none."""
-    error = body.get("error") if isinstance(body, dict) else None
-    fields = error if isinstance(error, dict) else {"message": error}
-    message = fields.get("message")
-    return {**fields, "message": message if isinstance(message, str) else ""}
 
 
 def _read_content(message: Mapping[str, Any]) -> str:
@@ -113,11 +120,9 @@ def _read_content(message: Mapping[str, Any]) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _short_text(value: object) -> str:
-    """A text of at most 200 characters that a column can hold; empty for any other value."""
-    if not isinstance(value, str):
-        return ""
-    return value[:200].encode("utf-8", "replace").decode("utf-8")
+def _text_of(value: object) -> str:
+    """A text that a column can hold; empty for any other value."""
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
 
 
 def _read_count(usage: object, name: str, default: int) -> int:

@@ -1,43 +1,40 @@
-"""One call to a language model: it is sent, retried where that can help, and its errors named."""
+"""One attempt at a call to a language model, in the form that its server accepts."""
 
 import asyncio
 import json
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
-import openai
 from openai import DEFAULT_CONNECTION_LIMITS, AsyncOpenAI, DefaultAsyncHttpxClient
 
 from tasks.describe.llm.access import Access
-from tasks.describe.llm.chat_format import estimate_tokens, read_error, read_reply, request_body
+from tasks.describe.llm.chat_format import estimate_tokens, read_reply, request_body
+from tasks.describe.llm.dialect import Dialect
+from tasks.describe.llm.failures import (
+    CallFailed,
+    is_account_empty,
+    parse_json,
+    read_error_in_reply,
+    read_failure,
+    read_transport_failure,
+)
 from tasks.describe.llm.prices import Price
-from tasks.describe.llm.rate_limits import MAX_PAUSE_SEC, RateLimiter, read_retry_after_sec
+from tasks.describe.llm.rate_limits import RateLimiter
 from tasks.describe.llm.replies import Call, Reply
 from tasks.describe.llm.settings import ModelSettings
 from tasks.runtime.clock import now
 from tasks.runtime.errors import PermanentFailure
 
-# The only retries of a call: 0.5 s, doubling to 8 s, or as long as Retry-After says; half a minute
-# in all. Prefect does not repeat a task that failed because these were used up.
+# A call is tried again after 0.5 s, doubling to 8 s, or when the server says; half a minute in
+# all. Prefect does not repeat a task that failed because these were used up.
 TRANSPORT_RETRIES = 7
 # A hundred answers are 30 kB; a longer body is not a reply to one of our calls.
 MAX_REPLY_BYTES = 10_000_000
-# All other calls would fail as well: refused key, empty account, unknown model.
-_FATAL_STATUSES = (401, 402, 403, 404)
-_TIMEOUT_REASON = (
-    "did not answer in time: --reply-timeout-sec allows more, --concurrency asks for less"
-)
-
-
-class CallFailed(Exception):
-    """One call failed for a reason that other calls need not share; the message is the reason."""
-
-
-class CallRefused(CallFailed):
-    """The server refuses this call, and would refuse it again."""
+MAX_REDIRECTS = 5
+_CONNECT_SEC = 10.0  # a connection that is not there by then costs nothing, a late reply may
 
 
 @dataclass
@@ -50,23 +47,33 @@ class LanguageModel:
     limiter: RateLimiter
     timeout_sec: float
     last_error: str = ""  # the error in the last reply that was not a chat completion
-    _takes_schema: bool = True
 
     def __post_init__(self) -> None:
         base_url = self.access.base_url
+        self.dialect = Dialect.of(self.access)
+        self._accepted: set[Dialect] = set()
+        self._http = DefaultAsyncHttpxClient(
+            transport=_BoundedTransport(self.timeout_sec, _find_proxy(base_url)),
+            timeout=httpx2.Timeout(
+                self.timeout_sec, connect=min(_CONNECT_SEC, self.timeout_sec / 2)
+            ),
+            max_redirects=MAX_REDIRECTS,
+            event_hooks={
+                "request": [self.limiter.before_request],
+                "response": [self.limiter.after_reply, _raise_if_account_empty],
+            },
+        )
+        # its batches and files; its chat completions would take twice the time of this process
         self.client = AsyncOpenAI(
             api_key=self.access.key.get_secret_value(),
             base_url=base_url,
             timeout=self.timeout_sec,
             max_retries=TRANSPORT_RETRIES,
-            http_client=DefaultAsyncHttpxClient(
-                transport=_BoundedTransport(self.timeout_sec, _find_proxy(base_url)),
-                event_hooks={
-                    "request": [self.limiter.before_request],
-                    "response": [self.limiter.after_reply, _raise_if_account_empty],
-                },
-            ),
+            http_client=self._http,
         )
+        headers = {**self.client.default_headers, **self.client.auth_headers}
+        self._headers = {name: text for name, text in headers.items() if isinstance(text, str)}
+        self._url = str(self.client.base_url).rstrip("/") + "/chat/completions"
 
     async def __aenter__(self) -> Self:
         return self
@@ -75,80 +82,55 @@ class LanguageModel:
         await self.client.close()
 
     async def ask(self, call: Call) -> Reply | None:
-        """Ask for the answers of a call; None where the reply is not a chat completion.
+        """Ask once for the answers of a call; None where the reply is not a chat completion.
 
-        Raises CallFailed after the last retry, CallRefused where no retry can help, and
+        Raises CallFailed where another attempt may succeed, CallRefused where none can, and
         PermanentFailure where no other call can succeed either.
         """
         await self.limiter.spend_tokens(sum(estimate_tokens(call.prompt, call.asked)))
         asked_at = now()
+        response = await self._send(call)
+        body = parse_json(response.text)
+        if body is None and response.text.lstrip()[:1] in ("", "{", "["):
+            raise CallFailed("the reply was cut off", is_charged=True)
+        request_id = response.headers.get("x-request-id", "")
+        llm = self.settings.llm
+        reply = read_reply(body, call, llm, self.price, self.access, request_id, asked_at)
+        if reply is None or not (reply.content or reply.completion_tokens):
+            words = read_error_in_reply(body, response.headers, self.access)
+            self.last_error = self.access.quote(words)
+        return reply
+
+    async def _send(self, call: Call) -> httpx2.Response:
+        """Send a call in a form that the server accepts; raises as `ask` for any other reply."""
+        dialect, first_failure = self.dialect, None
+        while True:
+            response = await self._post(json.dumps(request_body(call, self.settings, dialect)))
+            if response.is_success:
+                self._accepted.add(dialect)
+                self.dialect = dialect
+                return response
+            text = response.text
+            failure = read_failure(
+                response.status_code, response.headers, text, self.settings.llm, self.access
+            )
+            first_failure = first_failure or failure
+            other = dialect.after_refusal(
+                response.status_code,
+                text,
+                self.settings,
+                was_accepted=bool(self._accepted),
+            )
+            if other is None:
+                raise first_failure
+            dialect = other
+
+    async def _post(self, body: str) -> httpx2.Response:
         try:
-            text, request_id = await self._send(call)
-        except openai.OpenAIError as error:
-            failure = translate_error(error, self.settings.llm, self.access)
-        else:
-            body = _parse_body(text)
-            reply = read_reply(body, call, self.price, self.access, request_id, asked_at)
-            if reply is None:
-                self.last_error = self.access.quote(read_error(body)["message"])
-            return reply
+            return await self._http.post(self._url, content=body, headers=self._headers)
+        except httpx2.RequestError as error:
+            failure = read_transport_failure(error, self.access)
         raise failure  # outside the handler: the caught error, whose text may hold the key, is gone
-
-    async def _send(self, call: Call) -> tuple[str, str]:
-        """Send a call; returns the body of the reply and the request's id."""
-        with_schema = self._takes_schema
-        create = self.client.chat.completions.with_raw_response.create
-        try:
-            raw = await create(**request_body(call, self.settings, self.access, with_schema))
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            # servers without schemas refuse them; without one, replies are read line by line
-            if not with_schema or "response_format" not in str(error):
-                raise
-            self._takes_schema = False
-            raw = await create(**request_body(call, self.settings, self.access, False))
-        return raw.text, raw.headers.get("x-request-id", "")
-
-
-def translate_error(error: openai.OpenAIError, llm: str, access: Access) -> Exception:
-    """Translate an error of the client into CallFailed, CallRefused or PermanentFailure.
-
-    Its message is one sentence without the key.
-    """
-    if isinstance(error, openai.APIConnectionError):
-        reason = (
-            _TIMEOUT_REASON if isinstance(error, openai.APITimeoutError) else "cannot be reached"
-        )
-        place = access.redact(error.request.url.netloc.decode())  # host and port, without userinfo
-        return CallFailed(f"the server at {place} {reason}")
-    text = read_error({"error": getattr(error, "body", None)})["message"]
-    message = access.quote(text or str(error))
-    if not isinstance(error, openai.APIStatusError):
-        return PermanentFailure(f"The language model cannot be asked: {message}.")
-    status = error.status_code
-    wait_sec = read_retry_after_sec(error.response.headers) or 0.0
-    if wait_sec > MAX_PAUSE_SEC:
-        return PermanentFailure(
-            f"The server accepts no calls for {wait_sec:.0f} s ({status}): run the command again "
-            "after that; all answers so far are kept."
-        )
-    if status in (408, 409, 429) or status >= 500:
-        return CallFailed(f"the server answered with status {status}")
-    refusal = f"The server refused the request ({status}): {message}"
-    if status == 401:
-        refusal = "The server refused the key (401): set OPENAI_API_KEY to a valid key"
-    if status == 404:
-        refusal = f"The server does not know the model {llm!r} (404): {message}"
-        if access.base_url and not access.base_url.rstrip("/").endswith("/v1"):
-            refusal += "; or OPENAI_BASE_URL lacks the /v1 at its end, which most servers need"
-    return PermanentFailure(f"{refusal}.") if status in _FATAL_STATUSES else CallRefused(refusal)
-
-
-def _parse_body(text: str) -> Any:
-    """The JSON value of a body; None where it is not JSON."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 async def _raise_if_account_empty(response: httpx2.Response) -> None:
@@ -156,8 +138,7 @@ async def _raise_if_account_empty(response: httpx2.Response) -> None:
     if response.status_code != 429:
         return
     await response.aread()
-    error = read_error(_parse_body(response.text))
-    if "insufficient_quota" in (error.get("code"), error.get("type")):
+    if is_account_empty(response.text):
         raise PermanentFailure(
             "The language model's account has no money left (429): add credit to it."
         )

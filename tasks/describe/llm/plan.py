@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from tasks.describe.llm.chat_format import estimate_tokens
 from tasks.describe.llm.prices import find_run_price
 from tasks.describe.llm.questions import QuestionSet, build_prompts, read_question_sets
-from tasks.describe.llm.replies import Call, Replies, Reply, unanswered
+from tasks.describe.llm.replies import Call, Replies, Reply
 from tasks.describe.llm.settings import LanguageModelSettings, ModelSettings
 from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of
@@ -47,9 +47,15 @@ class PromptPlan(Recipe):
                 yield Call(prompt, digest, chunk, tuple(indices))
 
     def unanswered_calls(self, class_names: Sequence[str], replies: Replies) -> Iterator[Call]:
-        """Yield the calls that ask for every answer that the store lacks."""
+        """Yield the calls that ask once for every answer that the store lacks.
+
+        Equal questions of two sets, and of two classes, are one question.
+        """
+        ends: dict[str, int] = {}  # by key: where the next question's answers begin
         for call in self.calls(class_names):
-            if missing := unanswered(call.asked, replies.read(call)):
+            end = ends.get(call.key, 0)
+            if missing := tuple(i for i in replies.find_missing(call) if i >= end):
+                ends[call.key] = missing[-1] + 1
                 yield call._replace(asked=missing)
 
 

@@ -84,7 +84,8 @@ class Budget:
     max_tokens: int | None
     _spent_usd: float = 0.0
     _reserved_usd: float = 0.0
-    _highest_cost_usd: float = 0.0  # estimates can be far too low: reasoning is paid for as well
+    _most_tokens: int = 0  # of one reply; estimates can be far too low: reasoning is paid for, too
+    _highest_cost_usd: float = 0.0
     _has_reply: bool = False
 
     @property
@@ -95,11 +96,12 @@ class Budget:
     def reserve(self, estimated: Tokens) -> float:
         """Reserve the money that a call may cost; BudgetExceeded where that is more than is left.
 
-        `max_tokens` bounds the cost; no call is counted below the highest cost so far.
+        `max_tokens` bounds the cost; without it, the largest reply so far does. No call is counted
+        below the highest cost so far.
         """
         if self.limit_usd is None or self.price is None:
             return 0.0
-        completion_tokens = self.max_tokens or estimated.completion
+        completion_tokens = self.max_tokens or max(estimated.completion, self._most_tokens)
         cost = max(self.price.cost_usd(estimated.prompt, completion_tokens), self._highest_cost_usd)
         if self._spent_usd + self._reserved_usd + cost > self.limit_usd:
             raise self.exceeded_error()
@@ -107,12 +109,20 @@ class Budget:
         return cost
 
     def settle(self, reserved_usd: float, reply: Reply | None) -> None:
-        """Replace the reserved money of a call by its real cost."""
-        cost = (reply.cost_usd or 0.0) if reply else 0.0
+        """Replace the reserved money of a call by its real cost; None: it cost nothing."""
         self._reserved_usd -= reserved_usd
+        if reply is None:
+            return
+        cost = reply.cost_usd or 0.0
         self._spent_usd += cost
         self._highest_cost_usd = max(self._highest_cost_usd, cost)
-        self._has_reply = self._has_reply or reply is not None
+        self._most_tokens = max(self._most_tokens, reply.completion_tokens)
+        self._has_reply = True
+
+    def spend(self, reserved_usd: float) -> None:
+        """Count the reserved money of a call as spent: its reply, charged for or not, was lost."""
+        self._reserved_usd -= reserved_usd
+        self._spent_usd += reserved_usd
 
     def exceeded_error(self) -> BudgetExceeded:
         """The error that ends the run, with the money spent so far."""

@@ -79,10 +79,14 @@ def read_retry_after_sec(headers: Mapping[str, str]) -> float | None:
             continue
         return max(0.0, wait_sec) if math.isfinite(wait_sec) else None
     try:
-        date = parsedate_to_datetime(headers.get("retry-after", ""))
-        return max(0.0, date.timestamp() - time.time())
-    except ValueError:
+        until = parsedate_to_datetime(headers.get("retry-after", "")).timestamp()
+    except (ValueError, OverflowError):
         return None
+    try:  # the server's clock may differ from this machine's
+        sent = parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (ValueError, OverflowError):
+        sent = time.time()
+    return max(0.0, until - sent)
 
 
 def _parse_duration_sec(text: str) -> float:

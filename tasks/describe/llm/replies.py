@@ -1,19 +1,23 @@
-"""The replies of a language model, one file each; a reply is paid for and never replaced."""
+"""The replies of a language model; a reply is paid for, kept for ever, and never replaced."""
 
-import itertools
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.describe.llm.parse import parse_answers
 from tasks.describe.llm.questions import Prompt
-from tasks.store.place import Place, atomic_path
+from tasks.describe.llm.segments import Segments
 from tasks.store.tables import NAME_DIGITS, Store
 
 
 class Reply(BaseModel):
-    """One reply: its usable answers by index, its tokens, its cost (None: no known price)."""
+    """One reply: its usable answers by index, its tokens, its cost (None: no known price).
+
+    `content` is what the model wrote, whether or not answers were found in it, and `refusal` its
+    own refusal, both without secrets; `asked` are the indices of the answers asked for. Replies of
+    earlier versions lack the fields that have a default.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,6 +31,25 @@ class Reply(BaseModel):
     cost_usd: float | None
     asked_at: str
     received_at: str
+    class_name: str = ""
+    question: str = ""
+    prompt: str = ""
+    llm: str = ""
+    asked: tuple[int, ...] = ()
+    content: str = ""
+    refusal: str = ""
+
+    def parse_again(self) -> "Reply":
+        """The same reply with what today's parser finds in the content and an earlier one did not.
+
+        An answer that was found before stays as it was.
+        """
+        if not self.content or len(self.answers) == len(self.asked):
+            return self
+        found = parse_answers(self.content, self.asked, is_cut_off(self.finish_reason))
+        others = set(self.answers.values())
+        new = {i: text for i, text in found.items() if text not in others}
+        return self.model_copy(update={"answers": new | self.answers}) if new else self
 
 
 class Call(NamedTuple):
@@ -39,7 +62,7 @@ class Call(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The name of the call's chunk in file names and in a batch."""
+        """The name of the call's chunk in the store and in a batch."""
         return f"{self.prompt_digest[:NAME_DIGITS]}-{self.chunk}"
 
 
@@ -49,46 +72,63 @@ def is_cut_off(finish_reason: str) -> bool:
 
 
 class Replies:
-    """The replies of one store, `<root>/replies/<prompt>-<chunk>-<n>.json`.
+    """The replies of one store, in `<root>/replies/*.jsonl`.
 
-    A chunk is `answers_per_call` consecutive answers. The replies of a chunk are numbered in the
-    order of their arrival and are found by name, without listing the folder.
+    A chunk is `answers_per_call` consecutive answers; its replies are numbered in the order of
+    their arrival. Files of earlier versions, `<prompt>-<chunk>-<n>.json`, are read as well.
     """
 
     def __init__(self, store: Store) -> None:
         self.folder = store.root / "replies"
+        self._segments = Segments(self.folder, _check_reply)
+        self._answered: dict[str, int] = {}  # by key: a bit for each answer that is there
 
     def read(self, call: Call) -> list[Reply]:
-        """Read the replies of a call's chunk in the order of arrival; skip damaged files."""
+        """Read the replies of a call's chunk in the order of arrival; skip damaged ones."""
         replies: list[Reply] = []
-        for number in itertools.count():
+        for data in self._segments.read(call.key):
             try:
-                reply = Reply.model_validate_json(self._path(call, number).read_bytes())
-            except FileNotFoundError:
-                break
+                reply = Reply.model_validate_json(data)
             except ValidationError:
                 continue
-            if reply.prompt_digest == call.prompt_digest:
+            if reply.prompt_digest == call.prompt_digest and reply not in replies:
                 replies.append(reply)
-        return replies
+        return [reply.parse_again() for reply in replies]
 
-    def add(self, call: Call, reply: Reply) -> None:
-        """Write a reply atomically under the chunk's next free number."""
-        for number in itertools.count():
-            path = self._path(call, number)
-            if path.exists():
-                continue
-            # if another process takes the number first, both replies are kept: both are paid for
-            with suppress(FileExistsError), atomic_path(path, _raise_file_exists) as partial:
-                partial.write_text(reply.model_dump_json(indent=1) + "\n", encoding="utf-8")
-                return
+    def find_missing(self, call: Call) -> tuple[int, ...]:
+        """The indices of the asked answers that no reply contains."""
+        answered = self._answered.get(call.key)
+        if answered is None:
+            indices = {index for reply in self.read(call) for index in reply.answers}
+            answered = self._answered[call.key] = sum(1 << index for index in indices)
+        return tuple(index for index in call.asked if not answered >> index & 1)
 
-    def _path(self, call: Call, number: int) -> Place:
-        return self.folder / f"{call.key}-{number}.json"
+    def add(self, *replies: tuple[Call, Reply]) -> None:
+        """Write replies; they are on disk when this returns. OSError: none was added."""
+        self._segments.add([(call.key, reply.model_dump_json()) for call, reply in replies])
+        for call, _ in replies:
+            self._answered.pop(call.key, None)
+
+    def refresh(self) -> None:
+        """Read what other processes have written since."""
+        if self._segments.refresh():
+            self._answered.clear()
+
+    def pack(self) -> None:
+        """Pack many small files into one; only one process may at a time."""
+        self._segments.pack()
+
+    def check_writable(self) -> None:
+        """Raise InputError where a reply could not be written, before one is paid for."""
+        self._segments.check_writable()
 
 
-def _raise_file_exists() -> NoReturn:
-    raise FileExistsError
+def _check_reply(data: bytes) -> str | None:
+    """The JSON of a reply in a file of an earlier version; None where it is damaged."""
+    try:
+        return Reply.model_validate_json(data).model_dump_json(exclude_unset=True)
+    except ValidationError:
+        return None
 
 
 def unanswered(indices: Iterable[int], replies: Sequence[Reply]) -> tuple[int, ...]:

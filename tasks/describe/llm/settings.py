@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks.describe.llm.clean import DEFAULT_RULES, check_rules
 
@@ -11,6 +11,11 @@ from tasks.describe.llm.clean import DEFAULT_RULES, check_rules
 def split_names(items: tuple[str, ...]) -> tuple[str, ...]:
     """Split items that contain several names, separated by commas."""
     return tuple(name.strip() for item in items for name in item.split(",") if name.strip())
+
+
+def read_none(value: object) -> object:
+    """None for the word, as a command line gives it; any other value as it is."""
+    return None if isinstance(value, str) and value.lower() == "none" else value
 
 
 # The type has the validator: a model's method is lost where a subclass has one of the same name.
@@ -56,8 +61,8 @@ class LanguageModelSettings(BaseModel):
         description="Cleaning rules, comma-separated: numbering, refusal, placeholder, short, "
         "duplicate, not_visual; none switches all off.",
     )
-    temperature: float | None = Field(
-        1.0, ge=0, le=2, description="Sampling temperature; 1 is what every server accepts."
+    temperature: Annotated[float | None, BeforeValidator(read_none)] = Field(
+        1.0, ge=0, le=2, description="Sampling temperature; none leaves it to the server."
     )
     max_tokens: int | None = Field(
         None, ge=1, description="Most tokens of one reply; by default the server's."

@@ -21,7 +21,7 @@ from typing import Any
 
 FAULTS = (
     *("429", "429-after", "500", "503", "slow", "cut", "cut-early", "not-json", "no-completion"),
-    "no-message",
+    *("no-message", "error-in-200", "no-choice"),
     *("wrong-shape", "half", "duplicate", "empty", "length", "refusal"),
 )
 STYLES = ("schema", "lines", "bullets", "fenced", "list", "no-schema")
@@ -55,6 +55,9 @@ class Behaviour:
     drops_acknowledgement: bool = False  # the first batch is taken, the connection cut
     tokens_per_answer: int = 20
     refused: str | None = None  # questions with this in them are refused
+    # by the name of a part of a request ("system" is the role): how that part is refused
+    refusals: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    most_enqueued: int | None = None  # calls that a batch may have
     replaced: dict[str, Any] = field(default_factory=dict)  # parts of each completion
 
 
@@ -79,6 +82,7 @@ class ModelServer:
         self.files: dict[str, str] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.in_flight = self.most_in_flight = 0
+        self.charged: list[tuple[int, int]] = []  # tokens sent and received of every completion
         self._attempts: Counter[str] = Counter()
 
     @contextlib.contextmanager
@@ -162,6 +166,15 @@ class ModelServer:
         if behaviour.style == "no-schema" and "response_format" in body:
             await self._send(writer, 400, _error("Unknown parameter: response_format."))
             return
+        has = {*body, *(message["role"] for message in body["messages"])}
+        if part := next((name for name in behaviour.refusals if name in has), None):
+            await self._send(writer, *behaviour.refusals[part])
+            return
+        await self._reply(writer, question, keys, fault)
+
+    async def _reply(
+        self, writer: asyncio.StreamWriter, question: str, keys: tuple[str, ...], fault: str | None
+    ) -> None:
         match fault:
             case "429" | "500" | "503":
                 await self._send(writer, int(fault), _error("Try again."))
@@ -169,6 +182,14 @@ class ModelServer:
                 await self._send(writer, 429, _error("Slowly."), {"Retry-After": "1"})
             case "cut-early":
                 writer.close()
+            case "redirect":
+                path = {"Location": "/v1/chat/completions"}
+                await self._send(writer, 307, _error("Elsewhere."), path)
+            case "error-in-200":
+                error = {"message": "Provider is overloaded.", "code": 503}
+                await self._send(writer, 200, {"error": error})
+            case "no-choice":
+                await self._send(writer, 200, self.completion(question, keys) | {"choices": []})
             case "cut":
                 text = json.dumps(self.completion(question, keys)).encode()
                 head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n"
@@ -210,6 +231,8 @@ class ModelServer:
         self, question: str, keys: tuple[str, ...], fault: str | None = None
     ) -> dict[str, Any]:
         """The body of a reply."""
+        tokens = len(question) // 4 + 50, self.behaviour.tokens_per_answer * len(keys)
+        self.charged.append(tokens)
         answers = {key: self.behaviour.answers.get(key) or answer(question, key) for key in keys}
         match fault:
             case "half":
@@ -245,8 +268,8 @@ class ModelServer:
                 }
             ],
             "usage": {
-                "prompt_tokens": len(question) // 4 + 50,
-                "completion_tokens": self.behaviour.tokens_per_answer * len(keys),
+                "prompt_tokens": tokens[0],
+                "completion_tokens": tokens[1],
                 "total_tokens": 0,
             },
             **self.behaviour.replaced,
@@ -305,7 +328,11 @@ class ModelServer:
             case "GET", ["batches", name] if name in self.batches:
                 batch = self.batches[name]
                 batch["polls"] += 1
-                if reason := self.behaviour.batch_refusal:
+                most, calls = self.behaviour.most_enqueued, self.files[batch["input_file_id"]]
+                if most is not None and calls.count('"custom_id"') > most:
+                    full = {"code": "token_limit_exceeded", "message": "Enqueued token limit."}
+                    batch |= {"status": "failed", "errors": {"object": "list", "data": [full]}}
+                elif reason := self.behaviour.batch_refusal:
                     errors = {"object": "list", "data": [{"message": reason}]}
                     batch |= {"status": "failed", "errors": errors}
                 elif batch["polls"] > self.behaviour.batch_polls and "output_file_id" not in batch:

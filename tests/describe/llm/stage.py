@@ -1,6 +1,7 @@
 """The describe stage without Prefect, as its tests run it."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from tasks.describe.llm.answers import answer_rows
 from tasks.describe.llm.ask import collect_answers
 from tasks.describe.llm.clean import RULES
 from tasks.describe.llm.plan import PromptPlan, Tally
-from tasks.describe.llm.replies import Replies
+from tasks.describe.llm.replies import Replies, Reply
 from tasks.describe.llm.settings import LanguageModelSettings
 from tasks.store.tables import Store
 
@@ -48,8 +49,15 @@ class DescribeStage:
         )
         return asyncio.run(asking)
 
+    def stored(self) -> list[Reply]:
+        """Every whole reply on disk, while another process writes or after it."""
+        files = sorted(self.replies.folder.glob("*.jsonl"))
+        lines = [line for file in files for line in file.read_bytes().split(b"\n")[:-1]]
+        return [Reply.model_validate(json.loads(line)["reply"]) for line in lines]
+
     def table(self, names: list[str] = CLASSES) -> pa.Table:
         """The `answers` table without origin, time and cost."""
+        self.replies.refresh()  # other processes may have written
         batches = answer_rows(self.plan(names), names, self.replies, RULES)
         columns = ["class_name", "kind", "question", "answer_index", "prompt_digest"]
         return pa.Table.from_batches(batches).select(

@@ -3,6 +3,7 @@ from pydantic import SecretStr
 
 from tasks.describe.llm.access import Access, find_access
 from tasks.describe.llm.chat_format import request_body
+from tasks.describe.llm.dialect import Dialect
 from tasks.describe.llm.questions import Prompt
 from tasks.describe.llm.replies import Call
 from tasks.describe.llm.settings import ModelSettings
@@ -53,6 +54,17 @@ def test_keys_are_taken_out_of_texts() -> None:
     assert access.redact("\x1b[2Jmy-own-\x00key-1234 is\nit") == "[2J*** is\nit"
 
 
+def test_no_part_of_a_key_is_left_where_a_text_is_cut() -> None:
+    key = "".join(chr(ord("a") + i * 7 % 26) + str(i % 10) for i in range(28))
+    access = Access(SecretStr(key), None)
+    for start in range(190 - len(key), 210):
+        shown = access.shorten("." * start + key + "." * 50)
+        assert not any(key[i : i + 4] in shown for i in range(len(key) - 3))
+    assert access.redact(f"{key[5:40]} and {key[:20]}, {key[-16:]}!") == "*** and ***, ***!"
+    escaped = "".join(f"\\u{ord(char):04x}" for char in key)
+    assert access.redact(f'{{"a": "{escaped}"}}') == '{"a": "***"}'
+
+
 @pytest.mark.parametrize(
     ("url", "is_openai"),
     [
@@ -69,6 +81,7 @@ def test_openai_limits_tokens_by_its_own_name_at_every_address(
 ) -> None:
     model = ModelSettings(llm="gpt-5", temperature=1, max_tokens=7, answers_per_call=10)
     prompt = Prompt("cat", "own", "look", "description", "", "What is a cat?", 10)
-    body = request_body(Call(prompt, "0", 0, (0,)), model, Access(SecretStr("none"), url))
+    dialect = Dialect.of(Access(SecretStr("none"), url))
+    body = request_body(Call(prompt, "0", 0, (0,)), model, dialect)
     name = "max_completion_tokens" if is_openai else "max_tokens"
     assert {key: body[key] for key in body if key.startswith("max_")} == {name: 7}

@@ -1,6 +1,5 @@
 """The Batch API, on a server that keeps files and batches."""
 
-import json
 import subprocess
 import sys
 import time
@@ -119,8 +118,7 @@ def test_a_budget_makes_the_batch_smaller(server: ModelServer, tmp_path: Path) -
         stage().ask()
     with pytest.raises(BudgetExceeded, match="run the command again"):
         stage(max_tokens=400).ask()
-    files = stage().replies.folder.glob("*.json")
-    costs = [json.loads(path.read_text())["cost_usd"] for path in files]
+    costs = [reply.cost_usd or 0.0 for reply in stage().stored()]
     assert 0 < len(costs) < 60
     assert 0.0003 < sum(costs) <= 0.001
 
@@ -188,9 +186,23 @@ def test_answers_may_hold_line_separators(server: ModelServer, batching: Describ
     assert batching.ask(["cat"]).answer_count == 50
 
 
+def test_an_account_that_takes_few_tokens_gets_smaller_batches(
+    server: ModelServer, tmp_path: Path, expected: pa.Table
+) -> None:
+    server.behaviour.most_enqueued = 20
+    stage = DescribeStage(
+        server, tmp_path, batch=True, batch_poll_sec=0.01, budget_usd=0.02, max_tokens=400
+    )
+    tally = stage.ask()
+    assert (tally.answer_count, tally.missing_count) == (600, 0)
+    lines = [file.count("custom_id") for file in server.files.values()]
+    assert [size for size in lines if size][:3] == [60, 30, 15]
+    assert set(server.asked().values()) == {1}
+
+
 def test_a_batch_that_is_refused_says_why(server: ModelServer, batching: DescribeStage) -> None:
-    server.behaviour.batch_refusal = "Too many enqueued tokens."
-    with pytest.raises(PermanentFailure, match="refused the batch: Too many enqueued tokens"):
+    server.behaviour.batch_refusal = "The file is not JSON Lines."
+    with pytest.raises(PermanentFailure, match="refused the batch: The file is not JSON Lines"):
         batching.ask()
     assert not pending(batching)
 

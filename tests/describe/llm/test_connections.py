@@ -86,9 +86,7 @@ def test_an_address_without_v1_is_named(server: ModelServer, tmp_path: Path) -> 
 def test_a_server_that_is_slow_is_told_from_one_that_is_away(
     server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "tasks.describe.llm.client.TRANSPORT_RETRIES", 0
-    )  # the wait is not the point
+    monkeypatch.setattr("tasks.describe.llm.ask.TRANSPORT_RETRIES", 0)  # the wait is not the point
     server.behaviour.delay_sec = 1.0
     with pytest.raises(
         PermanentFailure, match="did not answer in time: --reply-timeout-sec allows more"

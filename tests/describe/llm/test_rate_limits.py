@@ -35,6 +35,8 @@ def test_how_long_a_reply_asks_to_wait(status: int, headers: dict[str, str], pau
 def test_retry_after_can_be_a_date() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert read_retry_after_sec({"retry-after": date}) == pytest.approx(30, abs=2)
+    slow = {"retry-after": "Fri, 02 Jan 2015 00:01:30 GMT", "date": "Fri, 02 Jan 2015 00:01:00 GMT"}
+    assert read_retry_after_sec(slow) == 30.0  # by the server's own clock
 
 
 def test_a_pause_holds_for_every_request() -> None:

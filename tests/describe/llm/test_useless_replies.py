@@ -65,6 +65,32 @@ def test_calls_go_alone_until_one_shows_what_it_costs(server: ModelServer, tmp_p
     assert server.most_in_flight == 1
 
 
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_replies_without_a_choice_are_paid_for(
+    server: ModelServer, tmp_path: Path, concurrency: int
+) -> None:
+    server.behaviour.faults, server.behaviour.faults_per_question = ("no-choice",), 1000
+    server.behaviour.tokens_per_answer = 5000  # $0.03 a call
+    stage = DescribeStage(server, tmp_path, budget_usd=0.1, concurrency=concurrency)
+    with pytest.raises(BudgetExceeded):
+        stage.ask()
+    stored = stage.stored()
+    tokens = [(reply.prompt_tokens, reply.completion_tokens) for reply in stored]
+    assert sorted(tokens) == sorted(server.charged)
+    assert 0.05 < sum(reply.cost_usd or 0.0 for reply in stored) <= 0.1
+
+
+@pytest.mark.parametrize("fault", ["cut", "slow"])
+def test_what_a_lost_reply_may_have_cost_stays_reserved(
+    server: ModelServer, tmp_path: Path, fault: str
+) -> None:
+    server.behaviour.faults, server.behaviour.faults_per_question = (fault,), 1000
+    stage = DescribeStage(server, tmp_path, budget_usd=0.001, max_tokens=400, reply_timeout_sec=0.3)
+    with pytest.raises(BudgetExceeded):
+        stage.ask()
+    assert len(server.requests) == 3  # each may have cost $0.00026
+
+
 def test_tokens_that_only_the_total_counts_are_paid_for(
     server: ModelServer, tmp_path: Path
 ) -> None:
