@@ -28,7 +28,7 @@ from tasks.store.leases import hold_lock
 from tasks.store.retention import prevent_pruning
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
-from tasks.table_task import submit
+from tasks.table_task import start_task
 
 
 class InboxSummary(BaseModel):
@@ -93,7 +93,7 @@ def _classify(
         rejected=summary.refs("rejected")[0],
     )
     run_name = f"record {len(batch)} images"
-    (recorded,) = submit(record_batch, str(store.root), recipe, run_name).result()
+    ((recorded,),) = start_task(record_batch, str(store.root), [recipe], run_name).result()
     return recorded
 
 
