@@ -30,7 +30,7 @@ from tasks.store.leases import hold_lock
 from tasks.store.retention import prevent_pruning
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
-from tasks.table_task import submit
+from tasks.table_task import start_task
 
 
 class InboxSummary(BaseModel):
@@ -98,7 +98,7 @@ def _classify(
         threshold=settings.threshold,
     )
     run_name = f"record {count_of(len(batch), 'image')}"
-    (recorded,) = submit(record_batch, str(store.root), recipe, run_name).result()
+    ((recorded,),) = start_task(record_batch, str(store.root), [recipe], run_name).result()
     return recorded
 
 

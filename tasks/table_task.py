@@ -4,9 +4,8 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import partial, wraps
-from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
@@ -16,17 +15,21 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Completed
+from prefect.utilities.annotations import opaque
 from prefect.utilities.callables import get_call_parameters
 
 from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.runtime.progress import Count, Progress, progress_bar
+from tasks.runtime.stopping import Stopped, raise_if_stopped
 from tasks.store.place import is_disk_full
+from tasks.store.reach import open_on_worker
 from tasks.store.tables import Recipe, Store, TableRef
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Refs = tuple[TableRef, ...]
 _TABLES: dict[str, tuple[str, ...]] = {}  # task to the tables that it writes
+_COUNT = ContextVar[Count | None]("count", default=None)
 PROGRESS_EVERY_SEC = 3.0  # each update is a write to the server's database
 # A second attempt changes nothing: bad input, missing rights, a mistake in the program.
 PERMANENT_ERRORS = (
@@ -77,22 +80,42 @@ def pipeline_task(
 
 def table_task(
     name: str, timeout_sec: float, *tables: str
-) -> Callable[[Callable[P, TableRef | Sequence[TableRef]]], Task[P, Refs]]:
-    """Make a function that writes `tables` of a recipe a task that is done only where they lack.
+) -> Callable[[Callable[..., TableRef | Sequence[TableRef]]], Task[..., list[Refs]]]:
+    """Make a function that writes `tables` of a recipe a task that does so for some recipes.
 
     The function takes `store_root` and `recipe` first, and returns the references in the order of
-    `tables`. Where the store has all of them, the task run ends in the state `Cached`.
+    `tables`; the task takes recipes, and returns the references of each. What the store has is not
+    made again. A recipe that fails does not end the others; the first error is raised after them.
     """
 
-    def decorate(function: Callable[P, TableRef | Sequence[TableRef]]) -> Task[P, Refs]:
-        @wraps(function)
-        def make_tables(*args: P.args, **kwargs: P.kwargs) -> Refs:
-            given = signature(function).bind(*args, **kwargs).arguments
-            if found := find_tables(given["store_root"], given["recipe"], tables):
-                message = "The store has these tables."
-                return cast(Refs, Completed(name="Cached", data=found, message=message))
-            made = function(*args, **kwargs)
-            return (made,) if isinstance(made, TableRef) else tuple(made)
+    def decorate(
+        function: Callable[..., TableRef | Sequence[TableRef]],
+    ) -> Task[..., list[Refs]]:
+        # without the other's signature, which `wraps` would give it
+        @wraps(function, updated=(), assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+        def make_tables(
+            store_root: str,
+            recipes: Sequence[Recipe],
+            *args: Any,
+            known: TableRef | None = None,
+            **kwargs: Any,
+        ) -> list[Refs]:
+            store = open_on_worker(store_root, known) if known else Store(store_root)
+            made, errors = list[Refs](), list[Exception]()
+            for recipe in recipes:
+                raise_if_stopped()
+                try:
+                    made.append(
+                        find_tables(store, recipe, tables)
+                        or _list_refs(function(store_root, recipe, *args, **kwargs))
+                    )
+                except Stopped:
+                    raise
+                except Exception as error:
+                    errors.append(error)
+            if errors:
+                raise errors[0]
+            return made
 
         made_task = pipeline_task(name, timeout_sec)(make_tables)
         _TABLES[made_task.name] = tables
@@ -101,69 +124,106 @@ def table_task(
     return decorate
 
 
-def find_tables(store_root: str, recipe: Recipe, tables: Sequence[str]) -> Refs | None:
+def _list_refs(made: TableRef | Sequence[TableRef]) -> Refs:
+    return (made,) if isinstance(made, TableRef) else tuple(made)
+
+
+def find_tables(store: Store, recipe: Recipe, tables: Sequence[str]) -> Refs | None:
     """Find the tables of a recipe; None unless all are complete."""
-    store = Store(store_root)
-    found = [store.find(table, recipe.digest) for table in tables]
-    complete = tuple(ref for ref in found if ref)
-    return complete if len(complete) == len(tables) else None
+    digest, found = recipe.digest, list[TableRef]()
+    for table in tables:
+        ref = store.find(table, digest)
+        if ref is None:
+            return None
+        found.append(ref)
+    return tuple(found)
+
+
+def find_made(
+    task: Task[..., list[Refs]], store: Store, recipes: Sequence[Recipe]
+) -> list[Refs | None]:
+    """Find the tables that a task would make for each recipe, those of several recipes at once."""
+    tables = _TABLES[task.name]
+    with store.thread_pool() as pool:
+        return list(pool.map(lambda recipe: find_tables(store, recipe, tables), recipes))
+
+
+def show_cached(task: Task[..., list[Refs]], run_name: str) -> None:
+    """Show in the UI that tables of a task were found: one task run in the state `Cached`."""
+    shown = _say_cached.with_options(name=task.name, task_run_name=run_name)
+    shown()
+
+
+@pipeline_task("cached", MINUTE)
+def _say_cached() -> None:
+    message = "The store has these tables."
+    return cast(None, Completed(name="Cached", message=message))
 
 
 @contextmanager
 def report_progress(what: str, unit: str, progress: Progress) -> Iterator[Count]:
-    """Show a count that the task updates: a bar in the terminal, a progress artifact in the UI.
+    """Show a count of items: a bar in the terminal, a progress artifact in the UI.
 
-    A thread of its own updates the artifact every few seconds: neither the work nor an event loop
-    waits for the server, and a server that cannot be reached ends no work.
+    Tasks that run within it in this process find the count with `current_count`. A thread of its
+    own updates the artifact every few seconds: neither the work nor an event loop waits for the
+    server, and a server that cannot be reached ends no work.
     """
     ended = threading.Event()
     with progress_bar(what, unit, progress) as count:
+        shown = _COUNT.set(count)
         update = partial(
             _update_artifact, f"{what.capitalize()}: {{:,}} of {{:,}}{unit}", count, ended
         )
-        # a copy of the context tells Prefect which task run the artifact belongs to
+        # a copy of the context tells Prefect which run the artifact belongs to
         thread = threading.Thread(target=copy_context().run, args=(update,), daemon=True)
         thread.start()
         try:
             yield count
         finally:
+            _COUNT.reset(shown)
             ended.set()
             thread.join(timeout=PROGRESS_EVERY_SEC)
 
 
+def current_count() -> Count:
+    """The count that is shown; in a process of an engine, where nobody sees it, one of its own."""
+    return _COUNT.get() or Count.hidden()
+
+
 def _update_artifact(text: str, count: Count, ended: threading.Event) -> None:
-    """Keep an artifact up to date until the work has ended."""
-    shown, is_last = count.done, False
+    """Create an artifact after some seconds or at the end, and keep it up to date until then."""
+    artifact, shown, is_last = None, -1, False
     try:
-        description = text.format(shown, count.total)
-        artifact = create_progress_artifact(count.percent, description=description)
         while not is_last:
             is_last = ended.wait(PROGRESS_EVERY_SEC)
-            if count.done != shown:
-                shown = count.done
-                description = text.format(shown, count.total)
+            if count.done == shown:
+                continue
+            shown = count.done
+            description = text.format(shown, count.total)
+            if artifact is None:
+                artifact = create_progress_artifact(count.percent, description=description)
+            else:
                 update_progress_artifact(cast(UUID, artifact), count.percent, description)
     except Exception as error:  # progress that cannot be shown ends no work
         get_run_logger().warning("Progress is not shown: %s", error)
 
 
-def submit(
-    task: Task[..., Refs],
+def start_task(
+    task: Task[..., list[Refs]],
     store_root: str,
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     run_name: str,
-    start_elsewhere: Callable[[Task[..., Refs], dict[str, Any]], PrefectFuture[Refs]] | None = None,
+    start_elsewhere: Callable[[Task[..., Any], dict[str, Any]], PrefectFuture[list[Refs]]]
+    | None = None,
     **arguments: Any,
-) -> PrefectFuture[Refs]:
-    """Start a table task.
-
-    start_elsewhere: starts a task that has work to do in another place than the flow's own task
-    runner.
-    """
+) -> PrefectFuture[list[Refs]]:
+    """Start a table task; start_elsewhere: in another place than the flow's own task runner."""
     task = task.with_options(task_run_name=run_name)
-    parameters = get_call_parameters(task.fn, (store_root, recipe), arguments)
-    if start_elsewhere is None or find_tables(store_root, recipe, _TABLES[task.name]):
-        # in a thread: on Ctrl-C a stage ends after the item that it is at
-        future: PrefectFuture[Refs] = task.submit(**parameters)
-        return future
-    return start_elsewhere(task, parameters)
+    # Prefect and the engines would visit every image and text of an argument that is not opaque
+    hidden = {name: opaque(value) for name, value in arguments.items()}
+    parameters = get_call_parameters(task.fn, (store_root, opaque(recipes)), hidden)
+    if start_elsewhere:
+        return start_elsewhere(task, parameters)
+    # in a thread: on Ctrl-C a stage ends after the item that it is at
+    future: PrefectFuture[list[Refs]] = task.submit(**parameters)
+    return future

@@ -1,24 +1,27 @@
 """Tasks in processes of Dask; an extra, imported where it is asked for."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from distributed import Nanny, Scheduler
+from distributed import Nanny, Scheduler, wait
 from distributed.deploy.spec import SpecCluster
 from distributed.security import Security
+from prefect.futures import PrefectFuture
 from prefect_dask.task_runners import DaskTaskRunner
 
+from flows.engines.start import STOP_SEC, Engine
 from flows.engines.workers import LOOPBACK, plan_workers
 from flows.settings.engine import EngineSettings
 from tasks.runtime.gpus import list_visible_gpus
+from tasks.runtime.stopping import STOP
 
 CONNECT_SEC = 20
 
 
 @contextmanager
-def start_runner(settings: EngineSettings, device: str) -> Iterator[DaskTaskRunner]:
+def start_runner(settings: EngineSettings, device: str) -> Iterator[Engine]:
     """Run a cluster on this machine, or connect to the one at the address."""
     if settings.engine_address:
         options = {"timeout": CONNECT_SEC}
@@ -30,8 +33,24 @@ def start_runner(settings: EngineSettings, device: str) -> Iterator[DaskTaskRunn
             cluster_class=SpecCluster, cluster_kwargs=_describe_cluster(environments)
         )
     with runner:
-        _ = runner.client  # connects now, not with the first task
-        yield runner
+        client = runner.client  # connects now, not with the first task
+
+        def stop(tasks: Sequence[PrefectFuture[Any]]) -> None:
+            if settings.engine_address:
+                return  # the cluster's workers may serve other runs; it drops what has not begun
+            with suppress(OSError, TimeoutError):
+                client.run(_stop_tasks, on_error="ignore")
+                wait([task.wrapped_future for task in tasks], timeout=STOP_SEC)  # type: ignore[attr-defined,no-untyped-call] # Dask's
+
+        def count_slots() -> int:
+            return sum(client.nthreads().values())  # type: ignore[no-untyped-call]
+
+        yield Engine(runner, count_slots, stop)
+
+
+def _stop_tasks() -> None:
+    """Have the tasks of a worker end after the item that they are at."""
+    STOP.set()
 
 
 def _describe_cluster(environments: tuple[dict[str, str], ...]) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import ray
+from prefect.futures import PrefectFuture
 from prefect_ray import RayTaskRunner
 from prefect_ray.context import remote_options
 
+from flows.engines.start import STOP_SEC, Engine
 from flows.engines.workers import LOOPBACK, plan_workers
 from flows.settings.engine import EngineSettings
 from tasks.runtime.errors import InputError
@@ -21,7 +25,7 @@ STORE_BYTES = 100 * 2**20
 
 
 @contextmanager
-def start_runner(settings: EngineSettings, device: str) -> Iterator[RayTaskRunner[Any]]:
+def start_runner(settings: EngineSettings, device: str) -> Iterator[Engine]:
     """Run a cluster on this machine, or connect to the one at the address.
 
     Raises InputError where the device is a GPU with a number.
@@ -46,13 +50,46 @@ def start_runner(settings: EngineSettings, device: str) -> Iterator[RayTaskRunne
             "_node_ip_address": LOOPBACK,
             "runtime_env": {"env_vars": environments[0]},
         }
-    with (
-        RayTaskRunner(address=settings.engine_address, init_kwargs=options) as runner,
-        remote_options(
-            num_cpus=1,
-            num_gpus=int(on_gpu),
-            max_retries=TASK_RETRIES,
-            max_calls=0,  # or a process on a GPU ends, with its encoder, after each task
-        ),
-    ):
-        yield runner
+    resource = "GPU" if on_gpu else "CPU"
+    with ExitStack() as running:
+        with _keep_sigterm():
+            started = RayTaskRunner[Any](settings.engine_address, options)
+            runner = running.enter_context(started)
+        running.enter_context(
+            remote_options(
+                num_cpus=1,
+                num_gpus=int(on_gpu),
+                max_retries=TASK_RETRIES,
+                max_calls=0,  # or a process on a GPU ends, with its encoder, after each task
+            )
+        )
+        yield Engine(runner, lambda: _count_slots(resource), _stop_tasks)
+
+
+def _count_slots(resource: str) -> int:
+    """How many tasks that take one of a resource can run at once."""
+    return int(ray.cluster_resources().get(resource, 1))  # type: ignore[no-untyped-call]
+
+
+def _stop_tasks(tasks: Sequence[PrefectFuture[Any]]) -> None:
+    """Interrupt tasks as Ctrl-C does, and wait for what they write."""
+    waiting = [task.wrapped_future for task in tasks]  # type: ignore[attr-defined] # Ray's
+    for reference in waiting:
+        ray.cancel(reference)
+    if waiting:
+        ray.wait(waiting, num_returns=len(waiting), timeout=STOP_SEC)
+
+
+@contextmanager
+def _keep_sigterm() -> Iterator[None]:
+    """Leave SIGTERM to Prefect: when Ray starts it takes the signal, to exit whatever runs."""
+    before, is_received = signal.getsignal(signal.SIGTERM), False
+    try:
+        yield
+    except SystemExit:
+        is_received = True
+    finally:
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, before)
+    if is_received:
+        signal.raise_signal(signal.SIGTERM)

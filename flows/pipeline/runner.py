@@ -1,31 +1,31 @@
 """How flows start, await and time the tasks of a stage."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property, wraps
-from itertools import accumulate
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from prefect import Flow, Task, flow
 from prefect.exceptions import TerminationSignal
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.engines.start import start_engine
+from flows.engines.start import Engine, start_engine
+from flows.pipeline.windows import make_shards
 from flows.server.lost_runs import note_process
 from flows.server.temporary import COMMAND_LINE
 from flows.settings.engine import EngineSettings
 from tasks.embed.task import unload_encoder
 from tasks.runtime.errors import InputError
-from tasks.runtime.progress import Progress
+from tasks.runtime.progress import Count, Progress
 from tasks.runtime.stopping import ask_to_stop
 from tasks.store.records import StageTiming
 from tasks.store.runs import RecordedContents
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.table_task import Refs, submit
+from tasks.table_task import Refs, find_made, report_progress, show_cached, start_task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,6 +62,14 @@ def pipeline_flow(
     return decorate
 
 
+class Items(NamedTuple):
+    """What the progress of a stage counts, and how many of them each shard has."""
+
+    what: str
+    unit: str
+    sizes: Sequence[int]
+
+
 class StageRunner:
     """Runs the tasks of stages over one store and keeps the time of each stage.
 
@@ -78,7 +86,8 @@ class StageRunner:
         self._device = device
         if self._settings.engine == "threads" and self._settings.engine_address:
             raise InputError("--engine-address belongs to --engine dask or --engine ray: name one.")
-        self._engine: TaskRunner[Any] | None = None
+        self._engine: Engine | None = None
+        self._known: TableRef | None = None  # a table that workers must see
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -90,65 +99,97 @@ class StageRunner:
     def run(
         self,
         stage: str,
-        task: Task[..., Refs],
+        task: Task[..., list[Refs]],
         recipes: Sequence[Recipe],
-        extras: Sequence[dict[str, Any]] = (),
+        items: Items | None = None,
+        *,
+        is_local: bool = False,
         **arguments: Any,
     ) -> list[Refs]:
-        """Run a task for each recipe, wait for all, note the time and how many were cached.
+        """Make the tables of each recipe that the store lacks, and note the time.
 
-        When a shard fails, the others are finished before its error is raised.
+        When a shard fails, the others are finished before its error is raised. items: what its
+        progress counts; None: shards. is_local: it reads files of this machine.
         """
         started = time.perf_counter()
-        is_spread = len(recipes) > 1 and self._settings.engine != "threads"
-        futures = [
-            submit(
-                task,
-                str(self.store.root),
-                recipe,
-                f"{stage} {i + 1} of {len(recipes)}",
-                start_elsewhere=self._start_on_engine if is_spread else None,
-                **arguments,
-                **(extras[i] if extras else {}),
+        found = find_made(task, self.store, recipes)
+        missing = [place for place, refs in enumerate(found) if refs is None]
+        reused = len(found) - len(missing)
+        if reused:
+            show_cached(task, _name_tasks(stage, range(reused), len(found)))
+        if missing:
+            # a cluster of other machines spares this one the tables of the whole, too
+            is_spread = self._settings.engine != "threads" and (
+                len(missing) > 1 or (bool(self._settings.engine_address) and not is_local)
             )
-            for i, recipe in enumerate(recipes)
-        ]
-        wait(futures)
-        failed = sum(not future.state.is_completed() for future in futures)
-        if len(futures) > 1 and failed:
-            get_run_logger().error(
-                "%s: %d of %d tasks failed; the others are kept.",
-                *(stage.capitalize(), failed, len(futures)),
-            )
-        results = [future.result() for future in futures]  # the first failure raises its error
+            engine = self._find_engine() if is_spread else None
+
+            def start(places: Sequence[int]) -> PrefectFuture[list[Refs]]:
+                return start_task(
+                    task,
+                    str(self.store.root),
+                    [recipes[place] for place in places],
+                    _name_tasks(stage, places, len(recipes)),
+                    engine.runner.submit if engine else None,
+                    **({"known": self._known} if engine else {}),
+                    **arguments,
+                )
+
+            counted = items or Items(stage, " shards", [1] * len(found))
+            with self._show_progress(counted, found) as count:
+
+                def note(places: Sequence[int], made: list[Refs]) -> None:
+                    for place, refs in zip(places, made, strict=True):
+                        found[place] = refs
+                    if engine or items is None:  # or the tasks themselves have counted
+                        count.update(sum(counted.sizes[place] for place in places))
+
+                failures = make_shards(missing, start, engine, note)
+            if failures:
+                if len(missing) > 1:
+                    get_run_logger().error(
+                        "%s: %d tasks failed; what others made is kept.",
+                        *(stage.capitalize(), len(failures)),
+                    )
+                raise failures[0]
+        results = [refs for refs in found if refs is not None]
         self.compare(ref for refs in results for ref in refs)
-        cached = sum(future.state.name == "Cached" for future in futures)
-        self.note(stage, started, len(futures), cached)
+        self.note(stage, started, len(found), reused)
         return results
+
+    @contextmanager
+    def _show_progress(self, items: Items, found: Sequence[Refs | None]) -> Iterator[Count]:
+        """Show the progress of a stage, unless it is a single item."""
+        done = sum(size for size, refs in zip(items.sizes, found, strict=True) if refs)
+        progress = Progress(done=done, total=sum(items.sizes))
+        if progress.total > 1:
+            with report_progress(items.what, items.unit, progress) as count:
+                yield count
+        else:
+            yield Count.hidden()
 
     def compare(self, refs: Iterable[TableRef]) -> None:
         """Compare tables with those that runs recorded, before more is computed from them.
 
         Raises PermanentFailure where a recorded run has other rows of one.
         """
-        self.recorded.compare(refs)
+        for ref in refs:
+            self._known = self._known or ref
+            self.recorded.compare([ref])
 
     @cached_property
     def recorded(self) -> RecordedContents:
         """What runs had recorded when this one began."""
         return RecordedContents(self.store)
 
-    def _start_on_engine(
-        self, task: Task[..., Refs], parameters: dict[str, Any]
-    ) -> PrefectFuture[Refs]:
-        """Start a task on the engine, which itself starts with its first task."""
+    def _find_engine(self) -> Engine:
+        """The engine, which starts with the first tasks that it is needed for."""
         # not as the flow's task runner: that would start it for a run of which everything is cached
         if self._engine is None:
             unload_encoder()  # which each worker loads for itself
             engine = start_engine(self._settings, self._device)
             self._engine = self._running.enter_context(engine)
-        future: PrefectFuture[Refs] = self._engine.submit(task, parameters)
-        return future
+        return self._engine
 
     def note(self, stage: str, started: float, tables: int, reused: int) -> None:
         """Keep and log the time of a stage since `started` (perf_counter seconds)."""
@@ -174,7 +215,7 @@ class StageRunner:
         ]
 
 
-def divide_progress(shards: list[list[str]]) -> list[dict[str, Progress]]:
-    """The progress of a run at the start of each shard."""
-    done = [0, *accumulate(map(len, shards))]
-    return [{"progress": Progress(done=d, total=done[-1])} for d in done[:-1]]
+def _name_tasks(stage: str, places: Sequence[int], count: int) -> str:
+    """The name of a task run: which shards of a stage it is about."""
+    first, last = places[0] + 1, places[-1] + 1
+    return f"{stage} {first}{f' to {last}' if last > first else ''} of {count}"

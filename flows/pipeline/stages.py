@@ -10,7 +10,7 @@ from typing import cast
 import pyarrow.compute as pc
 from prefect.utilities.annotations import quote
 
-from flows.pipeline.runner import StageRunner, divide_progress
+from flows.pipeline.runner import Items, StageRunner
 from flows.pipeline.texts import TextSources
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.decode import HEIF_EXTENSIONS
@@ -87,7 +87,7 @@ def gather_texts(
         generated=answers,
         has_prompted=PROMPTED in kinds,
     )
-    ((descriptions,),) = runner.run("describe classes", describe_classes, [recipe])
+    ((descriptions,),) = runner.run("describe classes", describe_classes, [recipe], is_local=True)
     return descriptions
 
 
@@ -114,7 +114,7 @@ def embed_texts(
         "embed texts",
         embed_text_shard,
         recipes,
-        divide_progress(shards),
+        Items("embedding texts", " texts", [len(shard) for shard in shards]),
         encoder=encoder,
         recompute=settings.recompute,
     )
@@ -161,7 +161,7 @@ def embed_images(
         "embed images",
         embed_image_shard,
         recipes,
-        divide_progress(shards),
+        Items("embedding images", " images", [len(shard) for shard in shards]),
         dataset=indexed,
         encoder=encoder,
         batch_size=settings.batch_size,

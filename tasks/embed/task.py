@@ -25,13 +25,12 @@ from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_held_views, r
 from tasks.runtime.errors import InputError
 from tasks.runtime.gpus import lock_gpu, needs_gpu
 from tasks.runtime.heap import keep_freed_memory, release_freed_memory
-from tasks.runtime.progress import Progress
 from tasks.runtime.stopping import raise_if_stopped
 from tasks.runtime.threads import cores
 from tasks.store.code import digest_code
 from tasks.store.schemas import schema
 from tasks.store.tables import CODE_KEY, Recipe, Store, TableRef
-from tasks.table_task import HOUR, report_progress, table_task
+from tasks.table_task import HOUR, current_count, table_task
 
 if TYPE_CHECKING:
     from tasks.embed.images import Images  # with torch, seconds to import
@@ -134,7 +133,6 @@ def embed_image_shard(
     encoder: EncoderSource,
     batch_size: int | None,
     recompute: bool,
-    progress: Progress,
 ) -> tuple[TableRef, TableRef]:
     """Write a shard's `crops` and `undecodable` tables.
 
@@ -160,7 +158,6 @@ def embed_image_shard(
     with (
         lock_gpu(encoder.device) if missing else nullcontext(),
         _explain_out_of_memory(),
-        report_progress("embedding images", " images", progress) as count,
     ):
         places = find_image_names(store, dataset, sorted(missing))
 
@@ -176,7 +173,7 @@ def embed_image_shard(
             cores(),
             choose=read_choice(store, recipe.choice, recipe.encoder),
             is_half=precision != "fp32",
-            count=count.update,
+            count=current_count().update,
             stored=read_held_views(store, held),
         )
         rows = _embed(images, recipe, encoder, batch_size) if missing else copy_images(images)
@@ -241,7 +238,6 @@ def embed_text_shard(
     recipe: TextEmbeddingsRecipe,
     encoder: EncoderSource,
     recompute: bool,
-    progress: Progress,
 ) -> TableRef:
     """Write a shard's `text_embeddings` table.
 
@@ -257,18 +253,18 @@ def embed_text_shard(
     reused, codes = read_reusable_texts(store, keys, columns, recipe.texts)
     reused_texts = set(reused["text"].to_pylist())
     missing = [text for text in recipe.texts if text not in reused_texts]
-    with report_progress("embedding texts", " texts", progress) as count:
-        count.update(reused.num_rows)
-        batches = reused.to_batches()
-        if missing:
-            from tasks.embed.encoder import load_encoder
+    count = current_count()
+    count.update(reused.num_rows)
+    batches = reused.to_batches()
+    if missing:
+        from tasks.embed.encoder import load_encoder
 
-            keep_freed_memory()
-            with lock_gpu(encoder.device), _explain_out_of_memory():
-                for batch in embed_texts(missing, load_encoder(encoder)):
-                    raise_if_stopped()
-                    batches.append(batch)
-                    count.update(batch.num_rows)
+        keep_freed_memory()
+        with lock_gpu(encoder.device), _explain_out_of_memory():
+            for batch in embed_texts(missing, load_encoder(encoder)):
+                raise_if_stopped()
+                batches.append(batch)
+                count.update(batch.num_rows)
     rows = order_rows(pa.Table.from_batches(batches, schema=columns), recipe.texts)
     columns = add_footer_keys(columns, mark, codes | ({code} if missing else set()))
     get_run_logger().info(

@@ -25,6 +25,11 @@ class Count:
         self.done = progress.done
         self.total = progress.total
 
+    @classmethod
+    def hidden(cls) -> "Count":
+        """A count that nobody sees."""
+        return cls(tqdm(disable=True), Progress(done=0, total=0))
+
     def update(self, more: int = 1) -> None:
         """Count `more` further items."""
         self.done += more

@@ -25,7 +25,6 @@ from tasks.embed.images import Images, embed_images, embed_images_in_batches
 from tasks.embed.sources import resolve_encoder
 from tasks.embed.task import CropsRecipe, embed_image_shard
 from tasks.methods.adaptive import StopRule
-from tasks.runtime.progress import Progress
 from tasks.store.digest import bytes_digest, digest_of, shards_by_digest
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
@@ -153,8 +152,8 @@ class Place:
                 image_digests=tuple(shard),
                 choice=choice,
             )
-            given = (str(self.store.root), recipe, self.dataset, self.source, None, False)
-            ref, _ = embed_image_shard(*given, Progress(done=0, total=len(shard)))
+            given = (str(self.store.root), [recipe], self.dataset, self.source, None, False)
+            ((ref, _),) = embed_image_shard(*given)
             refs.append(ref)
         return self.store.read_all(refs)
 

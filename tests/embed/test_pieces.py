@@ -15,7 +15,6 @@ from tasks.embed.encoder import Encoder
 from tasks.embed.identity import EncoderSource
 from tasks.embed.sources import resolve_encoder
 from tasks.embed.task import CropsRecipe, embed_image_shard
-from tasks.runtime.progress import Progress
 from tasks.runtime.stopping import STOP, Stopped
 from tasks.store.retention import prevent_pruning
 from tasks.store.runs import RunManifest, record_run
@@ -40,9 +39,8 @@ class Shard:
         )
 
     def embed(self) -> tuple[TableRef, ...]:
-        progress = Progress(done=0, total=len(self.recipe.image_digests))
-        given = (str(self.store.root), self.recipe, self.dataset, self.source, None, False)
-        refs: tuple[TableRef, ...] = embed_image_shard(*given, progress)
+        given = (str(self.store.root), [self.recipe], self.dataset, self.source, None, False)
+        (refs,) = embed_image_shard(*given)
         return refs
 
     def names(self, table: str) -> list[str]:

@@ -14,7 +14,6 @@ from tasks.embed.images import Images, copy_images, embed_images
 from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_held_views, read_held_views
 from tasks.embed.sources import resolve_encoder
 from tasks.embed.task import CropsRecipe, embed_image_shard
-from tasks.runtime.progress import Progress
 from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
@@ -98,10 +97,8 @@ def test_tables_of_earlier_versions_are_copied_with_the_columns_of_today(
         dataset = index_dataset(store, open_folder(photos, None, None))
         digests = sorted(store.read(dataset.images)["image_digest"].to_pylist())[:count]
         recipe = CropsRecipe(**fields, image_digests=tuple(digests))
-        progress = Progress(done=0, total=count)
-        crops, _ = embed_image_shard(
-            str(tmp_path / folder), recipe, dataset, source, None, False, progress
-        )
+        given = (str(tmp_path / folder), [recipe], dataset, source, None, False)
+        ((crops, _),) = embed_image_shard(*given)
         return store, recipe, store.read(crops)
 
     _, recipe, rows = embed_shard("new", 2)
@@ -144,9 +141,8 @@ def test_views_that_were_made_otherwise_are_not_copied(
         digests = store.read(dataset.images)["image_digest"].to_pylist()[:2]
         parameters = {"crops": CROPS, "resampling": "pillow", **changes}
         recipe = CropsRecipe(encoder=source.identity, image_digests=tuple(digests), **parameters)
-        progress = Progress(done=0, total=2)
-        arguments = (str(folder), recipe, dataset, source, None, False, progress)
-        crops, _ = embed_image_shard(*arguments)
+        arguments = (str(folder), [recipe], dataset, source, None, False)
+        ((crops, _),) = embed_image_shard(*arguments)
         return store.read(crops)
 
     first = run(tmp_path / "all")

@@ -12,7 +12,6 @@ from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys
 from tasks.embed.sources import resolve_encoder
 from tasks.embed.task import TextEmbeddingsRecipe, embed_text_shard
 from tasks.embed.texts import embed_texts, order_rows, read_reusable_texts
-from tasks.runtime.progress import Progress
 from tasks.store.digest import bytes_digest
 from tasks.store.schemas import schema
 from tasks.store.tables import CODE_KEY, Store, TableRef
@@ -94,8 +93,8 @@ def test_the_task_encodes_only_what_no_other_run_has(
 
     def run(folder: Path, texts: tuple[str, ...]) -> bytes:
         recipe = TextEmbeddingsRecipe(encoder=source.identity, texts=texts)
-        arguments = (str(folder), recipe, source, False, Progress(done=0, total=len(texts)))
-        (ref,) = embed_text_shard(*arguments)
+        arguments = (str(folder), [recipe], source, False)
+        ((ref,),) = embed_text_shard(*arguments)
         return Store(folder).path(ref).read_bytes()
 
     run(tmp_path / "a", TEXTS[:25])
