@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.__main__ import run
+from flows.cli.app import run
 from flows.cli.app import COMMANDS
 from tests.conftest import photograph
 from tests.flows.conftest import WCA, Command
@@ -350,7 +350,7 @@ def test_commands_run_without_what_they_do_not_need(
 ) -> None:
     store = () if arguments in {(), ("datasets",)} else ("--store", str(wca.store))
     code = (
-        "import sys; from flows.cli.__main__ import run; status = run(sys.argv[1:]); "
+        "import sys; from flows.cli.app import run; status = run(sys.argv[1:]); "
         "print(*sys.modules); sys.exit(status)"
     )
     command = [sys.executable, "-c", code, *arguments, *store]

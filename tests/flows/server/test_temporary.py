@@ -11,7 +11,7 @@ import httpx2
 import psutil
 import pytest
 
-from flows.server.kept import KEEP_VARIABLE
+from flows.server.private import KEEP_VARIABLE
 from flows.server.temporary import API_VARIABLE, begin_server
 
 # A command that says where its server is and then works on until it is ended.
