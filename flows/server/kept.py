@@ -10,7 +10,6 @@ import hashlib
 import os
 import selectors
 import socket
-import stat
 import subprocess
 import sys
 import time
@@ -19,11 +18,14 @@ from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-KEEP_VARIABLE = "WCA_KEEP_SERVER_SEC"  # 0: the server ends with the last command
-KEEP_SEC = 300.0
+from flows.server.private import (
+    KEEP_VARIABLE,
+    list_settings_files,
+    make_private_folder,
+    read_keep_sec,
+)
+
 WAITING = 64  # commands that begin at once
-# Files of the folder in which a command is given that may configure Prefect.
-CONFIGURATIONS = ("prefect.toml", "pyproject.toml", ".env")
 
 
 class KeptServer:
@@ -37,7 +39,7 @@ class KeptServer:
         self.is_new = False
         self.log: Path | None = None
         try:
-            folder = _make_private_folder()
+            folder = make_private_folder()
             self._connection = self._connect(folder / f"{_digest_what_decides()}.sock")
         except OSError:  # a read-only home, a full disk, a path too long: a server for this command
             self.log, self.is_new = None, True
@@ -72,27 +74,6 @@ class KeptServer:
     def leave(self) -> None:
         """Say that this process needs the server no longer."""
         self._connection.close()
-
-
-def _find_home() -> Path:
-    """Prefect's folder, found without Prefect, which takes a second to import."""
-    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-
-
-def list_settings_files() -> list[Path]:
-    """The files that may hold settings of Prefect, in its folder and in that of the command."""
-    files = (_find_home() / "profiles.toml", *(Path.cwd() / name for name in CONFIGURATIONS))
-    return [file for file in files if file.is_file()]
-
-
-def _make_private_folder() -> Path:
-    """Make the folder of sockets; OSError unless it is this user's alone."""
-    folder = _find_home() / "wca" / "server"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.lstat()
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise PermissionError(f"{folder} is not this user's alone")
-    return folder
 
 
 def _digest_what_decides() -> str:
@@ -136,7 +117,7 @@ def serve_commands(numbers: list[str], port: int) -> None:
     numbers: the file numbers of the listening socket and of a connection; -1 for none.
     """
     listener, first = (socket.socket(fileno=int(n)) if int(n) >= 0 else None for n in numbers)
-    keep_sec = float(os.environ.get(KEEP_VARIABLE) or KEEP_SEC) if listener else 0.0
+    keep_sec = read_keep_sec() if listener else 0.0
     needed_at = time.monotonic()
     with selectors.DefaultSelector() as selector:
         commands = _Commands(selector, port)

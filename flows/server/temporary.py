@@ -16,7 +16,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from threading import Thread
 
-from flows.server.kept import KeptServer, list_settings_files, serve_commands
+from flows.server.kept import KeptServer, serve_commands
+from flows.server.private import list_settings_files
 from tasks.runtime.errors import PermanentFailure
 
 HOST = "127.0.0.1"  # whoever reaches the server may start flows: only this machine

@@ -15,7 +15,7 @@ import pytest
 from prefect import Flow
 from pydantic import BaseModel
 
-from flows.cli.__main__ import run
+from flows.cli.app import run
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.tables import Store

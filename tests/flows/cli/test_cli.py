@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.cli.__main__ import run
+from flows.cli.app import run
 from flows.cli.app import COMMANDS
 from tasks.store.snapshot import _seal_snapshot
 from tests.conftest import photograph
@@ -446,7 +446,7 @@ def test_commands_run_without_what_they_do_not_need(
 ) -> None:
     store = () if arguments in {(), ("datasets",)} else ("--store", str(wca.store))
     code = (
-        "import sys; from flows.cli.__main__ import run; status = run(sys.argv[1:]); "
+        "import sys; from flows.cli.app import run; status = run(sys.argv[1:]); "
         "print(*sys.modules); sys.exit(status)"
     )
     command = [sys.executable, "-c", code, *arguments, *store]

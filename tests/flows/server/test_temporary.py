@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from flows.server import temporary
-from flows.server.kept import KEEP_VARIABLE, KeptServer
+from flows.server.kept import KeptServer
+from flows.server.private import KEEP_VARIABLE
 from flows.server.temporary import API_VARIABLE, begin_server, use_server
 from tasks.runtime.errors import PermanentFailure
 

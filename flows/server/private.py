@@ -1,0 +1,56 @@
+"""What commands share on this machine: a folder that only its user can open, and its lock.
+
+`wca` imports this before anything else, so it imports little.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+KEEP_VARIABLE = "WCA_KEEP_SERVER_SEC"  # 0: nothing outlives a command
+KEEP_SEC = 300.0
+# Files of the folder in which a command is given that may configure Prefect.
+CONFIGURATIONS = ("prefect.toml", "pyproject.toml", ".env")
+
+
+def read_keep_sec() -> float:
+    """How long servers and processes are kept after the last command that needed them, seconds."""
+    return float(os.environ.get(KEEP_VARIABLE) or KEEP_SEC)
+
+
+def list_settings_files() -> list[Path]:
+    """The files that may hold settings of Prefect, in its folder and in that of the command."""
+    files = (find_home() / "profiles.toml", *(Path.cwd() / name for name in CONFIGURATIONS))
+    return [file for file in files if file.is_file()]
+
+
+def find_home() -> Path:
+    """Prefect's folder, found without Prefect, which takes a second to import."""
+    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+
+
+def make_private_folder() -> Path:
+    """Make the folder of sockets; OSError unless it is this user's alone."""
+    folder = find_home() / "wca" / "server"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.lstat()
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise PermissionError(f"{folder} is not this user's alone")
+    return folder
+
+
+def prepare_environment() -> None:
+    """Set what libraries read when they are imported, unless a person has set it."""
+    defaults = {
+        # The command prints results itself; Prefect's log lines go to its server and the UI.
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        # pydantic would search every installed package for plugins: a tenth of the time of --help
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
