@@ -34,6 +34,7 @@ SIZES = {"images": [10_000, 30_000, 100_000], "classes": [100, 300, 1000], "text
 # Less processor time above the constant is mostly noise.
 LEAST_SEC = 1.0
 
+
 class Cost(NamedTuple):
     """What a stage took: processor's and elapsed seconds, and megabytes at its peak."""
 
@@ -66,15 +67,15 @@ def main() -> None:
     sizes = [base._replace(**{options.over: value}) for value in values]
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
         parent = options.folder or Path(temporary)
+        deadline = time.monotonic() + options.seconds
         costs = [
-            measure(parent / size.name, size, options.stages, options.seconds)
-            for size in (LEAST, *sizes)
+            measure(parent / size.name, size, options.stages, deadline) for size in (LEAST, *sizes)
         ]
     print_table(options.over, values, costs, options.stages)
 
 
 def measure(
-    folder: Path, size: Size, stages: Sequence[str], seconds: float
+    folder: Path, size: Size, stages: Sequence[str], deadline: float
 ) -> dict[str, list[Cost]]:
     """Run the stages that are not done, each in a process of its own; the costs of all so far."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,6 @@ def measure(
         for line in log.read_text().splitlines():
             cost = Cost(**json.loads(line))
             costs.setdefault(cost.stage, []).append(cost)
-    deadline = time.monotonic() + seconds
     for stage in stages:
         if stage in costs and costs[stage][-1].is_done:
             continue

@@ -53,6 +53,13 @@ class Run:
         """The tables of the run before it is scored."""
         return World(**self.load("write world"))
 
+    @property
+    def sampled_count(self) -> int:
+        """The shards that a run aligns and explains."""
+        from tasks.score.sample import count_sampled_shards
+
+        return count_sampled_shards(self.store, self.world.images, len(self.world.crops))
+
     def make(self, stage: str, task: Any, recipes: Sequence[Recipe]) -> bool:
         """Make the tables of recipes until it is too late; those that are there are found."""
         made = []
@@ -181,7 +188,7 @@ def _align(run: Run) -> bool:
             text_embeddings=world.text_embeddings,
             seed=0,
         )
-        for shard in world.crops
+        for shard in world.crops[: run.sampled_count]
     ]
     return run.make("align images", align_shard, recipes)
 
@@ -200,8 +207,8 @@ def _explain(run: Run) -> bool:
     (vectors,) = run.load("weigh texts")["class_vectors"]
     recipe = ExplanationsRecipe(
         images=world.images,
-        predictions=run.load("score images")["predictions"],
-        crops=world.crops,
+        predictions=run.load("score images")["predictions"][: run.sampled_count],
+        crops=world.crops[: run.sampled_count],
         class_vectors=vectors,
         descriptions=world.descriptions,
         text_embeddings=world.text_embeddings,
@@ -246,7 +253,7 @@ def _report(run: Run) -> bool:
     from tasks.store.snapshot import snapshot_path
 
     run_id = run.load("publish")["run_id"]
-    page = render_report(snapshot_path(run.store), run_id, lambda name, digest: None)
+    page = render_report(snapshot_path(run.store), run_id, lambda *_: None)  # no image is there
     (run.folder / "report.html").write_text(page, encoding="utf-8")
     return True
 

@@ -1,7 +1,6 @@
 """A synthetic run of any size: tables as the encoder would write them, in a store of its own."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,8 +55,8 @@ def write_world(store: Store, size: Size) -> Iterator[World | None]:
     descriptions = _write(store, "descriptions", size, iter(described.to_batches()))
     centres = _draw_units(np.random.default_rng(0), size.classes)
     embedded = [
-        _write(store, "text_embeddings", (size, i), _text_rows(described.slice(chunk[0], len(chunk)), centres))
-        for i, chunk in enumerate(even_chunks(range(described.num_rows), TEXTS_PER_SHARD))
+        _write(store, "text_embeddings", (size, chunk[0]), _text_rows(described, chunk, centres))
+        for chunk in even_chunks(range(described.num_rows), TEXTS_PER_SHARD)
     ]
     crops = []
     for shard in shards_by_digest(digests, SHARD):
@@ -93,11 +92,13 @@ def _write(store: Store, table: str, key: object, batches: Iterator[pa.RecordBat
 def _image_rows(digests: list[str], size: Size) -> Iterator[pa.RecordBatch]:
     for chunk in even_chunks(range(len(digests)), 10_000):
         own = [digests[i] for i in chunk]
+        labels = [label_of(digest, size.classes) for digest in own]
+        names = [f"class {c}/{i}.jpg" for i, c in zip(chunk, labels, strict=True)]
         columns = [
             pa.array(chunk, pa.int64()),
-            pa.array([f"class {label_of(d, size.classes)}/{i}.jpg" for i, d in zip(chunk, own)]),  # noqa: B905
+            pa.array(names),
             pa.array(own),
-            pa.array([label_of(digest, size.classes) for digest in own], pa.int32()),
+            pa.array(labels, pa.int32()),
             pa.nulls(len(own), pa.string()),
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=schema("images"))
@@ -115,13 +116,16 @@ def _describe(names: list[str], texts: int) -> pa.Table:
     )  # fmt: skip
 
 
-def _text_rows(described: pa.Table, centres: NDArray[np.float32]) -> Iterator[pa.RecordBatch]:
-    class_ids, texts = described["class_id"].to_numpy(), described["text"].combine_chunks()
-    rng = np.random.default_rng(class_ids[0])
-    rows = _move(rng, centres[class_ids], 1.0)
-    flags = pa.array(np.zeros(len(rows), dtype=bool))
+def _text_rows(
+    described: pa.Table, chunk: Sequence[int], centres: NDArray[np.float32]
+) -> Iterator[pa.RecordBatch]:
+    rows = described.slice(chunk[0], len(chunk))
+    class_ids, texts = rows["class_id"].to_numpy(), rows["text"].combine_chunks()
+    rng = np.random.default_rng(chunk[0])
+    moved = _move(rng, centres[class_ids], 1.0)
+    flags = pa.array(np.zeros(len(moved), dtype=bool))
     yield pa.RecordBatch.from_arrays(
-        [texts, flags, embedding_array(rows)], schema=schema("text_embeddings", DIMENSION)
+        [texts, flags, embedding_array(moved)], schema=schema("text_embeddings", DIMENSION)
     )
 
 
