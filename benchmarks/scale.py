@@ -113,3 +113,75 @@ def compute_cost(images: int, given: Assumptions) -> Cost:
         gpu_hours / given.gpus + core_hours / given.cores + driver_hours,
         gpu_hours * given.gpu_usd + core_hours * given.core_usd,
     )
+
+
+def write_table(sizes: Sequence[int], given: Assumptions) -> str:
+    """Write the table of costs, with what it rests on, as Markdown."""
+    costs = [compute_cost(images, given) for images in sizes]
+    rows = {
+        "image files": [_bytes(cost.image_bytes) for cost in costs],
+        "`crops`": [_bytes(cost.crop_bytes) for cost in costs],
+        "`predictions`": [_bytes(cost.prediction_bytes) for cost in costs],
+        "tables' files": [f"{cost.files:,}" for cost in costs],
+        "tasks": [f"{cost.tasks:,}" for cost in costs],
+        "hours of a GPU": [_hours(cost.gpu_hours) for cost in costs],
+        "hours of a core": [_hours(cost.core_hours) for cost in costs],
+        "hours of the driver": [_hours(cost.driver_hours) for cost in costs],
+        "memory of indexing": [_bytes(cost.index_memory) for cost in costs],
+        "memory of comparing methods": [_bytes(cost.compare_memory) for cost in costs],
+        "hours from start to end": [_hours(cost.elapsed_hours) for cost in costs],
+        "dollars": [f"{_digits(cost.usd):,}" for cost in costs],
+    }
+    names = {field: info.description for field, info in Assumptions.model_fields.items()}
+    values = given.model_dump()
+    return "\n".join(
+        [
+            f"| | {' | '.join(f'{images:,} images' for images in sizes)} |",
+            f"|---|{'---:|' * len(sizes)}",
+            *(f"| {what} | {' | '.join(cells)} |" for what, cells in rows.items()),
+            "",
+            "| assumption | option | value |",
+            "|---|---|---:|",
+            *(f"| {names[field]} | `{_option(field)}` | {values[field]:,} |" for field in names),
+            "",
+            "| unit cost | value | measured in [performance.md](performance.md) |",
+            "|---|---:|---|",
+            *(f"| {cost.unit} | {cost.value:.3g} | {cost.heading} |"
+              for cost in UNIT_COSTS.values()),
+        ]
+    )  # fmt: skip
+
+
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
+def _digits(value: float) -> int | float:
+    """A number to two digits."""
+    rounded = float(f"{value:.2g}")
+    return int(rounded) if rounded >= 1 else rounded
+
+
+def _bytes(value: float) -> str:
+    power = min(5, int(math.log10(max(1, value))) // 3)
+    return f"{_digits(value / 1000**power):g} {('B', 'kB', 'MB', 'GB', 'TB', 'PB')[power]}"
+
+
+def _hours(value: float) -> str:
+    return f"{_digits(value):,}"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, nargs="+", default=SIZES)
+    for field, info in Assumptions.model_fields.items():
+        kind = type(info.default)
+        parser.add_argument(_option(field), type=kind, default=info.default, help=info.description)
+    options = vars(parser.parse_args())
+    sizes = options.pop("images")
+    print(write_table(sizes, Assumptions(**options)))
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,8 @@ MEASURES: dict[str, tuple[float, float] | None] = {
 CONTROLS = (("own", "other", "difference"), ("own_matched", "matched", "matched_difference"))
 # A match is at most so many standard deviations away (Austin 2011, see `match_nearest`).
 CALIPER = 0.2
+# Rows of `alignments` that are summed at a time, about: sums in a fixed order are made in memory.
+ROWS_AT_ONCE = 2_000_000
 # Whole images in one matrix product, always as many: another shape may round otherwise.
 IMAGE_BLOCK = 64
 
@@ -204,8 +207,7 @@ def alignment_summary(store: Store, inputs: dict[str, list[TableRef]]) -> pa.Tab
     inputs: the stored `alignments` and `matched_alignments`. Intervals are over images, since an
     image's pairs are alike; an image counts as often as it has pairs.
     """
-    with open_tables(store, inputs) as connection:
-        table = run_query(connection, "image_alignments")
+    table = pa.concat_tables(_sum_pairs(store, inputs))
     group = table["pairs"].combine_chunks().dictionary_encode()
     codes, scored = group.indices.to_numpy(), group.dictionary.to_pylist()
     columns = {
@@ -227,6 +229,16 @@ def alignment_summary(store: Store, inputs: dict[str, list[TableRef]]) -> pa.Tab
             means = {name: (own[name] - control[name]) / own["pair"] for name in MEASURES}
             rows.append(_summary_row(difference, means, own["pair"]))
     return pa.Table.from_pylist(rows, schema("alignment_summary"))
+
+
+def _sum_pairs(store: Store, inputs: dict[str, list[TableRef]]) -> Iterator[pa.Table]:
+    """Sum the pairs of each image, some shards at a time: the whole image is in one of them."""
+    ends = np.cumsum([ref.row_count for ref in inputs["alignments"]])
+    starts = np.flatnonzero(np.diff(ends // ROWS_AT_ONCE, prepend=-1))
+    for start, end in pairwise([*starts.tolist(), len(ends)]):
+        some = {name: refs[start:end] for name, refs in inputs.items()}
+        with open_tables(store, some) as connection:
+            yield run_query(connection, "image_alignments")
 
 
 def _summary_row(
