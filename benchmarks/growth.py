@@ -7,7 +7,8 @@ process of its own, on the tables of the stages before. `--over` is `images`, `c
 (descriptions of each class); the other two stay what `--images`, `--classes` and `--texts` say. An
 exponent is fitted to the processor's seconds above those of a run of almost nothing; where that is
 less than a second there is none. The tables stay in `--folder`, and stages that are done are not
-done again. `--seconds` ends stages that work shard by shard after so long: start it again to go on.
+done again. `--seconds` ends stages that work shard by shard after so long, and starts another one
+only while half of that is left: start the program again to go on.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.growth_stages import PREPARING, STAGES, run_stage
+from benchmarks.growth_stages import BY_SHARD, PREPARING, STAGES, run_stage
 from benchmarks.growth_world import Size
 from benchmarks.peak import peak_mb
 
@@ -54,7 +55,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--do", nargs=2, help=argparse.SUPPRESS)  # the child: stage, folder
     options = parser.parse_args()
     base = Size(*(getattr(options, name) for name in Size._fields))
@@ -67,15 +68,16 @@ def main() -> None:
     sizes = [base._replace(**{options.over: value}) for value in values]
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
         parent = options.folder or Path(temporary)
-        deadline = time.monotonic() + options.seconds
+        began = time.monotonic()
         costs = [
-            measure(parent / size.name, size, options.stages, deadline) for size in (LEAST, *sizes)
+            measure(parent / size.name, size, options.stages, began, options.seconds)
+            for size in (LEAST, *sizes)
         ]
     print_table(options.over, values, costs, options.stages)
 
 
 def measure(
-    folder: Path, size: Size, stages: Sequence[str], deadline: float
+    folder: Path, size: Size, stages: Sequence[str], started: float, seconds: float
 ) -> dict[str, list[Cost]]:
     """Run the stages that are not done, each in a process of its own; the costs of all so far."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,8 +90,8 @@ def measure(
     for stage in stages:
         if stage in costs and costs[stage][-1].is_done:
             continue
-        left = deadline - time.monotonic()
-        if left <= 0:
+        left = started + seconds - time.monotonic()
+        if left <= (0 if stage in BY_SHARD else seconds / 2):
             break
         arguments = [f"--{name}={value}" for name, value in size._asdict().items()]
         command = [sys.executable, "-m", "benchmarks.growth", *arguments, f"--seconds={left}"]

@@ -290,4 +290,5 @@ _STAGES: dict[str, Callable[[Run], bool]] = {
     "report": _report,
 }
 STAGES = (*_STAGES, *(f"sql {name}" for name in QUESTIONS))
+BY_SHARD = ("write world", "score images", "align images")
 PREPARING = ("write world", "write files")

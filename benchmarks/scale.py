@@ -2,8 +2,9 @@
 
     python benchmarks/scale.py [--images 1000000 100000000] [--gpu-usd 3.0] [--shard-size 1000] ...
 
-Prints the table of docs/scale.md. Unit costs are what was measured; each names the heading of
-docs/performance.md that has it. All else is an assumption, which an option replaces.
+Prints the tables of docs/scale.md; `make docs` writes them there. Unit costs are what was measured;
+each names the heading of docs/performance.md that has it. All else is an assumption, which an
+option replaces.
 """
 
 import argparse
@@ -150,6 +151,13 @@ def write_table(sizes: Sequence[int], given: Assumptions) -> str:
               for cost in UNIT_COSTS.values()),
         ]
     )  # fmt: skip
+
+
+def replace_table(page: str) -> str:
+    """Put the table of the usual assumptions into the text of docs/scale.md."""
+    before, start, rest = page.partition("<!-- benchmarks/scale.py -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    return f"{before}{start}{write_table(SIZES, Assumptions())}\n{end}{after}"
 
 
 def _option(field: str) -> str:
