@@ -8,6 +8,7 @@ import pytest
 import yaml
 from prefect.flows import load_flow_from_entrypoint
 
+from benchmarks.scale import UNIT_COSTS, replace_table
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.classify import ClassifyConfig
 from flows.settings.reproduce import ReproduceConfig
@@ -25,6 +26,14 @@ def test_the_table_documentation_is_what_the_code_writes() -> None:
 
 def test_the_documentation_of_methods_is_what_their_modules_say() -> None:
     assert (ROOT / "docs" / "methods.md").read_text() == write_markdown(), "run `make docs`"
+
+
+def test_the_page_on_scale_has_the_tables_that_the_program_prints() -> None:
+    page = (ROOT / "docs" / "scale.md").read_text()
+    assert page == replace_table(page), "run `make docs`"
+    measured = (ROOT / "docs" / "performance.md").read_text()
+    for cost in UNIT_COSTS.values():
+        assert re.search(rf"^##+ {cost.heading}$", measured, re.MULTILINE), cost.heading
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/datasets.md", "docs/descriptions.md"])

@@ -10,6 +10,7 @@ from tasks.embed.crops import CropParameters
 from tasks.embed.identity import EncoderSource, Logits, Resampling, is_reference
 from tasks.embed.task import PrecisionCheckRecipe, check_precision
 from tasks.methods.registry import ALL, GRID, find_method
+from tasks.score.sample import count_sampled_shards
 from tasks.score.settings import ScoreSettings
 from tasks.score.task import (
     AlignmentsRecipe,
@@ -21,7 +22,7 @@ from tasks.score.task import (
     explain_images,
     summarise_alignments,
 )
-from tasks.store.tables import TableRef
+from tasks.store.tables import Store, TableRef
 
 # Images that a benchmark explains: each outcome three times.
 EXPLAINED = 12
@@ -80,11 +81,26 @@ def find_insights(
 ) -> list[TableRef]:
     """Compute what the run's labels and texts allow; `explained_count` images are explained."""
     tables = _compare_methods(runner, scored, settings, logits, parameters) if is_labelled else []
-    if is_labelled and explained_count:
-        tables += _align_images(runner, scored, parameters.seed)
-    if explained_count and scored.indexed.classes.row_count > 1:  # one class has no runner-up
-        tables += _explain_images(runner, scored, settings, explained_count)
+    if not explained_count:
+        return tables
+    sampled = _sample_shards(runner.store, scored)
+    if is_labelled:
+        tables += _align_images(runner, sampled, parameters.seed)
+    if scored.indexed.classes.row_count > 1:  # one class has no runner-up
+        tables += _explain_images(runner, sampled, settings, explained_count)
     return tables
+
+
+def _sample_shards(store: Store, scored: Scored) -> Scored:
+    """Take the shards that are aligned, and whose images may be explained: of few images all."""
+    shards = len(scored.crops)
+    count = count_sampled_shards(store, scored.indexed.images, shards)
+    uses = count * len(scored.crop_uses) // max(1, shards)
+    return scored._replace(
+        crops=scored.crops[:count],
+        predictions=scored.predictions[:count],
+        crop_uses=scored.crop_uses[:uses],
+    )
 
 
 def _compare_methods(

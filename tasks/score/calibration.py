@@ -48,18 +48,16 @@ class Scored(NamedTuple):
         )
 
 
-def divide_scores(table: pa.Table) -> dict[str, Scored]:
-    """Divide the rows of best_scores.sql by method."""
-    methods = table["method"].combine_chunks().dictionary_encode()
-    codes = methods.indices.to_numpy()
-    columns = {name: table[name].to_numpy() for name in table.column_names if name != "method"}
+def read_scores(rows: pa.RecordBatch) -> Scored:
+    """Read the rows of best_scores.sql of one method."""
+    columns = {name: rows[name].to_numpy(zero_copy_only=False) for name in rows.schema.names}
     ranks = [columns[f"score_{rank}"].astype(np.float64) for rank in range(1, 6)]
-    scores = np.nan_to_num(np.stack(ranks, axis=1), nan=-np.inf, neginf=-np.inf)
-    every = Scored(scores, columns["is_correct"], columns["is_first_half"], columns["run_index"])
-    return {
-        name: every.select(codes == code)
-        for code, name in enumerate(methods.dictionary.to_pylist())
-    }
+    return Scored(
+        np.nan_to_num(np.stack(ranks, axis=1), nan=-np.inf, neginf=-np.inf),
+        columns["is_correct"],
+        columns["is_first_half"],
+        columns["run_index"],
+    )
 
 
 def log_odds(scores: Floats, logits: Logits, temperature: float = 1.0) -> Floats:

@@ -92,7 +92,8 @@ def compare_pairs(
     for pair in pairs:
         raise_if_stopped()
         j, k = (index[name] for name in pair)
-        compared = compare_hits(hits.first[j], hits.runs[j], hits.first[k], hits.runs[k], seed)
+        baseline, other = (hits.first[i].astype(np.float64) for i in (j, k))
+        compared = compare_hits(baseline, hits.runs[j], other, hits.runs[k], seed)
         rows.append({"baseline_method": pair[0], "method": pair[1], **compared._asdict()})
     tests = [tuple(sorted(same[name] for name in pair)) for pair in pairs]
     family = {

@@ -3,16 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
 
+from tasks.store.batches import group_rows
 from tasks.store.place import escape_glob
 from tasks.store.schemas import schema
 from tasks.store.snapshot import create_intervals
 from tasks.store.tables import Store, TableRef
 
 _FOLDER = Path(__file__).parent / "sql"
+# DuckDB sorts and groups on disk what is larger.
+MEMORY_LIMIT = "2GB"
 
 
 @contextmanager
@@ -24,7 +28,12 @@ def open_tables(
     A kind without tables is an empty view. Local files are read by DuckDB, in a third of the time
     and of the memory that pyarrow takes; a bucket is read by pyarrow, which makes fewer requests.
     """
-    with duckdb.connect() as connection:
+    with (
+        TemporaryDirectory(prefix="wca-") as folder,
+        duckdb.connect(
+            config={"memory_limit": MEMORY_LIMIT, "temp_directory": folder}
+        ) as connection,
+    ):
         create_intervals(connection)
         for name, refs in inputs.items():
             if not refs:
@@ -39,5 +48,19 @@ def open_tables(
 
 def run_query(connection: duckdb.DuckDBPyConnection, name: str, **parameters: object) -> pa.Table:
     """Run the query `sql/<name>.sql`."""
-    query = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
-    return connection.sql(query, params=parameters or None).to_arrow_table()
+    return connection.sql(_read_query(name), params=parameters or None).to_arrow_table()
+
+
+def run_by_method(
+    connection: duckdb.DuckDBPyConnection, name: str, **parameters: object
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Run a query that is sorted by `method`, and hold the rows of one method at a time.
+
+    Run no other query on the connection before the last rows have come.
+    """
+    relation = connection.sql(_read_query(name), params=parameters or None)
+    return group_rows(relation.to_arrow_reader(), "method")
+
+
+def _read_query(name: str) -> str:
+    return (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")

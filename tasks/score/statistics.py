@@ -14,13 +14,14 @@ from tasks.score.calibration import (
     Logits,
     calibration_error_row,
     calibration_rows,
-    divide_scores,
+    read_scores,
 )
 from tasks.score.grid import grid_rows, step_rows
 from tasks.score.hits import Hits, count_hits
 from tasks.score.intervals import Floats, wilson_interval
 from tasks.score.paired import compare_pairs
-from tasks.score.queries import open_tables, run_query
+from tasks.score.queries import open_tables, run_by_method, run_query
+from tasks.score.sample import count_sampled_shards
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -59,30 +60,44 @@ def statistics_tables(
     their sides alone; those with a name of their own always are.
     """
     with open_tables(store, inputs) as connection:
-        by_image = run_query(connection, "image_hits")
-        if not by_image.num_rows:
+        hits = count_hits(run_by_method(connection, "image_hits"))
+        if hits is None:
             return {name: schema(name).empty_table() for name in STATISTICS_TABLES}
-        hits = count_hits(by_image)
         sigmas = run_sigmas(run_query(connection, "run_hits"))
         same = {row["method"]: row["same_as"] for row in run_query(connection, "same").to_pylist()}
         listed = [name for name in hits.methods if METHODS[name].is_named or name in compared]
-        judged = [name for name in listed if METHODS[name].is_cosine]  # votes are no logits
-        scores = divide_scores(run_query(connection, "best_scores", methods=judged))
-    logits = Logits(logit_scale, logit_bias)
+    judged = [name for name in listed if METHODS[name].is_cosine]  # votes are no logits
+    calibrated = _calibrate(store, inputs, judged, Logits(logit_scale, logit_bias))
     grid = grid_rows(hits)
     rows = {
         "intervals": _interval_rows(hits, sigmas, protocol),
         "comparisons": compare_pairs(hits, list(combinations(listed, 2)), same, seed),
-        "calibration": [
-            row for name in judged for row in calibration_rows(name, scores[name], logits)
-        ],
-        "calibration_errors": [
-            calibration_error_row(name, scores[name], logits) for name in judged
-        ],
+        "calibration": [row for name in judged for row in calibrated[name][0]],
+        "calibration_errors": [calibrated[name][1] for name in judged],
         "method_grid": grid,
         "method_steps": step_rows(hits, same, seed) if grid else [],
     }
     return {name: pa.Table.from_pylist(r, schema(name)) for name, r in rows.items()}
+
+
+def _calibrate(
+    store: Store, inputs: dict[str, list[TableRef]], methods: list[str], logits: Logits
+) -> dict[str, tuple[list[dict[str, object]], dict[str, object]]]:
+    """Compute each method's rows of `calibration` and its row of `calibration_errors`.
+
+    Of many images those of the sampled shards count.
+    """
+    (images,), predictions = inputs["images"], inputs["predictions"]
+    count = count_sampled_shards(store, images, len(predictions))
+    calibrated = {}
+    with open_tables(store, inputs | {"predictions": predictions[:count]}) as connection:
+        for name, rows in run_by_method(connection, "best_scores", methods=methods):
+            scored = read_scores(rows)
+            calibrated[name] = (
+                calibration_rows(name, scored, logits),
+                calibration_error_row(name, scored, logits),
+            )
+    return calibrated
 
 
 def estimate_mean(shares: Floats) -> Estimate:
@@ -174,7 +189,7 @@ def run_sigmas(run_hits: pa.Table) -> dict[tuple[str, str], float]:
 
     run_hits: rows of method, run and class, ordered by run and class, with their counts of images.
     """
-    columns = {name: np.array(run_hits[name].to_pylist()) for name in run_hits.column_names}
+    columns = {name: run_hits[name].to_numpy() for name in run_hits.column_names}
     sigmas = {}
     for method in dict.fromkeys(columns["method"]):
         own = {name: column[columns["method"] == method] for name, column in columns.items()}

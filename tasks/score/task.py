@@ -284,11 +284,15 @@ def align_shard(store_root: str, recipe: AlignmentsRecipe) -> tuple[TableRef, ..
 
     store = Store(store_root)
     described = store.read(recipe.descriptions)
+    crops = store.read(recipe.crops, ["image_digest", "crop_index", "embedding"])
+    ends, digest = pc.min_max(crops["image_digest"]), pc.field("image_digest")
+    is_in_shard = (digest >= ends["min"]) & (digest <= ends["max"])
+    images = store.read(recipe.images, ["image_digest", "class_id"], is_in_shard)
     with one_core_products():
         rows = list(
             alignment_rows(
-                store.read(recipe.crops, ["image_digest", "crop_index", "embedding"]),
-                first_labels(store.read(recipe.images, ["image_digest", "class_id"])),
+                crops,
+                first_labels(images),
                 described.filter(pc.field("kind") == "description"),
                 store.read_all(recipe.text_embeddings),
                 recipe.seed,

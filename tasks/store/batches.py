@@ -40,16 +40,23 @@ def gather_row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def group_by_image(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.RecordBatch]]:
     """Group rows by `image_digest`; the rows of an image follow one another, across batches too."""
-    parts = (part for batch in batches for part in _split_by_image(batch))
-    for digest, images in groupby(parts, key=itemgetter(0)):
-        yield digest, join_batches([rows for _, rows in images])
+    return group_rows(batches, "image_digest")
 
 
-def _split_by_image(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
-    runs = pc.run_end_encode(batch["image_digest"])
+def group_rows(
+    batches: Iterable[pa.RecordBatch], column: str
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Group rows by a column whose equal values follow one another, across batches too."""
+    parts = (part for batch in batches for part in _split_rows(batch, column))
+    for value, group in groupby(parts, key=itemgetter(0)):
+        yield value, join_batches([rows for _, rows in group])
+
+
+def _split_rows(batch: pa.RecordBatch, column: str) -> Iterator[tuple[str, pa.RecordBatch]]:
+    runs = pc.run_end_encode(batch[column])
     start = 0
-    for digest, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        yield digest, batch[start:end]
+    for value, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield value, batch[start:end]
         start = end
 
 

@@ -13,5 +13,5 @@ SELECT p.method,
 FROM predictions AS p
 JOIN images AS i USING (image_digest)
 WHERE i.class_id IS NOT NULL AND p.method IN (SELECT unnest($methods))
-GROUP BY p.method, i.image_id, i.image_digest, p.run_index
+GROUP BY p.method, i.image_id, is_first_half, p.run_index
 ORDER BY p.method, i.image_id, p.run_index
