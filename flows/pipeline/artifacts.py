@@ -110,10 +110,10 @@ def publish_report(dataset_name: str, encoder_name: str, page: Place) -> None:
     """Publish the address of a run's page."""
     create_link_artifact(
         link=page.as_uri(),
-        link_text=str(page),
+        link_text=page.name,
         key=_key("report", dataset_name),
         description=escape_markdown(
-            f"Report on {dataset_name} with {encoder_name}, on the machine that ran it"
+            f"Report on {dataset_name} with {encoder_name}, on the machine that ran it: {page}"
         ),
     )
 
