@@ -67,9 +67,8 @@ def print_table(rows: Rows, title: str) -> None:
     for i, name in enumerate(rows[0]):
         table.add_column(name, justify="right" if i else "left", overflow="fold")
     for row in rows:
-        table.add_row(
-            *(Text(show_controls(cell)) for cell in row.values())
-        )  # plain: names may hold markup
+        # as Text, since names may hold markup
+        table.add_row(*(Text(show_controls(cell)) for cell in row.values()))
     console.print(table)
 
 
