@@ -30,7 +30,8 @@ from tasks.store.tables import Store, TableRef
 
 ROWS_SHOWN = 200  # the whole table is in the store; a page of thousands of rows is not read
 LENGTH_SHOWN = 500  # characters of a name or text
-_MARKUP = str.maketrans({mark: f"&#{ord(mark)};" for mark in "&<>\\`*_[]!|~#"})
+# What Markdown takes for markup; `_` within a word and marks of lists within a line are none.
+_MARKUP = re.compile(r"[\\`*<>&\[\]|~]|(?<![^\W_])_|_(?![^\W_])|^#|^[+-](?= )|:(?=//)")
 
 
 def publish_run(summary: RunSummary) -> None:
@@ -71,8 +72,7 @@ def publish_table(kind: str, name: str, rows: list[dict[str, str]], notes: str =
 def escape_markdown(text: str) -> str:
     """A text in one line of Markdown, which nothing in it marks up, and no longer than is read."""
     shown = text[:LENGTH_SHOWN] + ("..." if len(text) > LENGTH_SHOWN else "")
-    # entities are text to every renderer of Markdown, where backslashes are text to some
-    return " ".join(shown.split()).translate(_MARKUP).replace("://", "&#58;//")
+    return _MARKUP.sub(r"\\\g<0>", " ".join(shown.split()))
 
 
 def _escape_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
