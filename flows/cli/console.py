@@ -72,9 +72,8 @@ def print_table(rows: Rows, title: str) -> None:
         are_figures = all(_FIGURE.match(row[name]) for row in rows if row[name])
         table.add_column(name, justify="right" if are_figures else "left", overflow="fold")
     for row in rows:
-        table.add_row(
-            *(Text(show_controls(cell)) for cell in row.values())
-        )  # plain: names may hold markup
+        # as Text, since names may hold markup
+        table.add_row(*(Text(show_controls(cell)) for cell in row.values()))
     console.print(table)
 
 

@@ -67,7 +67,8 @@ def sql(
             print_rows(connection.sql(query))
     except duckdb.PermissionException as error:
         # the snapshot's views name files, which are elsewhere once a store was moved
-        if (path := one_line(error, None).partition('"')[2].partition('"')[0]) in query:
+        path = one_line(error, None).partition('"')[2].partition('"')[0]
+        if path and path in query:
             raise InputError(
                 f"The query asks for {path}: `wca sql` reads only the store."
             ) from None
@@ -198,7 +199,7 @@ def _quote(value: str | None) -> str:
     """A value in CSV; null is nothing, and an empty text two quotes."""
     if value is None:
         return ""
-    text = show_controls(value)
+    text = show_controls(value, kept="\n\t")
     if text and not any(mark in text for mark in ',"\n'):
         return text
     return '"{}"'.format(text.replace('"', '""'))

@@ -31,7 +31,8 @@ from tasks.store.tables import Store, TableRef
 
 ROWS_SHOWN = 200  # the whole table is in the store; a page of thousands of rows is not read
 LENGTH_SHOWN = 500  # characters of a name or text
-_MARKUP = str.maketrans({mark: f"&#{ord(mark)};" for mark in "&<>\\`*_[]!|~#"})
+# What Markdown takes for markup; `_` within a word and marks of lists within a line are none.
+_MARKUP = re.compile(r"[\\`*<>&\[\]|~]|(?<![^\W_])_|_(?![^\W_])|^#|^[+-](?= )|:(?=//)")
 
 
 def publish_run(summary: RunSummary) -> None:
@@ -73,8 +74,7 @@ def publish_table(kind: str, name: str, rows: list[dict[str, str]], notes: str =
 def escape_markdown(text: str) -> str:
     """A text in one line of Markdown, which nothing in it marks up, and no longer than is read."""
     shown = text[:LENGTH_SHOWN] + ("..." if len(text) > LENGTH_SHOWN else "")
-    # entities are text to every renderer of Markdown, where backslashes are text to some
-    return " ".join(shown.split()).translate(_MARKUP).replace("://", "&#58;//")
+    return _MARKUP.sub(r"\\\g<0>", " ".join(shown.split()))
 
 
 def _escape_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -112,10 +112,10 @@ def publish_report(dataset_name: str, encoder_name: str, page: Place) -> None:
     """Publish the address of a run's page."""
     create_link_artifact(
         link=page.as_uri(),
-        link_text=str(page),
+        link_text=page.name,
         key=_key("report", dataset_name),
         description=escape_markdown(
-            f"Report on {dataset_name} with {encoder_name}, on the machine that ran it"
+            f"Report on {dataset_name} with {encoder_name}, on the machine that ran it: {page}"
         ),
     )
 

@@ -25,7 +25,8 @@ def note_process(flow_run_id: str) -> None:
     """Label a flow run with this process, in which a command runs it."""
     process = psutil.Process()
     label = f"{socket.gethostname()} {process.pid} {process.create_time()}"
-    with get_client(sync_client=True) as client:
+    # without a label the run goes on as well, and if it is killed, stays Running
+    with suppress(Exception), get_client(sync_client=True) as client:
         client.update_flow_run_labels(UUID(flow_run_id), {PROCESS: label})
 
 

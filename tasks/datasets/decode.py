@@ -28,8 +28,8 @@ Image.init()  # Image.open knows the name of a format only after its plugin is l
 MAX_PIXELS = 100_000_000
 _LIMIT = f"{MAX_PIXELS // 10**6} megapixels"
 # The threads of a process share so many pixels, since decoding takes up to 20 bytes for each: of
-# photographs every core has one, of the largest images few are decoded at once.
-SHARED_PIXELS_PER_CORE = 25_000_000
+# photographs of 48 megapixels every core has one, of the largest images every second core.
+SHARED_PIXELS_PER_CORE = 50_000_000
 # A resize of the short side to 224 px makes the long side up to this many times as long.
 MAX_ASPECT = 100
 
@@ -162,4 +162,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which copies all pixels

@@ -266,13 +266,17 @@ def require_room(folder: Place, size_bytes: int, what: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if size_bytes > shutil.disk_usage(folder).free:
             raise InputError(
-                f"{what} takes about {size_bytes / 1e9:,.1f} GB, and the disk of {folder} is short "
-                f"of that, {_describe_free(folder)}: make room, or name another --store."
+                f"{what} takes about {_describe_size(size_bytes)}, and the disk of {folder} is "
+                f"short of that, {_describe_free(folder)}: make room, or name another --store."
             )
 
 
 def _describe_free(folder: Path) -> str:
-    return f"with {shutil.disk_usage(folder).free / 1e9:,.1f} GB free"
+    return f"with {_describe_size(shutil.disk_usage(folder).free)} free"
+
+
+def _describe_size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.0f} MB"
 
 
 def _make_folder(folder: Path) -> None:

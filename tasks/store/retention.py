@@ -115,9 +115,9 @@ def prune(
     keep: the number of newest runs to keep of each setting, as `_setting` says; None keeps all. A
     damaged run is none of them, and stays where it is newer than the oldest that is kept.
     kept_runs: beginnings of the names of runs that stay and are none of them either. Tables that no
-    run refers to, and temporary files, stay for `grace_days`: an interrupted run continues with
-    them. Raises InputError while a run uses the store, where a damaged record may refer to any
-    table, and where a name of `kept_runs` is not that of one run.
+    run refers to, and temporary files, stay for `grace_days`, the latter for one at least: an
+    interrupted run continues with them. Raises InputError while a run uses the store, where a
+    damaged record may refer to any table, and where a name of `kept_runs` is not that of one run.
     """
     with exclusive_use(store) as raise_if_late:
         used_before = {store.path(ref) for ref in read_referenced_tables(store)}
@@ -134,6 +134,8 @@ def prune(
             for file in _list_unreferenced(store, kept)
             if file.place in used_before or file.modified < oldest
         ]
+        # those of other stores and of readers are there as well, which no lock keeps out
+        oldest = min(oldest, time.time() - _DAY_SEC)
         removed += [file for file in list_leftovers(store) if file.modified < oldest]
         pruned = Pruned(
             tuple(run.run_id for run in old),
@@ -142,21 +144,23 @@ def prune(
             _count_runs(every, {run.run_id for run in old}),
         )
         if not is_dry and (old or removed):
+            free = [file.place for file in removed if file.place not in used_before]
+            _remove(free, raise_if_late)  # first, since a full disk has no room for a snapshot
             for run in old:
                 remove_run(store, run.run_id)
-            publish(store)  # first, so that no snapshot names a deleted file
-            for file in removed:
-                raise_if_late()
-                _remove(file.place)
+            publish(store)  # before the rest, so that no snapshot names a deleted file
+            _remove([file.place for file in removed], raise_if_late)
     return pruned
 
 
-def _remove(place: Place) -> None:
-    """Remove a file, or a temporary folder with what is in it."""
-    if isinstance(place, Path) and place.is_dir():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        place.unlink(missing_ok=True)
+def _remove(places: Sequence[Place], raise_if_late: Callable[[], None]) -> None:
+    """Remove files, and temporary folders with what is in them."""
+    for place in places:
+        raise_if_late()
+        if isinstance(place, Path) and place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -106,7 +106,8 @@ JPEGS = [
 @pytest.mark.parametrize("options", JPEGS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_pixels_of_a_whole_jpeg_are_pillows(options: dict[str, object], mode: str) -> None:
-    for image in (photograph(), Image.new("RGB", (801, 603), "white")):
+    blank = [Image.new("RGB", size, "white") for size in ((801, 603), (3, 58), (1, 1))]
+    for image in (photograph(), *blank):
         data = encode(image.convert(mode), "JPEG", **options)
         for whole in (data, data + b"more of another file\xff\xda"):
             with Image.open(io.BytesIO(data)) as expected:

@@ -14,6 +14,7 @@ SCRIPT = "<script>alert(1)</script>"
 BREAKOUT = "</script><img src=x onerror=alert(1)>"
 RIGHT_TO_LEFT = "قطة كبيرة"
 LONG = ("A very long description of a cat. " * 295).strip()
+WIDE = "W" * 5000
 CLASSES = 1000
 
 
@@ -22,7 +23,7 @@ def hostile_config(
     photos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> BenchmarkConfig:
     root = tmp_path_factory.mktemp("hostile")
-    names = [SCRIPT, RIGHT_TO_LEFT, BREAKOUT, *(f"class {i}" for i in range(3, CLASSES))]
+    names = [SCRIPT, RIGHT_TO_LEFT, BREAKOUT, WIDE, *(f"class {i}" for i in range(4, CLASSES))]
     folders = [f"c{i:04}" for i in range(CLASSES)]
     for i, folder in enumerate(folders):
         (root / "images" / folder).mkdir(parents=True)
