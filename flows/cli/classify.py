@@ -32,7 +32,7 @@ MAX_IMAGE_ROWS = 50
 def classify(
     *images: Path,
     classes: str,
-    output: str | None = None,
+    output: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     quiet: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[ClassifySettings | None, Parameter(name="*")] = None,
 ) -> None:
