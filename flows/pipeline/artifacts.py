@@ -90,7 +90,9 @@ def publish_report(dataset_name: str, encoder_name: str, page: Place) -> None:
     )
 
 
-def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: int) -> None:
+def publish_inbox(
+    store: Store, inbox_name: str, new_count: int, waiting_count: int, unreadable_count: int
+) -> None:
     """Publish the images that arrived last in an inbox, newest first."""
     rows = [
         {
@@ -105,7 +107,7 @@ def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: 
         table=rows or [{"image": "none yet"}],
         key=_key("inbox", inbox_name),
         description=f"{inbox_name}: {count_of(new_count, 'new image')}; {waiting_count} wait for "
-        "the next run because they are still changing.",
+        f"the next run because they are still changing; {unreadable_count} cannot be read.",
     )
 
 
