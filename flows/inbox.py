@@ -41,6 +41,7 @@ class InboxSummary(BaseModel):
     inbox_name: str
     batches: tuple[TableRef, ...]
     waiting_count: int
+    unreadable_count: int
     unreadable: tuple[str, ...]
     store_root: str
 
@@ -71,10 +72,12 @@ def classify_inbox(config: InboxConfig) -> InboxSummary:
         inbox_name=name,
         batches=batches,
         waiting_count=arrivals.waiting_count,
+        unreadable_count=arrivals.unreadable_count,
         unreadable=arrivals.unreadable,
         store_root=str(store.root),
     )
-    publish_inbox(store, name, sum(batch.row_count for batch in batches), arrivals.waiting_count)
+    counts = arrivals.waiting_count, arrivals.unreadable_count
+    publish_inbox(store, name, sum(batch.row_count for batch in batches), *counts)
     return summary
 
 

@@ -167,5 +167,6 @@ def describe_option_error(error: CycloptsError | ValidationError) -> str:
     if not isinstance(fault, ValidationError):
         return one_line(error, None)
     field, message = first_validation_error(fault)
-    return f"--{field.replace('_', '-')}: {message}." if field else f"{message}."
+    sentence = f"{message.rstrip('.')}."
+    return f"--{field.replace('_', '-')}: {sentence}" if field else sentence
 

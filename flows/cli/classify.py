@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.console import (
-    Rows,
     console,
     print_details,
     print_results,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from flows.pipeline.summary import RunSummary
+    from tasks.report.page.queries import Row
 
 # Images that are listed on the terminal: --output has all.
 MAX_IMAGE_ROWS = 50
@@ -32,7 +32,7 @@ MAX_IMAGE_ROWS = 50
 def classify(
     *images: Path,
     classes: str,
-    output: str | None = None,
+    output: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     quiet: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[ClassifySettings | None, Parameter(name="*")] = None,
 ) -> None:
@@ -99,9 +99,12 @@ def classify(
 
 def _print_summary(summary: "RunSummary", rows: "pa.Table", output: str | None) -> None:
     """Print one row an image, the least certain first, and where the results are."""
-    listed = _prediction_rows(rows)
-    print_results(summary, listed[:MAX_IMAGE_ROWS])
-    if (more := len(listed) - MAX_IMAGE_ROWS) > 0:
+    usable = [row for row in rows.to_pylist() if row["method"] is not None]
+    usable.sort(key=lambda row: (not _is_unknown(row), row["margin"]))
+    titles = list(dict.fromkeys(method_title(row["method"]) for row in usable))
+    listed = [_prediction_row(row, len(titles) > 1) for row in usable[:MAX_IMAGE_ROWS]]
+    print_results(summary, listed, f"{titles[0]}: " if len(titles) == 1 else "")
+    if (more := len(usable) - MAX_IMAGE_ROWS) > 0:
         console.print(f"{more} more, which are more certain: --output predictions.csv has all.")
     print_details(summary, "image_name, prediction, score, margin FROM best_predictions")
     if output:
@@ -110,28 +113,24 @@ def _print_summary(summary: "RunSummary", rows: "pa.Table", output: str | None) 
         _print_explanations(summary)
 
 
-def _prediction_rows(rows: "pa.Table") -> Rows:
-    """One row of text an image and method: `unknown` first, then by rising margin."""
-    usable = [row for row in rows.to_pylist() if row["method"] is not None]
-    usable.sort(key=lambda r: (r["prediction"] == r["predicted_class_name"], r["margin"]))
-    has_methods = len({row["method"] for row in usable}) > 1
-    return [
-        {
-            "image": row["image_name"],
-            **({"method": method_title(row["method"])} if has_methods else {}),
-            "prediction": (
-                row["prediction"]
-                if row["prediction"] == row["predicted_class_name"]
-                else f"{row['prediction']} (nearest: {row['predicted_class_name']})"
-            ),
-            "score": f"{row['score']:.4f}",
-            "probability": "" if row["probability"] is None else f"{row['probability']:.2f}",
-            "margin": f"{row['margin']:.4f}",
-            "runner-up": row["runner_up_class_name"],
-            "crops": str(row["crop_count"]),
-        }
-        for row in usable
-    ]
+def _prediction_row(row: "Row", has_method: bool) -> dict[str, str]:
+    """The prediction for an image as text."""
+    nearest = f" (nearest: {row['predicted_class_name']})" if _is_unknown(row) else ""
+    probability = row["probability"]
+    return {
+        "image": row["image_name"],
+        **({"method": method_title(row["method"])} if has_method else {}),
+        "prediction": f"{row['prediction']}{nearest}",
+        "score": f"{row['score']:.4f}",
+        "probability": "" if probability is None else f"{probability:.2f}",
+        "margin": f"{row['margin']:.4f}",
+        "runner-up": row["runner_up_class_name"],
+        "crops": str(row["crop_count"]),
+    }
+
+
+def _is_unknown(row: "Row") -> bool:
+    return bool(row["prediction"] != row["predicted_class_name"])
 
 
 def _print_explanations(summary: "RunSummary") -> None:

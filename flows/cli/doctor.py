@@ -12,6 +12,7 @@ from flows.cli.console import print_unwrapped
 from flows.cli.options import DataRootOption, StoreOption
 from flows.settings.store import DEFAULT_STORE
 from tasks.runtime.errors import InputError
+from tasks.runtime.text import count_of
 
 # The encoder of the published table that most people start with, and where its weights come from.
 FIRST_CLIP = "ViT-B-32-quickgelu/openai"
@@ -183,7 +184,7 @@ def _check_store(root: str | Path) -> Check:
     store = Store(root)
     if runs := read_runs(store):
         damaged = sum(bool(run.damage) for run in runs)
-        state = f"{len(runs)} runs in {store.root}"
+        state = f"{count_of(len(runs), 'run')} in {store.root}"
         if damaged:
             return Check("store", f"{state}, {damaged} of them damaged", "run `wca store ls`")
         return Check("store", state)

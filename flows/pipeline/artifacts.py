@@ -120,7 +120,9 @@ def publish_report(dataset_name: str, encoder_name: str, page: Place) -> None:
     )
 
 
-def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: int) -> None:
+def publish_inbox(
+    store: Store, inbox_name: str, new_count: int, waiting_count: int, unreadable_count: int
+) -> None:
     """Publish the images that arrived last in an inbox, newest first."""
     rows = [
         {
@@ -135,7 +137,7 @@ def publish_inbox(store: Store, inbox_name: str, new_count: int, waiting_count: 
         rows or [{"image": "none yet"}],
         _key("inbox", inbox_name),
         f"{inbox_name}: {count_of(new_count, 'new image')}; {waiting_count} wait for the next run "
-        "because they are still changing.",
+        f"because they are still changing; {unreadable_count} cannot be read.",
     )
 
 

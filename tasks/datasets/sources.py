@@ -68,9 +68,10 @@ def open_source(source: DataSource | FileSource) -> Dataset:
         raise InputError(f"The class {odd!r} is not a name in UTF-8: rename it.")
     # published data sets have equal names (ImageNet: "missile"); in own data they are a mistake
     equal = () if source.data in card_names() else describe_equal_names(dataset.class_names)
+    alone = ("There is one class to choose from, so every prediction is right.",)
     return dataset._replace(
         images=sample_images(dataset.images, source.limit, source.per_class),
-        remarks=(*equal, *dataset.remarks),
+        remarks=(*equal, *alone * (len(dataset.class_names) == 1), *dataset.remarks),
     )
 
 

@@ -43,12 +43,16 @@ class NewImage(BaseModel):
 
 
 class FolderScan(BaseModel):
-    """The new images of a folder, how many files must wait, and names that cannot be read."""
+    """The new images of a folder, how many files must wait, and which cannot be read.
+
+    unreadable: the first of their names.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     new: tuple[NewImage, ...]
     waiting_count: int
+    unreadable_count: int
     unreadable: tuple[str, ...]
 
 
@@ -104,6 +108,7 @@ def scan_folder(
     return FolderScan(
         new=tuple(new.values()),
         waiting_count=waiting_count,
+        unreadable_count=len(unreadable),
         unreadable=tuple(unreadable[:MOST_UNREADABLE]),
     )
 

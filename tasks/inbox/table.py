@@ -37,9 +37,12 @@ def read_recorded_images(store: Store, inbox_name: str) -> RecordedImages:
 
 def read_latest_rows(store: Store, inbox_name: str, most: int) -> list[dict[str, object]]:
     """Read the last rows of an inbox, at most `most`, newest first."""
+    files = store.list_files("inbox")
+    times = [_read_rows(store, file, inbox_name, ["classified_at"]) for file in files]
+    newest = [pc.max(table["classified_at"]).as_py() or "" for table in times]
     rows: list[dict[str, object]] = []
-    for file in sorted(store.list_files("inbox"), key=lambda file: file.modified, reverse=True):
-        table = _read_rows(store, file, inbox_name).sort_by([("classified_at", "descending")])
+    for _, i in sorted(zip(newest, range(len(files)), strict=True), reverse=True):
+        table = _read_rows(store, files[i], inbox_name).sort_by([("classified_at", "descending")])
         rows += table.slice(0, most - len(rows)).to_pylist()
         if len(rows) >= most:
             break

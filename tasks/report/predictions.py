@@ -38,7 +38,8 @@ def read_predictions(
     )
     connection.register("method_facts", facts)
     parameters = {"run_id": run_id, "method": method}
-    return connection.execute(_SQL.read_text(encoding="utf-8"), parameters).to_arrow_table()
+    query = _SQL.read_text(encoding="utf-8")
+    return connection.sql(query, params=parameters).to_arrow_table()
 
 
 def choose_scored_method(

@@ -14,6 +14,7 @@ from tasks.store.tables import Store
 _PERCENTILE = """
 SELECT quantile_cont(score, $share), count(*) FROM best_predictions
 WHERE run_id = $run_id AND run_index = 0 AND method = $method"""
+_LABELLED = "FROM images SELECT 1 WHERE run_id = $run_id AND class_id IS NOT NULL LIMIT 1"
 _PRECISION = """
 SELECT threshold, answered_count, coverage, 1 - risk, wilson_low(1 - risk, answered_count),
        wilson_high(1 - risk, answered_count)
@@ -59,6 +60,11 @@ def find_precision(
         method = choose_scored_method(connection, run_id, method)
         parameters = {"run_id": run_id, "method": method, "precision": precision}
         rows = connection.execute(_PRECISION, parameters).fetchall()
+        labelled = connection.execute(_LABELLED, {"run_id": run_id}).fetchall()
+    if not labelled:
+        raise InputError(
+            f"Run {run_id[:12]} has no labelled images: say --percentile, or name a benchmark."
+        )
     if not rows:
         raise InputError(
             f"No threshold reaches a precision of {precision:g} on labelled images of run "

@@ -65,6 +65,12 @@ def test_new_images_are_classified_once_and_appended(config: InboxConfig, photos
         query = """SELECT len(class_names), len(scores), class_names[1] = class_name, method
             FROM inbox JOIN runs USING (run_id) WHERE reason IS NULL GROUP BY ALL"""
         assert snapshot.execute(query).fetchall() == [(3, 3, True, "clip")]
+    strict = config.model_copy(update={"inbox_name": "strict", "threshold": 2.0})
+    assert new(classify_inbox(strict)) == 14
+    with duckdb.connect(str(snapshot_path(Store(config.store))), read_only=True) as snapshot:
+        query = """SELECT inbox_name = 'strict', prediction = 'unknown', prediction = class_name
+            FROM inbox WHERE reason IS NULL GROUP BY ALL ORDER BY ALL"""
+        assert snapshot.execute(query).fetchall() == [(False, False, True), (True, True, False)]
 
 
 def test_batches_share_an_encoder_that_is_given_back(

@@ -8,7 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.inbox.table import build_inbox_rows, read_latest_rows, read_recorded_images
+from tasks.inbox.table import (
+    build_inbox_rows,
+    compact_tables,
+    read_latest_rows,
+    read_recorded_images,
+)
 from tasks.runtime.errors import InputError
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
@@ -48,8 +53,9 @@ def test_each_image_has_its_classes_best_first_or_a_reason() -> None:
     for row in rows:
         assert datetime.fromisoformat(str(row.pop("classified_at"))).tzinfo
     found = {**FACTS, "image_digest": "d0", "image_name": "0.jpg", "size_bytes": 0}
-    best = {"class_name": "owl", "score": 1.0, "class_names": ["owl", "cat", "dog"]}
-    none = {"class_name": None, "score": None, "class_names": [], "scores": []}
+    best = {"prediction": "owl", "class_name": "owl", "score": 1.0}
+    best |= {"class_names": ["owl", "cat", "dog"]}
+    none = {"prediction": None, "class_name": None, "score": None, "class_names": [], "scores": []}
     bad = {"image_digest": "d1", "image_name": "1.jpg", "size_bytes": 1}
     scores = [1.0, 0.5, float(pa.scalar(1 / 3, pa.float32()).as_py())]
     assert rows == [
@@ -95,3 +101,28 @@ def test_a_damaged_table_is_named_and_not_passed_over(tmp_path: Path, is_cut_off
     ):
         with pytest.raises(InputError, match=f"{path.name} is damaged: .*`wca store repair`"):
             read()
+
+
+def test_small_tables_become_one_and_an_image_stays_one_row(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for i in range(70):
+        batch(store, "mine", f"{i:03}", f"{i:03}x")
+        if i % 9 == 0:
+            batch(store, "another", f"o{i:03}")
+        compact_tables(store, "mine")
+    others = [f"o{i:03}" for i in range(0, 70, 9)]
+    assert len(store.list_files("inbox")) - len(others) <= 15
+    images = {f"{i:03}{end}" for i in range(70) for end in ("", "x")}
+    assert read_recorded_images(store, "mine").digests == images
+    assert read_recorded_images(store, "another").digests == set(others)
+    # killed between the new table and the removal of the old ones
+    file = max(store.list_files("inbox"), key=lambda file: store.read(file.place).num_rows)
+    twice = store.read(file.place)
+    for i in range(8):
+        part = twice.slice(i, 1) if i else twice
+        store.write("inbox", f"{i}" * 64, schema("inbox"), part.to_batches())
+        compact_tables(store, "mine")
+    rows = [row for f in store.list_files("inbox") for row in store.read(f.place).to_pylist()]
+    merged = {row["image_digest"] for row in rows if row["inbox_name"] == "mine"}
+    assert merged == images
+    assert {row["image_digest"] for row in read_latest_rows(store, "mine", 999)} == images

@@ -11,8 +11,8 @@ from tasks.datasets.labels import check_split
 from tasks.datasets.spelling import SHOWN, join_names, suggest_name
 from tasks.runtime.errors import InputError
 
-# Beside the class folders these hold class names and texts.
-_TEXT_ENDINGS = (".json", ".txt", ".csv", ".tsv", ".md")
+# Beside the class folders these hold class names, texts and tables of images.
+_TEXT_ENDINGS = (".json", ".txt", ".csv", ".tsv", ".parquet", ".md")
 _BESIDE = "It is beside the class folders and has no class: move it into one of them."
 
 
@@ -20,7 +20,7 @@ def open_folder(root: Path, classnames: Path | None, split: str | None) -> Datas
     """Open a folder with one sub-folder per class; the classes are in sorted order.
 
     With `split` it opens that sub-folder. Files beside the class folders are listed as rejected,
-    but for those that hold texts by their endings.
+    but for those that hold texts or tables by their endings.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; expected {root}/<class>/<image>.jpg.")
