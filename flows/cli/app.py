@@ -19,6 +19,7 @@ from flows.cli.reproduce import reproduce
 from flows.cli.sql import sql
 from flows.cli.store import store_app
 from flows.cli.sweep import sweep
+from flows.cli.texts import texts
 from flows.cli.ui import ui
 
 app = App(
@@ -31,7 +32,7 @@ app = App(
 )
 COMMANDS = (
     *(demo, benchmark, classify, describe, sweep, reproduce),
-    *(report, compare, sql, methods, datasets, import_, doctor, ui),
+    *(report, compare, texts, sql, methods, datasets, import_, doctor, ui),
 )
 for command in COMMANDS:
     app.command(command)

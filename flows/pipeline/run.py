@@ -70,7 +70,7 @@ def run_stages(
     with StageRunner(store, settings, encoder.device) as runner:
         indexed = index_dataset(runner, dataset)
         writing = (
-            write_descriptions(runner, indexed.classes, settings, dataset.name)
+            write_descriptions(runner, indexed.classes, settings, dataset.name, dataset.questions)
             if settings.llm
             else None
         )
