@@ -1,4 +1,4 @@
-"""`wca texts`: what differs between the texts of two files or runs."""
+"""`wca texts`: whether the texts of a run help, and what differs between two files or runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
 def texts(
     first: str,
-    second: str,
+    second: str | None = None,
     *,
     kind: Literal["description", "descriptor"] = "description",
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Say class by class which texts only the second, or only the first, of two sources has.
+    """Say whether each description helped a run, or class by class how two sources differ.
+
+    One run with --text-effects: its most harmful and most useful descriptions, repeated ones, and
+    those that many classes share. Two sources: the texts that only one of them has.
+
+    Example: wca texts last
 
     Example: wca texts texts.json edited.json
 
@@ -33,11 +38,14 @@ def texts(
     first
         A JSON file of texts or for review, or a run by the beginning of its name, or `last`.
     second
-        The file or run to compare it with.
+        The file or run to compare it with; without one, the effects of the first, a run.
     kind
         The kind of texts to take from a run.
 
     """
+    if second is None:
+        _print_effects(first, store)
+        return
     changes = compare_texts(*(_read_texts(source, kind, store) for source in (first, second)))
     for change in changes:
         print_unwrapped(change.class_name)
@@ -49,6 +57,20 @@ def texts(
         for c in changes
     ]
     print_table(rows, f"{len(changes)} classes with other texts")
+
+
+def _print_effects(run: str, place: str | Path) -> None:
+    """Print what the table `text_effects` of a run says."""
+    from tasks.report.text_effects import effect_tables
+    from tasks.store.runs import find_run
+    from tasks.store.tables import Store
+
+    store = Store(place)
+    manifest = find_run(store, run, ("benchmark",))
+    for title, rows in effect_tables(store, manifest).items():
+        print_table(rows, title)
+    query = f"FROM text_effects WHERE run_id LIKE '{manifest.run_id[:8]}%' ORDER BY effect"
+    print_unwrapped(f'All: wca sql "{query}"')
 
 
 def _read_texts(source: str, kind: str, place: str | Path) -> dict[str, list[str]]:

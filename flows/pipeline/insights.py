@@ -16,9 +16,11 @@ from tasks.score.task import (
     AlignmentSummaryRecipe,
     ExplanationsRecipe,
     StatisticsRecipe,
+    TextEffectsRecipe,
     align_shard,
     compare_methods,
     explain_images,
+    measure_texts,
     summarise_alignments,
 )
 from tasks.store.tables import TableRef
@@ -85,6 +87,23 @@ def find_insights(
     if explained_count and scored.indexed.classes.row_count > 1:  # one class has no runner-up
         tables += _explain_images(runner, scored, settings, explained_count)
     return tables
+
+
+def measure_descriptions(
+    runner: StageRunner, scored: Scored, settings: Settings, pool: int
+) -> list[TableRef]:
+    """Measure whether each description helps, by labels where there are any."""
+    recipe = TextEffectsRecipe(
+        images=scored.indexed.images,
+        crops=tuple(scored.crops),
+        descriptions=scored.described,
+        text_embeddings=tuple(scored.texts),
+        pool=pool,
+        image_scale=settings.used_image_scale,
+        text_scale=settings.used_text_scale,
+    )
+    ((measured,),) = runner.run("measure texts", measure_texts, [recipe])
+    return [measured]
 
 
 def _compare_methods(

@@ -255,10 +255,16 @@ def test_wca_describe_from_estimate_to_file(
     assert "would be asked for 0 answers: 0 calls" in here(*common, "--dry-run")
     table = here(
         *("benchmark", f"folder:{photos}", "--encoder", f"local-dir:{tiny_model}"),
-        *("--descriptions", str(output), "--pool", "2", "--runs", "1", *store),
+        *("--descriptions", str(output), "--pool", "2", "--runs", "1", *store, "--text-effects"),
     )
     assert "descriptions recorded in texts.json" in table
     assert "CuPL" in table
+    effects = here("texts", "last", *store)
+    assert re.search(r"\d+ texts that hurt", effects)
+    assert re.search(r"\d+ texts that nearly repeat another of their class", effects)
+    assert "measured with labels" in effects
+    unmeasured = here("texts", "x", *store, status=2)
+    assert "No run's name begins" in unmeasured
     folder = here(*common, "--output", str(tmp_path), status=2)
     assert "is a folder: name the file to write" in folder
 
