@@ -47,7 +47,7 @@ def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
         "--keep",
         "--port",
     }  # the last is llama-server's
-    own |= {"--download", "--kind", "--to", "--latex", "--csv"}
+    own |= {"--review", "--download", "--kind", "--to", "--latex", "--csv"}
     used = {option.replace("--no-", "--") for option in re.findall(r"--[a-z][a-z-]+", text)}
     assert used <= known | own
 
