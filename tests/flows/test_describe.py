@@ -76,7 +76,7 @@ def test_documented_questions_count_what_two_runs_share_once(
     first = describe(config)
     second = describe(config.model_copy(update={"classes": "cat, owl, emu"}))
     page = (Path(__file__).parents[2] / "docs" / "descriptions.md").read_text("utf-8")
-    queries = re.findall(r'^wca sql "(.*?)"$', page, re.M | re.S)
+    queries = re.findall(r'^wca sql "([^"]*? answers\b.*?)"$', page, re.M | re.S)
     with duckdb.connect(second.snapshot, read_only=True) as snapshot:
         fates, by_model, by_class, texts = (snapshot.execute(q).fetchall() for q in queries)
     assert [(fate, count) for _, fate, count in fates] == [("refusal", 3), (None, 27)]
@@ -263,6 +263,9 @@ def test_wca_describe_from_estimate_to_file(
     assert re.search(r"\d+ texts that hurt", effects)
     assert re.search(r"\d+ texts that nearly repeat another of their class", effects)
     assert "measured with labels" in effects
+    page = (Path(__file__).parents[2] / "docs" / "descriptions.md").read_text("utf-8")
+    (query,) = re.findall(r'^wca sql "([^"]*text_effects.*?)"$', page, re.M | re.S)
+    assert "big cat" in here("sql", query, *store)
     unmeasured = here("texts", "x", *store, status=2)
     assert "No run's name begins" in unmeasured
     folder = here(*common, "--output", str(tmp_path), status=2)
