@@ -11,7 +11,6 @@ from flows.cli.console import console, print_locations, print_table, print_unwra
 from flows.server.temporary import prefect_server
 from flows.settings.describe import DescribeConfig, DescribeSettings
 from tasks.datasets.files import read_json
-from tasks.describe.llm.settings import read_attempts
 from tasks.describe.texts import check_texts, group_generated_texts, group_reviewed_texts
 from tasks.runtime.errors import InputError
 from tasks.store.place import write_text
@@ -86,7 +85,7 @@ def describe(
         summary = flow(config)
     _print_answers(summary)
     if review:
-        _write_reviews(summary, review, set(read_attempts(config.redo)))
+        _write_reviews(summary, review, set(config.attempts))
     _write_texts(summary, output)
 
 

@@ -9,7 +9,7 @@ from tasks.describe.llm.chat_format import estimate_tokens
 from tasks.describe.llm.prices import find_run_price
 from tasks.describe.llm.questions import QuestionSet, build_prompts, read_question_sets
 from tasks.describe.llm.replies import Call, Replies, Reply, unanswered
-from tasks.describe.llm.settings import LanguageModelSettings, ModelSettings, read_attempts
+from tasks.describe.llm.settings import LanguageModelSettings, ModelSettings
 from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of
 from tasks.store.tables import Recipe, TableRef
@@ -42,7 +42,7 @@ class PromptPlan(Recipe):
             question_sets=sets,
             domain=settings.domain,
             model=ModelSettings.model_validate(settings, from_attributes=True),
-            attempts=read_attempts(settings.redo),
+            attempts=settings.attempts,
         )
 
     def calls(self, class_names: Sequence[str]) -> Iterator[Call]:

@@ -34,11 +34,6 @@ def check_attempts(items: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{name}={number}" for name, number in attempts.items())
 
 
-def read_attempts(items: tuple[str, ...]) -> dict[str, int]:
-    """The attempt of each class in checked items."""
-    return {name: int(number) for name, _, number in (item.rpartition("=") for item in items)}
-
-
 Attempts = Annotated[tuple[str, ...], AfterValidator(check_attempts)]
 MAX_ATTEMPTS = 1000  # of asking about a class
 
@@ -120,3 +115,8 @@ class LanguageModelSettings(BaseModel):
     batch_poll_sec: float = Field(
         30.0, gt=0, description="Seconds between looks at a batch under way."
     )
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        """Which of several askings counts, for the classes of `redo`."""
+        return {name: int(n) for name, _, n in (item.rpartition("=") for item in self.redo)}
