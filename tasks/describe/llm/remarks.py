@@ -7,6 +7,7 @@ answers in seven languages, by which a change of these patterns is measured.
 
 import re
 import unicodedata
+from functools import cache
 
 _IMAGE = r"(?:image|picture|photo|photograph|attachment|file)s?"
 _NEEDED = (
@@ -200,8 +201,11 @@ def _join(patterns: dict[str, tuple[str, ...]]) -> str:
     return "|".join(f"(?:{p})" for of_language in patterns.values() for p in of_language)
 
 
-# A text that ends with a colon introduces answers: "Visual features:"
-_REMARK = re.compile(rf"(?:^|(?<=[.!?] ))(?:{_join(_AT_START)})|{_join(_ANYWHERE)}|:$")
+@cache  # compiling takes many milliseconds, which most commands need not spend
+def _remark_pattern() -> re.Pattern[str]:
+    # a text that ends with a colon introduces answers: "Visual features:"
+    return re.compile(rf"(?:^|(?<=[.!?] ))(?:{_join(_AT_START)})|{_join(_ANYWHERE)}|:$")
+
 
 _NO_ANSWER = re.compile(
     r"n\.?/?a|none|null|nil|undefined|unknown|tb[ad]|todo|not (?:applicable|available|specified)"
@@ -226,7 +230,7 @@ _ONLY_SLOT = re.compile(r"\[[^\[\]]*\]|<[^<>]*>|\{[^{}]*\}|【[^【】]*】")
 
 def is_remark(text: str) -> bool:
     """Whether a text refuses to answer, talks about the task, or only introduces answers."""
-    return bool(_REMARK.search(_normalize(text)))
+    return bool(_remark_pattern().search(_normalize(text)))
 
 
 def is_placeholder(text: str) -> bool:
