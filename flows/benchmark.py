@@ -21,7 +21,9 @@ def benchmark(config: BenchmarkConfig) -> RunSummary:
     command = build_command("benchmark", [config.data], config, {"data", "store"})
     settings = config.with_preset(dataset.preset)
     with prevent_pruning(Store(config.store)):
-        summary = run_stages("benchmark", settings, dataset, command, EXPLAINED)
+        summary = run_stages(
+            "benchmark", settings, dataset, command, EXPLAINED, config.text_effects
+        )
         report = write_report(summary.store_root, summary.run_id, summary.indexed)
     summary = summary.model_copy(update={"report": report})
     publish_run(summary)

@@ -2,7 +2,7 @@
 
 from prefect.runtime import flow_run
 
-from flows.pipeline.check import open_classes
+from flows.pipeline.check import DescribedClasses, open_classes
 from flows.pipeline.command import build_command
 from flows.pipeline.descriptions import write_descriptions, writing_parameters
 from flows.pipeline.record import record
@@ -35,19 +35,19 @@ def _run_name() -> str:
 @pipeline_flow("describe", run_name=_run_name)
 def describe(config: DescribeConfig) -> DescribeSummary:
     """Have a language model describe classes, and clean what it writes."""
-    name, class_names = open_classes(config.classes)
+    described = open_classes(config.classes)
     with prevent_pruning(Store(config.store)):
-        return _describe(config, name, class_names)
+        return _describe(config, described)
 
 
-def _describe(config: DescribeConfig, name: str, class_names: tuple[str, ...]) -> DescribeSummary:
+def _describe(config: DescribeConfig, described: DescribedClasses) -> DescribeSummary:
     store = Store(config.store)
     runner = StageRunner(store)
-    classes = write_classes(store, class_names)
-    writing = write_descriptions(runner, classes, config, name)
+    classes = write_classes(store, described.class_names)
+    writing = write_descriptions(runner, classes, config, described.title, described.questions)
     manifest = RunManifest(
         flow_name="describe",
-        dataset_name=name,
+        dataset_name=described.title,
         parameters=writing_parameters(writing, config),
         tables=(classes, writing.answers),
         command=build_command("describe", [config.classes], config, {"classes", "store"}),
@@ -55,7 +55,7 @@ def _describe(config: DescribeConfig, name: str, class_names: tuple[str, ...]) -
     recorded = record(runner, manifest)
     return DescribeSummary(
         run_id=recorded.run_id,
-        class_count=len(class_names),
+        class_count=len(described.class_names),
         llm=writing.plan.model.llm,
         answers=writing.answers,
         tally=writing.asked.tally,

@@ -56,7 +56,7 @@ def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
         "--keep",
         "--port",
     }  # the last is llama-server's
-    own |= {"--quiet", "--percentile", "--precision"}
+    own |= {"--quiet", "--percentile", "--precision", "--review"}
     own |= {"--download", "--kind", "--to", "--latex", "--csv"}
     used = {option.replace("--no-", "--") for option in re.findall(r"--[a-z][a-z-]+", text)}
     assert used <= known | own

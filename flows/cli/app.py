@@ -41,6 +41,7 @@ from flows.cli.reproduce import reproduce
 from flows.cli.sql import sql
 from flows.cli.store import store_app
 from flows.cli.sweep import sweep
+from flows.cli.texts import texts
 from flows.cli.threshold import threshold
 from flows.cli.ui import ui
 from flows.server.forward import keep_process
@@ -71,7 +72,7 @@ app = App(
 )
 COMMANDS = (
     *(demo, benchmark, classify, threshold, describe, sweep, reproduce),
-    *(report, export, compare, sql, methods, datasets, import_, doctor, ui),
+    *(report, export, compare, texts, sql, methods, datasets, import_, doctor, ui),
 )
 for command in COMMANDS:
     app.command(command)

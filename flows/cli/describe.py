@@ -1,6 +1,7 @@
 """`wca describe`: descriptions of classes by a language model."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,8 @@ from cyclopts import Parameter
 from flows.cli.console import console, print_locations, print_table, print_unwrapped
 from flows.server.temporary import prefect_server
 from flows.settings.describe import DescribeConfig, DescribeSettings
-from tasks.describe.texts import group_generated_texts
+from tasks.datasets.files import read_json
+from tasks.describe.texts import check_texts, group_generated_texts, group_reviewed_texts
 from tasks.runtime.errors import InputError
 from tasks.store.place import write_text
 
@@ -22,6 +24,7 @@ def describe(
     classes: str,
     *,
     output: Path | None = None,
+    review: Path | None = None,
     dry_run: bool = False,
     settings: Annotated[DescribeSettings | None, Parameter(name="*")] = None,
 ) -> None:
@@ -32,7 +35,9 @@ def describe(
 
     Example: wca describe cat,dog,horse --dry-run
 
-    Example: wca describe classes.txt --llm gpt-4o-mini --budget-usd 2 --output texts.json
+    Example: wca describe classes.txt --llm gpt-4o-mini --budget-usd 2 --review texts.json
+
+    Example: wca describe classes.txt --llm gpt-4o-mini --redo wren --review texts.json
 
     Example: wca describe folder:photos --questions cupl,clip-d --llm gpt-4.1-mini --batch
 
@@ -47,6 +52,9 @@ def describe(
         Class names separated by commas, a file of them, or a data set as in benchmark.
     output
         JSON file to write the texts to, for --descriptions.
+    review
+        JSON file to write texts and dropped answers to, for you to edit: --descriptions reads its
+        `texts`. With --redo, only those classes are replaced in a file that is there.
     dry_run
         Say how many calls, tokens and dollars it would take, and send nothing.
 
@@ -55,9 +63,15 @@ def describe(
         raise InputError(f"{output} is a folder: name the file to write, {output}/texts.json.")
     given = (settings or DescribeSettings()).model_dump(exclude_unset=True)
     config = DescribeConfig(classes=classes, **given)
+    if review and review.exists() and not config.redo:
+        raise InputError(
+            f"{review} is there and may be edited: name another file, or the classes to replace in "
+            "it with --redo."
+        )
     from flows.pipeline import check
 
-    check.plan_prompts(config, len(check.open_classes(classes)[1]))
+    described = check.open_classes(classes)
+    check.plan_prompts(config, described.class_names, described.questions)
     if dry_run:
         tally = check.estimate_descriptions(config)
         console.print(
@@ -70,6 +84,8 @@ def describe(
 
         summary = flow(config)
     _print_answers(summary)
+    if review:
+        _write_reviews(summary, review, set(config.attempts))
     _write_texts(summary, output)
 
 
@@ -99,10 +115,38 @@ def _write_texts(summary: "DescribeSummary", output: Path | None) -> None:
     by_kind = group_generated_texts(answers.to_pylist())
     if output is None:
         return
+    _write_kinds(by_kind, output)
+
+
+def _write_reviews(summary: "DescribeSummary", review: Path, redone: set[str]) -> None:
+    """Write texts and dropped answers for a person to edit; of a file there, only redone classes.
+
+    Raises InputError where that file is none of texts.
+    """
+    from tasks.store.tables import Store
+
+    columns = ["class_name", "kind", "text", "answer", "dropped_by"]
+    answers = Store(summary.store_root).read(summary.answers, columns)
+    by_kind = group_reviewed_texts(answers.to_pylist())
     for kind, by_class in by_kind.items():
-        path = output if len(by_kind) == 1 else output.with_suffix(f".{kind}s.json")
+        path = _kind_path(review, kind, len(by_kind))
+        if path.exists():
+            edited = read_json(path)
+            check_texts(edited, str(path))
+            by_kind[kind] = {**edited, **{name: by_class[name] for name in redone & set(by_class)}}
+    _write_kinds(by_kind, review)
+
+
+def _write_kinds(by_kind: Mapping[str, Mapping[str, object]], output: Path) -> None:
+    for kind, by_class in by_kind.items():
+        path = _kind_path(output, kind, len(by_kind))
         write_text(path, json.dumps(by_class, indent=1, ensure_ascii=False) + "\n")
         print_unwrapped(f"{kind.capitalize()}s {path}")
+
+
+def _kind_path(output: Path, kind: str, kinds: int) -> Path:
+    """The file of one of several kinds of texts."""
+    return output if kinds == 1 else output.with_suffix(f".{kind}s.json")
 
 
 def _cost_text(tally: "Tally") -> str:

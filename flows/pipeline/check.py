@@ -3,8 +3,9 @@
 Nothing here imports Prefect or torch. What only a server or an encoder can tell is found later.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from flows.pipeline.texts import text_sources
 from flows.settings.describe import DescribeConfig
@@ -40,27 +41,42 @@ def checked_input(settings: Settings, source: DataSource | FileSource) -> Iterat
         for file in filter(None, (sources.descriptions, sources.descriptors)):
             join_by_name(read_json(file), dataset.class_names, str(file))
         if settings.llm:
-            plan_prompts(settings, len(dataset.class_names))
+            plan_prompts(settings, dataset.class_names, dataset.questions)
         yield dataset
 
 
-def plan_prompts(settings: LanguageModelSettings, class_count: int) -> PromptPlan:
-    """Plan the questions about classes that no table holds yet; InputError as `PromptPlan.of`."""
-    classes = TableRef(table="classes", digest="", row_count=class_count)
-    return PromptPlan.of(classes, settings)
+class DescribedClasses(NamedTuple):
+    """Classes for a language model to describe; questions: the set that their card names."""
+
+    title: str
+    class_names: tuple[str, ...]
+    questions: str = ""
+
+
+def plan_prompts(
+    settings: LanguageModelSettings, class_names: Sequence[str], own_questions: str
+) -> PromptPlan:
+    """Plan the questions about classes that no table holds yet.
+
+    Raises InputError as `PromptPlan.of` and `PromptPlan.calls`.
+    """
+    classes = TableRef(table="classes", digest="", row_count=len(class_names))
+    plan = PromptPlan.of(classes, settings, own_questions)
+    next(plan.calls(class_names))
+    return plan
 
 
 def estimate_descriptions(config: DescribeConfig) -> Tally:
     """What the describe flow would ask, about, and at what price; nothing is sent."""
-    _, class_names = open_classes(config.classes)
-    plan = plan_prompts(config, len(class_names))
-    return estimate(plan, class_names, config, Replies(Store(config.store)))
+    described = open_classes(config.classes)
+    plan = plan_prompts(config, described.class_names, described.questions)
+    return estimate(plan, described.class_names, config, Replies(Store(config.store)))
 
 
-def open_classes(given: str) -> tuple[str, tuple[str, ...]]:
-    """A title and the class names of a list, a file, or a data set."""
+def open_classes(given: str) -> DescribedClasses:
+    """Open the classes of a list, a file, or a data set."""
     if given.partition(":")[0] not in KINDS and ("," in given or is_names_file(given)):
         names = read_class_names(given)
-        return f"{len(names)} classes", names
+        return DescribedClasses(f"{len(names)} classes", names)
     dataset = open_dataset(given)
-    return dataset.name, dataset.class_names
+    return DescribedClasses(dataset.name, dataset.class_names, dataset.questions)

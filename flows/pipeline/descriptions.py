@@ -20,10 +20,17 @@ class Writing(NamedTuple):
 
 
 def write_descriptions(
-    runner: StageRunner, classes: TableRef, settings: LanguageModelSettings, title: str
+    runner: StageRunner,
+    classes: TableRef,
+    settings: LanguageModelSettings,
+    title: str,
+    own_questions: str,
 ) -> Writing:
-    """Ask a language model about every class, clean its answers, show what became of them."""
-    plan = PromptPlan.of(classes, settings)
+    """Ask a language model about every class, clean its answers, show what became of them.
+
+    own_questions: the set of questions that the data set's card names; empty for none.
+    """
+    plan = PromptPlan.of(classes, settings, own_questions)
     store = runner.store
     started = time.perf_counter()
     # in a thread: Ctrl-C lets the calls that are under way end, and what they cost is kept
@@ -42,4 +49,5 @@ def writing_parameters(writing: Writing, settings: LanguageModelSettings) -> dic
         "questions": [chosen.name for chosen in writing.plan.question_sets],
         "domain": settings.domain,
         "clean": list(settings.clean),
+        **({"redo": list(settings.redo)} if settings.redo else {}),
     }

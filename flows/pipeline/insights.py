@@ -17,9 +17,11 @@ from tasks.score.task import (
     AlignmentSummaryRecipe,
     ExplanationsRecipe,
     StatisticsRecipe,
+    TextEffectsRecipe,
     align_shard,
     compare_methods,
     explain_images,
+    measure_texts,
     summarise_alignments,
 )
 from tasks.store.tables import Store, TableRef
@@ -101,6 +103,23 @@ def _sample_shards(store: Store, scored: Scored) -> Scored:
         predictions=scored.predictions[:count],
         crop_uses=scored.crop_uses[:uses],
     )
+
+
+def measure_descriptions(
+    runner: StageRunner, scored: Scored, settings: Settings, pool: int
+) -> list[TableRef]:
+    """Measure whether each description helps, by labels where there are any."""
+    recipe = TextEffectsRecipe(
+        images=scored.indexed.images,
+        crops=tuple(scored.crops),
+        descriptions=scored.described,
+        text_embeddings=tuple(scored.texts),
+        pool=pool,
+        image_scale=settings.used_image_scale,
+        text_scale=settings.used_text_scale,
+    )
+    ((measured,),) = runner.run("measure texts", measure_texts, [recipe])
+    return [measured]
 
 
 def _compare_methods(

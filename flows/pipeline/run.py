@@ -5,7 +5,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from flows.pipeline.descriptions import write_descriptions, writing_parameters
-from flows.pipeline.insights import Scored, check_embeddings, find_insights
+from flows.pipeline.insights import (
+    Scored,
+    check_embeddings,
+    find_insights,
+    measure_descriptions,
+)
 from flows.pipeline.record import manifest_of, method_parameters, record
 from flows.pipeline.runner import StageRunner
 from flows.pipeline.stages import (
@@ -30,7 +35,8 @@ from tasks.embed.crops import CropParameters
 from tasks.embed.sources import resampling_for, resolve_encoder
 from tasks.embed.task import unload_encoder
 from tasks.methods.describe import describe_other_crops
-from tasks.methods.registry import choose_methods, explained_method, text_kinds
+from tasks.methods.registry import METHODS, choose_methods, explained_method, text_kinds
+from tasks.runtime.errors import InputError
 from tasks.score.task import ResultsRecipe
 from tasks.store.tables import Store
 
@@ -54,10 +60,12 @@ def run_stages(
     dataset: Dataset,
     command: str = "",
     explained: int = 0,
+    has_text_effects: bool = False,
 ) -> RunSummary:
     """Describe, embed, score and record: the body of every flow.
 
     command: what repeats the run. explained: images to explain, where `wca` is among the methods.
+    has_text_effects: whether to measure if each description helps.
     """
     sources = text_sources(settings, dataset)
     is_adaptive = settings.crops == "auto"
@@ -67,15 +75,22 @@ def run_stages(
     parameters = settings.part(CropParameters)
     is_labelled = any(image.class_id is not None for image in dataset.images)
     store = Store(settings.store)
+    kinds = text_kinds(methods)
+    if has_text_effects and not (
+        "description" in kinds and any(METHODS[name].needs_crops for name in methods)
+    ):
+        raise InputError(
+            "--text-effects needs descriptions and crops: name --descriptions or --llm, and wca "
+            "among --methods."
+        )
     with StageRunner(store, settings, encoder.device) as runner:
         indexed = index_dataset(runner, dataset, settings.max_file_mb)
         writing = (
-            write_descriptions(runner, indexed.classes, settings, dataset.name)
+            write_descriptions(runner, indexed.classes, settings, dataset.name, dataset.questions)
             if settings.llm
             else None
         )
         answers = writing and writing.answers
-        kinds = text_kinds(methods)
         described = gather_texts(
             runner, indexed, dataset.templates, sources, answers, settings.seed, kinds
         )
@@ -111,6 +126,8 @@ def run_stages(
         insights = find_insights(
             runner, scored, settings, encoder.logits, parameters, is_labelled, count
         )
+        if has_text_effects:
+            insights += measure_descriptions(runner, scored, settings, parameters.pool)
 
     manifest = manifest_of(
         flow_name,

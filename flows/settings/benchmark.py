@@ -12,6 +12,11 @@ from tasks.datasets.settings import DataSettings
 class BenchmarkSettings(Settings, DataSettings):
     """Settings of a labelled data set."""
 
+    text_effects: bool = Field(
+        False,
+        description="Measure whether each description helps: accuracy without it, duplicates.",
+    )
+
 
 class BenchmarkConfig(BenchmarkSettings):
     """Parameters of the benchmark flow."""

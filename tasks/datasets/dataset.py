@@ -33,7 +33,8 @@ class Dataset(NamedTuple):
     """Images and classes; `readers.read_bytes` takes `root` and the name of an image.
 
     preset: the settings of the published protocol, by name. remarks: sentences that warn a user
-    about the data.
+    about the data. questions: the set of questions about its classes for a language model; empty:
+    the general set.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Dataset(NamedTuple):
     descriptors: Path | None = None
     preset: Mapping[str, float] = NOTHING
     remarks: tuple[str, ...] = ()
+    questions: str = ""
 
 
 def sample_images(

@@ -1,7 +1,8 @@
 """Every text that a class is embedded by, from class names, templates and description files."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tasks.datasets.spelling import suggest_name
 from tasks.describe.waffle import waffle_descriptors
@@ -10,6 +11,8 @@ from tasks.runtime.errors import InputError
 LABEL_TEMPLATE = "a photo of a {}."
 PROMPTED = "prompted_description"  # the kind of AWT's texts
 _MAX_LISTED = 10  # classes that an error names
+# By class name, `texts` and `dropped` ones with their rule: a file that a person edits.
+Reviewed = dict[str, dict[str, list[Any]]]
 
 
 class ClassText(NamedTuple):
@@ -78,10 +81,15 @@ def descriptor_sentence(name: str, descriptor: str) -> str:
 def check_texts(raw: object, source: str) -> dict[str, list[str]]:
     """Check a parsed `{class: [text, ...]}` file; returns its texts stripped, without empty ones.
 
-    Raises InputError for a file of another shape.
+    A class of a file for review is an object, in which `texts` has the list. Raises InputError for
+    a file of another shape.
     """
     if not isinstance(raw, dict):
         raise InputError(f"{source} must be a JSON object: {{class name: [sentence, ...]}}.")
+    raw = {
+        name: texts.get("texts") if isinstance(texts, dict) else texts
+        for name, texts in raw.items()
+    }
     wrong = [
         name
         for name, texts in raw.items()
@@ -115,6 +123,48 @@ def join_by_name(
     joined = {name: tuple(texts.get(name, ())) for name in class_names}
     check_complete(joined, sorted(set(texts) - set(joined)), source)
     return joined
+
+
+def group_reviewed_texts(answers: Iterable[Mapping[str, str | None]]) -> dict[str, Reviewed]:
+    """Group rows of the `answers` table for a person: kind to class name to texts and dropped ones.
+
+    Answers that never came are left out.
+    """
+    grouped: dict[str, Reviewed] = {}
+    for row in answers:
+        by_class = grouped.setdefault(str(row["kind"]), {})
+        own = by_class.setdefault(str(row["class_name"]), {"texts": [], "dropped": []})
+        if row["text"] is not None:
+            own["texts"].append(row["text"])
+        elif row["answer"] is not None:
+            own["dropped"].append({"rule": str(row["dropped_by"]), "text": row["answer"]})
+    return grouped
+
+
+class TextChanges(NamedTuple):
+    """The texts of one class that only the second of two sources has, or only the first."""
+
+    class_name: str
+    added: list[str]
+    removed: list[str]
+
+
+def compare_texts(
+    first: Mapping[str, Sequence[str]], second: Mapping[str, Sequence[str]]
+) -> list[TextChanges]:
+    """Find the classes whose texts differ; a text given twice counts twice, and order not at all.
+
+    >>> compare_texts({"cat": ["Red.", "Red."], "owl": ["Grey."]}, {"cat": ["Red."]})
+    [TextChanges(class_name='cat', added=[], removed=['Red.']),
+     TextChanges(class_name='owl', added=[], removed=['Grey.'])]
+    """
+    changes = []
+    for name in dict.fromkeys([*first, *second]):
+        before, after = Counter(first.get(name, ())), Counter(second.get(name, ()))
+        if before != after:
+            added, removed = (after - before).elements(), (before - after).elements()
+            changes.append(TextChanges(name, list(added), list(removed)))
+    return changes
 
 
 def group_generated_texts(

@@ -141,6 +141,20 @@ class ExplanationsRecipe(Recipe):
     crop_uses: tuple[TableRef, ...] = Field((), exclude_if=lambda uses: not uses)
 
 
+class TextEffectsRecipe(Recipe):
+    """What decides the effects of descriptions."""
+
+    code = ("tasks.score.text_effects", "tasks.score.task")
+
+    images: TableRef
+    crops: tuple[TableRef, ...]
+    descriptions: TableRef
+    text_embeddings: tuple[TableRef, ...]
+    pool: int
+    image_scale: float | None
+    text_scale: float | None
+
+
 class SweepRecipe(Recipe):
     """What decides a sweep's tables."""
 
@@ -334,6 +348,34 @@ def explain_images(store_root: str, recipe: ExplanationsRecipe) -> tuple[TableRe
     with one_core_products():
         tables = explanation_tables(store, inputs, recipe.count, *scales)
     return tuple(_write(store, recipe, name, table) for name, table in tables.items())
+
+
+@table_task("measure-texts", SCORE_TIMEOUT_SEC, "text_effects")
+def measure_texts(store_root: str, recipe: TextEffectsRecipe) -> TableRef:
+    """Write the `text_effects` table."""
+    from tasks.score.align import first_labels
+    from tasks.score.blocks import VIEW_COLUMNS, split_images
+    from tasks.score.predict import IMAGE_BLOCK
+    from tasks.score.text_effects import measure_texts as measure
+
+    store = Store(store_root)
+    size = IMAGE_BLOCK * (1 + recipe.pool)
+    table = measure(
+        (
+            block
+            for ref in recipe.crops
+            for block in split_images(
+                store.read_blocks(ref, [*VIEW_COLUMNS], size), recipe.pool, IMAGE_BLOCK
+            )
+        ),
+        first_labels(store.read(recipe.images, ["image_digest", "class_id"])),
+        store.read(recipe.descriptions),
+        store.read_all(recipe.text_embeddings),
+        recipe.pool,
+        recipe.image_scale,
+        recipe.text_scale,
+    )
+    return _write(store, recipe, "text_effects", table)
 
 
 @table_task("summarise-sweep", SCORE_TIMEOUT_SEC, *SWEEP_TABLES)

@@ -111,6 +111,14 @@ def test_texts_join_by_name_not_by_position() -> None:
     }
 
 
+def test_a_file_for_review_is_read_by_its_texts() -> None:
+    raw = {"cat": {"texts": ["It purrs."], "dropped": [{"rule": "short", "text": "Cat."}]}}
+    assert join_by_name({**raw, "dog": ["Brown."]}, ["cat", "dog"], "f.json") == {
+        "cat": ("It purrs.",),
+        "dog": ("Brown.",),
+    }
+
+
 def test_texts_of_other_classes_are_left_out() -> None:
     raw = {"cat": ["It purrs."], "anchor": ["Heavy."], "emu": []}
     assert join_by_name(raw, ["cat", "cat"], "f.json") == {"cat": ("It purrs.",)}
@@ -125,7 +133,9 @@ def test_every_class_without_texts_is_named_with_the_name_most_like_it() -> None
         join_by_name(raw, ["cat", "dog", "emu", "bird"], "f.json")
 
 
-@pytest.mark.parametrize("raw", [[], "text", {"cat": "It purrs."}, {"cat": [1]}, {"cat": None}])
+@pytest.mark.parametrize(
+    "raw", [[], "text", {"cat": "It purrs."}, {"cat": {"text": []}}, {"cat": [1]}, {"cat": None}]
+)
 def test_a_file_of_another_shape_is_refused(raw: object) -> None:
     with pytest.raises(InputError, match="must"):
         join_by_name(raw, ["cat"], "f.json")

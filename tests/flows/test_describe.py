@@ -76,7 +76,7 @@ def test_documented_questions_count_what_two_runs_share_once(
     first = describe(config)
     second = describe(config.model_copy(update={"classes": "cat, owl, emu"}))
     page = (Path(__file__).parents[2] / "docs" / "descriptions.md").read_text("utf-8")
-    queries = re.findall(r'^wca sql "(.*?)"$', page, re.M | re.S)
+    queries = re.findall(r'^wca sql "([^"]*? answers\b.*?)"$', page, re.M | re.S)
     with duckdb.connect(second.snapshot, read_only=True) as snapshot:
         fates, by_model, by_class, texts = (snapshot.execute(q).fetchall() for q in queries)
     assert [(fate, count) for _, fate, count in fates] == [("refusal", 3), (None, 27)]
@@ -255,17 +255,69 @@ def test_wca_describe_from_estimate_to_file(
     assert "would be asked for 0 answers: 0 calls" in here(*common, "--dry-run")
     table = here(
         *("benchmark", f"folder:{photos}", "--encoder", f"local-dir:{tiny_model}"),
-        *("--descriptions", str(output), "--pool", "2", "--runs", "1", *store),
+        *("--descriptions", str(output), "--pool", "2", "--runs", "1", *store, "--text-effects"),
     )
     assert "descriptions from texts.json" in table
     assert "CuPL" in table
+    effects = here("texts", "last", *store)
+    assert re.search(r"\d+ texts that hurt", effects)
+    assert re.search(r"\d+ texts that nearly repeat another of their class", effects)
+    assert "measured with labels" in effects
+    page = (Path(__file__).parents[2] / "docs" / "descriptions.md").read_text("utf-8")
+    (query,) = re.findall(r'^wca sql "([^"]*text_effects.*?)"$', page, re.M | re.S)
+    assert "big cat" in here("sql", query, *store)
+    unmeasured = here("texts", "x", *store, status=2)
+    assert "No run's name begins" in unmeasured
     folder = here(*common, "--output", str(tmp_path), status=2)
     assert "is a folder: name the file to write" in folder
+
+
+def test_texts_are_reviewed_edited_asked_for_again_and_compared(
+    here: Callable[..., str], server: ModelServer, tmp_path: Path
+) -> None:
+    server.behaviour.answers = {"answer_2": "I'm sorry, I can't help with that."}
+    store, file = ("--store", str(tmp_path / "store")), tmp_path / "texts.json"
+    common = ("describe", "cat,owl", "--answers", "3", *store, "--review", str(file))
+    here(*common)
+    reviewed = json.loads(file.read_text())
+    first = tmp_path / "first.json"
+    first.write_text(file.read_text())
+    for of_class in reviewed.values():
+        assert len(of_class["texts"]) == 10
+        assert (
+            of_class["dropped"]
+            == [{"rule": "refusal", "text": "I'm sorry, I can't help with that."}] * 5
+        )
+    reviewed["cat"]["texts"] = ["A cat as a person sees it."]
+    file.write_text(json.dumps(reviewed))
+    assert "may be edited: name another file" in here(*common, status=2)
+    server.behaviour.answers = {"answer_2": "An owl seen from the side."}
+    server.requests.clear()
+    again = (*common, "--redo", "owl")
+    assert "5 calls" in here(*again)
+    assert all("owl" in request.question for request in server.requests)
+    edited = json.loads(file.read_text())
+    assert edited["cat"] == reviewed["cat"]
+    assert edited["owl"]["texts"].count("An owl seen from the side.") == 5
+    assert edited["owl"]["dropped"] == []
+    assert "nothing was asked" in here(*again)
+    assert "5 calls" in here(*common, "--redo", "owl=3")
+    error = here(*common, "--redo", "Owls", status=2)
+    assert "--redo names no class: Owls (perhaps 'owl')" in error
+    said = here("texts", str(first), str(file))
+    assert "  + A cat as a person sees it.\n" in said
+    assert said.count("  + An owl seen from the side.\n") == 5
+    assert "2 classes with other texts" in said
+    assert "0 classes with other texts" in here("texts", "last", str(file), *store)
+    assert "has no descriptors" in here(
+        "texts", "last", str(file), "--kind", "descriptor", *store, status=2
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
+        (("--redo", "cat", "--redo", "cat=3"), 2, "name each class once"),
         (("--budget-usd", "0.0004"), 3, "The budget of $0.0004 is reached"),
         (("--questions", "cuple"), 2, "Unknown questions 'cuple'"),
         (("--questions", "generic"), 2, "add --domain"),

@@ -17,6 +17,7 @@ from tasks.score.task import (
     ResultsRecipe,
     StatisticsRecipe,
     SweepRecipe,
+    TextEffectsRecipe,
 )
 from tasks.store import code
 from tasks.store.code import digest_code
@@ -78,6 +79,7 @@ def change(path: Path, old: str, new: str) -> None:
         ("score/intervals.py", "0\\.975", "0.95", [StatisticsRecipe, AlignmentSummaryRecipe]),
         ("score/significance.py", "0\\.5", "0.4", [StatisticsRecipe]),
         ("score/align.py", r"crops\.max\(axis=0\)", "crops.min(axis=0)", [AlignmentsRecipe]),
+        ("score/text_effects.py", "lost - gained", "gained - lost", [TextEffectsRecipe]),
         ("score/explain.py", "PAIRS = 6", "PAIRS = 5", [ExplanationsRecipe]),
     ],
 )  # fmt: skip

@@ -39,6 +39,7 @@ class _CardImage(BaseModel):
 class _Card(BaseModel):
     name: str
     templates: tuple[str, ...] = (DEFAULT_TEMPLATE,)
+    questions: str = ""
     classes: tuple[str, ...] = Field(min_length=1)
     images: tuple[_CardImage, ...] = Field(min_length=1)
 
@@ -88,6 +89,7 @@ class NamedCard(BaseModel):
     note: str = ""
     preset: Preset
     templates: tuple[str, ...] | Literal["openai-imagenet"]
+    questions: str = ""
     aliases: dict[str, tuple[str, ...]] = {}
 
     def locate(self, data_root: Path) -> Path | None:
@@ -167,6 +169,7 @@ def open_named(name: str, root: Path | None, split: str | None) -> Dataset:
         descriptions=_find_text_file(name, "cupl", base, DATA_FOLDER),
         descriptors=_find_text_file(name, "clip-d", base, DATA_FOLDER),
         preset=card.preset.model_dump(),
+        questions=card.questions,
     )
 
 
@@ -196,6 +199,7 @@ def open_card(path: Path, split: str | None = None) -> Dataset:
         templates=check_templates(card.templates, path),
         descriptions=_find_text_file(path.stem, "cupl", data),
         descriptors=_find_text_file(path.stem, "clip-d", data),
+        questions=card.questions,
     )
 
 

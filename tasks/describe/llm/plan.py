@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from tasks.datasets.spelling import suggest_name
 from tasks.describe.llm.chat_format import estimate_tokens
 from tasks.describe.llm.prices import find_run_price
 from tasks.describe.llm.questions import QuestionSet, build_prompts, read_question_sets
@@ -21,27 +22,46 @@ class PromptPlan(Recipe):
     question_sets: tuple[QuestionSet, ...]
     domain: str | None
     model: ModelSettings
+    # by class name: which of several askings counts, 2 or more
+    attempts: dict[str, int] = Field({}, exclude_if=lambda attempts: not attempts)
 
     @classmethod
-    def of(cls, classes: TableRef, settings: LanguageModelSettings) -> "PromptPlan":
-        """Make the plan that settings describe; InputError where they do not fit together."""
+    def of(
+        cls, classes: TableRef, settings: LanguageModelSettings, own_questions: str = ""
+    ) -> "PromptPlan":
+        """Make the plan that settings describe; InputError where they do not fit together.
+
+        own_questions: the set of questions that the data set's card names.
+        """
         if settings.llm is None:
             raise InputError("No language model is named: name one, e.g. --llm gpt-4o-mini.")
-        sets = read_question_sets(settings.questions, settings.answers)
+        sets = read_question_sets(settings.questions, settings.answers, own_questions)
         next(build_prompts(sets, ["class"], settings.domain))  # raises where the domain is missing
         return cls(
             classes=classes,
             question_sets=sets,
             domain=settings.domain,
             model=ModelSettings.model_validate(settings, from_attributes=True),
+            attempts=settings.attempts,
         )
 
     def calls(self, class_names: Sequence[str]) -> Iterator[Call]:
-        """Yield a call for each chunk of answers to every question about every class."""
+        """Yield a call for each chunk of answers to every question about every class.
+
+        Raises InputError where another attempt is wanted for a class that is none of these.
+        """
+        if unknown := sorted(set(self.attempts) - set(class_names)):
+            raise InputError(
+                f"--redo names no class: {suggest_name(unknown[0], class_names)}; it takes one "
+                "class, and is repeated for others."
+            )
         model, size = self.model.model_dump(), self.model.answers_per_call
         for prompt in build_prompts(self.question_sets, class_names, self.domain):
             # of everything that decides an answer: the number of answers does not
-            digest = digest_of(["prompt", model, prompt.instruction, prompt.text])
+            attempt = self.attempts.get(prompt.class_name)
+            digest = digest_of(
+                ["prompt", model, prompt.instruction, prompt.text, *([attempt] if attempt else [])]
+            )
             for chunk, start in enumerate(range(0, prompt.answers, size)):
                 indices = range(start, min(start + size, prompt.answers))
                 yield Call(prompt, digest, chunk, tuple(indices))

@@ -11,6 +11,8 @@ from tasks.datasets.files import DATA_FOLDER, read_json
 from tasks.runtime.errors import InputError, invalid_file_error
 
 QUESTIONS = DATA_FOLDER / "questions"
+AUTO = "auto"  # in place of a name: the set of the data set's card, else GENERAL
+GENERAL = "cupl"
 _PLACEHOLDERS = re.compile(r"(?P<article>[Aa]/[Aa]n )?\{\}|\{domain\}")
 
 
@@ -57,14 +59,18 @@ class Prompt(NamedTuple):
     answers: int
 
 
-def read_question_sets(names: Sequence[str], answers: int | None = None) -> tuple[QuestionSet, ...]:
+def read_question_sets(
+    names: Sequence[str], answers: int | None = None, own: str = ""
+) -> tuple[QuestionSet, ...]:
     """Read question sets by name, from data/questions, or by the path of a JSON file.
 
-    answers: the number of answers to each question, in place of the set's own. Raises InputError
+    answers: the number of answers to each question, in place of the set's own. own: the set that
+    the data set's card names, for `auto`; without one it is the general set. Raises InputError
     for an unknown name, or for a file that is not a question set.
     """
     if not names:
         raise InputError("No question set is named: name at least one, e.g. --questions cupl.")
+    names = [own or GENERAL if name == AUTO else name for name in names]
     sets = tuple(_read_question_set(name, answers) for name in dict.fromkeys(names))
     if len({questions.name for questions in sets}) < len(sets):
         raise InputError(f"Two question sets have one name: {', '.join(names)}; rename a file.")

@@ -7,6 +7,7 @@ answers in seven languages, by which a change of these patterns is measured.
 
 import re
 import unicodedata
+from functools import cache
 
 _IMAGE = r"(?:image|picture|photo|photograph|attachment|file)s?"
 _NEEDED = (
@@ -46,8 +47,7 @@ _ANYWHERE = {
         r"\bi (?:must |have to |will )?(?:decline|refuse)\b|\bi apologi[sz]e\b|\bno idea\b",
         r"\bmy (?:training|knowledge|guidelines|programming|purpose|answers|responses)\b",
         r"\bi (?:hope|trust) (?:this|that|these|it|they|you) (?:\w+ )*(?:helps?|helpful|useful|"
-        r"clear|"
-        r"your|find)\b|\bhopes? (?:this|that|these|it) helps?\b",
+        r"clear|your|find)\b|\bhopes? (?:this|that|these|it) helps?\b",
         # to the user
         r"\b(?:if|do|did|what|which|whether|when|as) you(?:'d)? (?:\w+ )?(?:want|need|mean|"
         r"requested|asked|"
@@ -89,8 +89,7 @@ _ANYWHERE = {
         r"\bals (?:ki|künstliche intelligenz|(?:großes )?sprachmodell)\b",
         r"\bhoffe,? (?:das|dies|es)\b|\blassen sie (?:es )?mich wissen\b",
         r"\bkein (?:bild|foto)\b.{0,80}(?:bereitgestellt|angehängt|hochgeladen|übermittelt|liegt|"
-        r"\bvor\b)"
-        r"|\bliegt (?:\w+ )?kein (?:bild|foto)\b",
+        r"\bvor\b)|\bliegt (?:\w+ )?kein (?:bild|foto)\b",
     ),
     "French": (
         r"\bje ne (?:peux|suis|sais|vois)\b.{0,25}\b(?:décrire|aider|répondre|fournir|en mesure|"
@@ -131,13 +130,12 @@ _AT_START = {
         r"(?:my |sincere )*apologies\b|i(?:'m| am) afraid\b|unfortunately,? (?:i|there (?:is|"
         r"are)|no)\b",
         r"(?:certainly|sure(?: thing)?|absolutely|yes|of course|definitely|okay|ok|great|"
-        r"understood|"
-        r"got it|no problem|alright|gladly|you're welcome|enjoy|(?:great|good) question)"
+        r"understood|got it|no problem|alright|gladly|you're welcome|enjoy|(?:great|good) question)"
         r"(?:[!.]|, of course|,? (?:here|i|below|let|these)\b|$)",
         rf"here(?:'s| (?:is|are)) (?:\w+ ){{0,3}}?(?:list|{_ONE_TEXT}|{_TEXTS})\b(?! card)|"
         rf"here you go\b",
-        rf"(?:listed |find )?below\b.{0,80}\b(?:list|{_TEXTS})\b|end of (?:the )?list\b|that's (?:all|"
-        rf"it)\b",
+        rf"(?:listed |find )?below\b.{{0,80}}\b(?:list|{_TEXTS})\b|end of (?:the )?list\b|"
+        rf"that's (?:all|it)\b",
         r"(?:error|warning|disclaimer|remark|p\.?s\.?) ?:|request (?:declined|denied|refused)\b",
         r"(?:please |also )?(?:note|remember|keep in mind) that (?:these|the|this|all|i)\b.{0,80}\b"
         rf"{_TEXTS}\b|remember that\b",
@@ -148,17 +146,14 @@ _AT_START = {
         rf"what kind of {_ONE_TEXT}\b",
         r"happy (?:to help|to assist|captioning)(?: you)?[.!]*$|glad (?:i could|to) help|"
         r"good luck with\b",
-        r"(?:this|that|the) (?:term|request|prompt|question)\b(?! mark).{0,80}\b(?:unclear|not clear|"
-        r"refers|"
+        r"(?:this|that|the) (?:term|request|prompt|question)\b(?! mark).{0,80}\b(?:unclear|"
+        r"not clear|refers|"
         r"may|might|violat\w+|inappropriate|harmful|not something|asks)\b|this (?:content|"
-        r"goes) (?:may|"
-        r"against)\b",
+        r"goes) (?:may|against)\b",
         r"we (?:need|have|should|must|are asked)\b.{0,80}\b(?:produce|write|give|provide|generate|"
-        r"answer|"
-        r"output|list)\b",
+        r"answer|output|list)\b",
         r"(?:(?:first|okay|ok|so|hmm|now|alright|well|wait),? )?(?:(?:i|we) (?:need|should|will|"
-        r"must|have)"
-        r" (?:to )?(?:think|check|make|start|write|consider|vary|avoid)|let(?: me|'s|'s)"
+        r"must|have) (?:to )?(?:think|check|make|start|write|consider|vary|avoid)|let(?: me|'s|'s)"
         r" (?:think|see what|"
         r"write|start|describe|give|try|list|provide|check))\b|i(?:'ll| will) (?:keep|make|now)\b",
         r"i (?:tried|aimed|have tried) to\b|all (?:sentences|answers|captions)\b",
@@ -206,8 +201,11 @@ def _join(patterns: dict[str, tuple[str, ...]]) -> str:
     return "|".join(f"(?:{p})" for of_language in patterns.values() for p in of_language)
 
 
-# A text that ends with a colon introduces answers: "Visual features:"
-_REMARK = re.compile(rf"(?:^|(?<=[.!?] ))(?:{_join(_AT_START)})|{_join(_ANYWHERE)}|:$")
+@cache  # compiling takes many milliseconds, which most commands need not spend
+def _remark_pattern() -> re.Pattern[str]:
+    # a text that ends with a colon introduces answers: "Visual features:"
+    return re.compile(rf"(?:^|(?<=[.!?] ))(?:{_join(_AT_START)})|{_join(_ANYWHERE)}|:$")
+
 
 _NO_ANSWER = re.compile(
     r"n\.?/?a|none|null|nil|undefined|unknown|tb[ad]|todo|not (?:applicable|available|specified)"
@@ -232,7 +230,7 @@ _ONLY_SLOT = re.compile(r"\[[^\[\]]*\]|<[^<>]*>|\{[^{}]*\}|【[^【】]*】")
 
 def is_remark(text: str) -> bool:
     """Whether a text refuses to answer, talks about the task, or only introduces answers."""
-    return bool(_REMARK.search(_normalize(text)))
+    return bool(_remark_pattern().search(_normalize(text)))
 
 
 def is_placeholder(text: str) -> bool:

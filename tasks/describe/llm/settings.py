@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks.describe.llm.clean import DEFAULT_RULES, check_rules
+from tasks.describe.llm.questions import AUTO
 
 
 def split_names(items: tuple[str, ...]) -> tuple[str, ...]:
@@ -20,6 +21,26 @@ def read_none(value: object) -> object:
 
 # The type has the validator: a model's method is lost where a subclass has one of the same name.
 Names = Annotated[tuple[str, ...], AfterValidator(split_names)]
+
+
+def check_attempts(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Write each class as NAME=N, where N is the attempt whose answers are used, 2 or more.
+
+    Raises ValueError where N is no such number, or a class is named twice.
+    """
+    attempts: dict[str, int] = {}
+    for item in items:
+        name, mark, number = item.rpartition("=")
+        if not (mark and number.isascii() and number.isdigit()):
+            name, number = item, "2"
+        if not name.strip() or name.strip() in attempts or not 2 <= int(number) <= MAX_ATTEMPTS:
+            raise ValueError(f"{item!r}: name each class once, as NAME or NAME=3")
+        attempts[name.strip()] = int(number)
+    return tuple(f"{name}={number}" for name, number in attempts.items())
+
+
+Attempts = Annotated[tuple[str, ...], AfterValidator(check_attempts)]
+MAX_ATTEMPTS = 1000  # of asking about a class
 
 
 class ModelSettings(BaseModel):
@@ -47,11 +68,17 @@ class LanguageModelSettings(BaseModel):
         "OPENAI_BASE_URL with OPENAI_API_KEY.",
     )
     questions: Names = Field(
-        ("cupl",),
-        description="Question sets, comma-separated: cupl, clip-d, generic or JSON files.",
+        (AUTO,),
+        description="Question sets, comma-separated: cupl, clip-d, generic, one for a domain such "
+        "as cupl-birds, or JSON files; auto: the one of the data set's card, else cupl.",
     )
     domain: str | None = Field(
         None, description="What the classes are, for questions that ask: 'a type of bird'."
+    )
+    redo: Attempts = Field(
+        (),
+        description="Class to ask about again, as NAME, or as NAME=3 for the third time; the "
+        "answers of every time are kept and paid for once.",
     )
     answers: int | None = Field(
         None, ge=1, le=1000, description="Answers to each question; by default as the set says."
@@ -93,3 +120,8 @@ class LanguageModelSettings(BaseModel):
     batch_poll_sec: float = Field(
         30.0, gt=0, description="Seconds between looks at a batch under way."
     )
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        """Which of several askings counts, for the classes of `redo`."""
+        return {name: int(n) for name, _, n in (item.rpartition("=") for item in self.redo)}

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.datasets.named.cards import named_cards
 from tasks.describe.llm.questions import (
     QUESTIONS,
     QuestionSet,
@@ -39,11 +40,25 @@ def test_the_five_questions_of_cupl() -> None:
 def test_every_set_in_the_project_is_one() -> None:
     names = [path.stem for path in QUESTIONS.glob("*.json")]
     sets = read_question_sets(sorted(names))
-    assert {(chosen.name, chosen.kind) for chosen in sets} == {
-        ("cupl", "description"),
-        ("clip-d", "descriptor"),
-        ("generic", "description"),
-    }
+    kinds = {chosen.name: chosen.kind for chosen in sets}
+    assert kinds.pop("clip-d") == "descriptor"
+    assert {*kinds} >= {"cupl", "generic", "cupl-food", "cupl-birds"}
+    assert {*kinds.values()} == {"description"}
+    assert all(chosen.source for chosen in sets)
+
+
+def test_a_card_names_a_set_which_is_used_unless_another_is_named() -> None:
+    own = {card.name: card.questions for card in named_cards() if card.questions}
+    assert own["cub"] == "cupl-birds"
+    for questions in own.values():
+        (chosen,) = read_question_sets(["auto"], own=questions)
+        assert chosen.name == questions
+    assert [s.name for s in read_question_sets(["clip-d", "auto"], own="cupl-pets")] == [
+        "clip-d",
+        "cupl-pets",
+    ]
+    assert [s.name for s in read_question_sets(["clip-d"], own="cupl-pets")] == ["clip-d"]
+    assert [s.name for s in read_question_sets(["auto"])] == ["cupl"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +126,9 @@ def test_what_is_no_question_set_is_refused(
 
 
 def test_unknown_names_and_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Unknown questions 'cuple': name clip-d, cupl, generic"):
+    with pytest.raises(
+        InputError, match="Unknown questions 'cuple': name clip-d, cupl, cupl-actions"
+    ):
         read_question_sets(["cuple"])
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(InputError, match="must be a JSON object"):

@@ -419,7 +419,7 @@ def test_a_failed_run_is_status_1(wca: Command, photos: Path, tiny_model: Path) 
 
 def test_help_shows_examples_for_every_command(here: Callable[..., str]) -> None:
     overview = here("--help")
-    assert len(COMMANDS) == 16
+    assert len(COMMANDS) == 17
     for name in [command.__name__.strip("_") for command in COMMANDS]:
         assert name in overview
         assert f"Example: wca {name}" in " ".join(here(name, "--help").split())
