@@ -22,7 +22,7 @@ from tasks.describe.llm.failures import (
     read_transport_failure,
 )
 from tasks.describe.llm.prices import Price
-from tasks.describe.llm.rate_limits import RateLimiter
+from tasks.describe.llm.rate_limits import RateLimiter, read_retry_after_sec
 from tasks.describe.llm.replies import Call, Reply
 from tasks.describe.llm.settings import ModelSettings
 from tasks.runtime.clock import now
@@ -96,9 +96,14 @@ class LanguageModel:
         request_id = response.headers.get("x-request-id", "")
         llm = self.settings.llm
         reply = read_reply(body, call, llm, self.price, self.access, request_id, asked_at)
-        if reply is None or not (reply.content or reply.completion_tokens):
-            words = read_error_in_reply(body, response.headers, self.access)
+        if reply is None or not reply.content:
+            words, is_transient = read_error_in_reply(body)
             self.last_error = self.access.quote(words)
+            if is_transient and not (reply and reply.completion_tokens):
+                raise CallFailed(
+                    f"the server answered with an error: {self.last_error}",
+                    read_retry_after_sec(response.headers),
+                )
         return reply
 
     async def _send(self, call: Call) -> httpx2.Response:
