@@ -195,7 +195,7 @@ class ChatRunner:
                     raise
                 wait_sec = min(_FIRST_RETRY_SEC * 2**attempt, _LONGEST_RETRY_SEC)
                 wait_sec *= random.uniform(0.75, 1.0)  # noqa: S311 - no secret
-                await pause(failure.wait_sec if failure.wait_sec is not None else wait_sec)
+                await pause(failure.wait_sec or wait_sec)
                 if self._stop_reason:
                     raise
                 continue
@@ -278,7 +278,7 @@ class ChatRunner:
 
     def _explain_no_answer(self, last_reply: Reply | None) -> str:
         """Say why replies hold no answer, as far as the last one shows it."""
-        if last_reply is None:
+        if last_reply is None or not (last_reply.finish_reason or last_reply.content):
             details = f": {self.model.last_error}" if self.model.last_error else ""
             return f"the replies are not chat completions{details}"
         reason = last_reply.finish_reason

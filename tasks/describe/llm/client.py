@@ -8,7 +8,7 @@ from typing import Self
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
-from openai import DEFAULT_CONNECTION_LIMITS, AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from tasks.describe.llm.access import Access
 from tasks.describe.llm.chat_format import estimate_tokens, read_reply, request_body
@@ -22,7 +22,7 @@ from tasks.describe.llm.failures import (
     read_transport_failure,
 )
 from tasks.describe.llm.prices import Price
-from tasks.describe.llm.rate_limits import RateLimiter
+from tasks.describe.llm.rate_limits import RateLimiter, read_retry_after_sec
 from tasks.describe.llm.replies import Call, Reply
 from tasks.describe.llm.settings import ModelSettings
 from tasks.runtime.clock import now
@@ -96,9 +96,14 @@ class LanguageModel:
         request_id = response.headers.get("x-request-id", "")
         llm = self.settings.llm
         reply = read_reply(body, call, llm, self.price, self.access, request_id, asked_at)
-        if reply is None or not (reply.content or reply.completion_tokens):
-            words = read_error_in_reply(body, response.headers, self.access)
+        if reply is None or not reply.content:
+            words, is_transient = read_error_in_reply(body)
             self.last_error = self.access.quote(words)
+            if is_transient and not (reply and reply.completion_tokens):
+                raise CallFailed(
+                    f"the server answered with an error: {self.last_error}",
+                    read_retry_after_sec(response.headers),
+                )
         return reply
 
     async def _send(self, call: Call) -> httpx2.Response:
@@ -158,21 +163,29 @@ class _BoundedTransport(httpx2.AsyncHTTPTransport):
     """Reads the whole body of a chat completion in bounded time and memory.
 
     The client's own time-out starts anew with every byte, which a gateway may send now and then.
+    Each call under way has a connection of its own: a pool looks at all its connections for every
+    call, which takes a quarter of the time of this process where there are 64.
     """
 
     def __init__(self, timeout_sec: float, proxy: str | None) -> None:
-        # the default of a hundred connections would let further calls wait while their time runs
-        super().__init__(limits=DEFAULT_CONNECTION_LIMITS, proxy=proxy)
         self._timeout_sec = timeout_sec
+        self._proxy = proxy
+        self._ssl_context = httpx2.create_ssl_context()
+        self._idle: list[httpx2.AsyncHTTPTransport] = []
+        super().__init__(self._ssl_context, proxy=proxy)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request and return the whole reply; ReadTimeout where it takes too long."""
         if not request.url.path.endswith("/chat/completions"):
             return await super().handle_async_request(request)
         body = bytearray()
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            connection = httpx2.AsyncHTTPTransport(self._ssl_context, proxy=self._proxy)
         try:
             async with asyncio.timeout(self._timeout_sec):
-                response = await super().handle_async_request(request)
+                response = await connection.handle_async_request(request)
                 async with aclosing(response):
                     async for chunk in response.aiter_bytes():  # a small body can unpack to much
                         body += chunk
@@ -181,6 +194,8 @@ class _BoundedTransport(httpx2.AsyncHTTPTransport):
                             break
         except TimeoutError:
             raise httpx2.ReadTimeout("the reply took too long", request=request) from None
+        finally:
+            self._idle.append(connection)
         headers = response.headers.copy()
         headers.pop("content-encoding", None)
         return httpx2.Response(
@@ -190,3 +205,9 @@ class _BoundedTransport(httpx2.AsyncHTTPTransport):
             request=request,
             extensions=response.extensions,
         )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for connection in self._idle:
+            await connection.aclose()
+        await super().aclose()

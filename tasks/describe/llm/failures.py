@@ -83,14 +83,11 @@ def parse_json(text: str) -> Any:
         return None
 
 
-def read_error_in_reply(body: object, headers: Mapping[str, str], access: Access) -> str:
-    """The words of an error that came with status 200; empty where there is none.
-
-    Raises CallFailed where its code or its words say that it passes.
-    """
+def read_error_in_reply(body: object) -> tuple[str, bool]:
+    """The words of an error that came with status 200, and whether it passes; empty without one."""
     error = body.get("error") if isinstance(body, dict) else None
     if not error:
-        return ""
+        return "", False
     fields = error if isinstance(error, dict) else {"message": error}
     words = read_error_text(json.dumps(error))
     code = str(fields.get("code") or fields.get("status") or "")
@@ -100,10 +97,7 @@ def read_error_in_reply(body: object, headers: Mapping[str, str], access: Access
         if re.fullmatch(r"\d{3}", code)
         else bool(_TRANSIENT_WORDS.search(f"{marks} {words}"))
     )
-    if is_transient:
-        reason = f"the server answered with an error: {access.quote(words)}"
-        raise CallFailed(reason, read_retry_after_sec(headers))
-    return words
+    return words, is_transient
 
 
 def is_account_empty(text: str) -> bool:

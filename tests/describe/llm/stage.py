@@ -38,6 +38,7 @@ class DescribeStage:
         self.access = Access(SecretStr(KEY), server.address)
         self.store = Store(folder)
         self.replies = Replies(self.store)
+        self.folder = Path(str(self.replies.folder))
 
     def plan(self, names: list[str]) -> PromptPlan:
         return PromptPlan.of(write_classes(self.store, names), self.settings)
@@ -51,7 +52,7 @@ class DescribeStage:
 
     def stored(self) -> list[Reply]:
         """Every whole reply on disk, while another process writes or after it."""
-        files = sorted(self.replies.folder.glob("*.jsonl"))
+        files = sorted(self.folder.glob("*.jsonl"))
         lines = [line for file in files for line in file.read_bytes().split(b"\n")[:-1]]
         return [Reply.model_validate(json.loads(line)["reply"]) for line in lines]
 

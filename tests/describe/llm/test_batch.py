@@ -31,7 +31,7 @@ def batching(server: ModelServer, tmp_path: Path) -> DescribeStage:
 
 
 def pending(stage: DescribeStage) -> list[PendingBatch]:
-    files = (stage.replies.folder / "batches").glob("[!.]*.json")
+    files = (stage.folder / "batches").glob("[!.]*.json")
     return [PendingBatch.model_validate_json(path.read_bytes()) for path in files]
 
 
@@ -87,7 +87,7 @@ def test_a_batch_whose_number_was_lost_is_found_again(
 ) -> None:
     server.behaviour.batch_polls = 1_000_000
     kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
-    (path,) = (batching.replies.folder / "batches").glob("*.json")
+    (path,) = (batching.folder / "batches").glob("*.json")
     (batch,) = pending(batching)
     path.write_text(batch.model_copy(update={"batch_id": None}).model_dump_json())
     server.behaviour.batch_polls = 0
@@ -140,7 +140,7 @@ def test_a_batch_is_merged_as_the_model_it_was_asked_of(
 ) -> None:
     server.behaviour.batch_polls = 1_000_000
     kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
-    (path,) = (batching.replies.folder / "batches").glob("*.json")
+    (path,) = (batching.folder / "batches").glob("*.json")
     (batch,) = pending(batching)
     path.write_text(batch.model_copy(update={"batch_id": None}).model_dump_json())
     server.batches.clear()  # it was never submitted after all

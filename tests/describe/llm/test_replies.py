@@ -15,7 +15,7 @@ from tasks.describe.llm import segments
 from tasks.describe.llm.questions import Prompt
 from tasks.describe.llm.replies import Call, Replies, Reply
 from tasks.runtime.errors import InputError, PermanentFailure
-from tasks.store.place import Remote, list_files
+from tasks.store.place import Remote, atomic_path, list_files
 from tasks.store.tables import Store
 from tests.buckets import BUCKET, s3_server
 from tests.describe.llm.server import ModelServer
@@ -93,7 +93,7 @@ def test_many_small_files_become_one(store: Store) -> None:
     assert replies.read(CALL) == Replies(store).read(CALL) == before
     # a crash before the small files go leaves a reply twice
     copy = replies.folder / f"{'0' * 32}.jsonl"
-    with segments.atomic_path(copy) as partial:
+    with atomic_path(copy) as partial:
         partial.write_bytes(file.place.read_bytes())
     again = Replies(store)
     assert again.read(CALL) == before
@@ -109,7 +109,7 @@ def test_an_old_stores_files_are_read_and_taken_over(store: Store) -> None:
         f"{CALL.key}-1.json": old.replace('"old"', '"newer"'),
         f"{CALL.key}-2.json": old[:-20],
     }.items():
-        with segments.atomic_path(folder / name) as partial:
+        with atomic_path(folder / name) as partial:
             partial.write_text(text)
     assert texts(Replies(store)) == ["old", "newer"]
     replies = Replies(store)
@@ -125,7 +125,7 @@ def test_an_old_stores_files_are_read_and_taken_over(store: Store) -> None:
 def test_half_a_line_hides_no_other(tmp_path: Path) -> None:
     first = Replies(Store(tmp_path))
     first.add((CALL, reply("one")), (CALL, reply("x" * 50_000)))
-    (file,) = first.folder.glob("*.jsonl")
+    (file,) = (tmp_path / "replies").glob("*.jsonl")
     file.write_bytes(file.read_bytes()[:-7])
     second = Replies(Store(tmp_path))
     assert texts(second) == ["one"]
@@ -141,9 +141,12 @@ def test_a_bucket_is_listed_once_and_asked_for_nothing_that_is_not_there(
         plan = stage.plan(CLASSES)
         read: list[str] = []
         whole = Remote.read_bytes
-        monkeypatch.setattr(
-            Remote, "read_bytes", lambda place: read.append(place.name) or whole(place)
-        )
+
+        def note_and_read(place: Remote) -> bytes:
+            read.append(place.name)
+            return whole(place)
+
+        monkeypatch.setattr(Remote, "read_bytes", note_and_read)
         assert len(list(plan.unanswered_calls(CLASSES, stage.replies))) == 60
         assert not read
         stage.ask()
@@ -239,7 +242,7 @@ def test_a_write_that_fails_is_named(
         raise OSError(28, "No space left on device")
 
     stage = DescribeStage(server, tmp_path, concurrency=2)
-    monkeypatch.setattr(segments.os, "pwrite", fail)
+    monkeypatch.setattr("tasks.describe.llm.segments.os.pwrite", fail)
     with pytest.raises(PermanentFailure, match="cannot be written to the store .No space left"):
         stage.ask()
     assert len(server.requests) <= 4
