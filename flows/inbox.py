@@ -28,7 +28,7 @@ from tasks.store.leases import hold_lock
 from tasks.store.retention import prevent_pruning
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
-from tasks.table_task import start_task
+from tasks.table_task import Shards
 
 
 class InboxSummary(BaseModel):
@@ -92,8 +92,8 @@ def _classify(
         predictions=tuple(summary.refs("predictions")),
         rejected=summary.refs("rejected")[0],
     )
-    run_name = f"record {len(batch)} images"
-    ((recorded,),) = start_task(record_batch, str(store.root), [recipe], run_name).result()
+    record = record_batch.with_options(task_run_name=f"record {len(batch)} images")
+    ((recorded,),) = record(str(store.root), Shards([recipe]))
     return recorded
 
 
