@@ -33,7 +33,7 @@ from tasks.store.tables import Store
 from tests.flows.conftest import WCA, contents
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-VIEWS = 1501  # of an image: more than a second's work
+VIEWS = 1001  # of an image: about a second of work
 
 
 @pytest.fixture(scope="module")
