@@ -30,7 +30,7 @@ from tasks.store.leases import hold_lock
 from tasks.store.retention import prevent_pruning
 from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
-from tasks.table_task import start_task
+from tasks.table_task import Shards
 
 
 class InboxSummary(BaseModel):
@@ -100,8 +100,9 @@ def _classify(
         rejected=summary.refs("rejected")[0],
         threshold=settings.threshold,
     )
-    run_name = f"record {count_of(len(batch), 'image')}"
-    ((recorded,),) = start_task(record_batch, str(store.root), [recipe], run_name).result()
+    name = f"record {count_of(len(batch), 'image')}"
+    record = record_batch.with_options(task_run_name=name)
+    ((recorded,),) = record(str(store.root), Shards([recipe]))
     return recorded
 
 

@@ -2,21 +2,18 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from functools import partial, wraps
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from prefect import Task, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Completed
-from prefect.utilities.annotations import opaque
-from prefect.utilities.callables import get_call_parameters
 
 from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.runtime.progress import Count, Progress, progress_bar
@@ -78,36 +75,46 @@ def pipeline_task(
     )
 
 
+class Shards:
+    """The recipes that a task makes the tables of, and the arguments that all of them share.
+
+    It is no collection to Prefect, Dask and Ray, which visit each element of those, such as the
+    digests of a thousand images. known: for an engine's worker, a table that it must see.
+    """
+
+    def __init__(
+        self,
+        recipes: Sequence[Recipe],
+        arguments: Mapping[str, Any] | None = None,
+        known: TableRef | None = None,
+    ) -> None:
+        self.recipes, self.arguments, self.known = recipes, arguments or {}, known
+
+
 def table_task(
     name: str, timeout_sec: float, *tables: str
 ) -> Callable[[Callable[..., TableRef | Sequence[TableRef]]], Task[..., list[Refs]]]:
     """Make a function that writes `tables` of a recipe a task that does so for some recipes.
 
     The function takes `store_root` and `recipe` first, and returns the references in the order of
-    `tables`; the task takes recipes, and returns the references of each. What the store has is not
-    made again. A recipe that fails does not end the others; the first error is raised after them.
+    `tables`; the task takes `store_root` and `Shards`, and returns those of each recipe. What the
+    store has is not made again. A recipe that fails does not end the others; the first error is
+    raised after them.
     """
 
     def decorate(
         function: Callable[..., TableRef | Sequence[TableRef]],
     ) -> Task[..., list[Refs]]:
-        # without the other's signature, which `wraps` would give it
-        @wraps(function, updated=(), assigned=("__module__", "__name__", "__qualname__", "__doc__"))
-        def make_tables(
-            store_root: str,
-            recipes: Sequence[Recipe],
-            *args: Any,
-            known: TableRef | None = None,
-            **kwargs: Any,
-        ) -> list[Refs]:
+        def make_tables(store_root: str, shards: Shards) -> list[Refs]:
+            known = shards.known
             store = open_on_worker(store_root, known) if known else Store(store_root)
             made, errors = list[Refs](), list[Exception]()
-            for recipe in recipes:
+            for recipe in shards.recipes:
                 raise_if_stopped()
                 try:
                     made.append(
                         find_tables(store, recipe, tables)
-                        or _list_refs(function(store_root, recipe, *args, **kwargs))
+                        or _list_refs(function(store_root, recipe, **shards.arguments))
                     )
                 except Stopped:
                     raise
@@ -117,6 +124,7 @@ def table_task(
                 raise errors[0]
             return made
 
+        make_tables.__doc__ = function.__doc__
         made_task = pipeline_task(name, timeout_sec)(make_tables)
         _TABLES[made_task.name] = tables
         return made_task
@@ -206,24 +214,3 @@ def _update_artifact(text: str, count: Count, ended: threading.Event) -> None:
                 update_progress_artifact(cast(UUID, artifact), count.percent, description)
     except Exception as error:  # progress that cannot be shown ends no work
         get_run_logger().warning("Progress is not shown: %s", error)
-
-
-def start_task(
-    task: Task[..., list[Refs]],
-    store_root: str,
-    recipes: Sequence[Recipe],
-    run_name: str,
-    start_elsewhere: Callable[[Task[..., Any], dict[str, Any]], PrefectFuture[list[Refs]]]
-    | None = None,
-    **arguments: Any,
-) -> PrefectFuture[list[Refs]]:
-    """Start a table task; start_elsewhere: in another place than the flow's own task runner."""
-    task = task.with_options(task_run_name=run_name)
-    # Prefect and the engines would visit every image and text of an argument that is not opaque
-    hidden = {name: opaque(value) for name, value in arguments.items()}
-    parameters = get_call_parameters(task.fn, (store_root, opaque(recipes)), hidden)
-    if start_elsewhere:
-        return start_elsewhere(task, parameters)
-    # in a thread: on Ctrl-C a stage ends after the item that it is at
-    future: PrefectFuture[list[Refs]] = task.submit(**parameters)
-    return future

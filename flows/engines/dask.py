@@ -38,7 +38,7 @@ def start_runner(settings: EngineSettings, device: str) -> Iterator[Engine]:
         def stop(tasks: Sequence[PrefectFuture[Any]]) -> None:
             if settings.engine_address:
                 return  # the cluster's workers may serve other runs; it drops what has not begun
-            with suppress(OSError, TimeoutError):
+            with suppress(OSError, TimeoutError), client.as_current():
                 client.run(_stop_tasks, on_error="ignore")
                 wait([task.wrapped_future for task in tasks], timeout=STOP_SEC)  # type: ignore[attr-defined,no-untyped-call] # Dask's
 

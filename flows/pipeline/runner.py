@@ -25,7 +25,7 @@ from tasks.runtime.stopping import ask_to_stop
 from tasks.store.records import StageTiming
 from tasks.store.runs import RecordedContents
 from tasks.store.tables import Recipe, Store, TableRef
-from tasks.table_task import Refs, find_made, report_progress, show_cached, start_task
+from tasks.table_task import Refs, Shards, find_made, report_progress, show_cached
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -124,16 +124,17 @@ class StageRunner:
             )
             engine = self._find_engine() if is_spread else None
 
+            known = self._known if engine else None
+
             def start(places: Sequence[int]) -> PrefectFuture[list[Refs]]:
-                return start_task(
-                    task,
-                    str(self.store.root),
-                    [recipes[place] for place in places],
-                    _name_tasks(stage, places, len(recipes)),
-                    engine.runner.submit if engine else None,
-                    **({"known": self._known} if engine else {}),
-                    **arguments,
+                shards = Shards([recipes[place] for place in places], arguments, known)
+                named = task.with_options(task_run_name=_name_tasks(stage, places, len(recipes)))
+                given = {"store_root": str(self.store.root), "shards": shards}
+                # here in a thread: on Ctrl-C a stage ends after the item that it is at
+                future: PrefectFuture[list[Refs]] = (
+                    engine.runner.submit(named, given) if engine else named.submit(**given)
                 )
+                return future
 
             counted = items or Items(stage, " shards", [1] * len(found))
             with self._show_progress(counted, found) as count:

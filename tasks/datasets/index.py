@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
+from socket import gethostname
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -78,8 +79,15 @@ def find_image_names(
 
 
 def read_image(dataset: IndexedDataset, name: str, digest: str) -> bytes:
-    """The bytes of an indexed image; InputError where they have changed."""
-    data = read_bytes(dataset.root, name)
+    """The bytes of an indexed image; InputError where they have changed or are out of reach."""
+    try:
+        data = read_bytes(dataset.root, name)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        what = f"{name} in {dataset.root}" if dataset.root else name
+        raise InputError(
+            f"{gethostname()} cannot read {what} ({error.strerror or error}): images must stay "
+            "during a run, and be under the same path on every worker."
+        ) from error
     if bytes_digest(data) != digest:
         raise InputError(f"{name} has changed during the run: start the run again.")
     return data

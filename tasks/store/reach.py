@@ -3,6 +3,7 @@
 import socket
 
 from tasks.runtime.errors import InputError, one_line
+from tasks.store.place import modification_time
 from tasks.store.tables import Store, TableRef
 
 
@@ -15,14 +16,14 @@ def open_on_worker(store_root: str, known: TableRef) -> Store:
     host = socket.gethostname()
     try:
         store = Store(store_root)
-        is_there = store.path(known).is_file()
+        modification_time(store.path(known))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(
+            f"The worker on {host} does not see the store {store_root}: mount it there under the "
+            "same path, or name a bucket with --store."
+        ) from error
     except (InputError, PermissionError) as error:
         raise InputError(
             f"The worker on {host} cannot use the store {store_root}: {one_line(error)}"
         ) from error
-    if not is_there:
-        raise InputError(
-            f"The worker on {host} does not see the store {store_root}: mount it there under the "
-            "same path, or name a bucket with --store."
-        )
     return store

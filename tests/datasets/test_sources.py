@@ -271,7 +271,7 @@ def test_an_index_is_named_by_its_files(tmp_path: Path, photos: Path) -> None:
     assert index_dataset(store, fewer).images != indexed.images
 
 
-def test_an_image_that_changed_since_is_noticed(tmp_path: Path) -> None:
+def test_an_image_that_changed_or_went_since_is_noticed(tmp_path: Path) -> None:
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(b"before")
     store = Store(tmp_path / "store")
@@ -280,6 +280,9 @@ def test_an_image_that_changed_since_is_noticed(tmp_path: Path) -> None:
     assert read_image(indexed, name, digest) == b"before"
     photo.write_bytes(b"after")
     with pytest.raises(InputError, match="has changed during the run"):
+        read_image(indexed, name, digest)
+    photo.unlink()
+    with pytest.raises(InputError, match=f"cannot read {photo} .*be under the same path on every"):
         read_image(indexed, name, digest)
 
 

@@ -29,6 +29,7 @@ from tasks.store.digest import bytes_digest, digest_of, shards_by_digest
 from tasks.store.embeddings import embedding_array, embedding_matrix
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
+from tasks.table_task import Shards
 from tests.conftest import TINY_CONFIG
 
 POOL = CropParameters(pool=30)
@@ -152,8 +153,9 @@ class Place:
                 image_digests=tuple(shard),
                 choice=choice,
             )
-            given = (str(self.store.root), [recipe], self.dataset, self.source, None, False)
-            ((ref, _),) = embed_image_shard(*given)
+            given = {"dataset": self.dataset, "encoder": self.source, "batch_size": None}
+            shards = Shards([recipe], {**given, "recompute": False})
+            ((ref, _),) = embed_image_shard(str(self.store.root), shards)
             refs.append(ref)
         return self.store.read_all(refs)
 

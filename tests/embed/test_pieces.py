@@ -19,6 +19,7 @@ from tasks.runtime.stopping import STOP, Stopped
 from tasks.store.retention import prevent_pruning
 from tasks.store.runs import RunManifest, record_run
 from tasks.store.tables import Store, TableRef
+from tasks.table_task import Shards
 
 CROPS = CropParameters(pool=3)
 
@@ -39,8 +40,9 @@ class Shard:
         )
 
     def embed(self) -> tuple[TableRef, ...]:
-        given = (str(self.store.root), [self.recipe], self.dataset, self.source, None, False)
-        (refs,) = embed_image_shard(*given)
+        given = {"dataset": self.dataset, "encoder": self.source, "batch_size": None}
+        shards = Shards([self.recipe], {**given, "recompute": False})
+        (refs,) = embed_image_shard(str(self.store.root), shards)
         return refs
 
     def names(self, table: str) -> list[str]:

@@ -17,6 +17,7 @@ from tasks.embed.task import CropsRecipe, embed_image_shard
 from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
+from tasks.table_task import Shards
 
 VIEWS = 4
 CROPS = CropParameters(pool=VIEWS - 1)
@@ -97,8 +98,8 @@ def test_tables_of_earlier_versions_are_copied_with_the_columns_of_today(
         dataset = index_dataset(store, open_folder(photos, None, None))
         digests = sorted(store.read(dataset.images)["image_digest"].to_pylist())[:count]
         recipe = CropsRecipe(**fields, image_digests=tuple(digests))
-        given = (str(tmp_path / folder), [recipe], dataset, source, None, False)
-        ((crops, _),) = embed_image_shard(*given)
+        given = {"dataset": dataset, "encoder": source, "batch_size": None, "recompute": False}
+        ((crops, _),) = embed_image_shard(str(tmp_path / folder), Shards([recipe], given))
         return store, recipe, store.read(crops)
 
     _, recipe, rows = embed_shard("new", 2)
@@ -141,8 +142,8 @@ def test_views_that_were_made_otherwise_are_not_copied(
         digests = store.read(dataset.images)["image_digest"].to_pylist()[:2]
         parameters = {"crops": CROPS, "resampling": "pillow", **changes}
         recipe = CropsRecipe(encoder=source.identity, image_digests=tuple(digests), **parameters)
-        arguments = (str(folder), [recipe], dataset, source, None, False)
-        ((crops, _),) = embed_image_shard(*arguments)
+        given = {"dataset": dataset, "encoder": source, "batch_size": None, "recompute": False}
+        ((crops, _),) = embed_image_shard(str(folder), Shards([recipe], given))
         return store.read(crops)
 
     first = run(tmp_path / "all")

@@ -15,6 +15,7 @@ from tasks.embed.texts import embed_texts, order_rows, read_reusable_texts
 from tasks.store.digest import bytes_digest
 from tasks.store.schemas import schema
 from tasks.store.tables import CODE_KEY, Store, TableRef
+from tasks.table_task import Shards
 
 TEXTS = tuple(f"a photo of {n} cats." for n in range(40))
 
@@ -93,8 +94,8 @@ def test_the_task_encodes_only_what_no_other_run_has(
 
     def run(folder: Path, texts: tuple[str, ...]) -> bytes:
         recipe = TextEmbeddingsRecipe(encoder=source.identity, texts=texts)
-        arguments = (str(folder), [recipe], source, False)
-        ((ref,),) = embed_text_shard(*arguments)
+        shards = Shards([recipe], {"encoder": source, "recompute": False})
+        ((ref,),) = embed_text_shard(str(folder), shards)
         return Store(folder).path(ref).read_bytes()
 
     run(tmp_path / "a", TEXTS[:25])

@@ -1,5 +1,11 @@
 """What runs keep: images that are embedded are copied, and a killed run goes on."""
 
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +20,26 @@ from tasks.store.tables import Store
 from tests.flows.conftest import contents
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
+# WCA_STOPS=30 pytest tests/flows/test_interrupted.py -k random -s
+STOPS, SEED = int(os.environ.get("WCA_STOPS", "3")), int(os.environ.get("WCA_STOPS_SEED", "0"))
+STOPS_A_STORE = 3
+# One process imports everything; each run is a fork of it.
+RUN_EACH_LINE = """
+import json, os, sys
+import tasks.embed.encoder, tasks.embed.images, tasks.score.predict
+from flows.benchmark import benchmark
+from tasks.embed import pieces
+pieces.PIECE_SEC = 0.0  # every image
+for line in sys.stdin:
+    if (pid := os.fork()) == 0:
+        try:
+            benchmark(json.loads(line))
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    print(pid, flush=True)
+    print(os.waitpid(pid, 0)[1], flush=True)
+"""
 
 
 def test_images_that_some_run_embedded_are_copied(
@@ -102,3 +128,43 @@ def test_a_killed_shard_goes_on_with_its_finished_images(
     assert count_pieces() == 1  # those of the killed run are gone
     rows = sum(ref.row_count for ref in again.refs("crops"))
     assert encoded[0] == rows - kept * (1 + config.pool)
+
+
+def test_an_adaptive_run_that_is_stopped_at_random_moments_makes_the_same_tables(
+    config: BenchmarkConfig, on_server: dict[str, str], tmp_path: Path
+) -> None:
+    changes = {"pool": 24, "crops": "auto", "agreement": 0.8}
+    config = BenchmarkConfig(**{**config.model_dump(exclude_unset=True), **changes})
+    command = (sys.executable, "-c", RUN_EACH_LINE)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    moments = random.Random(SEED)
+    stopped = finished = 0
+    with subprocess.Popen(command, env=on_server, **pipes) as runs:
+        assert runs.stdin is not None
+        assert runs.stdout is not None
+
+        def run(store: Path, stop_sec: float, kind: signal.Signals) -> int:
+            """Start a run, send it a signal after some seconds, return how it ended."""
+            given = config.model_copy(update={"store": store})
+            print(given.model_dump_json(exclude_unset=True), file=runs.stdin, flush=True)
+            pid = int(runs.stdout.readline())
+            time.sleep(stop_sec)
+            os.kill(pid, kind)
+            return int(runs.stdout.readline())
+
+        started = time.perf_counter()
+        whole = benchmark(config)
+        most_sec = time.perf_counter() - started
+        for number in range(0, STOPS, STOPS_A_STORE):
+            store = tmp_path / str(number)
+            for _ in range(STOPS_A_STORE):
+                kind = moments.choice((signal.SIGKILL, signal.SIGTERM))
+                status = run(store, moments.uniform(0, most_sec), kind)
+                stopped, finished = stopped + (status != 0), finished + (status == 0)
+            again = benchmark(config.model_copy(update={"store": store}))
+            assert again.run_id == whole.run_id, f"WCA_STOPS_SEED={SEED}, store {number}"
+            assert contents(again) == contents(whole)
+        runs.stdin.close()
+    figures = f"{stopped} runs of {most_sec:.1f} s stopped, {finished} ended before"
+    print(f"seed {SEED}: {figures}")  # noqa: T201 - for a long run, with -s
+    assert stopped

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from prefect import flow, task
 
@@ -27,9 +30,10 @@ from tasks.embed.sources import resolve_encoder
 from tasks.runtime.errors import InputError
 from tasks.runtime.threads import cores
 from tasks.store.tables import Store
-from tests.flows.conftest import contents
+from tests.flows.conftest import WCA, contents
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
+VIEWS = 1001  # of an image: about a second of work
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +92,31 @@ def test_an_engine_makes_the_tables_of_threads_even_if_a_worker_is_killed(
     assert fresh(again) == 1  # `index images` reads the files
 
 
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_sigterm_is_ctrl_c(
+    engine: str, config: BenchmarkConfig, on_server: dict[str, str], tmp_path: Path
+) -> None:
+    given = {"engine": engine, "workers": 2, "shard-size": 8, "pool": VIEWS - 1, "crops": 4}
+    options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    same = ("--encoder", config.encoder, "--precision", "fp32", "--methods", "clip")
+    words = [*WCA, "benchmark", config.data, *same, *options, "--store", str(tmp_path)]
+    command = psutil.Popen(words, env=on_server, stdout=subprocess.DEVNULL)
+    while (pid := writer_of(tmp_path / "crops")) is None and command.poll() is None:
+        time.sleep(0.05)
+    worker = psutil.Process(pid)
+    until = worker.cpu_times().user + 2.5
+    while command.poll() is None and worker.cpu_times().user < until:
+        time.sleep(0.05)  # until an image or two are finished
+    family = [command, *command.children(recursive=True)]
+    command.terminate()
+    _, alive = psutil.wait_procs(family, timeout=25)
+    assert not alive
+    assert command.returncode == 128 + signal.SIGTERM
+    rows = sum(pq.read_metadata(path).num_rows for path in tmp_path.glob("crops/[!.]*.parquet"))
+    assert rows % VIEWS == 0
+    assert 0 < rows < 12 * VIEWS
+
+
 @flow
 def embed_some_crops(config: BenchmarkConfig, store: Path, source: EncoderSource) -> list[str]:
     with StageRunner(Store(store), config, "cpu") as runner:
@@ -119,7 +148,7 @@ def loaded(source: EncoderSource) -> tuple[int, int, int]:
 @flow
 def loads(settings: EngineSettings, source: EncoderSource, count: int) -> list[tuple[int, ...]]:
     with start_engine(settings, "cpu") as engine:
-        futures = [engine.submit(loaded, {"source": source}) for _ in range(count)]
+        futures = [engine.runner.submit(loaded, {"source": source}) for _ in range(count)]
         return [future.result() for future in futures]
 
 
