@@ -65,6 +65,7 @@ class Request(NamedTuple):
 
     def take_over(self) -> None:
         """Make this process the command's: its terminal, folder, environment and signals."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()  # signals of the kept process's group are not for it
         for number, file in enumerate(self.files):
             os.dup2(file, number)
@@ -83,6 +84,7 @@ def main() -> None:
     prepare_environment()
     facts = describe_process()  # what is imported afterwards is at least as new
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup wca` ignores it
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a fork has ended
     folder = make_private_folder()
     path = folder / SOCKET
     with path.with_suffix(".lock").open("ab") as lock, socket.socket(socket.AF_UNIX) as listener:
@@ -116,10 +118,9 @@ def _serve(listener: socket.socket, facts: bytes) -> tuple[socket.socket, Reques
         try:
             connection, _ = listener.accept()
         except TimeoutError:
-            if _count_forks():  # the wait begins again with the end of the last command
+            if _has_forks():  # the wait begins again with the end of the last command
                 continue
             return None
-        _count_forks()
         with suppress(OSError, ValueError), connection:
             connection.settimeout(REQUEST_SEC)
             if read_peer_user(connection) != os.geteuid():
@@ -133,13 +134,13 @@ def _serve(listener: socket.socket, facts: bytes) -> tuple[socket.socket, Reques
             request.close_files()
 
 
-def _count_forks() -> int:
-    """Forget the forks that have ended; 0 where none is left, else 1."""
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-        return 1
-    return 0
+def _has_forks() -> bool:
+    """Whether a fork still runs."""
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _run(connection: socket.socket, request: Request, added: dict[bytes, bytes]) -> None:
