@@ -22,7 +22,8 @@ def benchmark(config: BenchmarkConfig) -> RunSummary:
     settings = config.with_preset(dataset.preset)
     with prevent_pruning(Store(config.store)):
         summary = run_stages("benchmark", settings, dataset, command, EXPLAINED)
-        report = write_report(summary.store_root, summary.run_id, summary.indexed)
+        place = (summary.store_root, summary.run_id, summary.indexed)
+        report = write_report(*place, has_all_images=True)
     summary = summary.model_copy(update={"report": report})
     publish_run(summary)
     return summary

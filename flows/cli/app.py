@@ -163,4 +163,3 @@ def describe_option_error(error: CycloptsError | ValidationError) -> str:
         return one_line(error, None)
     field, message = first_validation_error(fault)
     return f"--{field.replace('_', '-')}: {message}." if field else f"{message}."
-

@@ -55,8 +55,8 @@ class Request(NamedTuple):
             data = stream.read(int.from_bytes(start))
         facts, folder, umask, count, *texts = data.split(b"\0")
         words = [os.fsdecode(text) for text in texts[: int(count)]]
-        pairs = (text.split(b"=", 1) for text in texts[int(count) :])
-        return cls(facts, folder, int(umask), words, {k: v for k, v in pairs}, files)
+        pairs = (text.partition(b"=")[::2] for text in texts[int(count) :])
+        return cls(facts, folder, int(umask), words, dict(pairs), files)
 
     def close_files(self) -> None:
         """Close the files, which the fork has for itself."""
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def _serve(listener: socket.socket, facts: bytes) -> tuple[socket.socket, Request] | None:
-    """Fork for each command; None where no more are awaited, in a fork its connection and request."""
+    """Fork for each command; in a fork its connection and request, else None at the end."""
     keep_sec = read_keep_sec()
     listener.settimeout(keep_sec)
     while True:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.app import run
-from flows.cli.app import COMMANDS
+from flows.cli.app import COMMANDS, run
 from tests.conftest import photograph
 from tests.flows.conftest import WCA, Command
 

@@ -19,7 +19,7 @@ from tests.copies import Copy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is kept")
 # A command that says where it runs and what it was given, and then works for some seconds.
-LOOK = '''
+LOOK = """
 
 @app.command
 def look(seconds: float) -> None:
@@ -28,7 +28,7 @@ def look(seconds: float) -> None:
     facts = [os.getppid(), os.getpid(), os.getcwd(), umask, key, sys.stdin.readline()]
     print(json.dumps(facts), flush=True)
     time.sleep(seconds)
-'''
+"""
 
 
 class Kept:
