@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.inputs import photographs
+from flows.server.private import KEEP_VARIABLE
 
 CLASSES = 16
 
@@ -55,7 +56,8 @@ def run(folder: Path, pool: int) -> tuple[float, float]:
     command += ["--descriptions", str(descriptions), "--store", str(folder / "store")]
     command += ["--pool", str(pool), "--crops", str(pool)]
     started = time.perf_counter()
-    child = os.posix_spawn(command[0], command, os.environ, file_actions=[
+    alone = {**os.environ, KEEP_VARIABLE: "0"}  # not in a fork of another process
+    child = os.posix_spawn(command[0], command, alone, file_actions=[
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
     ])  # fmt: skip
     _, status, usage = os.wait4(child, 0)

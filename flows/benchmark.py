@@ -24,7 +24,8 @@ def benchmark(config: BenchmarkConfig) -> RunSummary:
         summary = run_stages(
             "benchmark", settings, dataset, command, EXPLAINED, config.text_effects
         )
-        report = write_report(summary.store_root, summary.run_id, summary.indexed)
+        place = (summary.store_root, summary.run_id, summary.indexed)
+        report = write_report(*place, has_all_images=True)
     summary = summary.model_copy(update={"report": report})
     publish_run(summary)
     return summary

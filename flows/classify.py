@@ -49,7 +49,8 @@ def _explained(
     summary = run_stages("classify", settings, dataset, _command(config), count)
     place = (summary.store_root, summary.run_id, summary.indexed)
     pictures = draw_explanations(*place)
-    return summary.model_copy(update={"report": write_report(*place), "pictures": tuple(pictures)})
+    report = write_report(*place, has_all_images=True)
+    return summary.model_copy(update={"report": report, "pictures": tuple(pictures)})
 
 
 def _command(config: ClassifyConfig) -> str:

@@ -170,4 +170,3 @@ def describe_option_error(error: CycloptsError | ValidationError) -> str:
     field, message = first_validation_error(fault)
     sentence = f"{message.rstrip('.')}."
     return f"--{field.replace('_', '-')}: {sentence}" if field else sentence
-

@@ -55,8 +55,8 @@ class Request(NamedTuple):
             data = stream.read(int.from_bytes(start))
         facts, folder, umask, count, *texts = data.split(b"\0")
         words = [os.fsdecode(text) for text in texts[: int(count)]]
-        pairs = (text.split(b"=", 1) for text in texts[int(count) :])
-        return cls(facts, folder, int(umask), words, {k: v for k, v in pairs}, files)
+        pairs = (text.partition(b"=")[::2] for text in texts[int(count) :])
+        return cls(facts, folder, int(umask), words, dict(pairs), files)
 
     def close_files(self) -> None:
         """Close the files, which the fork has for itself."""
@@ -65,6 +65,7 @@ class Request(NamedTuple):
 
     def take_over(self) -> None:
         """Make this process the command's: its terminal, folder, environment and signals."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()  # signals of the kept process's group are not for it
         for number, file in enumerate(self.files):
             os.dup2(file, number)
@@ -83,6 +84,7 @@ def main() -> None:
     prepare_environment()
     facts = describe_process()  # what is imported afterwards is at least as new
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup wca` ignores it
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a fork has ended
     folder = make_private_folder()
     path = folder / SOCKET
     with path.with_suffix(".lock").open("ab") as lock, socket.socket(socket.AF_UNIX) as listener:
@@ -109,17 +111,16 @@ def main() -> None:
 
 
 def _serve(listener: socket.socket, facts: bytes) -> tuple[socket.socket, Request] | None:
-    """Fork for each command; None where no more are awaited, in a fork its connection and request."""
+    """Fork for each command; in a fork its connection and request, else None at the end."""
     keep_sec = read_keep_sec()
     listener.settimeout(keep_sec)
     while True:
         try:
             connection, _ = listener.accept()
         except TimeoutError:
-            if _count_forks():  # the wait begins again with the end of the last command
+            if _has_forks():  # the wait begins again with the end of the last command
                 continue
             return None
-        _count_forks()
         with suppress(OSError, ValueError), connection:
             connection.settimeout(REQUEST_SEC)
             if read_peer_user(connection) != os.geteuid():
@@ -133,13 +134,13 @@ def _serve(listener: socket.socket, facts: bytes) -> tuple[socket.socket, Reques
             request.close_files()
 
 
-def _count_forks() -> int:
-    """Forget the forks that have ended; 0 where none is left, else 1."""
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-        return 1
-    return 0
+def _has_forks() -> bool:
+    """Whether a fork still runs."""
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _run(connection: socket.socket, request: Request, added: dict[bytes, bytes]) -> None:

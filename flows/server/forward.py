@@ -25,10 +25,11 @@ GO = b"\1"
 ROOT = Path(__file__).resolve().parents[2]
 # Variables that are read when they are needed, or by shells and terminals alone. Any other may have
 # been read by an import: where it differs, the process is replaced.
-READ_WHEN_NEEDED = frozenset(
-    "_ PWD OLDPWD SHLVL PS1 PATH VIRTUAL_ENV VIRTUAL_ENV_PROMPT COLUMNS LINES TERM COLORTERM "
-    "NO_COLOR FORCE_COLOR MFLAGS WINDOWID DISPLAY".split()
-)
+READ_WHEN_NEEDED = {
+    *("_", "PWD", "OLDPWD", "SHLVL", "PS1", "PATH", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT"),
+    *("COLUMNS", "LINES", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "WINDOWID", "DISPLAY"),
+    "MFLAGS",
+}
 READ_WHEN_NEEDED_PREFIXES = (
     *("OPENAI_", "MAKE", "PYENV_", "_PYENV_", "SSH_", "TMUX", "TERM_", "VSCODE_", "VTE_"),
     *("GNOME_TERMINAL_", "KONSOLE_"),
@@ -85,7 +86,7 @@ def keep_process(environment: Mapping[str, str]) -> None:
     import subprocess  # noqa: PLC0415 - a command that is forwarded does not need it
 
     with suppress(OSError):
-        subprocess.Popen(  # noqa: S603 - this project's own program
+        subprocess.Popen(
             # -P: modules are not looked for in the folder in which the command is given
             (sys.executable, "-P", "-m", "flows.server.forks"),
             env=environment,
@@ -97,7 +98,7 @@ def keep_process(environment: Mapping[str, str]) -> None:
 
 
 def _can_share() -> bool:
-    """Whether this command may be run in a fork: on Linux, as an ordinary `wca`, except `wca ui`."""
+    """Whether this command may run in a fork: on Linux an ordinary `wca`, except `wca ui`."""
     is_plain = sys.orig_argv[1:2] in (["-m"], sys.argv[:1])  # no options of Python's own
     with suppress(ValueError):
         return (
@@ -111,13 +112,15 @@ def _can_share() -> bool:
 
 def read_peer_user(connection: socket.socket) -> int:
     """The user of the process at the other end of a connection."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    credentials = connection.getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
+    )
     user: int = struct.unpack("3i", credentials)[1]
     return user
 
 
 def describe_process() -> bytes:
-    """All that decides what an import makes and that a fork inherits: the same for alike commands."""
+    """All that decides what imports make, and what forks inherit; alike commands have the same."""
     import resource  # noqa: PLC0415 - not on Windows
 
     variables = [

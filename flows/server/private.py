@@ -5,8 +5,6 @@
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 KEEP_VARIABLE = "WCA_KEEP_SERVER_SEC"  # 0: nothing outlives a command

@@ -51,6 +51,20 @@ def test_a_deleted_page_is_written_again_and_the_last_run_is_the_default(
     )
 
 
+def test_a_page_is_made_again_only_where_it_would_differ(
+    runs: list[RunSummary], small: dict[str, Any], photos: Path
+) -> None:
+    store = runs[0].store_root
+    config = BenchmarkConfig(**small, data=f"folder:{photos}", methods=("clip",), store=store)
+    page = Path(os.fspath(benchmark(config).report))
+    text, written = page.read_text(encoding="utf-8"), page.stat().st_mtime_ns
+    benchmark(config)
+    assert page.stat().st_mtime_ns == written
+    page.write_text(text.replace("top-1", "top-2"), encoding="utf-8")
+    benchmark(config)
+    assert page.read_text(encoding="utf-8") == text
+
+
 def test_a_run_without_a_page_is_told_from_no_run_at_all(
     runs: list[RunSummary], tmp_path: Path
 ) -> None:

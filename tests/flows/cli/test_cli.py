@@ -11,8 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.cli.app import run
-from flows.cli.app import COMMANDS
+from flows.cli.app import COMMANDS, run
 from tasks.store.snapshot import _seal_snapshot
 from tests.conftest import photograph
 from tests.flows.conftest import WCA, Command
