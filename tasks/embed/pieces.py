@@ -92,7 +92,8 @@ class Pieces:
         key = self._whole.encode()
         try:
             found = [ref for ref in earlier if self._store.read_footer(ref).get(PIECE_KEY) == key]
-            if pieces := [*found, *self.written]:
+            # a piece of all images has the name of the whole table, and is that
+            if pieces := [ref for ref in (*found, *self.written) if ref.digest != self._whole]:
                 _remove(self._store, pieces)
         except (InputError, OSError) as reason:
             logging.getLogger(__name__).info("The pieces of a shard stay for now: %s", reason)

@@ -109,6 +109,21 @@ def test_a_stop_loses_no_finished_image(
     assert [len(shard.names(ref.table)) for ref in whole] == [1, 1]
 
 
+def test_a_piece_of_all_images_stays_as_the_whole_table(
+    photos: Path,
+    source: EncoderSource,
+    prefect_server: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(pieces, "PIECE_SEC", 0.0)
+    shard = Shard(tmp_path, photos, source)
+    one = shard.recipe.image_digests[:1]
+    shard.recipe = shard.recipe.model_copy(update={"image_digests": one})
+    tables = shard.embed()
+    assert [shard.store.find(ref.table, ref.digest) for ref in tables] == list(tables)
+
+
 def found(shard: Shard) -> list[TableRef]:
     key = {pieces.PIECE_KEY: shard.recipe.digest.encode()}
     return shard.store.find_by_footer("crops", key)

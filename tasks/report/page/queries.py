@@ -33,11 +33,22 @@ class RunQueries:
         self.connection = connection
         self.run_id = run_id
         self.method = preferred_method(scored_methods(connection, run_id)) or BASELINE
+        query = "SELECT DISTINCT image_digest FROM explanations WHERE run_id = $run_id ORDER BY 1"
+        found = connection.execute(query, {"run_id": run_id}).fetchall()
+        self.digests = [digest for (digest,) in found]
 
     def execute(self, name: str) -> QueryResult:
-        """Execute `sql/page/<name>.sql` for the run and its preferred method."""
+        """Execute `sql/page/<name>.sql` for the run and its preferred method.
+
+        `$digests` are those of the explained images: of literals DuckDB reads these images alone,
+        and of a subquery all.
+        """
         return execute_query(
-            self.connection, f"page/{name}", run_id=self.run_id, method=self.method
+            self.connection,
+            f"page/{name}",
+            run_id=self.run_id,
+            method=self.method,
+            digests=self.digests,
         )
 
 
@@ -50,20 +61,23 @@ def scored_methods(connection: duckdb.DuckDBPyConnection, run_id: str) -> set[st
     return {name for (name,) in connection.execute(query, {"run_id": run_id}).fetchall()}
 
 
-def execute_query(connection: duckdb.DuckDBPyConnection, name: str, **literals: str) -> QueryResult:
+def execute_query(
+    connection: duckdb.DuckDBPyConnection, name: str, **literals: str | list[str]
+) -> QueryResult:
     """Execute `sql/<name>.sql`, filled by `fill_query`."""
     sql = fill_query(name, **literals)
     return QueryResult(sql, connection.sql(sql).to_arrow_table().to_pylist())
 
 
-def fill_query(name: str, **literals: str) -> str:
+def fill_query(name: str, **literals: str | list[str]) -> str:
     """Return `sql/<name>.sql` with a literal in place of each `$word`.
 
     `$methods`, `$baseline`, `$image_sides` and `$text_sides` come from the list of methods; a word
     that is no literal is replaced by the file of that name in the same folder. Raises ValueError
     for a literal that is no word.
     """
-    values = {word: _quote(text) for word, text in {"baseline": BASELINE, **literals}.items()}
+    given = {"baseline": BASELINE, **literals}
+    values = {word: _quote_all(literal) for word, literal in given.items()}
     values["methods"] = f"{list(METHODS)}"
     values["image_sides"] = f"{[side.name for side in IMAGE_SIDES]}"
     values["text_sides"] = f"{[side.name for side in TEXT_SIDES]}"
@@ -75,6 +89,12 @@ def fill_query(name: str, **literals: str) -> str:
     path = Path(name)
     text = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8").strip()
     return re.sub(r"\$(\w+)", replacement, text)
+
+
+def _quote_all(literal: str | list[str]) -> str:
+    if isinstance(literal, str):
+        return _quote(literal)
+    return f"({', '.join(map(_quote, literal)) or 'NULL'})"
 
 
 def _quote(text: str) -> str:

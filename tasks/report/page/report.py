@@ -9,7 +9,7 @@ from tasks.report.page.explained import explained_images
 from tasks.report.page.images import ImageOpener, ThumbnailMaker
 from tasks.report.page.queries import QueryResult, Row, RunQueries
 from tasks.report.page.render import render_template
-from tasks.report.page.report_tables import REPORT_TABLES
+from tasks.report.page.report_tables import ANSWERS, REPORT_TABLES
 from tasks.report.page.tables import build_tables
 from tasks.report.verdict import describe_verdict, warn_of_few_images
 from tasks.store.place import Place
@@ -26,7 +26,8 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
         configuration = queries.execute("configuration")
         (run,) = configuration.rows
         is_labelled = run["flow_name"] != "classify"
-        results = {name: queries.execute(name) for name in REPORT_TABLES}
+        results = {name: queries.execute(name) for name in REPORT_TABLES if name != ANSWERS}
+        results[ANSWERS] = QueryResult("", []) if is_labelled else queries.execute(ANSWERS)
         headline = [
             {**row, "method": method_title(row["method"], run["crop_strategy"] or "")}
             for row in results["accuracy"].rows

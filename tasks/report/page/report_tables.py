@@ -5,6 +5,8 @@ from tasks.report.page import charts
 from tasks.report.page.tables import TableLayout, columns
 
 _BASELINE = method_title(BASELINE)
+# Of a run without labels alone.
+ANSWERS = "predictions"
 
 REPORT_TABLES: dict[str, TableLayout] = {
     "accuracy": TableLayout(
@@ -140,7 +142,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("count", prompt_tokens="tokens sent", completion_tokens="tokens received"),
         columns("usd", cost_usd="USD"),
     ),
-    "predictions": TableLayout(
+    ANSWERS: TableLayout(
         "Predictions, least certain first",
         columns("text", image_name="image"),
         columns("method", method="method"),
