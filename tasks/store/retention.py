@@ -14,9 +14,9 @@ from tasks.runtime.errors import InputError
 from tasks.store.leases import LOOK_EVERY_SEC, hold_lease
 from tasks.store.place import File, Place, Remote, list_files
 from tasks.store.records import RecordedRun, RunManifest, read_records, run_files
-from tasks.store.runs import check_runs, read_referenced_tables, read_runs, remove_run
+from tasks.store.runs import read_referenced_tables, read_runs, remove_run
 from tasks.store.schemas import TABLES
-from tasks.store.snapshot import publish
+from tasks.store.snapshot import publish_all
 from tasks.store.tables import Store
 
 _DAY_SEC = 86_400
@@ -68,7 +68,7 @@ def prevent_pruning(store: Store) -> Iterator[None]:
 def measure_usage(store: Store) -> list[Usage]:
     """The size of each data set and encoder, largest first; last, files of no run."""
     groups: dict[tuple[str, str], list[RunManifest]] = defaultdict(list)
-    for manifest, _, _ in check_runs(store, read_records(store, run_files(store))):
+    for manifest in read_records(store, run_files(store)).manifests.values():
         groups[manifest.dataset_name, manifest.encoder_name or ""].append(manifest)
     rows = []
     sizes = {file.place: file.size_bytes for file in list_tables(store)}
@@ -110,7 +110,7 @@ def prune(store: Store, keep: int | None, grace_days: float, is_dry: bool) -> Pr
         if not is_dry and (old or removed):
             for run in old:
                 remove_run(store, run.run_id)
-            publish(store)  # first, so that no snapshot names a deleted file
+            publish_all(store)  # first, so that no snapshot names a deleted file
             for file in removed:
                 raise_if_late()
                 file.place.unlink(missing_ok=True)
