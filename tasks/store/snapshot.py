@@ -33,14 +33,15 @@ from tasks.store.publications import (
 )
 from tasks.store.runs import explain_damage
 from tasks.store.schemas import TABLES, schema, sql_types
-from tasks.store.seals import DamagedRecord, seal, unseal
+from tasks.store.seals import seal, unseal
 from tasks.store.tables import Store
 
 _log = logging.getLogger(__name__)
 SNAPSHOT = "wca.duckdb"
 # The last bytes of a snapshot, which DuckDB does not read: this, and the SHA-256 of those before.
+# Snapshots of earlier versions, of other content, end otherwise.
 # In a file beside it, two writers and a reader could take the digest of one snapshot for another's.
-SEAL_START = b"\nwca.sha256="
+SEAL_START = b"\nwca.published.sha256="
 SEAL_BYTES = len(SEAL_START) + 64
 VIEWED = [name for name, table in TABLES.items() if table.snapshot == "view"]
 
@@ -94,13 +95,11 @@ def find_snapshot_damage(file: Path) -> str | None:
     return None
 
 
-def read_publication(connection: duckdb.DuckDBPyConnection) -> Publication | None:
-    """The publication that a snapshot shows; None of an earlier version's."""
+def _read_publication(connection: duckdb.DuckDBPyConnection) -> Publication:
+    """The publication that a snapshot shows."""
     query = "SELECT text FROM published.definitions WHERE name = 'publication'"
-    with suppress(duckdb.CatalogException, DamagedRecord):
-        ((text,),) = connection.execute(query).fetchall()
-        return unseal(Publication, text.encode())
-    return None
+    ((text,),) = connection.execute(query).fetchall()
+    return unseal(Publication, text.encode())
 
 
 def _find_part_damage(connection: duckdb.DuckDBPyConnection, path: Place) -> str | None:
@@ -108,15 +107,15 @@ def _find_part_damage(connection: duckdb.DuckDBPyConnection, path: Place) -> str
 
     Parts in a bucket, which does not say that as quickly, are read by `wca store verify`.
     """
-    publication = read_publication(connection)
-    if publication is None:
-        return f"{path} was written by an earlier version"
+    if isinstance(path, Remote):
+        return None
     store = Store(path.parent)
-    for part in publication.parts if isinstance(path, Path) else ():
+    published_at = path.stat().st_mtime
+    for part in _read_publication(connection).parts:
         for ref in part.tables:
             place = parts_store(store).path(ref)
             try:
-                is_changed = os.stat(place).st_ctime > path.stat().st_mtime  # noqa: PTH116 - quick
+                is_changed = os.stat(place).st_ctime > published_at  # noqa: PTH116 - quick
             except FileNotFoundError:
                 return f"{place} is missing"
             if is_changed and (reason := parts_store(store).find_damage(ref, True)):
@@ -237,49 +236,43 @@ def _write(store: Store, target: Place, publication: Publication) -> None:
                 "CREATE TABLE IF NOT EXISTS published.definitions (name VARCHAR, text VARCHAR)"
             )
             known = dict(connection.execute("FROM published.definitions").fetchall())
+            connection.begin()
             _define(connection, known, _recorded_views(store, publication))
             _define(connection, known, _file_views(store, connection))
-            try:
-                _define(connection, known, {"inbox": _inbox_view(store)})
-            except duckdb.InvalidInputException as error:  # a damaged table; the runs stay
-                _log.warning(
-                    "No inbox's images are in the results: %s; `wca store repair` removes damaged "
-                    "files.",
-                    str(error).partition("\n")[0],
-                )
-                _define(
-                    connection, known, {"inbox": _view("inbox", select_nothing(sql_types("inbox")))}
-                )
+            _define(connection, known, {"inbox": _inbox_view(store)})
             texts = {path.stem: path.read_text(encoding="utf-8") for path in (_VIEWS, _INTERVALS)}
             _define(connection, known, texts)
-            connection.execute("DELETE FROM published.definitions WHERE name = 'publication'")
+            known["publication"] = seal(publication)
+            connection.execute("DELETE FROM published.definitions")
             connection.execute(
-                "INSERT INTO published.definitions VALUES ('publication', ?)", [seal(publication)]
+                "INSERT INTO published.definitions SELECT unnest(?), unnest(?)",
+                [list(known), list(known.values())],
             )
+            connection.commit()
             connection.execute("CHECKPOINT")  # fails on a full disk, where closing would not
         _seal_snapshot(partial)
 
 
 def _copy_views(target: Place, partial: Path) -> None:
     """Copy a whole snapshot without its seal; nothing where there is none, or an older one."""
-    with suppress(InputError, OSError, duckdb.Error), _private_file(target) as file:
-        if find_snapshot_damage(file):
-            return
-        with duckdb.connect(str(file), read_only=True) as connection:
-            connection.execute("FROM published.definitions")
+    if not target.is_file():
+        return
+    with local_copy(target) if isinstance(target, Remote) else nullcontext(target) as file:
         shutil.copyfile(file, partial)
+    if find_snapshot_damage(partial):
+        partial.unlink()
+    else:
         os.truncate(partial, partial.stat().st_size - SEAL_BYTES)
 
 
 def _define(
     connection: duckdb.DuckDBPyConnection, known: dict[str, str], definitions: dict[str, str]
 ) -> None:
-    """Execute the definitions that differ from those known, and note them."""
+    """Execute the definitions that differ from those known, and know them then."""
     for name, text in definitions.items():
         if known.get(name) != text:
             connection.execute(text)
-            connection.execute("DELETE FROM published.definitions WHERE name = ?", [name])
-            connection.execute("INSERT INTO published.definitions VALUES (?, ?)", [name, text])
+            known[name] = text
 
 
 def create_intervals(connection: duckdb.DuckDBPyConnection) -> None:
@@ -323,7 +316,7 @@ def _recorded_views(store: Store, publication: Publication) -> dict[str, str]:
     }
     runs = ", ".join(sql_types("runs"))
     rows["runs"] = (
-        f"SELECT {runs} FROM ({rows['runs']}) QUALIFY 1 = row_number() OVER "
+        f"SELECT {runs} FROM ({rows['runs']}) QUALIFY 1 = row_number() OVER "  # noqa: S608 - own names
         "(PARTITION BY run_id ORDER BY last_finished_at DESC, inspected_at DESC)"
     )
     rows["executions"] = (
@@ -333,7 +326,8 @@ def _recorded_views(store: Store, publication: Publication) -> dict[str, str]:
     columns = ", ".join(sql_types("run_tables"))
     path = f"{quote(str(store.root))} || '/' || table_name || '/' || digest[:32] || '.parquet'"
     rows["run_tables"] = (
-        f"SELECT {columns} FROM (SELECT *, {path} AS path FROM ({rows['run_tables']}))"
+        f"SELECT {columns} FROM (SELECT *, {path} AS path FROM "  # noqa: S608 - quoted
+        f"({rows['run_tables']}))"
     )
     rows["published.inspections"] = select_rows(store, publication.parts, "runs")
     return {name: _view(name, query) for name, query in rows.items()}
@@ -345,12 +339,11 @@ def _file_views(store: Store, connection: duckdb.DuckDBPyConnection) -> dict[str
     A filter on `run_id` selects files by their names, so that others are not opened. Damaged files
     are left out by their names.
     """
-    found = connection.execute(
-        "SELECT table_name, count(DISTINCT path) FILTER (damage IS NULL), "
-        "coalesce(list(DISTINCT path) FILTER (damage IS NOT NULL), []) "
-        "FROM run_tables GROUP BY table_name"
-    ).fetchall()
-    kinds = {name: damaged for name, whole_count, damaged in found if whole_count}
+    found = "SELECT DISTINCT table_name FROM run_tables WHERE damage IS NULL"
+    kinds: dict[str, set[str]] = {name: set() for (name,) in connection.execute(found).fetchall()}
+    found = "SELECT table_name, path FROM run_tables WHERE damage IS NOT NULL"
+    for name, path in connection.execute(found).fetchall():
+        kinds.get(name, set()).add(path)
     views = {}
     for name in VIEWED:
         columns = sql_types(name)
@@ -378,8 +371,16 @@ def _inbox_view(store: Store) -> str:
 
     Two machines that do not share a lock may have classified the same image.
     """
-    if not store.list_files("inbox"):
-        return _view("inbox", select_nothing(sql_types("inbox")))
+    nothing = _view("inbox", select_nothing(sql_types("inbox")))
+    files = store.list_files("inbox")
+    if not files:
+        return nothing
+    if reason := store.inspect_file(files[0].place):  # the first one says which columns there are
+        _log.warning(
+            "No inbox's images are in the results: %s %s; `wca store repair` removes damaged files.",
+            *(files[0].place, reason),
+        )
+        return nothing
     folder = escape_glob(str(store.root / "inbox"))
     return _view(
         "inbox",
