@@ -145,25 +145,26 @@ def _follow(store: Store, before: Publication, after: Publication) -> Publicatio
 
 def _look_up(store: Store, parts: Sequence[Part], ids: Collection[str]) -> dict[str, _Published]:
     """What is published of some runs."""
-    with connect_parts(store, parts, "runs", "run_tables") as connection:
+    with connect_parts(store, parts, "runs") as connection:
         runs = connection.execute(
             "SELECT run_id, max(last_finished_at), list(parse_filename(filename, true)) "
             "FROM runs WHERE run_id IN (SELECT unnest(?)) GROUP BY run_id",
             [list(ids)],
         ).fetchall()
-        tables: dict[str, set[tuple[object, ...]]] = {run_id: set() for run_id, _, _ in runs}
-        if runs:
-            rows = connection.execute(
-                "SELECT run_id, table_name, digest, content, damage FROM run_tables "
-                "WHERE run_id IN (SELECT unnest(?))",
-                [list(ids)],
-            ).fetchall()
-            for run_id, *facts in rows:
-                tables[run_id].add(tuple(facts))
-    by_file = {part.digest[:NAME_DIGITS]: part.digest for part in parts}
+    by_file = {part.digest[:NAME_DIGITS]: part for part in parts}
+    holding = {name: by_file[name] for _, _, names in runs for name in names}
+    tables: dict[str, set[tuple[object, ...]]] = {run_id: set() for run_id, _, _ in runs}
+    with connect_parts(store, list(holding.values()), "run_tables") as connection:
+        rows = connection.execute(
+            "SELECT run_id, table_name, digest, content, damage FROM run_tables "
+            "WHERE run_id IN (SELECT unnest(?))",
+            [list(ids)],
+        ).fetchall()
+    for run_id, *facts in rows:
+        tables[run_id].add(tuple(facts))
     return {
         run_id: _Published(
-            frozenset(tables[run_id]), finished, frozenset(by_file[name] for name in names)
+            frozenset(tables[run_id]), finished, frozenset(by_file[name].digest for name in names)
         )
         for run_id, finished, names in runs
     }
@@ -229,7 +230,25 @@ def _write_part(store: Store, tables: Mapping[str, pa.Table], execution_count: i
 
     with store.thread_pool() as pool:
         refs = tuple(pool.map(write, [name for name, rows in tables.items() if rows.num_rows]))
-    return Part(digest=digest, execution_count=execution_count, tables=refs) if refs else None
+    if not refs:
+        return None
+    kinds, damaged = set(), set()
+    if "run_tables" in tables:
+        columns = ("table_name", "digest", "damage")
+        for kind, of, damage in zip(
+            *(tables["run_tables"][c].to_pylist() for c in columns), strict=True
+        ):
+            if damage:
+                damaged.add(TableRef(table=kind, digest=of, row_count=0).uri)
+            else:
+                kinds.add(kind)
+    return Part(
+        digest=digest,
+        execution_count=execution_count,
+        tables=refs,
+        kinds=tuple(sorted(kinds)),
+        damaged=tuple(sorted(damaged)),
+    )
 
 
 class _Rows:

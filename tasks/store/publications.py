@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from tasks.store.digest import bytes_digest
@@ -37,7 +39,8 @@ _KEPT_ENTRIES = 100
 class Part(BaseModel):
     """Rows of some executions of runs: one Parquet table of each kind that has any.
 
-    digest: its name, which is that of each of its tables.
+    digest: its name, which is that of each of its tables. kinds: the tables of which its runs have
+    a whole one; damaged: the damaged ones' paths below the store, as `TableRef.uri`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +48,8 @@ class Part(BaseModel):
     digest: str
     execution_count: int
     tables: tuple[TableRef, ...]
+    kinds: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     @property
     def row_count(self) -> int:
@@ -176,12 +181,28 @@ def connect_parts(store: Store, parts: Sequence[Part], *names: str) -> "DuckDBPy
     import duckdb  # noqa: PLC0415 - for what only reads records it would be a tenth of a second
 
     connection = duckdb.connect()
-    if isinstance(store.root, Remote):
-        connection.register_filesystem(store.root.filesystem)
     for name in names:
+        if isinstance(store.root, Remote):  # where DuckDB asks nine times for each file
+            connection.register(name, _fetch_rows(store, parts, name))
+            continue
         rows = select_rows(store, parts, name, has_filename=True)
         connection.execute(f"CREATE VIEW {name} AS {rows}")
     return connection
+
+
+def _fetch_rows(store: Store, parts: Iterable[Part], name: str) -> pa.Table:
+    """The rows of a table in the parts of a bucket, at one request for each."""
+    own = parts_store(store)
+    places = [own.path(ref) for part in parts for ref in part.tables if ref.table == name]
+
+    def fetch(place: Place) -> pa.Table:
+        rows = pq.ParquetFile(pa.BufferReader(place.read_bytes())).read()
+        return rows.append_column("filename", pa.array([str(place)] * rows.num_rows, pa.string()))
+
+    columns = pa.schema([(column, pa.null()) for column in (*part_columns(name), "filename")])
+    with store.thread_pool() as pool:
+        fetched = pool.map(fetch, places)
+        return pa.concat_tables([columns.empty_table(), *fetched], promote_options="permissive")
 
 
 def part_columns(name: str) -> dict[str, str]:

@@ -114,9 +114,6 @@ class RecordedContents:
         try:
             if self._connection is None:
                 self._connection = connect_parts(self.store, self._parts, "run_tables")
-                if isinstance(self.store.root, Remote):  # fetched once
-                    self._connection.execute("CREATE TABLE fetched AS FROM run_tables")
-                    self._connection.execute("CREATE OR REPLACE VIEW run_tables AS FROM fetched")
             rows = self._connection.execute(
                 "SELECT DISTINCT t.table_name, t.digest, t.content, t.run_id FROM run_tables AS t "
                 "JOIN (SELECT unnest(?) AS table_name, unnest(?) AS digest, unnest(?) AS content) "

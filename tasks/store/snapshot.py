@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -238,7 +239,7 @@ def _write(store: Store, target: Place, publication: Publication) -> None:
             known = dict(connection.execute("FROM published.definitions").fetchall())
             connection.begin()
             _define(connection, known, _recorded_views(store, publication))
-            _define(connection, known, _file_views(store, connection))
+            _define(connection, known, _file_views(store, publication))
             _define(connection, known, {"inbox": _inbox_view(store)})
             texts = {path.stem: path.read_text(encoding="utf-8") for path in (_VIEWS, _INTERVALS)}
             _define(connection, known, texts)
@@ -333,17 +334,16 @@ def _recorded_views(store: Store, publication: Publication) -> dict[str, str]:
     return {name: _view(name, query) for name, query in rows.items()}
 
 
-def _file_views(store: Store, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+def _file_views(store: Store, publication: Publication) -> dict[str, str]:
     """The views of large tables: all files of their folders, with the run of each row.
 
     A filter on `run_id` selects files by their names, so that others are not opened. Damaged files
     are left out by their names.
     """
-    found = "SELECT DISTINCT table_name FROM run_tables WHERE damage IS NULL"
-    kinds: dict[str, set[str]] = {name: set() for (name,) in connection.execute(found).fetchall()}
-    found = "SELECT table_name, path FROM run_tables WHERE damage IS NOT NULL"
-    for name, path in connection.execute(found).fetchall():
-        kinds.get(name, set()).add(path)
+    kinds = {name for part in publication.parts for name in part.kinds}
+    damaged: dict[str, set[str]] = defaultdict(set)
+    for uri in {uri for part in publication.parts for uri in part.damaged}:
+        damaged[uri.partition("/")[0]].add(quote(f"{store.root}/{uri}"))
     views = {}
     for name in VIEWED:
         columns = sql_types(name)
@@ -353,8 +353,8 @@ def _file_views(store: Store, connection: duckdb.DuckDBPyConnection) -> dict[str
             continue
         folder = escape_glob(str(store.root / name))
         rows = f"FROM {read_parquet([f'{folder}/*.parquet'], columns)}"
-        if kinds[name]:
-            rows += f" WHERE filename NOT IN ({', '.join(map(quote, sorted(kinds[name])))})"
+        if name in damaged:
+            rows += f" WHERE filename NOT IN ({', '.join(sorted(damaged[name]))})"
         if name == "crops":
             rows = _OLDER_CROPS.format(rows=rows)
         views[name] = _view(
