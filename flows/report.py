@@ -10,8 +10,8 @@ from tasks.report.task import write_report, write_sweep
 from tasks.store.place import PlaceField
 from tasks.store.records import run_files
 from tasks.store.retention import prevent_pruning
-from tasks.store.runs import find_run
-from tasks.store.snapshot import publish
+from tasks.store.runs import LAST, find_run
+from tasks.store.snapshot import publish, publish_all
 from tasks.store.tables import Store
 
 
@@ -30,10 +30,12 @@ def report(config: ReportConfig) -> ReportSummary:
     """Write the page of a run again, as after an update or where its images have come back."""
     store = Store(config.store)
     with prevent_pruning(store):
-        if run_files(store):
-            # a snapshot may be lost or altered, or older than the run, or of another place
-            publish(store)
+        # a snapshot may be lost or altered, or older than the run, or of another place
+        if config.run == LAST and run_files(store):
+            publish_all(store)
         manifest = find_run(store, config.run, WITH_PAGE)
+        if config.run != LAST:
+            publish(store, [manifest.run_id])
         root, run_id = str(store.root), manifest.run_id
         if manifest.flow_name == "sweep":
             page = write_sweep(root, run_id)

@@ -10,12 +10,23 @@ from typing import NamedTuple
 import duckdb
 
 from tasks.runtime.errors import InputError
-from tasks.store.place import Place, Remote, local_copy, modification_time
-from tasks.store.records import ID_SHOWN, MANIFEST, read_records, run_files
+from tasks.store.place import Place, Remote, list_files, local_copy
+from tasks.store.publications import parts_store, read_latest
+from tasks.store.records import (
+    ID_SHOWN,
+    LISTS,
+    MANIFEST,
+    read_records,
+    run_files,
+    runs_folder,
+)
 from tasks.store.retention import exclusive_use, list_tables
 from tasks.store.runs import check_runs, explain_damage, explain_damaged_record, how_to_repeat
-from tasks.store.snapshot import find_snapshot_damage, open_snapshot, publish, snapshot_path
+from tasks.store.snapshot import find_snapshot_damage, open_snapshot, publish_all, snapshot_path
 from tasks.store.tables import Store, TableRef
+
+# Runs of which every query looks whether files were changed.
+LOOKED_AT = 20
 
 
 class Repaired(NamedTuple):
@@ -48,13 +59,23 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
             yield place, f"{reason} (run {', '.join(sorted(set(refs.values())))})"
     yield from records.damaged.items()
     snapshot = snapshot_path(store)
-    if reason := _inspect_snapshot(snapshot, has_runs=bool(records.manifests)):
-        yield snapshot, f"{reason}: `wca report` makes it again"
+    published = [(snapshot, _inspect_snapshot(snapshot, has_runs=bool(records.manifests)))]
+    publication = read_latest(store).publication
+    for part in publication.parts if publication else ():
+        own = parts_store(store)
+        published += [(own.path(ref), own.find_damage(ref, True)) for ref in part.tables]
+    for place, reason in published:
+        if reason:
+            yield place, f"{reason}: `wca report` makes it again"
 
 
 def list_damage(store: Store) -> list[str]:
     """A sentence on each damaged run and record, as every reader of the store sees it."""
-    records = read_records(store, run_files(store))
+    return _explain(store, run_files(store))
+
+
+def _explain(store: Store, paths: list[Place]) -> list[str]:
+    records = read_records(store, paths)
     sentences = [explain_damaged_record(*damaged) for damaged in records.damaged.items()]
     return sentences + [
         explain_damage(store, run) for run in check_runs(store, records) if run.damage
@@ -62,13 +83,19 @@ def list_damage(store: Store) -> list[str]:
 
 
 def list_shown_damage(store: Store, snapshot: duckdb.DuckDBPyConnection) -> list[str]:
-    """As `list_damage`, at the cost of reading tables only where there may be damage.
+    """A sentence on each of the last runs that the snapshot shows as damaged, or that is by now.
 
-    That is where the snapshot shows some, or a file was changed or lost after it was published;
-    which a bucket does not say as quickly.
+    Those are the last `LOOKED_AT` that are shown so, and the last ones with a file that was changed
+    or lost after it was looked at, which a bucket does not say as quickly. `list_damage` looks at
+    all runs.
     """
-    shown = snapshot.execute("SELECT run_id FROM runs WHERE damage IS NOT NULL").fetchall()
-    return list_damage(store) if shown or _is_changed(store, snapshot) else []
+    shown = snapshot.execute(
+        "SELECT run_id FROM runs WHERE damage IS NOT NULL ORDER BY last_finished_at DESC LIMIT ?",
+        [LOOKED_AT],
+    ).fetchall()
+    ids = {run_id for (run_id,) in shown} | _find_changed(store, snapshot)
+    folders = [runs_folder(store) / run_id for run_id in sorted(ids)]
+    return _explain(store, [folder / MANIFEST for folder in folders])
 
 
 def repair(store: Store) -> Repaired:
@@ -78,16 +105,22 @@ def repair(store: Store) -> Repaired:
     """
     with exclusive_use(store) as raise_if_late:
         snapshot = snapshot_path(store)
-        damaged = [place for place, _ in find_damaged_files(store) if place != snapshot]
+        published = parts_store(store).root
+        damaged = [
+            place
+            for place, _ in find_damaged_files(store)
+            if place != snapshot and published not in (place.parent, place.parent.parent)
+        ]
         lost = {place.parent: place for place in damaged if place.name == MANIFEST}
         advice = [_explain_lost_record(store, place) for place in lost.values()]
         # without its record, nothing says which run an execution belongs to
-        damaged += [path for path in run_files(store) if path.parent in lost]
+        lists = [file.place for file in list_files(runs_folder(store), f"*/{LISTS}")]
+        damaged += [path for path in (*run_files(store), *lists) if path.parent in lost]
         removed = [place for place in dict.fromkeys(damaged) if place.is_file()]
         for place in removed:
             raise_if_late()
             place.unlink(missing_ok=True)
-        publish(store)
+        publish_all(store)
         runs = check_runs(store, read_records(store, run_files(store)))
     advice += [explain_damage(store, run).rstrip(".") for run in runs if run.damage]
     if any(place.parent.name == "inbox" for place in removed):
@@ -95,18 +128,30 @@ def repair(store: Store) -> Repaired:
     return Repaired(tuple(removed), tuple(f"{sentence}." for sentence in advice))
 
 
-def _is_changed(store: Store, snapshot: duckdb.DuckDBPyConnection) -> bool:
-    """Whether a local file was changed, renamed or lost after the snapshot was published."""
+def _find_changed(store: Store, snapshot: duckdb.DuckDBPyConnection) -> set[str]:
+    """The last runs with a local file that was changed, renamed or lost since it was looked at."""
     if isinstance(store.root, Remote):
-        return False
-    published = modification_time(snapshot_path(store))
-    tables = [path for (path,) in snapshot.execute("SELECT path FROM run_tables").fetchall()]
+        return set()
+    last = "SELECT run_id FROM runs ORDER BY last_finished_at DESC LIMIT ?"
+    files = snapshot.execute(
+        f"SELECT run_id, path FROM run_tables WHERE run_id IN ({last})",  # noqa: S608 - as above
+        [LOOKED_AT],
+    ).fetchall()
+    times = dict(
+        snapshot.execute(
+            f"SELECT run_id, max(inspected_at) FROM published.inspections "  # noqa: S608 - as above
+            f"WHERE run_id IN ({last}) GROUP BY run_id",
+            [LOOKED_AT],
+        ).fetchall()
+    )
+    files += [(run_id, str(runs_folder(store) / run_id / MANIFEST)) for run_id in times]
+    return {run_id for run_id, path in files if _is_changed(path, times[run_id])}
+
+
+def _is_changed(path: str, since: float) -> bool:
     try:
         # the time of a change, which renaming an older file sets, too
-        return any(
-            os.stat(path).st_ctime > published  # noqa: PTH116 - a tenth of the time of Path.stat
-            for path in (*tables, *map(str, run_files(store)))
-        )
+        return os.stat(path).st_ctime > since  # noqa: PTH116 - a tenth of the time of Path.stat
     except OSError:
         return True
 

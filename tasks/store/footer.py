@@ -1,19 +1,58 @@
-"""What the footer of a Parquet file says."""
+"""What the footer of a Parquet file says, and the seal that shows whether it was altered."""
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.store.place import Place
 
+# Parquet ends a file with the length of its footer (4 bytes, little-endian) and these bytes.
+_END = b"PAR1"
+_END_BYTES = 4 + len(_END)
+# Before the footer lies this and the footer's SHA-256. The pages of a file have checksums of their
+# own, its footer has none, and no reader of Parquet looks between the last page and the footer.
+_SEAL_START = b"wca.footer.sha256="
+_SEAL_BYTES = len(_SEAL_START) + 64
+# Footers are a few kilobytes: one read brings nearly all.
+_TAIL_BYTES = 1 << 16
+
 
 def read_footer(path: Place) -> tuple[pq.FileMetaData, int]:
-    """Read the footer of a file, and the size of the file in bytes."""
-    if isinstance(path, Path):
-        return pq.read_metadata(path), path.stat().st_size
-    with path.filesystem.open(path.url) as file:
-        return pq.read_metadata(file), file.size
+    """Read the footer of a file, and the size of the file in bytes.
+
+    Raises ArrowInvalid where it was altered after it was sealed; files of earlier versions have no
+    seal.
+    """
+    with path.open("rb") if isinstance(path, Path) else path.filesystem.open(path.url) as file:
+        size = file.seek(0, 2)
+        tail, needed = b"", min(size, _TAIL_BYTES)
+        while len(tail) < needed:
+            file.seek(size - needed)
+            tail = file.read(needed)
+            length = int.from_bytes(tail[-_END_BYTES : -len(_END)], "little") + _END_BYTES
+            needed = min(size, length + _SEAL_BYTES) if len(tail) >= _END_BYTES else needed
+    # what is no Parquet file is refused here
+    meta = pq.read_metadata(pa.BufferReader(tail))
+    start = len(tail) - length
+    digest = hashlib.sha256(tail[start:-_END_BYTES]).hexdigest().encode()
+    before = tail[max(start - _SEAL_BYTES, 0) : start]
+    if before.startswith(_SEAL_START) and before != _SEAL_START + digest:
+        raise pa.ArrowInvalid("its footer was altered after it was written")
+    return meta, size
+
+
+def seal_footer(file: Path) -> None:
+    """Write the digest of a Parquet file's footer before it; all else keeps its place and bytes."""
+    with file.open("r+b") as stream:
+        stream.seek(-_END_BYTES, 2)
+        end = stream.read()
+        start = stream.seek(-_END_BYTES - int.from_bytes(end[:4], "little"), 2)
+        footer = stream.read()[:-_END_BYTES]
+        stream.seek(start)
+        stream.write(_SEAL_START + hashlib.sha256(footer).hexdigest().encode() + footer + end)
 
 
 @lru_cache(maxsize=65_536)  # every shard of a run searches the same files

@@ -3,22 +3,36 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue
 
+from tasks.runtime.errors import one_line
+from tasks.store.content import digest_rows
 from tasks.store.digest import digest_of
-from tasks.store.place import File, Place, list_files
-from tasks.store.seals import DamagedRecord, unseal
+from tasks.store.place import File, Place, atomic_path, list_files, write_text
+from tasks.store.seals import DamagedRecord, seal, unseal
 from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
 MANIFEST = "run.json"
 ID_SHOWN = 12  # digits of a run's name that a message shows
 
 
-class RunManifest(BaseModel):
-    """A run: its inputs and parameters, whose digest is its name, and its tables.
+# The list of a run's tables, beside its record: JSON would take megabytes of thousands of shards.
+_LIST = pa.schema(
+    [
+        *((name, pa.string()) for name in ("table", "digest", "content")),
+        ("row_count", pa.int64()),
+        ("is_point", pa.bool_()),
+    ]
+)
+LISTS = "tables-*.parquet"
 
-    point_tables: of a sweep, what its points rest on: kept with the run, but not as its tables in
-    the snapshot. command: the command that repeats it. indexed: the fields of its `IndexedDataset`.
+
+class _Settings(BaseModel):
+    """What a record says of a run beside its tables.
+
+    command: the command that repeats it. indexed: the fields of its `IndexedDataset`.
     git_commit: of the code that first executed it, None where it was installed without a checkout.
     """
 
@@ -31,8 +45,6 @@ class RunManifest(BaseModel):
     parameters: dict[str, JsonValue]
     image_count: int = 0
     rejected_count: int = 0
-    tables: tuple[TableRef, ...]
-    point_tables: tuple[TableRef, ...] = ()
     versions: dict[str, str] = {}
     git_commit: str | None = None
     is_tree_clean: bool | None = None
@@ -45,6 +57,17 @@ class RunManifest(BaseModel):
     first_duration_sec: float = Field(
         0.0, validation_alias=AliasChoices("first_duration_sec", "duration_sec")
     )
+
+
+class RunManifest(_Settings):
+    """A run: its inputs and parameters, whose digest is its name, and its tables.
+
+    point_tables: of a sweep, what its points rest on: kept with the run, but not as its tables in
+    the snapshot.
+    """
+
+    tables: tuple[TableRef, ...]
+    point_tables: tuple[TableRef, ...] = ()
 
     @property
     def referenced_tables(self) -> tuple[TableRef, ...]:
@@ -70,6 +93,12 @@ _NOT_DECIDING = {
     *("versions", "git_commit", "is_tree_clean", "command", "indexed"),
     *("first_finished_at", "first_duration_sec"),
 }
+
+
+class _SealedManifest(_Settings):
+    """A run's record as it is stored; table_list: the digest of the rows of the list beside it."""
+
+    table_list: str
 
 
 class StageTiming(BaseModel):
@@ -130,22 +159,40 @@ def run_files(store: Store) -> list[Place]:
     return [file.place for file in list_files(runs_folder(store), "*/*.json")]
 
 
+def write_manifest(store: Store, manifest: RunManifest) -> None:
+    """Write the record of a run in one step, and before it the list of its tables."""
+    folder = runs_folder(store) / manifest.run_id
+    rows = pa.Table.from_pylist(
+        [
+            {**ref.model_dump(), "is_point": is_point}
+            for refs, is_point in ((manifest.tables, False), (manifest.point_tables, True))
+            for ref in refs
+        ],
+        _LIST,
+    )
+    table_list = digest_rows(rows)
+    with atomic_path(_list_place(folder, table_list)) as partial:
+        pq.write_table(rows, partial, compression="zstd")
+    facts = manifest.model_dump(exclude={"tables", "point_tables"})
+    write_text(folder / MANIFEST, seal(_SealedManifest(**facts, table_list=table_list)))
+
+
+def _list_place(folder: Place, table_list: str) -> Place:
+    return folder / LISTS.replace("*", table_list[:NAME_DIGITS])
+
+
 def read_records(store: Store, paths: list[Place]) -> Records:
     """Read the records of runs and executions; a damaged one is a file with what is wrong."""
     records = Records({}, {}, {})
     with store.thread_pool() as pool:
-        texts = dict(zip(paths, pool.map(_read, paths), strict=True))
-    for path, text in texts.items():
-        try:
-            if text is None:  # deleted since it was listed
-                continue
-            if path.name == MANIFEST:
-                records.manifests[path.parent] = _read_manifest(path, text)
-            elif path.name.startswith("execution-"):
-                execution = _read_execution(path, text)
-                records.executions.setdefault(path.parent, []).append(execution)
-        except DamagedRecord as damage:
-            records.damaged[path] = str(damage)
+        read = dict(zip(paths, pool.map(_read_record, paths), strict=True))
+    for path, record in read.items():
+        if isinstance(record, RunManifest):
+            records.manifests[path.parent] = record
+        elif isinstance(record, Execution):
+            records.executions.setdefault(path.parent, []).append(record)
+        elif record:
+            records.damaged[path] = record
     for folder in records.executions:
         path = folder / MANIFEST
         if folder not in records.manifests and path not in records.damaged and not path.is_file():
@@ -158,19 +205,50 @@ def last_finished(manifest: RunManifest, executions: Sequence[Execution]) -> str
     return max([manifest.first_finished_at, *(execution.finished_at for execution in executions)])
 
 
-def _read(path: Place) -> bytes | None:
-    """The bytes of a file; None where it was deleted."""
+def _read_record(path: Place) -> RunManifest | Execution | str | None:
+    """A record, or what is wrong with it; None where it was deleted, or is no record."""
     try:
-        return path.read_bytes()
+        if path.name == MANIFEST:
+            return _read_manifest(path, path.read_bytes())
+        if path.name.startswith("execution-"):
+            return _read_execution(path, path.read_bytes())
     except FileNotFoundError:
-        return None
+        pass
+    except DamagedRecord as damage:
+        return str(damage)
+    return None
 
 
 def _read_manifest(path: Place, text: bytes) -> RunManifest:
-    manifest = unseal(RunManifest, text)
+    if b'"table_list":' in text:
+        sealed = unseal(_SealedManifest, text)
+        listed = _read_list(path.parent, sealed.table_list)
+        facts = sealed.model_dump(exclude={"table_list"})
+        manifest = RunManifest.model_validate({**facts, **listed})
+    else:  # of an earlier version, which lists the tables itself
+        manifest = unseal(RunManifest, text)
     if path.parent.name != manifest.run_id:
         raise DamagedRecord(f"does not belong here or was altered: it says run {manifest.run_id}")
     return manifest
+
+
+def _read_list(folder: Place, table_list: str) -> dict[str, list[dict[str, object]]]:
+    """The tables of a run and of its points; DamagedRecord where the list is missing or altered."""
+    place = _list_place(folder, table_list)
+    try:
+        rows = pq.ParquetFile(pa.BufferReader(place.read_bytes())).read()
+    except FileNotFoundError:
+        raise DamagedRecord(f"has lost {place.name}, the list of its tables") from None
+    except (OSError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise DamagedRecord(f"has a damaged list, {place.name}: {one_line(error)}") from None
+    if digest_rows(rows) != table_list:
+        raise DamagedRecord(f"has another list of tables, {place.name}, than was written")
+    listed: dict[str, list[dict[str, object]]] = {"tables": [], "point_tables": []}
+    for row in rows.to_pylist():
+        listed["point_tables" if row.pop("is_point") else "tables"].append(row)
+    return listed
 
 
 def _read_execution(path: Place, text: bytes) -> Execution:

@@ -19,9 +19,9 @@ from tasks.store.digest import digest_of
 from tasks.store.leases import LOOK_EVERY_SEC, hold_lease
 from tasks.store.place import TEMPORARY_PREFIX, File, Place, Remote
 from tasks.store.records import RecordedRun, RunManifest, read_records, run_files
-from tasks.store.runs import check_runs, read_referenced_tables, read_runs, remove_run
+from tasks.store.runs import read_referenced_tables, read_runs, remove_run
 from tasks.store.schemas import TABLES
-from tasks.store.snapshot import publish
+from tasks.store.snapshot import publish_all
 from tasks.store.tables import Store
 
 _DAY_SEC = 86_400
@@ -86,7 +86,7 @@ def prevent_pruning(store: Store) -> Iterator[None]:
 def measure_usage(store: Store) -> list[Usage]:
     """The size of each data set and encoder, largest first; last, files of no run."""
     groups: dict[tuple[str, str], list[RunManifest]] = defaultdict(list)
-    for manifest, _, _ in check_runs(store, read_records(store, run_files(store))):
+    for manifest in read_records(store, run_files(store)).manifests.values():
         groups[manifest.dataset_name, manifest.encoder_name or ""].append(manifest)
     rows = []
     sizes = {file.place: file.size_bytes for file in list_tables(store)}
@@ -148,7 +148,7 @@ def prune(
             _remove(free, raise_if_late)  # first, since a full disk has no room for a snapshot
             for run in old:
                 remove_run(store, run.run_id)
-            publish(store)  # before the rest, so that no snapshot names a deleted file
+            publish_all(store)  # before the rest, so that no snapshot names a deleted file
             _remove([file.place for file in removed], raise_if_late)
     return pruned
 

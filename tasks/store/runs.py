@@ -4,13 +4,16 @@ import logging
 import shlex
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from tasks.runtime.checkout import read_checkout
 from tasks.runtime.clock import now
 from tasks.runtime.errors import InputError, PermanentFailure
-from tasks.store.place import Place, Remote, delete_folder, write_text
+from tasks.store.place import Place, Remote, delete_folder, list_files, write_text
+from tasks.store.publications import connect_parts, list_notes, note_execution, read_latest
 from tasks.store.records import (
     ID_SHOWN,
     MANIFEST,
@@ -25,9 +28,13 @@ from tasks.store.records import (
     read_records,
     run_files,
     runs_folder,
+    write_manifest,
 )
 from tasks.store.seals import seal
 from tasks.store.tables import Store, TableRef
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 LAST = "last"  # stands for the name of a run, which is hexadecimal
 SHOWN = 5  # runs that an error message names
@@ -54,37 +61,72 @@ class RecordedContents:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.manifests: dict[Place, RunManifest] = {}
-        self._seen: dict[Place, float] = {}
-        self._runs: dict[tuple[str, str], dict[str, Place]] = defaultdict(dict)
         self.update()
 
     def update(self) -> None:
-        """Read the records that were written since they were last read."""
-        listed = {file.place: file.modified for file in manifest_files(self.store)}
-        changed = [place for place, time in listed.items() if self._seen.get(place) != time]
-        read = read_records(self.store, changed).manifests
-        for place in {*changed, *self._seen.keys() - listed.keys()}:
-            self.manifests.pop(place.parent, None)  # it may be damaged or deleted now
-        self._seen = listed
-        self.manifests |= read
-        for folder, manifest in read.items():
+        """See what runs have recorded since: what is published, and what is not yet."""
+        publication = read_latest(self.store).publication
+        self._connection: DuckDBPyConnection | None = None
+        self._parts = publication.parts if publication else ()
+        if publication:
+            ids = {execution.run_id for execution in list_notes(self.store).values() if execution}
+            self._read([runs_folder(self.store) / run_id / MANIFEST for run_id in sorted(ids)])
+        else:  # a store of an earlier version
+            self._read([file.place for file in manifest_files(self.store)])
+
+    def _read(self, places: list[Place]) -> None:
+        self._recorded: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        for manifest in read_records(self.store, places).manifests.values():
             for ref in manifest.tables:
                 if ref.content:  # a record of an earlier version has none
-                    self._runs[ref.table, ref.digest].setdefault(ref.content, folder)
+                    self._recorded[ref.table, ref.digest][ref.content] = manifest.run_id
 
     def compare(self, tables: Iterable[TableRef], run: str = "This run") -> None:
         """Raise PermanentFailure where a recorded run has other rows of one of the tables."""
-        for ref in tables:
-            for content, folder in self._runs.get((ref.table, ref.digest), {}).items():
-                if ref.content and ref.content != content:
-                    raise PermanentFailure(
-                        f"{run} has other rows of {self.store.path(ref)} (content "
-                        f"{ref.content[:ID_SHOWN]}) than run {folder.name[:ID_SHOWN]} recorded "
-                        f"({content[:ID_SHOWN]}): `wca store repair` removes an altered table, "
-                        "then start the run again; if this machine itself computes other rows, "
-                        f"name another --store, or delete {folder} to forget that run."
-                    )
+        refs = {ref for ref in tables if ref.content}
+        for ref, content, run_id in (*self._find_published(refs), *self._find_recorded(refs)):
+            folder = runs_folder(self.store) / run_id
+            recorded = read_records(self.store, [folder / MANIFEST]).manifests.get(folder)
+            # unless the run was deleted since
+            if recorded and (ref.table, ref.digest, content) in {
+                (own.table, own.digest, own.content) for own in recorded.tables
+            }:
+                raise PermanentFailure(
+                    f"{run} has other rows of {self.store.path(ref)} (content "
+                    f"{ref.content[:ID_SHOWN]}) than run {run_id[:ID_SHOWN]} recorded "
+                    f"({content[:ID_SHOWN]}): `wca store repair` removes an altered table, "
+                    "then start the run again; if this machine itself computes other rows, "
+                    f"name another --store, or delete {folder} to forget that run."
+                )
+
+    def _find_recorded(self, refs: Collection[TableRef]) -> Iterator[tuple[TableRef, str, str]]:
+        for ref in refs:
+            for content, run_id in self._recorded.get((ref.table, ref.digest), {}).items():
+                if content != ref.content:
+                    yield ref, content, run_id
+
+    def _find_published(self, refs: Collection[TableRef]) -> list[tuple[TableRef, str, str]]:
+        """The tables of which published runs have other contents, with these and the runs."""
+        import duckdb  # noqa: PLC0415 - for what only reads records it would be a tenth of a second
+
+        by_name = {(ref.table, ref.digest): ref for ref in refs}
+        if not (self._parts and refs):
+            return []
+        try:
+            if self._connection is None:
+                self._connection = connect_parts(self.store, self._parts, "run_tables")
+            rows = self._connection.execute(
+                "SELECT DISTINCT t.table_name, t.digest, t.content, t.run_id FROM run_tables AS t "
+                "JOIN (SELECT unnest(?) AS table_name, unnest(?) AS digest, unnest(?) AS content) "
+                "AS own USING (table_name, digest) "
+                "WHERE t.content <> '' AND t.content <> own.content",
+                [[getattr(ref, name) for ref in refs] for name in ("table", "digest", "content")],
+            ).fetchall()
+        except duckdb.Error:  # a damaged part, which the next publication makes again
+            self._parts = ()
+            self._read([file.place for file in manifest_files(self.store)])
+            return []
+        return [(by_name[name, digest], content, run_id) for name, digest, content, run_id in rows]
 
 
 def record_run(
@@ -96,7 +138,7 @@ def record_run(
 ) -> str:
     """Write the record of this execution, and of the run unless it is there and whole; its id.
 
-    contents: what runs of the store had recorded before; only what came since is read.
+    contents: what runs of the store had recorded before; what came since is looked at, too.
     Where other code has made the same rows again, the run's record then refers to the new tables.
     Raises PermanentFailure where another run recorded other rows of one of the tables.
     """
@@ -106,7 +148,11 @@ def record_run(
     contents = contents or RecordedContents(store)
     contents.update()
     contents.compare(manifest.tables, f"Run {run_id[:ID_SHOWN]}")
-    recorded = contents.manifests.get(folder)
+    execution = Execution(
+        run_id=run_id, flow_run_id=flow_run_id, finished_at=finished_at, stages=tuple(stages)
+    )
+    note_execution(store, seal(execution))  # first: a killed process leaves nothing unpublished
+    recorded = read_records(store, [folder / MANIFEST]).manifests.get(folder)
     if recorded is None:
         checkout = read_checkout()
         recorded = manifest.model_copy(
@@ -118,13 +164,10 @@ def record_run(
                 "first_duration_sec": sum(stage.duration_sec for stage in stages),
             }
         )
-        write_text(folder / MANIFEST, seal(recorded))
+        write_manifest(store, recorded)
     elif recorded.referenced_tables != manifest.referenced_tables:
         update = {"tables": manifest.tables, "point_tables": manifest.point_tables}
-        write_text(folder / MANIFEST, seal(recorded.model_copy(update=update)))
-    execution = Execution(
-        run_id=run_id, flow_run_id=flow_run_id, finished_at=finished_at, stages=tuple(stages)
-    )
+        write_manifest(store, recorded.model_copy(update=update))
     write_text(folder / execution_name(execution), seal(execution))
     return run_id
 
@@ -152,15 +195,20 @@ def read_runs(store: Store, paths: list[Place] | None = None) -> list[RecordedRu
 
 def check_runs(store: Store, records: Records) -> list[RecordedRun]:
     """Look at the tables of readable records; as `read_runs`, without warnings."""
-    refs = {ref for manifest in records.manifests.values() for ref in manifest.tables}
+    runs = list_runs(records)
+    refs = {ref for run in runs for ref in run.manifest.tables}
     with store.thread_pool() as pool:
         damage = dict(zip(refs, pool.map(store.find_damage, refs), strict=True))
+    return [
+        run._replace(damage={ref: reason for ref in run.manifest.tables if (reason := damage[ref])})
+        for run in runs
+    ]
+
+
+def list_runs(records: Records) -> list[RecordedRun]:
+    """The runs of readable records without a look at their tables; last executed last."""
     runs = [
-        RecordedRun(
-            manifest,
-            records.executions.get(folder, []),
-            {ref: reason for ref in manifest.tables if (reason := damage[ref])},
-        )
+        RecordedRun(manifest, records.executions.get(folder, []), {})
         for folder, manifest in records.manifests.items()
     ]
     return sorted(runs, key=lambda run: last_finished(run.manifest, run.executions))
@@ -227,19 +275,51 @@ def find_run(store: Store, prefix: str, flow_names: Collection[str]) -> RunManif
     Raises InputError that names runs, where no run or more than one begins so; and where the run is
     damaged, which says what heals it.
     """
-    records = read_records(store, run_files(store))
+    records = read_records(store, _likely_records(store, prefix, flow_names))
+    count = sum(manifest.flow_name in flow_names for manifest in records.manifests.values())
+    if records.damaged or count == 0 or (count > 1 and prefix != LAST):
+        records = read_records(store, run_files(store))  # also to say which runs there are
     lost = {path.parent.name: path for path in records.damaged if path.name == MANIFEST}
-    every = check_runs(store, records)
+    every = list_runs(records)
     for name, path in lost.items():
         if not every or name.startswith(prefix):
             raise InputError(explain_damaged_record(path, records.damaged[path]))
     _warn(records)
     if not every:
         raise InputError(f"There are no results in {store.root} yet: run `wca demo` first.")
-    run = _choose_run(every, prefix, flow_names)
+    chosen = _choose_run(every, prefix, flow_names).manifest
+    only = Records({runs_folder(store) / chosen.run_id: chosen}, {}, {})
+    (run,) = check_runs(store, only)
     if run.damage:
         raise InputError(explain_damage(store, run))
     return run.manifest
+
+
+def _likely_records(store: Store, prefix: str, flow_names: Collection[str]) -> list[Place]:
+    """The records of the runs whose names begin so, or of those of which one is the last."""
+    if prefix != LAST:
+        if not prefix.isalnum():
+            return []
+        return [file.place for file in list_files(runs_folder(store), f"{prefix}*/{MANIFEST}")]
+    publication = read_latest(store).publication
+    if not publication:
+        return []
+    import duckdb  # noqa: PLC0415 - as above
+
+    ids = {execution.run_id for execution in list_notes(store).values() if execution}
+    # a damaged part is none of this command's: all records are read then
+    with (
+        suppress(duckdb.Error),
+        connect_parts(store, publication.parts, "runs") as connection,
+    ):
+        rows = connection.execute(
+            "SELECT run_id FROM runs WHERE flow_name IN (SELECT unnest(?)) "
+            "ORDER BY last_finished_at DESC LIMIT 1",
+            [list(flow_names)],
+        ).fetchall()
+        ids |= {run_id for (run_id,) in rows}
+    folders = [runs_folder(store) / run_id for run_id in sorted(ids)]
+    return [file.place for folder in folders for file in list_files(folder, "*.json")]
 
 
 def _choose_run(

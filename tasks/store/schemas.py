@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from tasks.store.embeddings import embedding_type
 
 EMBEDDING = "embedding"
+# Columns of earlier versions: crops were squares.
+EARLIER_COLUMNS = {"crops": {"side_px": "int32"}}
 _TYPES = {
     "string": pa.string(),
     "bool": pa.bool_(),
@@ -20,6 +22,11 @@ _TYPES = {
     "list of int32": pa.list_(pa.int32()),
     "list of string": pa.list_(pa.string()),
     "list of float": pa.list_(pa.float32()),
+}
+_SQL_TYPES = {
+    **{"string": "VARCHAR", "bool": "BOOLEAN", "int32": "INTEGER", "int64": "BIGINT"},
+    **{"float": "FLOAT", "double": "DOUBLE", EMBEDDING: "FLOAT[]"},
+    **{"list of int32": "INTEGER[]", "list of string": "VARCHAR[]", "list of float": "FLOAT[]"},
 }
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -72,6 +79,36 @@ def schema(table: str, dimension: int = 0, precision: str = "fp32") -> pa.Schema
     """
     embedding = embedding_type(dimension, is_half=table == "crops" and precision != "fp32")
     return pa.schema([(c.name, c.type or embedding) for c in _ALL[table].columns])
+
+
+def sql_types(table: str) -> dict[str, str]:
+    """The columns of a table with their types in DuckDB, those of earlier versions last."""
+    columns = {c.name: _SQL_TYPES[c.type_name] for c in _ALL[table].columns}
+    earlier = EARLIER_COLUMNS.get(table, {})
+    return columns | {name: _SQL_TYPES[type_name] for name, type_name in earlier.items()}
+
+
+def find_column_damage(table: str, found: pa.Schema) -> str | None:
+    """Which column of a file no version of the table has, as a predicate of the file; or None.
+
+    A file may lack columns: those that came after it was written. Published rows have `run_id`.
+    """
+    if table not in TABLES:
+        return None
+    allowed = {"run_id": pa.string(), **{c.name: c.type for c in TABLES[table].columns}}
+    allowed |= {name: _TYPES[kind] for name, kind in EARLIER_COLUMNS.get(table, {}).items()}
+    for field in found:
+        if field.name not in allowed or not _is_stored_as(allowed[field.name], field.type):
+            return f"has a column {field.name} ({field.type}), which {table} do not have"
+    return None
+
+
+def _is_stored_as(declared: pa.DataType | None, found: pa.DataType) -> bool:
+    if declared is None:  # an embedding
+        return bool(pa.types.is_fixed_size_list(found) and pa.types.is_floating(found.value_type))
+    if pa.types.is_list(declared):  # Parquet gives the values another name than Arrow does
+        return bool(pa.types.is_list(found) and found.value_type == declared.value_type)
+    return bool(found == declared)
 
 
 def markdown() -> str:

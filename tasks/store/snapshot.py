@@ -1,13 +1,13 @@
-"""The DuckDB file that people query: built from the recorded runs and replaced in one step."""
+"""The DuckDB file that people query: views of the published parts and of the large tables."""
 
 import hashlib
-import json
 import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,22 +15,35 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock
 
-from tasks.runtime.errors import InputError, one_line
-from tasks.store.content import digest_rows
+from tasks.runtime.errors import InputError
 from tasks.store.digest import file_digest
+from tasks.store.parts import advance, gather
 from tasks.store.place import TEMPORARY_PREFIX, Place, Remote, atomic_path, escape_glob, local_copy
-from tasks.store.records import Execution, RecordedRun, RunManifest, last_finished, run_files
-from tasks.store.runs import describe_damage, explain_damage, read_runs
-from tasks.store.schemas import SNAPSHOT_TABLES, TABLES, schema
-from tasks.store.tables import Store, TableRef
+from tasks.store.publications import (
+    COPIED,
+    VERSION,
+    Publication,
+    append,
+    list_notes,
+    parts_store,
+    quote,
+    read_latest,
+    read_parquet,
+    select_nothing,
+    select_rows,
+)
+from tasks.store.runs import explain_damage
+from tasks.store.schemas import TABLES, schema, sql_types
+from tasks.store.seals import seal, unseal
+from tasks.store.tables import Store
 
 _log = logging.getLogger(__name__)
 SNAPSHOT = "wca.duckdb"
 # The last bytes of a snapshot, which DuckDB does not read: this, and the SHA-256 of those before.
+# Snapshots of earlier versions, of other content, end otherwise.
 # In a file beside it, two writers and a reader could take the digest of one snapshot for another's.
-SEAL_START = b"\nwca.sha256="
+SEAL_START = b"\nwca.published.sha256="
 SEAL_BYTES = len(SEAL_START) + 64
-COPIED = [name for name, table in TABLES.items() if table.snapshot == "copy"]
 VIEWED = [name for name, table in TABLES.items() if table.snapshot == "view"]
 
 
@@ -59,6 +72,8 @@ def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnect
         with duckdb.connect(str(file), read_only=True) as connection:
             if isinstance(path, Remote):
                 connection.register_filesystem(path.filesystem)
+            if reason := _find_part_damage(connection, path):
+                raise InputError(f"{reason}: `wca report` makes it again.")
             _require_whole_runs(connection, path, run_ids)
             yield connection
 
@@ -81,6 +96,34 @@ def find_snapshot_damage(file: Path) -> str | None:
     return None
 
 
+def _read_publication(connection: duckdb.DuckDBPyConnection) -> Publication:
+    """The publication that a snapshot shows."""
+    query = "SELECT text FROM published.definitions WHERE name = 'publication'"
+    ((text,),) = connection.execute(query).fetchall()
+    return unseal(Publication, text.encode())
+
+
+def _find_part_damage(connection: duckdb.DuckDBPyConnection, path: Place) -> str | None:
+    """What is wrong with a snapshot's parts, at the cost of reading those changed since; or None.
+
+    Parts in a bucket, which does not say that as quickly, are read by `wca store verify`.
+    """
+    if isinstance(path, Remote):
+        return None
+    store = Store(path.parent)
+    published_at = path.stat().st_mtime
+    for part in _read_publication(connection).parts:
+        for ref in part.tables:
+            place = parts_store(store).path(ref)
+            try:
+                is_changed = os.stat(place).st_ctime > published_at  # noqa: PTH116 - quick
+            except FileNotFoundError:
+                return f"{place} is missing"
+            if is_changed and (reason := parts_store(store).find_damage(ref, True)):
+                return f"{place} {reason}"
+    return None
+
+
 def _seal_snapshot(file: Path) -> None:
     """Append the digest of a snapshot to it."""
     end = SEAL_START + file_digest(file).encode()
@@ -94,7 +137,8 @@ def _require_whole_runs(
     connection: duckdb.DuckDBPyConnection, path: Place, run_ids: tuple[str, ...]
 ) -> None:
     """Raise InputError where a run is missing from the snapshot or shown as damaged in it."""
-    damage = dict(connection.execute("SELECT run_id, damage FROM runs").fetchall())
+    query = "SELECT run_id, damage FROM runs WHERE run_id IN (SELECT unnest(?))"
+    damage = dict(connection.execute(query, [list(run_ids)]).fetchall()) if run_ids else {}
     for run_id in run_ids:
         if run_id not in damage:
             raise InputError(f"Run {run_id[:12]} is not in {path}: `wca report` makes it again.")
@@ -125,56 +169,111 @@ def _private_file(path: Place) -> Iterator[Path]:
             file.unlink(missing_ok=True)
 
 
-def publish(store: Store) -> Place:
-    """Build the snapshot from every recorded run and replace the previous one.
+def publish(store: Store, again: Collection[str] = ()) -> Place:
+    """Publish what was recorded since the last publication, and look at the runs `again`.
 
-    A reader that has the old file open continues to read it. A lock prevents that two flows that
-    finish together publish an older list of runs over a newer one.
+    A reader that has the old file open continues to read it. A store of an earlier version is
+    published as a whole.
     """
+    return _publish(store, again, is_whole=False)
+
+
+def publish_all(store: Store) -> Place:
+    """Publish every recorded run anew, with all damage that there is now."""
+    return _publish(store, (), is_whole=True)
+
+
+def _publish(store: Store, again: Collection[str], is_whole: bool) -> Place:
     target = snapshot_path(store)
-    if isinstance(target, Path):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_suffix(".lock")):
-            _build(store, target, run_files(store))
-        return target
-    # A file lock does not reach over a bucket. Each writer lists the records again after it has
-    # written: if a run was added, it builds the snapshot again. A run recorded after that is
-    # published later, by its own flow. So no older list stays over a newer one.
-    built = None
-    while built != (sources := _sources(store)):
-        built = sources
-        _build(store, target, built[0])
+    with _publish_alone(target):
+        while True:
+            number, before = read_latest(store)
+            notes = list_notes(store)
+            advanced = None
+            if before and not is_whole:
+                # a damaged part: all are made again from the records
+                with suppress(InputError, OSError, duckdb.Error, pa.ArrowException):
+                    advanced = advance(store, before, notes, again)
+            if advanced is None:
+                before = before or Publication(number=number, version=VERSION)
+                advanced = gather(store, before, notes)
+            after = advanced.publication
+            if after is not before and not append(store, after):
+                continue  # another writer was first: begin with what that one has published
+            for run in advanced.damaged:
+                _log.warning("%s", explain_damage(store, run))
+            _write(store, target, after)
+            is_whole, again = False, ()
+            # a writer that overtook this one may have written its snapshot before
+            if read_latest(store).number == after.number:
+                break
+        for place in notes:
+            if place.name in after.notes:
+                place.unlink(missing_ok=True)
     return target
 
 
-def _sources(store: Store) -> tuple[list[Place], bool]:
-    """What decides a snapshot: the records of runs, and whether there is any `inbox` table."""
-    return run_files(store), bool(store.list_files("inbox"))
+def _publish_alone(target: Place) -> AbstractContextManager[object]:
+    """One process at a time publishes; in a bucket several may, and the log decides."""
+    if isinstance(target, Remote):
+        return nullcontext()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(target.with_suffix(".lock"))
 
 
-def _build(store: Store, target: Place, records: list[Place]) -> None:
-    """Build the snapshot and replace the target."""
+def _write(store: Store, target: Place, publication: Publication) -> None:
+    """Write the snapshot of a publication and replace the target.
+
+    It begins as a copy of the last one, in which only what has changed is defined again: DuckDB
+    looks at all files of a view when that is created.
+    """
     with atomic_path(target) as partial, _remove_log(partial):
-        runs, copied = _read_copied_tables(store, read_runs(store, records))
-        for run in runs:
-            if run.damage:
-                _log.warning("%s", explain_damage(store, run))
+        _copy_views(target, partial)
         with duckdb.connect(str(partial), config=_FORMAT) as connection:
             if isinstance(target, Remote):
                 connection.register_filesystem(target.filesystem)
-            for name, rows in _build_run_tables(store, runs).items():
-                _create_table(connection, name, rows)
-            for name, tables in copied.items():
-                # a column that an earlier version did not write is null in its runs
-                parts = [_empty_table(name), *tables]
-                _create_table(connection, name, pa.concat_tables(parts, promote_options="default"))
-            for name in VIEWED:
-                _create_view(connection, store, runs, name)
-            _create_inbox(connection, store)
-            connection.execute(_VIEWS.read_text(encoding="utf-8"))
-            create_intervals(connection)
+            connection.execute(
+                "CREATE SCHEMA IF NOT EXISTS published;"
+                "CREATE TABLE IF NOT EXISTS published.definitions (name VARCHAR, text VARCHAR)"
+            )
+            known = dict(connection.execute("FROM published.definitions").fetchall())
+            connection.begin()
+            _define(connection, known, _recorded_views(store, publication))
+            _define(connection, known, _file_views(store, publication))
+            _define(connection, known, {"inbox": _inbox_view(store)})
+            texts = {path.stem: path.read_text(encoding="utf-8") for path in (_VIEWS, _INTERVALS)}
+            _define(connection, known, texts)
+            known["publication"] = seal(publication)
+            connection.execute("DELETE FROM published.definitions")
+            connection.execute(
+                "INSERT INTO published.definitions SELECT unnest(?), unnest(?)",
+                [list(known), list(known.values())],
+            )
+            connection.commit()
             connection.execute("CHECKPOINT")  # fails on a full disk, where closing would not
         _seal_snapshot(partial)
+
+
+def _copy_views(target: Place, partial: Path) -> None:
+    """Copy a whole snapshot without its seal; nothing where there is none, or an older one."""
+    if not target.is_file():
+        return
+    with local_copy(target) if isinstance(target, Remote) else nullcontext(target) as file:
+        shutil.copyfile(file, partial)
+    if find_snapshot_damage(partial):
+        partial.unlink()
+    else:
+        os.truncate(partial, partial.stat().st_size - SEAL_BYTES)
+
+
+def _define(
+    connection: duckdb.DuckDBPyConnection, known: dict[str, str], definitions: dict[str, str]
+) -> None:
+    """Execute the definitions that differ from those known, and know them then."""
+    for name, text in definitions.items():
+        if known.get(name) != text:
+            connection.execute(text)
+            known[name] = text
 
 
 def create_intervals(connection: duckdb.DuckDBPyConnection) -> None:
@@ -191,157 +290,105 @@ def _remove_log(partial: Path) -> Iterator[None]:
         partial.with_name(f"{partial.name}.wal").unlink(missing_ok=True)
 
 
-_Runs = list[RecordedRun]
 _BLOCK_BYTES = 1 << 20
 # The command of DuckDB and its libraries for other languages are often older than this one.
 _FORMAT: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.0.0"
 }
 _VIEWS = Path(__file__).parent / "views.sql"
-# Tables of earlier versions have `side_px`, of squares, in place of width, height and flip. The
-# empty part says which columns there are where the files have only those of one version.
+_INTERVALS = Path(__file__).parent / "intervals.sql"
+# Tables of earlier versions have `side_px`, of squares, in place of width, height and flip.
 _OLDER_CROPS = """
 SELECT * EXCLUDE (side_px)
        REPLACE (coalesce(width_px, side_px) AS width_px, coalesce(height_px, side_px) AS height_px,
                 coalesce(is_flipped, CASE WHEN side_px > 0 THEN false END) AS is_flipped)
-FROM ({rows} UNION ALL BY NAME
-      SELECT NULL::INTEGER AS side_px, NULL::INTEGER AS width_px, NULL::INTEGER AS height_px,
-             NULL::BOOLEAN AS is_flipped WHERE false)"""
-_INTERVALS = Path(__file__).parent / "intervals.sql"
+FROM ({rows})"""
 
 
-def _build_run_tables(store: Store, runs: _Runs) -> dict[str, pa.Table]:
-    rows: dict[str, list[dict[str, object]]] = {"runs": [], "executions": [], "run_tables": []}
-    for manifest, executions, damage in runs:
-        rows["runs"].append(_build_run_row(store, manifest, executions, damage))
-        rows["executions"] += [
-            {**execution.model_dump(exclude={"stages"}), **stage.model_dump()}
-            for execution in executions
-            for stage in execution.stages
-        ]
-        rows["run_tables"] += [
-            {
-                **ref.model_dump(exclude={"table"}),
-                "run_id": manifest.run_id,
-                "table_name": ref.table,
-                "path": str(store.path(ref)),
-                "damage": damage.get(ref),
-            }
-            for ref in manifest.tables
-        ]
-    return {name: pa.Table.from_pylist(rows[name], schema(name)) for name in SNAPSHOT_TABLES}
+def _view(name: str, query: str) -> str:
+    return f"CREATE OR REPLACE VIEW {name} AS {query}"
 
 
-def _build_run_row(
-    store: Store, manifest: RunManifest, executions: list[Execution], damage: dict[TableRef, str]
-) -> dict[str, object]:
-    other = {"tables", "indexed", "parameters", "encoder", "versions"}
-    return {
-        **manifest.model_dump(exclude=other),
-        "run_id": manifest.run_id,
-        "root": manifest.indexed.get("root"),
-        "weights_digest": manifest.encoder.get("weights_digest"),
-        "precision": manifest.encoder.get("precision"),
-        "seed": manifest.parameters.get("seed"),
-        "parameters": json.dumps(manifest.parameters, ensure_ascii=False),
-        "encoder": json.dumps(manifest.encoder, ensure_ascii=False),
-        "versions": json.dumps(manifest.versions),
-        "package_version": manifest.versions.get("wca-flows"),
-        "last_finished_at": last_finished(manifest, executions),
-        "damage": describe_damage(store, damage),
+def _recorded_views(store: Store, publication: Publication) -> dict[str, str]:
+    """The views of the parts. A run that was executed again has one row in each of several."""
+    rows = {
+        name: select_rows(store, publication.parts, name)
+        for name in ("runs", "executions", "run_tables", *COPIED)
     }
-
-
-def _read_copied_tables(store: Store, runs: _Runs) -> tuple[_Runs, dict[str, list[pa.Table]]]:
-    """The runs with all damage of their small tables, and those tables with a column `run_id`."""
-    checked: _Runs = []
-    copied: dict[str, list[pa.Table]] = {name: [] for name in COPIED}
-    for run in runs:
-        damage = dict(run.damage)
-        for ref in run.manifest.tables:
-            if ref.table not in copied or ref in damage:
-                continue
-            try:
-                table = store.read(ref)
-            except FileNotFoundError:  # deleted since its run was read
-                damage[ref] = "is missing"
-                continue
-            except InputError as error:  # within a large one
-                damage[ref] = f"is damaged: {one_line(error.__cause__ or error).rstrip('.')}"
-                continue
-            if ref.content and digest_rows(table) != ref.content:
-                damage[ref] = "has other rows than its run recorded"
-                continue
-            run_ids = pa.array([run.manifest.run_id] * table.num_rows, pa.string())
-            copied[ref.table].append(table.add_column(0, "run_id", run_ids))
-        checked.append(run._replace(damage=damage))
-    return checked, copied
-
-
-def _empty_table(name: str) -> pa.Table:
-    """A table without rows, so that every documented table can be queried after any run."""
-    columns = [(c.name, c.type or pa.list_(pa.float32())) for c in TABLES[name].columns]
-    return pa.schema([("run_id", pa.string()), *columns]).empty_table()
-
-
-def _create_table(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
-    connection.register("incoming", rows)
-    connection.execute(f"CREATE TABLE {name} AS FROM incoming")
-    connection.unregister("incoming")
-
-
-def _create_view(
-    connection: duckdb.DuckDBPyConnection, store: Store, runs: _Runs, name: str
-) -> None:
-    """Create a view of a table over the files of all runs, with the run of each row."""
-    paths = {
-        str(store.path(ref))
-        for run in runs
-        for ref in run.manifest.tables
-        if ref.table == name and ref not in run.damage
-    }
-    if not paths:
-        _create_table(connection, name, _empty_table(name))
-        return
-    files = ", ".join(f"'{_quote_path(path)}'" for path in sorted(paths))
-    rows = (
-        f"FROM read_parquet([{files}], filename = true, union_by_name = true, "
-        "hive_partitioning = false)"
+    runs = ", ".join(sql_types("runs"))
+    rows["runs"] = (
+        f"SELECT {runs} FROM ({rows['runs']}) QUALIFY 1 = row_number() OVER "  # noqa: S608 - own names
+        "(PARTITION BY run_id ORDER BY last_finished_at DESC, inspected_at DESC)"
     )
-    if name == "crops":
-        rows = _OLDER_CROPS.format(rows=rows)
-    connection.execute(
-        f"CREATE VIEW {name} AS SELECT r.run_id, t.* EXCLUDE (filename) "  # noqa: S608 - as escaped
-        f"FROM ({rows}) AS t JOIN run_tables AS r ON r.path = t.filename"
+    rows["executions"] = (
+        f"FROM ({rows['executions']}) QUALIFY finished_at = max(finished_at) OVER "
+        "(PARTITION BY run_id, flow_run_id)"
     )
+    columns = ", ".join(sql_types("run_tables"))
+    path = f"{quote(str(store.root))} || '/' || table_name || '/' || digest[:32] || '.parquet'"
+    rows["run_tables"] = (
+        f"SELECT {columns} FROM (SELECT *, {path} AS path FROM "  # noqa: S608 - quoted
+        f"({rows['run_tables']}))"
+    )
+    rows["published.inspections"] = select_rows(store, publication.parts, "runs")
+    return {name: _view(name, query) for name, query in rows.items()}
 
 
-def _create_inbox(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Create a view over the tables of all batches, also of later ones, with each image once.
+def _file_views(store: Store, publication: Publication) -> dict[str, str]:
+    """The views of large tables: all files of their folders, with the run of each row.
+
+    A filter on `run_id` selects files by their names, so that others are not opened. Damaged files
+    are left out by their names.
+    """
+    kinds = {name for part in publication.parts for name in part.kinds}
+    damaged: dict[str, set[str]] = defaultdict(set)
+    for uri in {uri for part in publication.parts for uri in part.damaged}:
+        damaged[uri.partition("/")[0]].add(quote(f"{store.root}/{uri}"))
+    views = {}
+    for name in VIEWED:
+        columns = sql_types(name)
+        if name not in kinds:
+            names = {c: columns[c] for c in schema(name).names}
+            views[name] = _view(name, select_nothing({"run_id": "VARCHAR", **names}))
+            continue
+        folder = escape_glob(str(store.root / name))
+        rows = f"FROM {read_parquet([f'{folder}/*.parquet'], columns)}"
+        if name in damaged:
+            rows += f" WHERE filename NOT IN ({', '.join(sorted(damaged[name]))})"
+        if name == "crops":
+            rows = _OLDER_CROPS.format(rows=rows)
+        views[name] = _view(
+            name,
+            f"SELECT r.run_id, t.* EXCLUDE (filename) FROM ({rows}) AS t "  # noqa: S608 - quoted
+            f"JOIN run_tables AS r ON r.path = t.filename "
+            f"WHERE r.table_name = '{name}' AND r.damage IS NULL",
+        )
+    return views
+
+
+def _inbox_view(store: Store) -> str:
+    """The view of the tables of all batches, also of later ones, with each image once.
 
     Two machines that do not share a lock may have classified the same image.
     """
-    try:
-        if store.list_files("inbox"):
-            connection.execute(
-                # tables of earlier versions have no `prediction`
-                "CREATE VIEW inbox AS SELECT * "  # noqa: S608 - as escaped
-                "REPLACE (coalesce(prediction, class_name) AS prediction) FROM (FROM "
-                f"read_parquet('{_quote_path(str(store.root / 'inbox'))}/*.parquet', "
-                "union_by_name = true, hive_partitioning = false) "
-                "UNION ALL BY NAME SELECT NULL::VARCHAR AS prediction WHERE false) "
-                "QUALIFY 1 = row_number() OVER "
-                "(PARTITION BY inbox_name, image_digest ORDER BY classified_at, run_id)"
-            )
-            return
-    except duckdb.InvalidInputException as error:  # a damaged table; the runs stay
+    columns = sql_types("inbox")
+    files = [file.place for file in store.list_files("inbox")]
+    if not files:
+        return _view("inbox", select_nothing(columns))
+    damaged = {place: reason for place in files if (reason := store.inspect_file(place))}
+    for place, reason in damaged.items():
         _log.warning(
-            "No inbox's images are in the results: %s; `wca store repair` removes damaged files.",
-            str(error).partition("\n")[0],
+            "Images of an inbox are missing in the results: %s %s; `wca store repair` removes it.",
+            *(place, reason),
         )
-    _create_table(connection, "inbox", schema("inbox").empty_table())
-
-
-def _quote_path(path: str) -> str:
-    """Escape a path for an SQL string."""
-    return escape_glob(path).replace("'", "''")
+    folder = escape_glob(str(store.root / "inbox"))
+    rows = f"FROM {read_parquet([f'{folder}/*.parquet'], columns)}"
+    if damaged:
+        rows += f" WHERE filename NOT IN ({', '.join(quote(str(place)) for place in damaged)})"
+    return _view(
+        "inbox",
+        # tables of earlier versions have no `prediction`
+        "SELECT * EXCLUDE (filename) REPLACE (coalesce(prediction, class_name) AS prediction) "  # noqa: S608 - quoted
+        f"FROM ({rows}) QUALIFY 1 = row_number() OVER "
+        "(PARTITION BY inbox_name, image_digest ORDER BY classified_at, run_id)",
+    )

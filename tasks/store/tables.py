@@ -21,8 +21,9 @@ from tasks.store.batches import gather_row_groups
 from tasks.store.code import digest_code
 from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
-from tasks.store.footer import find_data_end, read_footer, read_footer_metadata
+from tasks.store.footer import find_data_end, read_footer, read_footer_metadata, seal_footer
 from tasks.store.place import File, Place, Remote, atomic_path, list_files, resolve_folder
+from tasks.store.schemas import find_column_damage
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -121,8 +122,9 @@ class Store:
     def find(self, table: str, digest: str) -> TableRef | None:
         """The table if it exists and is complete, else None.
 
-        It is complete where its footer can be read, names this digest, and lists no column chunk
-        that ends outside the file. The rows of a small one must be those that were written. So a
+        It is complete where its footer can be read, is the one that was written, names this digest
+        and columns of its kind, and lists no column chunk that ends outside the file. The rows of a
+        small one must be those that were written. So a
         truncated, foreign or edited file counts as missing, and so does one of an earlier version,
         whose footer has no digest of the rows.
         """
@@ -190,6 +192,8 @@ class Store:
             content = keys.get(CONTENT_KEY, b"").decode("ascii", "replace")
             if is_sealed and not content:
                 raise DamagedTable("was written by an earlier version")
+            if difference := find_column_damage(ref.table, meta.schema.to_arrow_schema()):
+                raise DamagedTable(difference)
             if is_thorough or (content and size <= SMALL_BYTES):
                 rows = self.digest_rows(path)
                 if content and rows != content:
@@ -231,25 +235,24 @@ class Store:
             existing = self.find(table, digest)
             return existing is not None
 
-        with (
-            atomic_path(self.path(ref), is_complete) as partial,
-            pq.ParquetWriter(
+        content = ContentDigest(schema)
+        with atomic_path(self.path(ref), is_complete) as partial:
+            with pq.ParquetWriter(
                 partial,
                 schema.with_metadata({**(schema.metadata or {}), DIGEST_KEY: digest.encode()}),
                 compression={_parquet_name(f): "zstd" for f in schema if not _is_embedding(f)},
                 write_page_checksum=True,  # so that `wca store verify` finds a flipped bit
                 use_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
                 write_statistics=[_parquet_name(f) for f in schema if not _is_embedding(f)],
-            ) as writer,
-        ):
-            content = ContentDigest(schema)
-            for group in gather_row_groups(batches):
-                table_rows = group.cast(schema)
-                content.update(table_rows)
-                writer.write_table(table_rows)
-                rows += group.num_rows
-            written = content.hexdigest()
-            writer.add_key_value_metadata({CONTENT_KEY: written.encode()})
+            ) as writer:
+                for group in gather_row_groups(batches):
+                    table_rows = group.cast(schema)
+                    content.update(table_rows)
+                    writer.write_table(table_rows)
+                    rows += group.num_rows
+                written = content.hexdigest()
+                writer.add_key_value_metadata({CONTENT_KEY: written.encode()})
+            seal_footer(partial)
         return existing or ref.model_copy(update={"row_count": rows, "content": written})
 
     def find_by_footer(self, table: str, keys: Mapping[bytes, bytes]) -> list[TableRef]:

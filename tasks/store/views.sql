@@ -1,14 +1,14 @@
 -- Views that answer common questions; created in every snapshot.
 
 -- The last run of each data set: a query over all runs would count its images several times.
-CREATE VIEW latest_runs AS
+CREATE OR REPLACE VIEW latest_runs AS
 FROM runs
 WHERE flow_name IN ('benchmark', 'classify')
 QUALIFY row_number() OVER (PARTITION BY dataset_name, root, parameters ->> 'split'
                            ORDER BY last_finished_at DESC, run_id) = 1;
 
 -- Every prediction with names; a filter on any column reaches the files.
-CREATE VIEW image_predictions AS
+CREATE OR REPLACE VIEW image_predictions AS
 SELECT p.run_id,
        i.image_name,
        true_class.class_name,
@@ -29,7 +29,7 @@ LEFT JOIN classes AS true_class
   ON true_class.run_id = i.run_id AND true_class.class_id = i.class_id;
 
 -- How much each description of a class counts in WCA: a softmax over the class's descriptions.
-CREATE VIEW description_weights AS
+CREATE OR REPLACE VIEW description_weights AS
 WITH similarities AS (
   SELECT d.run_id, d.class_id, d.class_name, d.position, d.text,
          list_dot_product(e.embedding, l.embedding) AS label_similarity,
@@ -53,7 +53,7 @@ FROM masses;
 
 -- How much each crop of an image counts in WCA: a softmax over the pool, or over those of its
 -- crops that are embedded.
-CREATE VIEW crop_weights AS
+CREATE OR REPLACE VIEW crop_weights AS
 WITH masses AS (
   SELECT c.run_id, c.image_digest, c.crop_index, c.left_px, c.top_px, c.width_px,
          c.height_px, c.is_flipped, c.whole_similarity,

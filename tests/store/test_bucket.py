@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -15,7 +16,7 @@ from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.store import leases, snapshot
 from tasks.store.damage import find_damaged_files
 from tasks.store.leases import hold_lock
-from tasks.store.place import Remote, atomic_path, list_files, resolve_place
+from tasks.store.place import atomic_path, list_files, resolve_place
 from tasks.store.records import RunManifest
 from tasks.store.retention import measure_usage, prevent_pruning, prune
 from tasks.store.runs import read_runs, record_run
@@ -168,26 +169,28 @@ def test_runs_are_published_and_pruned(store: Store) -> None:
     assert names(store, "classes") == [store.path(b).name]
 
 
+@pytest.mark.parametrize(("step", "numbers"), [("append", [1, 1, 2]), ("_write", [1, 2, 2])])
 def test_an_older_list_of_runs_never_stays_over_a_newer_one(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: str, numbers: list[int]
 ) -> None:
-    """A publisher that has read its list is overtaken by a whole run and its publication."""
+    """A publisher is overtaken by a whole run and its publication before one of its steps."""
     ref = classes(store, "cat")
     run(store, 1, ref)
-    build = snapshot._build
-    lists: list[int] = []
+    original = getattr(snapshot, step)
+    seen: list[int] = []
 
-    def overtaken(own: Store, target: Remote, listed: list[Remote]) -> None:
-        lists.append(len(listed))
-        if len(lists) == 1:
+    def overtaken(*arguments: Any) -> Any:
+        seen.append(arguments[-1].number)
+        if len(seen) == 1:
             run(store, 2, ref)
-            build(own, target, snapshot.run_files(own))  # the other flow's, put first
-        build(own, target, listed)
+            publish(store)  # the other flow's, put first
+        return original(*arguments)
 
-    monkeypatch.setattr(snapshot, "_build", overtaken)
+    monkeypatch.setattr(snapshot, step, overtaken)
     publish(store)
     assert seeds(store) == [1, 2]
-    assert lists == [2, 4]  # a manifest and an execution each
+    assert seen == numbers
+    assert names(store, "unpublished") == []
 
 
 def test_many_that_publish_at_once_leave_every_run(store: Store) -> None:
@@ -266,13 +269,13 @@ def test_a_pruning_whose_lease_ran_out_goes_no_further(
     ref = classes(store, "cat")
     run(store, 1, ref)
     run(store, 2)
-    made = snapshot._build
+    made = snapshot._write
 
-    def slow(*arguments: object) -> None:
-        made(*arguments)  # type: ignore[arg-type]
+    def slow(*arguments: Any) -> None:
+        made(*arguments)
         monkeypatch.setattr(leases, "LEASE_SEC", 0.0)
 
-    monkeypatch.setattr(snapshot, "_build", slow)
+    monkeypatch.setattr(snapshot, "_write", slow)
     with pytest.raises(PermanentFailure, match="start again"):
         prune(store, keep=1, grace_days=0, is_dry=False)
     assert store.find("classes", DIGEST) == ref

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows.benchmark import benchmark
@@ -13,7 +14,7 @@ from tasks.store.damage import find_damaged_files, list_damage, repair
 from tasks.store.digest import digest_of
 from tasks.store.runs import read_runs, record_run, remove_run
 from tasks.store.tables import Store
-from tests.flows.seals.altered import Whole, local, make_older, table_of, truncate
+from tests.flows.seals.altered import Whole, edit_cell, local, make_older, table_of, truncate
 
 Ask = Callable[..., str]
 
@@ -40,7 +41,18 @@ RECORDS: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", [*RECORDS, "renamed", "deleted"])
+def edit_list(path: Path) -> None:
+    pq.write_table(pq.read_table(path).slice(1), path)
+
+
+LISTS: dict[str, Callable[[Path], None]] = {
+    "without its list of tables": Path.unlink,
+    "with half a list of tables": truncate,
+    "with another list of tables": edit_list,
+}
+
+
+@pytest.mark.parametrize("name", [*RECORDS, *LISTS, "renamed", "deleted"])
 def test_an_altered_record_is_named_and_healed(
     whole: Whole, store: Store, name: str, here: Ask, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -50,6 +62,9 @@ def test_an_altered_record_is_named_and_healed(
         path = path.parent.rename(path.parent.with_name("f" * 32)) / "run.json"
     elif name == "deleted":
         path.unlink()
+    elif name in LISTS:
+        (tables,) = path.parent.glob("tables-*.parquet")
+        LISTS[name](tables)
     else:
         path.write_text(RECORDS[name](path.read_text()))
     assert read_runs(store) == []
@@ -135,11 +150,11 @@ def test_a_record_of_an_earlier_version_keeps_its_name_and_is_whole(store: Store
     assert list(damage.values()) == ["is missing"]
 
 
-def alter_rows(path: Path) -> None:
+def alter_view(path: Path) -> None:
     import duckdb
 
     with duckdb.connect(path) as connection:
-        connection.execute("UPDATE accuracy SET top1 = 1.0")
+        connection.execute("CREATE OR REPLACE VIEW accuracy AS SELECT 'wca' AS method, 1.0 AS top1")
 
 
 def flip(path: Path) -> None:
@@ -149,12 +164,17 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "alter", [alter_rows, flip, truncate, lambda path: path.write_bytes(b""), Path.unlink]
+    ("pattern", "alter"),
+    [
+        *(("wca.duckdb", a) for a in (alter_view, flip, truncate, Path.unlink)),
+        ("wca.duckdb", lambda path: path.write_bytes(b"")),
+        *(("published/accuracy/*.parquet", a) for a in (flip, truncate, edit_cell, Path.unlink)),
+    ],
 )
-def test_an_altered_snapshot_is_noticed_and_healed(
-    store: Store, here: Ask, alter: Callable[[Path], None]
+def test_an_altered_snapshot_or_part_of_it_is_noticed_and_healed(
+    store: Store, here: Ask, pattern: str, alter: Callable[[Path], None]
 ) -> None:
-    path = Path(store.root) / "wca.duckdb"
+    (path,) = Path(store.root).glob(pattern)
     option = ("--store", str(store.root))
     alter(path)
     for command in (("sql", "FROM accuracy"), ("compare", "last", "last")):

@@ -13,7 +13,7 @@ from tasks.store import tables
 from tasks.store.damage import find_damaged_files, list_damage, list_shown_damage, repair
 from tasks.store.runs import find_run, read_runs, record_run
 from tasks.store.schemas import TABLES
-from tasks.store.snapshot import open_snapshot, publish, snapshot_path
+from tasks.store.snapshot import open_snapshot, publish, publish_all, snapshot_path
 from tasks.store.tables import Store
 from tests.flows.seals.altered import (
     Whole,
@@ -85,7 +85,7 @@ def test_the_snapshot_shows_damage_and_has_all_whole_tables(
     altered = KINDS[list(ALTERATIONS).index(name) % 2 :: 2]
     for kind in altered:
         alter(local(copied, table_of(whole, kind)))
-    publish(copied)
+    publish_all(copied)
     with open_snapshot(snapshot_path(copied)) as snapshot:
         ((shown,),) = snapshot.execute("SELECT damage FROM runs").fetchall()
         assert re.match(f"{copied.root}/.* {reason}.*; [0-9]+ more of its tables", shown)
@@ -142,7 +142,7 @@ def test_a_large_table_is_read_by_verify(
     assert [ref.table for ref in damage] == ["class_vectors"]
     accuracy = local(store, table_of(whole, "accuracy"))
     edit_cell(accuracy)
-    publish(store)  # which reads the tables that it copies
+    publish_all(store)  # which reads the tables that it copies
     with open_snapshot(snapshot_path(store)) as snapshot:
         query = "SELECT table_name FROM run_tables WHERE damage IS NOT NULL ORDER BY 1"
         assert snapshot.execute(query).fetchall() == [("accuracy",), ("class_vectors",)]
