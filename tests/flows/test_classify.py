@@ -150,7 +150,7 @@ def labelled(
     prefect_server: None, photos: Path, common: tuple[str, ...]
 ) -> tuple[Store, tuple[str, ...]]:
     """The store of a benchmark whose photographs have labels."""
-    from flows.cli.__main__ import run
+    from flows.cli.app import run
 
     assert run(["benchmark", f"folder:{photos}", "--runs", "2", *common]) == 0
     return Store(common[-1]), common

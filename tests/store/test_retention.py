@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli.__main__ import run as run_command
+from flows.cli.app import run as run_command
 from tasks.runtime.errors import InputError
 from tasks.store.damage import find_damaged_files
 from tasks.store.records import RunManifest
