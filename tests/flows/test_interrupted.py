@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,8 @@ def test_an_adaptive_run_that_is_stopped_at_random_moments_makes_the_same_tables
             print(given.model_dump_json(exclude_unset=True), file=runs.stdin, flush=True)
             pid = int(runs.stdout.readline())
             time.sleep(stop_sec)
-            os.kill(pid, kind)
+            with suppress(ProcessLookupError):  # it has ended
+                os.kill(pid, kind)
             return int(runs.stdout.readline())
 
         started = time.perf_counter()
