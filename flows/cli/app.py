@@ -27,22 +27,20 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from flows.cli.benchmark import benchmark, demo
-from flows.cli.classify import classify
+from flows.cli.classify import classify, threshold
 from flows.cli.compare import compare
 from flows.cli.console import show_controls
 from flows.cli.datasets import datasets
 from flows.cli.describe import describe
 from flows.cli.doctor import doctor
-from flows.cli.export import export
 from flows.cli.imports import import_
 from flows.cli.methods import methods
-from flows.cli.report import report
+from flows.cli.report import export, report
 from flows.cli.reproduce import reproduce
 from flows.cli.sql import sql
 from flows.cli.store import store_app
 from flows.cli.sweep import sweep
 from flows.cli.texts import texts
-from flows.cli.threshold import threshold
 from flows.cli.ui import ui
 from flows.server.forward import keep_process
 from tasks.datasets.files import is_utf8

@@ -18,7 +18,7 @@ _LABELLED = "FROM images SELECT 1 WHERE run_id = $run_id AND class_id IS NOT NUL
 _PRECISION = """
 SELECT threshold, answered_count, coverage, 1 - risk, wilson_low(1 - risk, answered_count),
        wilson_high(1 - risk, answered_count)
-FROM risk_coverage WHERE run_id = $run_id AND method = $method AND 1 - risk >= $precision
+FROM risk_coverage WHERE run_id = $run_id AND method = $method AND 1 - risk >= $precision - 1e-9
 ORDER BY answered_count DESC LIMIT 1"""
 
 
