@@ -86,18 +86,18 @@ def check_texts(raw: object, source: str) -> dict[str, list[str]]:
     """
     if not isinstance(raw, dict):
         raise InputError(f"{source} must be a JSON object: {{class name: [sentence, ...]}}.")
-    raw = {
+    listed: dict[str, Any] = {
         name: texts.get("texts") if isinstance(texts, dict) else texts
         for name, texts in raw.items()
     }
     wrong = [
         name
-        for name, texts in raw.items()
+        for name, texts in listed.items()
         if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts)
     ]
     if wrong:
         raise InputError(f"{source} must have a list of sentences for each class; see {wrong[:5]}.")
-    return {name: [t.strip() for t in texts if t.strip()] for name, texts in raw.items()}
+    return {name: [t.strip() for t in texts if t.strip()] for name, texts in listed.items()}
 
 
 def check_complete(

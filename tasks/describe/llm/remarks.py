@@ -203,8 +203,9 @@ def _join(patterns: dict[str, tuple[str, ...]]) -> str:
 
 @cache  # compiling takes many milliseconds, which most commands need not spend
 def _remark_pattern() -> re.Pattern[str]:
-    # a text that ends with a colon introduces answers: "Visual features:"
-    return re.compile(rf"(?:^|(?<=[.!?] ))(?:{_join(_AT_START)})|{_join(_ANYWHERE)}|:$")
+    # a short text that ends with a colon introduces answers: "Visual features:"
+    start = r"(?:^|(?<=[.!?] ))"
+    return re.compile(rf"{start}(?:{_join(_AT_START)})|{_join(_ANYWHERE)}|^.{{0,60}}:$")
 
 
 _NO_ANSWER = re.compile(
