@@ -284,9 +284,8 @@ class ChatRunner:
         reason = last_reply.finish_reason
         advice = ": --max-tokens sets how long they may be" if is_cut_off(reason) else ""
         said = " ".join((last_reply.refusal or last_reply.content).split())[:_QUOTE_CHARS]
-        verb = "refused" if last_reply.refusal else "began"
-        quoted = f", {verb} {said!r}," if said else ""
-        end = f"the last{quoted} ended with {reason!r}{advice}"
+        quoted = f"says {said!r} and " if said else ""
+        end = f"the last {quoted}ended with {reason!r}{advice}"
         return f"the replies contain no usable answer; {end}"
 
     def _stop_run(self, reason: PermanentFailure | str) -> None:

@@ -76,6 +76,24 @@ def test_a_stop_ends_the_retries_of_calls_as_well(server: ModelServer, tmp_path:
     assert time.monotonic() - started < 5  # where seven retries take half a minute
 
 
+def test_a_stop_waits_only_shortly_for_late_replies(
+    server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.describe.llm.ask.STOP_WAIT_SEC", 0.4)
+    server.behaviour.delay_sec = 30.0
+    timer = threading.Timer(0.3, STOP.set)
+    timer.start()
+    started = time.monotonic()
+    try:
+        with pytest.raises(Stopped):
+            DescribeStage(server, tmp_path, reply_timeout_sec=60).ask()
+    finally:
+        timer.join()
+        STOP.clear()
+    assert time.monotonic() - started < 5
+    assert len(server.requests) == 16  # none after the stop
+
+
 def test_an_address_without_v1_is_named(server: ModelServer, tmp_path: Path) -> None:
     server.address = server.address.removesuffix("/v1")
     server.behaviour.has_batches = False

@@ -29,6 +29,10 @@ def test_a_class_whose_every_question_is_refused_costs_only_that_class(
             "ended with 'length': --max-tokens sets how long",
         ),
         (
+            {"choices": [{"message": {"content": None, "refusal": f"I refuse {KEY}."}}]},
+            "the last says 'I refuse [*]{3}.' and ended with ''",
+        ),
+        (
             {"choices": None, "error": {"message": f"No such path, {KEY}.", "code": 404}},
             "not chat completions: No such path, [*]{3}[)]",
         ),
