@@ -3,7 +3,9 @@
 import asyncio
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 from tasks.runtime.errors import PermanentFailure
 
@@ -24,6 +26,29 @@ def ask_to_stop() -> None:
     STOP.set()
     with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@contextmanager
+def stop_at_sigterm() -> Iterator[None]:
+    """Within the block a SIGTERM sets the event at once, before another handler such as Prefect's.
+
+    That one raises an error, whose way up can take long enough for further calls to begin.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        STOP.set()
+        handler(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is stop:
+            signal.signal(signal.SIGTERM, handler)
 
 
 def raise_if_stopped() -> None:

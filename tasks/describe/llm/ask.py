@@ -278,7 +278,9 @@ class ChatRunner:
 
     def _explain_no_answer(self, last_reply: Reply | None) -> str:
         """Say why replies hold no answer, as far as the last one shows it."""
-        if last_reply is None or not (last_reply.finish_reason or last_reply.content):
+        if last_reply is None or not (
+            last_reply.finish_reason or last_reply.content or last_reply.refusal
+        ):
             details = f": {self.model.last_error}" if self.model.last_error else ""
             return f"the replies are not chat completions{details}"
         reason = last_reply.finish_reason
