@@ -33,15 +33,15 @@ class UnitCost(NamedTuple):
 
 _MILLION, _SCORING = "A million images", "Scoring"
 UNIT_COSTS = {
-    "view_bytes": UnitCost(9.2, "bytes of a view beside its embedding", _MILLION),
+    "view_bytes": UnitCost(9.1, "bytes of a view beside its embedding", _MILLION),
     "row_bytes": UnitCost(4.9, "bytes of a row of `predictions`", _MILLION),
-    "image_bytes": UnitCost(83, "bytes of a row of `images`", _MILLION),
-    "index_sec": UnitCost(62e-6, "core seconds to index an image", _MILLION),
-    "index_memory": UnitCost(500, "bytes of memory for an image that is indexed", _MILLION),
+    "index_sec": UnitCost(62e-6, "core seconds to index a small file", _MILLION),
+    "index_memory": UnitCost(520, "bytes of memory for an image that is indexed", _MILLION),
     "score_sec": UnitCost(1.1e-3, "core seconds to score an image, 1,000 classes", _SCORING),
-    "summarise_sec": UnitCost(1e-7, "core seconds for a row of `predictions`", _MILLION),
-    "compare_sec": UnitCost(1e-7, "core seconds for a row of `predictions`", _MILLION),
-    "sampled_sec": UnitCost(1e-3, "core seconds to calibrate and align a sampled image", _MILLION),
+    "summarise_sec": UnitCost(1.8e-7, "core seconds to count a row of `predictions`", _MILLION),
+    "compare_sec": UnitCost(2.0e-7, "core seconds to compare a row of `predictions`", _MILLION),
+    "calibrate_sec": UnitCost(1e-5, "core seconds to calibrate a sampled prediction", _MILLION),
+    "align_sec": UnitCost(5e-3, "core seconds to align a sampled image, 50,000 texts", _MILLION),
 }
 
 
@@ -85,7 +85,8 @@ def compute_cost(images: int, given: Assumptions) -> Cost:
     """Compute what a run of all default methods costs."""
     unit = {name: cost.value for name, cost in UNIT_COSTS.items()}
     methods = [method for method in METHODS.values() if method.is_default]
-    rows = images * TOP_K * sum(RUNS if method.has_draws else 1 for method in methods)
+    predictions = sum(RUNS if method.has_draws else 1 for method in methods)
+    rows = images * TOP_K * predictions
     views = images * (1 + given.pool * given.encoded)
     shards = 2 ** math.ceil(math.log2(max(1, images / given.shard_size)))
     halvings = max(0, int(math.log2(max(1, images / LEAST_SAMPLED))))
@@ -93,7 +94,7 @@ def compute_cost(images: int, given: Assumptions) -> Cost:
     core_sec = (
         images * (unit["index_sec"] + unit["score_sec"])
         + rows * (unit["summarise_sec"] + unit["compare_sec"])
-        + sampled * unit["sampled_sec"]
+        + sampled * (predictions * unit["calibrate_sec"] + unit["align_sec"])
     )
     gpu_hours, core_hours = views / given.gpu_views / HOUR_SEC, core_sec / HOUR_SEC
     # `crops`, `undecodable` and `predictions` of each shard; two tables of each aligned one
@@ -167,7 +168,7 @@ def _option(field: str) -> str:
 def _digits(value: float) -> int | float:
     """A number to two digits."""
     rounded = float(f"{value:.2g}")
-    return int(rounded) if rounded >= 1 else rounded
+    return int(rounded) if rounded >= 10 else rounded
 
 
 def _bytes(value: float) -> str:
