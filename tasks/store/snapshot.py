@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
+import fsspec
 import pyarrow as pa
 from filelock import FileLock
 
@@ -72,6 +73,8 @@ def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnect
         with duckdb.connect(str(file), read_only=True) as connection:
             if isinstance(path, Remote):
                 connection.register_filesystem(path.filesystem)
+            # so that a join selects the files of a run of some thousand shards by their names
+            connection.execute("SET dynamic_or_filter_threshold = 5000")
             if reason := _find_part_damage(connection, path):
                 raise InputError(f"{reason}: `wca report` makes it again.")
             _require_whole_runs(connection, path, run_ids)
@@ -231,7 +234,8 @@ def _write(store: Store, target: Place, publication: Publication) -> None:
         _copy_views(target, partial)
         with duckdb.connect(str(partial), config=_FORMAT) as connection:
             if isinstance(target, Remote):
-                connection.register_filesystem(target.filesystem)
+                protocol = target.url.partition("://")[0]
+                connection.register_filesystem(_UnaskedBucket(protocol))
             connection.execute(
                 "CREATE SCHEMA IF NOT EXISTS published;"
                 "CREATE TABLE IF NOT EXISTS published.definitions (name VARCHAR, text VARCHAR)"
@@ -252,6 +256,24 @@ def _write(store: Store, target: Place, publication: Publication) -> None:
             connection.commit()
             connection.execute("CHECKPOINT")  # fails on a full disk, where closing would not
         _seal_snapshot(partial)
+
+
+class _UnaskedBucket(fsspec.AbstractFileSystem):  # type: ignore[misc] - fsspec has no types
+    """A bucket in which every file is there: a view is defined without a request for its files."""
+
+    cachable = False  # a class for all protocols
+
+    def __init__(self, protocol: str) -> None:
+        super().__init__()
+        self.protocol = protocol
+
+    def glob(self, path: str, **_: object) -> list[str]:
+        """The pattern itself."""
+        return [path]
+
+    def info(self, path: str, **_: object) -> dict[str, object]:
+        """A file without bytes."""
+        return {"name": path, "size": 0, "type": "file"}
 
 
 def _copy_views(target: Place, partial: Path) -> None:
@@ -375,16 +397,17 @@ def _inbox_view(store: Store) -> str:
     files = store.list_files("inbox")
     if not files:
         return nothing
-    if reason := store.inspect_file(files[0].place):  # the first one says which columns there are
+    if reason := store.inspect_file(files[0].place):
         _log.warning(
-            "No inbox's images are in the results: %s %s; `wca store repair` removes damaged files.",
+            "No inbox's images are in the results: %s %s; `wca store repair` removes it.",
             *(files[0].place, reason),
         )
         return nothing
     folder = escape_glob(str(store.root / "inbox"))
     return _view(
         "inbox",
-        f"FROM read_parquet({quote(f'{folder}/*.parquet')}, hive_partitioning = false) "
+        "SELECT * EXCLUDE (filename) "  # noqa: S608 - quoted
+        f"FROM {read_parquet([f'{folder}/*.parquet'], sql_types('inbox'))} "
         "QUALIFY 1 = row_number() OVER "
         "(PARTITION BY inbox_name, image_digest ORDER BY classified_at, run_id)",
     )
