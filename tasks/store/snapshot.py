@@ -12,14 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
-import fsspec
 import pyarrow as pa
 from filelock import FileLock
 
 from tasks.runtime.errors import InputError
 from tasks.store.digest import file_digest
 from tasks.store.parts import advance, gather
-from tasks.store.place import Place, Remote, atomic_path, escape_glob, local_copy
+from tasks.store.place import Place, Remote, UnaskedBucket, atomic_path, escape_glob, local_copy
 from tasks.store.publications import (
     COPIED,
     VERSION,
@@ -235,7 +234,7 @@ def _write(store: Store, target: Place, publication: Publication) -> None:
         with duckdb.connect(str(partial), config=_FORMAT) as connection:
             if isinstance(target, Remote):
                 protocol = target.url.partition("://")[0]
-                connection.register_filesystem(_UnaskedBucket(protocol))
+                connection.register_filesystem(UnaskedBucket(protocol))
             connection.execute(
                 "CREATE SCHEMA IF NOT EXISTS published;"
                 "CREATE TABLE IF NOT EXISTS published.definitions (name VARCHAR, text VARCHAR)"
@@ -256,24 +255,6 @@ def _write(store: Store, target: Place, publication: Publication) -> None:
             connection.commit()
             connection.execute("CHECKPOINT")  # fails on a full disk, where closing would not
         _seal_snapshot(partial)
-
-
-class _UnaskedBucket(fsspec.AbstractFileSystem):  # type: ignore[misc] - fsspec has no types
-    """A bucket in which every file is there: a view is defined without a request for its files."""
-
-    cachable = False  # a class for all protocols
-
-    def __init__(self, protocol: str) -> None:
-        super().__init__()
-        self.protocol = protocol
-
-    def glob(self, path: str, **_: object) -> list[str]:
-        """The pattern itself."""
-        return [path]
-
-    def info(self, path: str, **_: object) -> dict[str, object]:
-        """A file without bytes."""
-        return {"name": path, "size": 0, "type": "file"}
 
 
 def _copy_views(target: Place, partial: Path) -> None:

@@ -16,7 +16,7 @@ from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.store import leases, snapshot
 from tasks.store.damage import find_damaged_files
 from tasks.store.leases import hold_lock
-from tasks.store.place import Remote, atomic_path, list_files, resolve_place
+from tasks.store.place import atomic_path, list_files, resolve_place
 from tasks.store.records import RunManifest
 from tasks.store.retention import measure_usage, prevent_pruning, prune
 from tasks.store.runs import read_runs, record_run
