@@ -64,7 +64,7 @@ def main() -> None:
     if len(options.counts) > 1:
         for count in options.counts:
             command = [sys.executable, "-m", "benchmarks.growth_runs", str(options.folder)]
-            subprocess.run([*command, "--counts", str(count), *linear], check=True)
+            subprocess.run([*command, "--counts", str(count), *linear], check=True)  # noqa: S603 - own
         return
     (count,) = options.counts
     store = Store(options.folder / str(count))

@@ -34,14 +34,16 @@ def read_footer(path: Place) -> tuple[pq.FileMetaData, int]:
             tail = file.read(needed)
             length = int.from_bytes(tail[-_END_BYTES : -len(_END)], "little") + _END_BYTES
             needed = min(size, length + _SEAL_BYTES) if len(tail) >= _END_BYTES else needed
-    # what is no Parquet file is refused here
-    meta = pq.read_metadata(pa.BufferReader(tail))
-    start = len(tail) - length
-    digest = hashlib.sha256(tail[start:-_END_BYTES]).hexdigest().encode()
-    before = tail[max(start - _SEAL_BYTES, 0) : start]
-    if before.startswith(_SEAL_START) and before != _SEAL_START + digest:
-        raise pa.ArrowInvalid("its footer was altered after it was written")
-    return meta, size
+    start = size and len(tail) - length
+    if start >= 0:
+        digest = hashlib.sha256(tail[start:-_END_BYTES]).hexdigest().encode()
+        before = tail[max(start - _SEAL_BYTES, 0) : start]
+        if before.startswith(_SEAL_START) and before != _SEAL_START + digest:
+            raise pa.ArrowInvalid("its footer was altered after it was written")
+    try:  # what is no Parquet file is refused here
+        return pq.read_metadata(pa.BufferReader(tail)), size
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid(f"its footer has a name that is no text: {error}") from error
 
 
 def seal_footer(file: Path) -> None:

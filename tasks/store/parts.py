@@ -79,33 +79,32 @@ def advance(
     """
     new = [e for place, e in notes.items() if e and place.name not in before.notes]
     ids = sorted({*again, *(execution.run_id for execution in new)})
+    if not ids:
+        return Advanced(before, [])
+    rows, damaged = _Rows(store), []
+    published, replaced = _look_up(store, before.parts, ids), set(ids)
+    for run in read_runs(store, [runs_folder(store) / run_id / MANIFEST for run_id in ids]):
+        run_id = run.manifest.run_id
+        whole, copied = _read_copied(store, run)
+        damaged += [whole] if whole.damage else []
+        was = published.get(run_id)
+        if was and was.tables == _facts(whole):
+            replaced.remove(run_id)
+            more = [execution for execution in new if execution.run_id == run_id]
+            rows.add_execution(whole._replace(executions=more), was.last_finished_at)
+        else:
+            files = list_files(runs_folder(store) / run_id, "execution-*.json")
+            read = read_records(store, [file.place for file in files]).executions
+            every = read.get(runs_folder(store) / run_id, [])
+            rows.add(whole._replace(executions=every), copied)
+    held = {digest for run_id in replaced & published.keys() for digest in published[run_id].parts}
+    parts = tuple(
+        kept
+        for part in before.parts
+        if (kept := _without(store, part, replaced) if part.digest in held else part)
+    )
+    parts = _join(store, (*parts, *rows.write(max(len(new), 1))))
     seen = tuple(place.name for place, execution in notes.items() if execution)
-    rows, damaged, parts = _Rows(store), [], before.parts
-    if ids:
-        published = _look_up(store, parts, ids)
-        replaced = set(ids)
-        for run in read_runs(store, [runs_folder(store) / run_id / MANIFEST for run_id in ids]):
-            run_id, was = run.manifest.run_id, published.get(run.manifest.run_id)
-            whole, copied = _read_copied(store, run)
-            damaged += [whole] if whole.damage else []
-            if was and was.tables == _facts(whole):
-                replaced.remove(run_id)
-                more = [execution for execution in new if execution.run_id == run_id]
-                rows.add_execution(whole._replace(executions=more), was.last_finished_at)
-            else:
-                files = list_files(runs_folder(store) / run_id, "execution-*.json")
-                read = read_records(store, [file.place for file in files]).executions
-                every = read.get(runs_folder(store) / run_id, [])
-                rows.add(whole._replace(executions=every), copied)
-        held = {
-            digest for run_id in replaced & published.keys() for digest in published[run_id].parts
-        }
-        parts = tuple(
-            kept
-            for part in parts
-            if (kept := _without(store, part, replaced) if part.digest in held else part)
-        )
-        parts = _join(store, (*parts, *rows.write(max(len(new), 1))))
     after = before.model_copy(update={"parts": parts, "notes": seen})
     return Advanced(_follow(store, before, after), damaged)
 

@@ -327,6 +327,24 @@ def local_copy(place: Remote) -> Iterator[Path]:
         yield path
 
 
+class UnaskedBucket(fsspec.AbstractFileSystem):  # type: ignore[misc] - fsspec has no types
+    """A bucket in which every file is there: a view is defined without a request for its files."""
+
+    cachable = False  # a class for all protocols
+
+    def __init__(self, protocol: str) -> None:
+        super().__init__()
+        self.protocol = protocol
+
+    def glob(self, path: str, **_: object) -> list[str]:
+        """The pattern itself."""
+        return [path]
+
+    def info(self, path: str, **_: object) -> dict[str, object]:
+        """A file without bytes."""
+        return {"name": path, "size": 0, "type": "file"}
+
+
 @contextmanager
 def _translate_errors(place: Remote, is_writing: bool = False) -> Iterator[None]:
     """Turn a bucket's errors into one sentence; those that last into InputError (no retry)."""

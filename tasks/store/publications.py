@@ -7,6 +7,7 @@ other begins again with what that one has published: in a bucket, too, which has
 
 import time
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
@@ -194,15 +195,16 @@ def _fetch_rows(store: Store, parts: Iterable[Part], name: str) -> pa.Table:
     """The rows of a table in the parts of a bucket, at one request for each."""
     own = parts_store(store)
     places = [own.path(ref) for part in parts for ref in part.tables if ref.table == name]
-
-    def fetch(place: Place) -> pa.Table:
-        rows = pq.ParquetFile(pa.BufferReader(place.read_bytes())).read()
-        return rows.append_column("filename", pa.array([str(place)] * rows.num_rows, pa.string()))
-
     columns = pa.schema([(column, pa.null()) for column in (*part_columns(name), "filename")])
     with store.thread_pool() as pool:
-        fetched = pool.map(fetch, places)
+        fetched = pool.map(_fetch_part, places)
         return pa.concat_tables([columns.empty_table(), *fetched], promote_options="permissive")
+
+
+@lru_cache(maxsize=128)  # a run asks for the same ones after each stage, and they never change
+def _fetch_part(place: Place) -> pa.Table:
+    rows = pq.ParquetFile(pa.BufferReader(place.read_bytes())).read()
+    return rows.append_column("filename", pa.array([str(place)] * rows.num_rows, pa.string()))
 
 
 def part_columns(name: str) -> dict[str, str]:

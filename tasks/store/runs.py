@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 from tasks.runtime.checkout import read_checkout
 from tasks.runtime.clock import now
@@ -32,9 +31,6 @@ from tasks.store.records import (
 )
 from tasks.store.seals import seal
 from tasks.store.tables import Store, TableRef
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 LAST = "last"  # stands for the name of a run, which is hexadecimal
 SHOWN = 5  # runs that an error message names
@@ -66,7 +62,6 @@ class RecordedContents:
     def update(self) -> None:
         """See what runs have recorded since: what is published, and what is not yet."""
         publication = read_latest(self.store).publication
-        self._connection: DuckDBPyConnection | None = None
         self._parts = publication.parts if publication else ()
         if publication:
             ids = {execution.run_id for execution in list_notes(self.store).values() if execution}
@@ -113,15 +108,14 @@ class RecordedContents:
         if not (self._parts and refs):
             return []
         try:
-            if self._connection is None:
-                self._connection = connect_parts(self.store, self._parts, "run_tables")
-            rows = self._connection.execute(
-                "SELECT DISTINCT t.table_name, t.digest, t.content, t.run_id FROM run_tables AS t "
-                "JOIN (SELECT unnest(?) AS table_name, unnest(?) AS digest, unnest(?) AS content) "
-                "AS own USING (table_name, digest) "
-                "WHERE t.content <> '' AND t.content <> own.content",
-                [[getattr(ref, name) for ref in refs] for name in ("table", "digest", "content")],
-            ).fetchall()
+            with connect_parts(self.store, self._parts, "run_tables") as connection:
+                rows = connection.execute(
+                    "SELECT DISTINCT t.table_name, t.digest, t.content, t.run_id "
+                    "FROM run_tables AS t JOIN (SELECT unnest(?) AS table_name, "
+                    "unnest(?) AS digest, unnest(?) AS content) AS own USING (table_name, digest) "
+                    "WHERE t.content <> '' AND t.content <> own.content",
+                    [[getattr(ref, n) for ref in refs] for n in ("table", "digest", "content")],
+                ).fetchall()
         except duckdb.Error:  # a damaged part, which the next publication makes again
             self._parts = ()
             self._read([file.place for file in manifest_files(self.store)])

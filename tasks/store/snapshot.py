@@ -18,7 +18,15 @@ from filelock import FileLock
 from tasks.runtime.errors import InputError
 from tasks.store.digest import file_digest
 from tasks.store.parts import advance, gather
-from tasks.store.place import TEMPORARY_PREFIX, Place, Remote, atomic_path, escape_glob, local_copy
+from tasks.store.place import (
+    TEMPORARY_PREFIX,
+    Place,
+    Remote,
+    UnaskedBucket,
+    atomic_path,
+    escape_glob,
+    local_copy,
+)
 from tasks.store.publications import (
     COPIED,
     VERSION,
@@ -72,6 +80,8 @@ def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnect
         with duckdb.connect(str(file), read_only=True) as connection:
             if isinstance(path, Remote):
                 connection.register_filesystem(path.filesystem)
+            # so that a join selects the files of a run of some thousand shards by their names
+            connection.execute("SET dynamic_or_filter_threshold = 5000")
             if reason := _find_part_damage(connection, path):
                 raise InputError(f"{reason}: `wca report` makes it again.")
             _require_whole_runs(connection, path, run_ids)
@@ -231,7 +241,8 @@ def _write(store: Store, target: Place, publication: Publication) -> None:
         _copy_views(target, partial)
         with duckdb.connect(str(partial), config=_FORMAT) as connection:
             if isinstance(target, Remote):
-                connection.register_filesystem(target.filesystem)
+                protocol = target.url.partition("://")[0]
+                connection.register_filesystem(UnaskedBucket(protocol))
             connection.execute(
                 "CREATE SCHEMA IF NOT EXISTS published;"
                 "CREATE TABLE IF NOT EXISTS published.definitions (name VARCHAR, text VARCHAR)"

@@ -2,4 +2,4 @@ SELECT step, baseline_method, method, difference, difference_low, difference_hig
        is_identical, test_count
 FROM method_steps
 WHERE run_id = $run_id
-ORDER BY rowid
+ORDER BY row_number() OVER ()
