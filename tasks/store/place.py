@@ -327,7 +327,7 @@ def local_copy(place: Remote) -> Iterator[Path]:
         yield path
 
 
-class UnaskedBucket(fsspec.AbstractFileSystem):  # type: ignore[misc] - fsspec has no types
+class UnaskedBucket(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """A bucket in which every file is there: a view is defined without a request for its files."""
 
     cachable = False  # a class for all protocols

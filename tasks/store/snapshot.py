@@ -126,7 +126,7 @@ def _find_part_damage(connection: duckdb.DuckDBPyConnection, path: Place) -> str
         for ref in part.tables:
             place = parts_store(store).path(ref)
             try:
-                is_changed = os.stat(place).st_ctime > published_at  # noqa: PTH116 - quick
+                is_changed = os.stat(str(place)).st_ctime > published_at  # noqa: PTH116 - quick
             except FileNotFoundError:
                 return f"{place} is missing"
             if is_changed and (reason := parts_store(store).find_damage(ref, True)):
