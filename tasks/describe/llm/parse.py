@@ -178,7 +178,7 @@ def _find_string(value: Any, depth: int) -> str | None:
 
 def _answers_in_lines(text: str, asked: Sequence[int], is_cut: bool) -> dict[int, str]:
     """Assign the lines of a text by number where lines have numbers, else by their order."""
-    lines = [line.strip() for line in text.splitlines() if line.strip(" `\t")]
+    lines = [line.strip() for line in text.splitlines() if line.strip().strip("`")]
     lines = [line for line in lines if not line.startswith("```")]
     if is_cut:
         lines = lines[:-1]
@@ -199,7 +199,9 @@ def _answers_in_lines(text: str, asked: Sequence[int], is_cut: bool) -> dict[int
 def _read_table(lines: Sequence[str]) -> list[str]:
     """The rows of a table as lines: the number if there is one, and the longest other cell."""
     rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[0] == "|"
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("|")
     ]
     rules = [i for i, row in enumerate(rows) if not "".join(row).strip("-: ")]
     if rules:

@@ -85,6 +85,7 @@ def test_three_answers_in_every_shape(content: str) -> None:
     [
         ("", {}),
         ("{}", {}),
+        ("\x1f\n` \x1f", {}),
         ("null", {4: "null"}),  # a word, as far as anyone can tell
         ('{"answers": 3, "note": [1, 2]}', {}),
         ('{"answer_5": 1, "answer_6": null, "answer_7": ["x"]}', {6: "x"}),
