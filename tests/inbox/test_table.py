@@ -42,14 +42,18 @@ def test_each_image_has_its_classes_best_first_or_a_reason() -> None:
     ]  # fmt: skip
     # d3 came with other bytes than it has now: it is left for the next look
     files = {f"d{i}": {"image_name": f"{i}.jpg", "size_bytes": i} for i in (0, 1, 3)}
-    rows = build_inbox_rows(
+    tables = (
         table("images", IMAGES),
         table("classes", CLASSES),
         table("predictions", predictions),
         table("rejected", REJECTED),
-        files,
-        FACTS,
     )
+    strict = build_inbox_rows(*tables, files, FACTS, threshold=1.01)
+    assert [(row["prediction"], row["class_name"]) for row in strict] == [
+        ("unknown", "owl"),
+        (None, None),
+    ]
+    rows = build_inbox_rows(*tables, files, FACTS, threshold=1.0)
     for row in rows:
         assert datetime.fromisoformat(str(row.pop("classified_at"))).tzinfo
     found = {**FACTS, "image_digest": "d0", "image_name": "0.jpg", "size_bytes": 0}
