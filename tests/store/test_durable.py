@@ -47,7 +47,7 @@ table = store.write_rows("classes", "a" * 64, schema("classes"), rows)
 facts = {name: "x" for name in ("answered_by", "request_id", "finish_reason", "asked_at")}
 reply = Reply(**facts, received_at="x", prompt_digest="d" * 64, answers={0: "A cat."},
               prompt_tokens=1, completion_tokens=1, cost_usd=None)
-Replies(store).add(Call(None, "d" * 64, 0, (0,)), reply)
+Replies(store).add((Call(None, "d" * 64, 0, (0,)), reply))
 manifest = RunManifest(flow_name="f", dataset_name="d", parameters={}, tables=(table,))
 run_id = record_run(store, manifest, "flow", [])
 write_text(store.root / "runs" / run_id / "report.html", "page")
@@ -63,17 +63,22 @@ def test_bytes_then_name_then_folder_are_written_to_the_disk(tmp_path: Path) -> 
     events = [tuple(event) for event in json.loads(done.stdout)]
     renamed = [i for i, event in enumerate(events) if event[0] == "os.rename"]
     store = tmp_path / "new" / "store"
+    kinds = {Path(events[i][3]).relative_to(store).parts[0] for i in renamed}
+    assert kinds == {"classes", "runs", "published", "unpublished", "wca.duckdb"}
+    (segment,) = (store / "replies").iterdir()  # to which lines are appended: its name comes first
+    content = hashlib.sha256(segment.read_bytes()).hexdigest()
+    place = events.index(("fsync", str(segment), content))
+    assert ("fsync", str(segment.parent), None) in events[:place]
     targets = {Path(events[i][3]) for i in renamed}
     hidden = {path for path in store.rglob("*") if path.name.startswith(".")}
     locks = set(store.rglob("*.lock"))
-    assert targets == {path for path in store.rglob("*") if path.is_file()} - hidden - locks
-    assert len(targets) == 6  # a table, a reply, a run, its execution, its page, the snapshot
+    files = {path for path in store.rglob("*") if path.is_file()}
+    assert targets >= files - hidden - locks - {segment}
     for i in renamed:
         _, source, content, target = events[i]
         before, after = events[i - 1], events[i + 1]
         assert before == ("fsync", source, content), target
         assert after == ("fsync", str(Path(target).parent), None), target
-        assert content == hashlib.sha256(Path(target).read_bytes()).hexdigest()
     made = [(i, event[1]) for i, event in enumerate(events) if event[0] == "os.mkdir"]
     assert {Path(folder) for _, folder in made} >= {store.parent, store, store / "replies"}
     for i, folder in made:

@@ -29,8 +29,9 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
         results = {name: queries.execute(name) for name in REPORT_TABLES if name != ANSWERS}
         results[ANSWERS] = QueryResult("", []) if is_labelled else queries.execute(ANSWERS)
         headline = [
-            {**row, "method": method_title(row["method"], run["crop_strategy"] or "")}
+            {**row, "method": title} if title != method_title(row["method"]) else row
             for row in results["accuracy"].rows
+            for title in [method_title(row["method"], run["crop_strategy"] or "")]
         ]
         shown = {**results, "accuracy": results["accuracy"]._replace(rows=headline)}
         confused = _confused_classes(
