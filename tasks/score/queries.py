@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
@@ -11,12 +10,10 @@ import pyarrow as pa
 from tasks.store.batches import group_rows
 from tasks.store.place import escape_glob
 from tasks.store.schemas import schema
-from tasks.store.snapshot import create_intervals
+from tasks.store.snapshot import create_intervals, limited_memory
 from tasks.store.tables import Store, TableRef
 
 _FOLDER = Path(__file__).parent / "sql"
-# DuckDB sorts and groups on disk what is larger.
-MEMORY_LIMIT = "2GB"
 
 
 @contextmanager
@@ -28,12 +25,7 @@ def open_tables(
     A kind without tables is an empty view. Local files are read by DuckDB, in a third of the time
     and of the memory that pyarrow takes; a bucket is read by pyarrow, which makes fewer requests.
     """
-    with (
-        TemporaryDirectory(prefix="wca-") as folder,
-        duckdb.connect(
-            config={"memory_limit": MEMORY_LIMIT, "temp_directory": folder}
-        ) as connection,
-    ):
+    with limited_memory() as config, duckdb.connect(config=config) as connection:
         create_intervals(connection)
         for name, refs in inputs.items():
             if not refs:

@@ -77,7 +77,7 @@ def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnect
     with _private_file(path) as file:
         if reason := find_snapshot_damage(file):
             raise InputError(f"{path} {reason}: `wca report` makes it again.")
-        with duckdb.connect(str(file), read_only=True) as connection:
+        with limited_memory() as config, duckdb.connect(str(file), True, config) as connection:
             if isinstance(path, Remote):
                 connection.register_filesystem(path.filesystem)
             # so that a join selects the files of a run of some thousand shards by their names
@@ -86,6 +86,13 @@ def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnect
                 raise InputError(f"{reason}: `wca report` makes it again.")
             _require_whole_runs(connection, path, run_ids)
             yield connection
+
+
+@contextmanager
+def limited_memory() -> Iterator[dict[str, str | bool | int | float | list[str]]]:
+    """Yield the settings with which DuckDB sorts and groups on disk what is larger than 2 GB."""
+    with TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
+        yield {"memory_limit": "2GB", "temp_directory": folder}
 
 
 def find_snapshot_damage(file: Path) -> str | None:
