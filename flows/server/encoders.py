@@ -35,7 +35,7 @@ def keep_encoder(description: str) -> bool:
     of this process would wait for them for ever.
     """
     import torch
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import ThreadpoolController
 
     from tasks.embed.encoder import last_encoder, load_encoder, unload_encoder
     from tasks.embed.identity import EncoderSource
@@ -44,7 +44,8 @@ def keep_encoder(description: str) -> bool:
     before = _count_threads()
     torch.get_num_threads()  # which torch decides when it is first needed
     # as many kinds as libraries have; a command that loads the encoder reports it
-    with suppress(Exception), threadpool_limits(1):
+    openmp = ThreadpoolController().select(user_api="openmp")
+    with suppress(Exception), openmp.limit(limits=1):
         source = EncoderSource.model_validate_json(description)
         identity = source.identity
         if resolve_encoder(source.name, identity.precision, source.device) == source:
@@ -58,5 +59,6 @@ def keep_encoder(description: str) -> bool:
 
 
 def _count_threads() -> int:
-    """The threads of this process, also those of libraries."""
-    return len(list(Path("/proc/self/task").iterdir()))
+    """The threads of this process and its libraries, but for that of jemalloc, which forks."""
+    names = [file.read_text() for file in Path("/proc/self/task").glob("*/comm")]
+    return sum("jemalloc" not in name for name in names)
