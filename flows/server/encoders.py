@@ -1,7 +1,6 @@
 """The encoder that the process keeps which commands are forks of: that of the last command."""
 
 import gc
-
 import sys
 from contextlib import suppress
 from pathlib import Path
