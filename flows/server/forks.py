@@ -1,7 +1,8 @@
 """The process that commands are forks of: it imports everything, then waits for commands.
 
 There is at most one a user. It has no threads of Python's, runs no event loop, computes nothing and
-never touches a GPU, so that a fork begins as a process that has just imported everything. It ends
+never touches a GPU, so that a fork begins as a process that has just imported everything. It loads
+the encoder that the last command used, where that needs no threads either (`encoders`). It ends
 when no command came for some minutes, or one came with other code, libraries, limits or
 environment, which `describe_process` compares.
 """
@@ -9,13 +10,16 @@ environment, which `describe_process` compares.
 import fcntl
 import gc
 import os
+import select
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from importlib import import_module
 from typing import NamedTuple, NoReturn, Self
 
+from flows.server.encoders import describe_encoder, keep_encoder
 from flows.server.forward import (
     GO,
     NUMBER_BYTES,
@@ -27,13 +31,20 @@ from flows.server.private import make_private_folder, prepare_environment, read_
 
 WAITING = 64  # commands that begin at once
 REQUEST_SEC = 1.0  # a command sends all at once
+MOST_DESCRIBED = 1 << 16  # bytes of an encoder's description
 # What commands import when they need it. Modules of `flows.cli` look at the terminal: forks import
 # them.
 MODULES = (
     *("cyclopts", "rich.console", "rich.status", "rich.table"),
     *("flows.pipeline.check", "flows.benchmark", "flows.classify", "flows.describe"),
     *("flows.report", "flows.reproduce", "flows.sweep"),
-    *("tasks.embed.encoder", "tasks.report.page.report", "tasks.report.page.sweep"),
+    *("tasks.embed.encoder", "tasks.embed.images", "tasks.score.predict"),
+    *("tasks.report.predictions", "tasks.report.page.report", "tasks.report.page.sweep"),
+    *("flows.server.lost_runs", "tasks.describe.imports", "threadpoolctl"),
+    # what Prefect, pyarrow and DuckDB import when they are first used
+    *("prefect.flow_engine", "prefect.task_engine", "prefect.concurrency.services"),
+    *("prefect.telemetry.run_telemetry", "anyio._backends._asyncio", "fastapi.applications"),
+    *("pyarrow.dataset", "pandas", "pillow_heif"),
 )
 
 
@@ -95,7 +106,11 @@ def main() -> None:
         before = dict(os.environb)
         gc.disable()  # imports make a million objects that stay in use
         for name in MODULES:
-            import_module(name)
+            with suppress(ModuleNotFoundError):  # pandas comes with other libraries
+                import_module(name)
+        _digest_code()
+        if "".join(sys.argv[1:]) and not keep_encoder(sys.argv[1]):
+            return
         gc.enable()
         gc.freeze()  # so that forks do not look through them, which would copy them
         added = dict(os.environb.items() - before.items())
@@ -107,20 +122,38 @@ def main() -> None:
         if served is None:
             path.unlink(missing_ok=True)
             os._exit(0)  # nothing has been begun that wants to be ended
-    _run(*served, added)
+    _run(served, added)
 
 
-def _serve(listener: socket.socket, facts: bytes) -> tuple[socket.socket, Request] | None:
-    """Fork for each command; in a fork its connection and request, else None at the end."""
+def _digest_code() -> None:
+    """Compute the digests of code that recipes name: `digest_code` remembers them."""
+    from tasks.embed.task import digest_embedding_code  # noqa: PLC0415 - after everything else
+    from tasks.store.code import digest_code  # noqa: PLC0415
+    from tasks.store.tables import Recipe  # noqa: PLC0415
+
+    digest_embedding_code()
+    for recipe in Recipe.__subclasses__():
+        digest_code(*recipe.code)
+
+
+def _serve(listener: socket.socket, facts: bytes) -> "_Begun | None":
+    """Fork for each command; in a fork what it has begun with, else None at the end."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     keep_sec = read_keep_sec()
-    listener.settimeout(keep_sec)
+    until = time.monotonic() + keep_sec
     while True:
-        try:
-            connection, _ = listener.accept()
-        except TimeoutError:
-            if _has_forks():  # the wait begins again with the end of the last command
-                continue
+        left = max(0.0, until - time.monotonic())
+        ready, _, _ = select.select([listener, ours], [], [], left)
+        if not ready and not _has_forks():
             return None
+        if listener not in ready:
+            # a command has ended; one that begins is served before
+            if ours in ready and not keep_encoder(ours.recv(MOST_DESCRIBED).decode()):
+                return None
+            until = time.monotonic() + keep_sec  # after the end of the last command
+            continue
+        connection, _ = listener.accept()
+        until = time.monotonic() + keep_sec
         with suppress(OSError, ValueError), connection:
             connection.settimeout(REQUEST_SEC)
             if read_peer_user(connection) != os.geteuid():
@@ -130,7 +163,7 @@ def _serve(listener: socket.socket, facts: bytes) -> tuple[socket.socket, Reques
                 connection.sendall(bytes(NUMBER_BYTES))
                 return None
             if not os.fork():
-                return connection.dup(), request
+                return _Begun(connection.dup(), request, theirs)
             request.close_files()
 
 
@@ -143,17 +176,30 @@ def _has_forks() -> bool:
     return True
 
 
-def _run(connection: socket.socket, request: Request, added: dict[bytes, bytes]) -> None:
+class _Begun(NamedTuple):
+    """What a fork begins with; parent: takes the description of an encoder."""
+
+    connection: socket.socket
+    request: Request
+    parent: socket.socket
+
+
+def _run(begun: _Begun, added: dict[bytes, bytes]) -> None:
     """Run a command in this process, a fork, unless it was given up meanwhile.
 
     added: variables that imports have set.
     """
+    connection, request, parent = begun
 
     def end(status: int) -> NoReturn:
+        with suppress(OSError):
+            if status == 0 and (encoder := describe_encoder()) not in ("", kept):
+                parent.send(encoder.encode(), socket.MSG_DONTWAIT)
         with suppress(OSError):
             connection.sendall(bytes([status & 0xFF]))
         os._exit(status)
 
+    kept = describe_encoder()
     try:
         request.take_over()
         os.environb.update(added)

@@ -83,12 +83,15 @@ def keep_process(environment: Mapping[str, str]) -> None:
     """
     if not _can_share():
         return
-    import subprocess  # noqa: PLC0415 - a command that is forwarded does not need it
+    # a command that is forwarded does not need them
+    import subprocess  # noqa: PLC0415
+
+    from flows.server.encoders import describe_encoder  # noqa: PLC0415
 
     with suppress(OSError):
-        subprocess.Popen(
+        subprocess.Popen(  # noqa: S603 - this project's own program
             # -P: modules are not looked for in the folder in which the command is given
-            (sys.executable, "-P", "-m", "flows.server.forks"),
+            (sys.executable, "-P", "-m", "flows.server.forks", describe_encoder()),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

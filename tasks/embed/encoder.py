@@ -173,6 +173,17 @@ class Encoder:
         fitting = max(8, min(MAX_CUDA_IMAGE_BATCH, (free + reserved) // (2 * per_image)))
         return 1 << (fitting.bit_length() - 1)
 
+    @functools.cached_property
+    def weight_bytes(self) -> int:
+        """The bytes of the weights in memory."""
+        models = {self._text_model, self._image_model}
+        return sum(weights.nbytes for model in models for weights in model.parameters())
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether weights are arranged for products on the cores of this process."""
+        return self._tower is not None
+
     def _padded_lengths(self, tokens: torch.Tensor) -> list[int]:
         """Count the tokens of each text that the model must read; all unless it masks padding."""
         model = getattr(self._text_model, "text", None)
@@ -194,6 +205,9 @@ class Encoder:
         return truncated
 
 
+_LAST: list[tuple[EncoderSource, int]] = []
+
+
 @functools.lru_cache(maxsize=1)
 def _load(source_json: str) -> Encoder:
     source = EncoderSource.model_validate_json(source_json)
@@ -203,7 +217,17 @@ def _load(source_json: str) -> Encoder:
 
 def load_encoder(source: EncoderSource) -> Encoder:
     """Load an encoder, once per process; raises InputError where its weights do not fit."""
-    return _load(source.model_dump_json())
+    encoder = _load(source.model_dump_json())
+    _LAST[:] = [] if encoder.is_packed else [(source, encoder.weight_bytes)]
+    return encoder
+
+
+def last_encoder() -> tuple[EncoderSource, int] | None:
+    """The encoder that this process has loaded last, and the bytes of its weights.
+
+    None where they are packed for the threads of this process.
+    """
+    return _LAST[0] if _LAST else None
 
 
 def unload_encoder() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.datasets.files import package_folder, read_json
 from tasks.runtime.errors import InputError
-from tasks.store.digest import digest_of, file_digest
+from tasks.store.digest import digest_of, known_file_digest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,7 +62,7 @@ def check_file(path: Path, sha256: str) -> None:
     """Raise InputError unless the file exists and has this SHA-256 (64 hexadecimal digits)."""
     if not path.is_file():
         raise InputError(f"photo-lite needs {path}, which is missing; run make install.")
-    if file_digest(path) != sha256:
+    if known_file_digest(path) != sha256:
         raise InputError(
             f"{path} is not the file that photo-lite was made from (its SHA-256 differs); "
             "run make install, or git checkout data/photo-lite."

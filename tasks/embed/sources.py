@@ -27,7 +27,7 @@ from tasks.embed.photo_lite import CONFIG_NAME, WEIGHTS_NAME, assemble
 from tasks.embed.weights import explain_bad_weights, read_logits
 from tasks.runtime.errors import InputError
 from tasks.runtime.gpus import has_driver, needs_gpu
-from tasks.store.digest import digest_of, file_digest
+from tasks.store.digest import digest_of, known_file_digest
 
 # open_clip takes ten seconds to import: functions import it only where it alone knows the answer.
 # open_clip's own defaults; loading an encoder checks that open_clip resolved the same values.
@@ -77,7 +77,7 @@ def resolve_encoder(
         architecture=model.architecture,
         dimension=config["embed_dim"],
         config_digest=digest_of(_list_deciding(name, config)),
-        weights_digest=file_digest(model.weights),
+        weights_digest=known_file_digest(model.weights),
         preprocess=_merge_preprocess(config, model.options.get("preprocess_cfg", {})),
         precision=choose_precision(device, config) if precision == "auto" else precision,
     )
@@ -301,7 +301,7 @@ def _list_deciding(name: str, config: dict[str, Any]) -> Any:
         for path in sorted(folder.glob(pattern))
         if path.name != CONFIG_NAME
     ]
-    return [named, {path.name: file_digest(path) for path in files}]
+    return [named, {path.name: known_file_digest(path) for path in files}]
 
 
 def _replace_folders_by_digests(config: Any) -> Any:
@@ -309,5 +309,5 @@ def _replace_folders_by_digests(config: Any) -> Any:
     if isinstance(config, dict):
         return {key: _replace_folders_by_digests(value) for key, value in config.items()}
     if isinstance(config, str) and Path(config).is_absolute() and Path(config).is_dir():
-        return {path.name: file_digest(path) for path in sorted(Path(config).glob("*.json"))}
+        return {path.name: known_file_digest(path) for path in sorted(Path(config).glob("*.json"))}
     return config

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +32,18 @@ def file_digest(path: Path) -> str:
     """SHA-256 of the bytes of a file, read in blocks; OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_file_digest(path: Path) -> str:
+    """As `file_digest`, computed again only where the file has changed since, by its times."""
+    status = path.stat()
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return _digest_version(path.absolute(), status.st_dev, status.st_ino, status.st_size, *times)
+
+
+@lru_cache(maxsize=64)
+def _digest_version(path: Path, *version: int) -> str:  # noqa: ARG001 - they are the cache's key
+    return file_digest(path)
 
 
 def uniforms(key: str, count: int) -> list[float]:

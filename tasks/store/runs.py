@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from tasks.runtime.checkout import read_checkout
 from tasks.runtime.clock import now
@@ -31,6 +32,9 @@ from tasks.store.records import (
 )
 from tasks.store.seals import seal
 from tasks.store.tables import Store, TableRef
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 LAST = "last"  # stands for the name of a run, which is hexadecimal
 SHOWN = 5  # runs that an error message names
@@ -57,12 +61,14 @@ class RecordedContents:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._connection: DuckDBPyConnection | None = None
         self.update()
 
     def update(self) -> None:
         """See what runs have recorded since: what is published, and what is not yet."""
         publication = read_latest(self.store).publication
         self._parts = publication.parts if publication else ()
+        self._disconnect()
         if publication:
             ids = {execution.run_id for execution in list_notes(self.store).values() if execution}
             self._read([runs_folder(self.store) / run_id / MANIFEST for run_id in sorted(ids)])
@@ -94,6 +100,11 @@ class RecordedContents:
                     f"name another --store, or delete {folder} to forget that run."
                 )
 
+    def _disconnect(self) -> None:
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
     def _find_recorded(self, refs: Collection[TableRef]) -> Iterator[tuple[TableRef, str, str]]:
         for ref in refs:
             for content, run_id in self._recorded.get((ref.table, ref.digest), {}).items():
@@ -108,16 +119,20 @@ class RecordedContents:
         if not (self._parts and refs):
             return []
         try:
-            with connect_parts(self.store, self._parts, "run_tables") as connection:
-                rows = connection.execute(
-                    "SELECT DISTINCT t.table_name, t.digest, t.content, t.run_id "
-                    "FROM run_tables AS t JOIN (SELECT unnest(?) AS table_name, "
-                    "unnest(?) AS digest, unnest(?) AS content) AS own USING (table_name, digest) "
-                    "WHERE t.content <> '' AND t.content <> own.content",
-                    [[getattr(ref, n) for ref in refs] for n in ("table", "digest", "content")],
-                ).fetchall()
+            # one for all stages of a run: opening it takes a tenth of a second
+            self._connection = self._connection or connect_parts(
+                self.store, self._parts, "run_tables"
+            )
+            rows = self._connection.execute(
+                "SELECT DISTINCT t.table_name, t.digest, t.content, t.run_id "
+                "FROM run_tables AS t JOIN (SELECT unnest(?) AS table_name, "
+                "unnest(?) AS digest, unnest(?) AS content) AS own USING (table_name, digest) "
+                "WHERE t.content <> '' AND t.content <> own.content",
+                [[getattr(ref, n) for ref in refs] for n in ("table", "digest", "content")],
+            ).fetchall()
         except duckdb.Error:  # a damaged part, which the next publication makes again
             self._parts = ()
+            self._disconnect()
             self._read([file.place for file in manifest_files(self.store)])
             return []
         return [(by_name[name, digest], content, run_id) for name, digest, content, run_id in rows]

@@ -1,10 +1,20 @@
 import math
+import os
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.store.digest import bytes_digest, digest_of, even_chunks, shards_by_digest, uniforms
+from tasks.store.digest import (
+    bytes_digest,
+    digest_of,
+    even_chunks,
+    known_file_digest,
+    shards_by_digest,
+    uniforms,
+)
 
 digests = st.lists(st.integers().map(lambda n: bytes_digest(str(n).encode())), max_size=60)
 
@@ -21,6 +31,17 @@ def test_digest_tells_values_apart(other: object) -> None:
 def test_digest_refuses_what_json_cannot_write_down() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         digest_of({"alpha": math.nan})
+
+
+def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    file.write_bytes(b"one")
+    assert known_file_digest(file) == bytes_digest(b"one")
+    times = file.stat()
+    time.sleep(0.05)  # file systems count time in steps
+    file.write_bytes(b"two")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert known_file_digest(file) == bytes_digest(b"two")
 
 
 def test_uniforms_are_the_same_everywhere() -> None:

@@ -28,6 +28,17 @@ def look(seconds: float) -> None:
     facts = [os.getppid(), os.getpid(), os.getcwd(), umask, key, sys.stdin.readline()]
     print(json.dumps(facts), flush=True)
     time.sleep(seconds)
+
+@app.command
+def encode() -> None:
+    import hashlib, json, torch
+    from tasks.embed.encoder import last_encoder, load_encoder
+    from tasks.embed.sources import resolve_encoder
+    is_loaded = last_encoder() is not None
+    encoder = load_encoder(resolve_encoder("photo-lite", device="cpu"))
+    pixels = torch.arange(8 * 224 * 224 * 3).reshape(8, 224, 224, 3).to(torch.uint8)
+    rows = encoder.encode_images(pixels, 8).numpy().tobytes()
+    print(json.dumps([is_loaded, os.getppid(), hashlib.sha256(rows).hexdigest()]))
 """
 
 
@@ -128,6 +139,19 @@ def test_where_nothing_answers_a_command_runs_by_itself(kept: Kept, tmp_path: Pa
     program = [sys.executable, "-P", "-m", "flows.server.forks"]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode and "is not this user's alone" in done.stderr
+
+
+def test_a_command_finds_the_encoder_of_the_last_one_and_computes_the_same(kept: Kept) -> None:
+    made = []
+    until = time.monotonic() + 60
+    while not made or not made[-1][0]:
+        assert time.monotonic() < until, made
+        with kept.begin("encode") as command:
+            output, errors = command.communicate(timeout=60)
+        made.append(json.loads(output))
+    assert {parent for _, parent, _ in made} == {kept.process.pid}, errors
+    assert len(made) > 1  # the first one loads it for itself
+    assert len({digest for *_, digest in made}) == 1
 
 
 def test_a_process_with_other_code_ends_and_serves_no_command(kept: Kept) -> None:
