@@ -22,7 +22,7 @@ from tests.flows.conftest import contents
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 # WCA_STOPS=30 pytest tests/flows/test_interrupted.py -k random -s
-STOPS, SEED = int(os.environ.get("WCA_STOPS", "3")), int(os.environ.get("WCA_STOPS_SEED", "0"))
+STOPS, SEED = int(os.environ.get("WCA_STOPS", "2")), int(os.environ.get("WCA_STOPS_SEED", "0"))
 STOPS_A_STORE = 3
 TERMINATED = 2 << 8  # of a run below that Prefect has ended; others die of the signal itself
 # One process imports everything; each run is a fork of it.

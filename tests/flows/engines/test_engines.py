@@ -39,7 +39,7 @@ VIEWS = 1001  # of an image: about a second of work
 
 @pytest.fixture(scope="module")
 def config(small: dict[str, Any], photos: Path) -> BenchmarkConfig:
-    slow = {**small, "pool": 400}  # a shard takes long enough to be killed in
+    slow = {**small, "pool": 200}  # a shard takes long enough to be killed in
     return BenchmarkConfig(
         **slow, data=f"folder:{photos}", methods=("clip", "clip_e"), shard_size=2
     )
