@@ -29,6 +29,7 @@ from tasks.table_task import Refs, Shards, find_made, report_progress, show_cach
 
 P = ParamSpec("P")
 R = TypeVar("R")
+RecipeT = TypeVar("RecipeT", bound=Recipe)
 
 
 def pipeline_flow(
@@ -100,16 +101,18 @@ class StageRunner:
         self,
         stage: str,
         task: Task[..., list[Refs]],
-        recipes: Sequence[Recipe],
+        recipes: Sequence[RecipeT],
         items: Items | None = None,
         *,
         is_local: bool = False,
+        prepare: Callable[[list[RecipeT]], list[RecipeT]] = list,
         **arguments: Any,
     ) -> list[Refs]:
         """Make the tables of each recipe that the store lacks, and note the time.
 
         When a shard fails, the others are finished before its error is raised. items: what its
-        progress counts; None: shards. is_local: it reads files of this machine.
+        progress counts; None: shards. is_local: it reads files of this machine. prepare: adds to
+        the recipes that lack tables, all at once, what helps to make them.
         """
         started = time.perf_counter()
         found = find_made(task, self.store, recipes)
@@ -125,9 +128,10 @@ class StageRunner:
             engine = self._find_engine() if is_spread else None
 
             known = self._known if engine else None
+            lacking = dict(zip(missing, prepare([recipes[i] for i in missing]), strict=True))
 
             def start(places: Sequence[int]) -> PrefectFuture[list[Refs]]:
-                shards = Shards([recipes[place] for place in places], arguments, known)
+                shards = Shards([lacking.pop(place) for place in places], arguments, known)
                 named = task.with_options(task_run_name=_name_tasks(stage, places, len(recipes)))
                 given = {"store_root": str(self.store.root), "shards": shards}
                 # here in a thread: on Ctrl-C a stage ends after the item that it is at
@@ -174,9 +178,9 @@ class StageRunner:
 
         Raises PermanentFailure where a recorded run has other rows of one.
         """
-        for ref in refs:
-            self._known = self._known or ref
-            self.recorded.compare([ref])
+        every = list(refs)
+        self._known = self._known or next(iter(every), None)
+        self.recorded.compare(every)  # together: each comparison opens all that is published
 
     @cached_property
     def recorded(self) -> RecordedContents:

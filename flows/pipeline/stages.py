@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import zip_longest
 from typing import cast
 
@@ -30,6 +31,7 @@ from tasks.embed.task import (
     digest_embedding_code,
     embed_image_shard,
     embed_text_shard,
+    name_held_tables,
 )
 from tasks.methods.options import select_options
 from tasks.methods.registry import METHODS, SETTLING
@@ -162,6 +164,7 @@ def embed_images(
         embed_image_shard,
         recipes,
         Items("embedding images", " images", [len(shard) for shard in shards]),
+        prepare=partial(name_held_tables, runner.store, recompute=settings.recompute),
         dataset=indexed,
         encoder=encoder,
         batch_size=settings.batch_size,

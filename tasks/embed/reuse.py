@@ -1,7 +1,8 @@
 """Reuse rows that a stored table holds: they are copied, not computed again."""
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Set
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 
 from tasks.runtime.errors import InputError
 from tasks.store.batches import group_by_image, join_batches
+from tasks.store.footer import read_footer
 from tasks.store.tables import CODE_KEY, Store, TableRef
 
 # Under this key the footer says how embeddings were made, whatever the images or texts.
@@ -26,20 +28,50 @@ def add_footer_keys(columns: pa.Schema, mark: str, codes: Set[str]) -> pa.Schema
     return columns.with_metadata(keys)
 
 
-def find_tables_with(
-    store: Store, table: str, keys: Mapping[bytes, bytes], columns: list[str], values: Set[str]
-) -> Iterator[tuple[TableRef, pa.Table]]:
-    """Find the tables with these keys in their footers, largest first, and read some columns.
+def list_held_tables(
+    store: Store, keys: Iterable[Mapping[bytes, bytes]], shards: Sequence[Sequence[str]]
+) -> list[list[TableRef]]:
+    """List for each shard the tables of `crops` that may hold views of its images.
 
-    Only the rows are read whose value in the first column is one of `values`. A table that
-    disappears or turns out to be damaged meanwhile counts as holding nothing.
+    keys: of the footers of those tables, of today and of earlier versions. shards: the digests of
+    their images, sorted. The store is listed once for all shards.
+    """
+    held: list[list[TableRef]] = [[] for _ in shards]
+    firsts, lasts = [shard[0] for shard in shards], [shard[-1] for shard in shards]
+    for ref in chain.from_iterable(store.find_by_footer("crops", known) for known in keys):
+        first, last = _read_bounds(store, ref)
+        for place in range(bisect_left(lasts, first), bisect_right(firsts, last)):
+            held[place].append(ref)
+    return held
+
+
+def _read_bounds(store: Store, ref: TableRef) -> tuple[str, str]:
+    """The smallest and the largest digest of a table's images, as its footer says."""
+    try:
+        meta, _ = read_footer(store.path(ref))
+    except (OSError, pa.ArrowInvalid):  # gone since it was listed
+        return "z", ""
+    groups = [meta.row_group(place) for place in range(meta.num_row_groups)]
+    columns = (group.column(place) for group in groups for place in range(meta.num_columns))
+    found = [column.statistics for column in columns if column.path_in_schema == "image_digest"]
+    if not all(statistics and statistics.has_min_max for statistics in found):
+        return "", "z"  # any: digests are hexadecimal
+    return min((s.min for s in found), default="z"), max((s.max for s in found), default="")
+
+
+def read_tables_with(
+    store: Store, refs: Iterable[TableRef], columns: list[str], values: Set[str]
+) -> Iterator[tuple[TableRef, pa.Table]]:
+    """Read some columns of the tables, largest first, that hold any of `values` in the first one.
+
+    Only the rows with those values are read. A table that disappears or turns out to be damaged
+    meanwhile counts as holding nothing.
     """
     if not values:
         return
     field = pc.field(columns[0])
     where = (field >= min(values)) & (field <= max(values))  # skips the tables of other shards
-    found = store.find_by_footer(table, keys)
-    for ref in sorted(found, key=lambda ref: -ref.row_count):
+    for ref in sorted(refs, key=lambda ref: -ref.row_count):
         try:
             rows = store.read(ref, columns, where)
         except (OSError, InputError):
@@ -60,19 +92,17 @@ class HeldViews(NamedTuple):
 
 
 def find_held_views(
-    store: Store, keys: Iterable[Mapping[bytes, bytes]], digests: Iterable[str], views: int
+    store: Store, tables: Iterable[TableRef], digests: Iterable[str], views: int
 ) -> HeldViews:
-    """Find which tables hold views of the images, each view once.
+    """Find which of some tables hold views of the images, each view once.
 
-    keys: of the footers of those tables, of today and of earlier versions. views: of an image that
-    is complete; those of larger pools are left out.
+    views: of an image that is complete; those of larger pools are left out.
     """
     held: dict[str, set[int]] = {digest: set() for digest in digests}
     found = HeldViews({}, set())
     incomplete = set(held)
     columns = ["image_digest", "crop_index"]
-    tables = (find_tables_with(store, "crops", known, columns, incomplete) for known in keys)
-    for ref, rows in chain.from_iterable(tables):
+    for ref, rows in read_tables_with(store, tables, columns, incomplete):
         listed = rows.group_by("image_digest").aggregate([("crop_index", "list")])
         for digest, listed_indices in zip(*listed.to_pydict().values(), strict=True):
             indices = [index for index in listed_indices if index < views]

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,20 @@ from tasks.embed.identity import (
     is_reference,
 )
 from tasks.embed.pieces import Pieces
-from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_held_views, read_held_views
+from tasks.embed.reuse import (
+    EMBEDDING_KEY,
+    add_footer_keys,
+    find_held_views,
+    list_held_tables,
+    read_held_views,
+)
 from tasks.runtime.errors import InputError
 from tasks.runtime.gpus import lock_gpu, needs_gpu
 from tasks.runtime.heap import keep_freed_memory, release_freed_memory
 from tasks.runtime.stopping import raise_if_stopped
 from tasks.runtime.threads import cores
 from tasks.store.code import digest_code
+from tasks.store.digest import digest_of
 from tasks.store.schemas import schema
 from tasks.store.tables import CODE_KEY, Recipe, Store, TableRef
 from tasks.table_task import HOUR, current_count, table_task
@@ -44,7 +51,7 @@ class CropsRecipe(Recipe):
 
     revision: raised when changed code makes other embeddings. crop_law: changes by itself when
     changed code draws other boxes. has_heic: whether an image is HEIC by its name, which earlier
-    versions rejected.
+    versions rejected. held: tables that may hold views of the images, as `name_held_tables` finds.
     """
 
     encoder: EncoderIdentity
@@ -55,6 +62,7 @@ class CropsRecipe(Recipe):
     crop_law: str = Field(default_factory=lambda values: digest_crop_law(values["crops"]))
     choice: CropChoice | None = Field(None, exclude_if=lambda choice: choice is None)
     has_heic: bool = Field(False, exclude_if=lambda has_heic: not has_heic)
+    held: tuple[TableRef, ...] = Field((), exclude=True)
 
     @property
     def views_at_once(self) -> int:
@@ -121,6 +129,23 @@ class CropUseRecipe(Recipe):
     agreement: float | None = None
 
 
+def name_held_tables(
+    store: Store, recipes: Sequence[CropsRecipe], recompute: bool
+) -> list[CropsRecipe]:
+    """Add to the recipes of a stage the tables that may hold views of their images.
+
+    recipes: of the same crops and encoder, in the order of digests. recompute: only tables that
+    this code has made.
+    """
+    code = digest_embedding_code() if recompute else None
+    keys = [_list_footer_keys(mark, code) for mark in recipes[0].marks]
+    held = list_held_tables(store, keys, [recipe.image_digests for recipe in recipes])
+    return [
+        recipe.model_copy(update={"held": tuple(refs)})
+        for recipe, refs in zip(recipes, held, strict=True)
+    ]
+
+
 # A large encoder on a slow CPU takes hours for a shard, and on a GPU a shard waits for its turn.
 EMBED_TIMEOUT_SEC = 24 * HOUR
 
@@ -136,20 +161,17 @@ def embed_image_shard(
 ) -> tuple[TableRef, TableRef]:
     """Write a shard's `crops` and `undecodable` tables.
 
-    Images that another table of the same crops and encoder holds are copied, not embedded again.
-    recompute: only from tables that this code has made.
+    Images that one of the recipe's `held` tables or a piece of this shard holds are copied, not
+    embedded again. recompute: the pieces are only those that this code has made.
     """
     from tasks.embed.images import Images, copy_images
 
     store = Store(store_root)
     keep_freed_memory()
     digests, code = recipe.image_digests, digest_embedding_code()
-
-    def name(images: tuple[str, ...]) -> str:
-        return recipe.model_copy(update={"image_digests": images}).digest
-
-    keys = [_list_footer_keys(mark, code if recompute else None) for mark in recipe.marks]
-    held = find_held_views(store, keys, digests, 1 + recipe.crops.pool)
+    pieces = Pieces(store, digest_of(["pieces", recipe.digest, code if recompute else None]))
+    tables = dict.fromkeys((*pieces.refs, *recipe.held))  # these may list pieces, too
+    held = find_held_views(store, tables, digests, 1 + recipe.crops.pool)
     missing = set(digests) - held.complete
     codes = store.read_codes(held.images) | ({code} if missing else set())
     dimension, precision = recipe.encoder.dimension, recipe.encoder.precision
@@ -177,13 +199,13 @@ def embed_image_shard(
             stored=read_held_views(store, held),
         )
         rows = _embed(images, recipe, encoder, batch_size) if missing else copy_images(images)
-        pieces = Pieces(store, recipe.digest, columns, name, images)
-        crops = store.write("crops", recipe.digest, columns, pieces.keep(rows))
+        kept = pieces.keep(rows, columns, images.copied)
+        crops = store.write("crops", recipe.digest, columns, kept)
         release_freed_memory()  # a run of many shards takes no more than one of a few
     undecodable = store.write_rows(
         "undecodable", recipe.digest, schema("undecodable"), images.rejected
     )
-    pieces.remove(held.images)
+    pieces.remove()
     new_count = len(digests) - len(images.copied)
     rate = new_count / (time.perf_counter() - started)
     message = "Embedded %d images (%d rejected), %.1f images/s; reused the embeddings of %d images."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.embed.reuse import find_tables_with
+from tasks.embed.reuse import read_tables_with
 from tasks.runtime.errors import InputError
 from tasks.store.digest import even_chunks
 from tasks.store.embeddings import embedding_array
@@ -43,7 +43,8 @@ def read_reusable_texts(
     """
     parts, codes = [columns.empty_table()], set[str]()
     missing = set(texts)
-    for ref, held in find_tables_with(store, "text_embeddings", keys, ["text"], missing):
+    found = store.find_by_footer("text_embeddings", keys)
+    for ref, held in read_tables_with(store, found, ["text"], missing):
         try:
             rows = store.read(ref, where=pc.field("text").isin(held["text"]))
         except (OSError, InputError):

@@ -11,9 +11,15 @@ from tasks.embed.crops import CropParameters
 from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import Precision
 from tasks.embed.images import Images, copy_images, embed_images
-from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys, find_held_views, read_held_views
+from tasks.embed.reuse import (
+    EMBEDDING_KEY,
+    add_footer_keys,
+    find_held_views,
+    list_held_tables,
+    read_held_views,
+)
 from tasks.embed.sources import resolve_encoder
-from tasks.embed.task import CropsRecipe, embed_image_shard
+from tasks.embed.task import CropsRecipe, embed_image_shard, name_held_tables
 from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
@@ -58,7 +64,10 @@ def test_stored_and_new_views_make_the_table_that_new_ones_alone_would(
     some = write(store, [rows[0].slice(0, 2), rows[5].slice(1, 2), rows[6].slice(0, 3)])
     others = write(store, [rows[0].take(pa.array([0, 3]))])
     write(store, rows, "otherwise")
-    held = find_held_views(store, [KEYS], digests[:7], VIEWS)
+    shards = [digests[:3], digests[3:6], digests[6:9], digests[9:]]
+    listed = [set(tables) for tables in list_held_tables(store, [KEYS], shards)]
+    assert listed == [{first, some, others}, {first, second, some}, {second, some}, set()]
+    held = find_held_views(store, store.find_by_footer("crops", KEYS), digests[:7], VIEWS)
     assert held.complete == {*digests[1:6:2], *digests[4:7]}
     assert held.images == {
         second: {*digests[4:7]},
@@ -99,7 +108,8 @@ def test_tables_of_earlier_versions_are_copied_with_the_columns_of_today(
         digests = sorted(store.read(dataset.images)["image_digest"].to_pylist())[:count]
         recipe = CropsRecipe(**fields, image_digests=tuple(digests))
         given = {"dataset": dataset, "encoder": source, "batch_size": None, "recompute": False}
-        ((crops, _),) = embed_image_shard(str(tmp_path / folder), Shards([recipe], given))
+        shards = Shards(name_held_tables(store, [recipe], recompute=False), given)
+        ((crops, _),) = embed_image_shard(str(tmp_path / folder), shards)
         return store, recipe, store.read(crops)
 
     _, recipe, rows = embed_shard("new", 2)
@@ -129,7 +139,8 @@ def test_a_table_that_is_damaged_or_gone_holds_nothing(
     store.path(damaged).write_bytes(data[: len(data) // 2])
     (tmp_path / gone.uri).unlink()
     digest = rows[0]["image_digest"][0].as_py()
-    assert find_held_views(store, [KEYS], sorted(files), VIEWS) == ({whole: {digest}}, {digest})
+    held = find_held_views(store, [gone, damaged, whole], sorted(files), VIEWS)
+    assert held == ({whole: {digest}}, {digest})
 
 
 def test_views_that_were_made_otherwise_are_not_copied(
@@ -143,7 +154,8 @@ def test_views_that_were_made_otherwise_are_not_copied(
         parameters = {"crops": CROPS, "resampling": "pillow", **changes}
         recipe = CropsRecipe(encoder=source.identity, image_digests=tuple(digests), **parameters)
         given = {"dataset": dataset, "encoder": source, "batch_size": None, "recompute": False}
-        ((crops, _),) = embed_image_shard(str(folder), Shards([recipe], given))
+        shards = Shards(name_held_tables(store, [recipe], recompute=False), given)
+        ((crops, _),) = embed_image_shard(str(folder), shards)
         return store.read(crops)
 
     first = run(tmp_path / "all")
