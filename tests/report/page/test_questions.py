@@ -2,17 +2,22 @@
 
 import math
 import re
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from tasks.store.snapshot import open_snapshot, publish
+from tasks.runtime.errors import InputError
+from tasks.store.export import export_snapshot
+from tasks.store.schemas import TABLES
+from tasks.store.snapshot import open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store
 from tests.report.page.runs import CLASSES, METHODS, TEXTS, Rows, Run
 
@@ -38,6 +43,50 @@ def runs(store: Store) -> tuple[Run, Run]:
 def ask(store: Store, runs: tuple[Run, Run]) -> Iterator[Ask]:
     with open_snapshot(publish(store)) as snapshot:
         yield lambda question: snapshot.sql(QUESTIONS[question]).to_arrow_table().to_pylist()
+
+
+def round_rows(answer: duckdb.DuckDBPyConnection) -> list[tuple[str, ...]]:
+    """Rows in an order of their own; sums of the same numbers differ in their last digits."""
+    return sorted(
+        tuple(f"{v:.9g}" if isinstance(v, float) else repr(v) for v in row)
+        for row in answer.fetchall()
+    )
+
+
+def test_an_export_answers_by_itself_what_needs_no_embeddings(
+    store: Store, runs: tuple[Run, Run], tmp_path: Path
+) -> None:
+    file = tmp_path / "results.duckdb"
+    file.write_text("an earlier one")
+    with open_snapshot(publish(store)) as snapshot:
+        export_snapshot(store, file)
+        shutil.copy(file, tmp_path / "copied.duckdb")
+        with duckdb.connect(str(tmp_path / "copied.duckdb"), read_only=True) as copied:
+            copied.execute("SET TimeZone = 'UTC'")
+            asked = [q for q in QUESTIONS.values() if not re.search("embedding|class_vectors", q)]
+            for query in (*asked, "FROM latest('accuracy')", "FROM methods"):
+                found, expected = (round_rows(c.execute(query)) for c in (copied, snapshot))
+                assert found == expected, query
+            for connection in (copied, snapshot):
+                times = (
+                    "SELECT DISTINCT data_type FROM duckdb_columns() "
+                    "WHERE schema_name = 'main' AND column_name LIKE '%_at'"
+                )
+                assert connection.execute(times).fetchall() == [("TIMESTAMP WITH TIME ZONE",)]
+                comments = "SELECT comment FROM duckdb_columns() WHERE table_name = 'accuracy'"
+                docs = [column.doc for column in TABLES["accuracy"].columns]
+                assert [c for (c,) in connection.execute(comments).fetchall()] == [None, *docs]
+            assert not copied.execute(
+                "FROM duckdb_columns() WHERE column_name = 'embedding'"
+            ).fetchall()
+        rows = snapshot.execute("SELECT method, run_id FROM latest('accuracy')").fetchall()
+        assert rows == [(method, runs[1].run_id) for method in METHODS]
+    shutil.copy(str(snapshot_path(store)), tmp_path / "wca.duckdb")
+    with (
+        pytest.raises(InputError, match="`wca store export"),
+        open_snapshot(snapshot_path(Store(tmp_path))),
+    ):
+        pass
 
 
 def names(run: Run) -> dict[str, str]:
