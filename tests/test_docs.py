@@ -14,7 +14,7 @@ from flows.settings.classify import ClassifyConfig
 from flows.settings.reproduce import ReproduceConfig
 from flows.settings.sweep import SweepConfig
 from tasks.describe.llm.settings import LanguageModelSettings
-from tasks.methods.describe import write_markdown
+from tasks.methods.describe import write_markdown, write_sql
 from tasks.store.schemas import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +26,7 @@ def test_the_table_documentation_is_what_the_code_writes() -> None:
 
 def test_the_documentation_of_methods_is_what_their_modules_say() -> None:
     assert (ROOT / "docs" / "methods.md").read_text() == write_markdown(), "run `make docs`"
+    assert (ROOT / "tasks" / "store" / "methods.sql").read_text() == write_sql(), "run `make docs`"
 
 
 def test_the_page_on_scale_has_the_tables_that_the_program_prints() -> None:

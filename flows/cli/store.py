@@ -1,5 +1,7 @@
 """`wca store`: the tables of a store."""
 
+from pathlib import Path
+
 from cyclopts import App
 
 from flows.cli.console import console, print_table, print_unwrapped
@@ -10,7 +12,7 @@ from tasks.runtime.errors import InputError, PermanentFailure
 # Data sets and encoders whose runs are counted one by one.
 MAX_PRUNED_ROWS = 7
 
-store_app = App(name="store", help="List, verify, repair or prune the tables of a store.")
+store_app = App(name="store", help="List, verify, repair, prune or export the tables of a store.")
 
 
 @store_app.command
@@ -128,6 +130,28 @@ def prune(
     result = "would be removed" if dry_run else "removed"
     size = _megabytes(pruned.size_bytes)
     console.print(f"{len(pruned.runs)} runs and {len(pruned.files)} files, {size} MB, {result}.")
+
+
+@store_app.command
+def export(file: Path, /, *, store: StoreOption = DEFAULT_STORE) -> None:
+    """Write one DuckDB file with all tables but without embeddings, which needs no store.
+
+    Example: wca store export results.duckdb
+
+    Parameters
+    ----------
+    file
+        The file to write; an earlier one is replaced.
+
+    """
+    from tasks.store.export import export_snapshot
+    from tasks.store.tables import Store
+
+    if file.is_dir() or file.resolve().is_relative_to(Path(store).resolve()):
+        raise InputError(f"{file} is a folder or in the store: name a file elsewhere to export to.")
+    export_snapshot(Store(store), file)
+    console.print(f"{_megabytes(file.stat().st_size)} MB")
+    print_unwrapped(str(file))
 
 
 def _megabytes(size_bytes: int) -> str:

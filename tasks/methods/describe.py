@@ -8,6 +8,7 @@ from tasks.methods.method import ImageSide, Method, Rule, TextSide
 from tasks.methods.options import list_option_classes
 from tasks.methods.registry import ALL, GRID, IMAGE_SIDES, METHODS, TEXT_SIDES
 from tasks.methods.wca import CROPS_PER_RUN, RUNS
+from tasks.store.schemas import SNAPSHOT_TABLES, quote
 
 KINDS = {
     "label": "label prompts",
@@ -23,6 +24,7 @@ SYMBOLS = (
     "product, tau the encoder's logit scale. Costs are for an image: N crops of the pool, R runs, "
     "C classes, M texts of a class, D values of an embedding."
 )
+_NO_SOURCE = "none"
 _INTRODUCTION = (
     "`make docs` writes this page from the modules of `tasks/methods`; `wca methods` prints the "
     "same, and what the last run of a store lacks.",
@@ -114,6 +116,20 @@ def write_markdown() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def write_sql() -> str:
+    """Write the text of tasks/store/methods.sql: the query for the table `methods`."""
+    rows = []
+    for method in METHODS.values():
+        facts = describe_method(method)
+        sides = [side and side.name for side in (method.image_side, method.text_side)]
+        source = None if facts["source"] == _NO_SOURCE else facts["source"]
+        values = (method.name, method.title, *sides, facts["formula"], source)
+        rows.append(", ".join("NULL" if v is None else quote(v) for v in values))
+    head = "-- Written by `make docs`.\nFROM (VALUES\n"
+    names = ", ".join(column.name for column in SNAPSHOT_TABLES["methods"].columns)
+    return head + ",\n".join(f"  ({row})" for row in rows) + f"\n) AS methods({names})\n"
+
+
 def _write_product(image_side: ImageSide, text_side: TextSide) -> str:
     """Write the product of two sides, and then their weights."""
     image, text = image_side.formula, text_side.formula
@@ -133,7 +149,7 @@ def _describe_source(method: Method) -> str:
     if method.source:
         return str(method.source)
     sides = [side for side in (method.image_side, method.text_side) if side and side.source]
-    return "; ".join(f"{side.title}: {side.source}" for side in sides) or "none"
+    return "; ".join(f"{side.title}: {side.source}" for side in sides) or _NO_SOURCE
 
 
 def _count_encodings(method: Method) -> str:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.store.digest import bytes_digest
 from tasks.store.place import Place, Remote, atomic_path, escape_glob, list_files, write_text
 from tasks.store.records import Execution, execution_name, runs_folder
-from tasks.store.schemas import TABLES, sql_types
+from tasks.store.schemas import TABLES, quote, sql_types
 from tasks.store.seals import DamagedRecord, seal, unseal
 from tasks.store.tables import Store, TableRef
 
@@ -248,8 +248,3 @@ def read_parquet(patterns: Sequence[str], columns: dict[str, str]) -> str:
         f"read_parquet([{files}], schema = MAP {{{declared}}}, filename = true, "
         "hive_partitioning = false)"
     )
-
-
-def quote(text: str) -> str:
-    """A text as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from tasks.store.embeddings import embedding_type
 
 EMBEDDING = "embedding"
+TIMESTAMP = "timestamp"
 # Columns of earlier versions: crops were squares.
 EARLIER_COLUMNS = {"crops": {"side_px": "int32"}}
 _TYPES = {
@@ -19,13 +20,14 @@ _TYPES = {
     "int64": pa.int64(),
     "float": pa.float32(),
     "double": pa.float64(),
+    TIMESTAMP: pa.string(),  # ISO 8601 in UTC, in Parquet; the snapshot's views show times
     "list of int32": pa.list_(pa.int32()),
     "list of string": pa.list_(pa.string()),
     "list of float": pa.list_(pa.float32()),
 }
 _SQL_TYPES = {
     **{"string": "VARCHAR", "bool": "BOOLEAN", "int32": "INTEGER", "int64": "BIGINT"},
-    **{"float": "FLOAT", "double": "DOUBLE", EMBEDDING: "FLOAT[]"},
+    **{"float": "FLOAT", "double": "DOUBLE", EMBEDDING: "FLOAT[]", TIMESTAMP: "VARCHAR"},
     **{"list of int32": "INTEGER[]", "list of string": "VARCHAR[]", "list of float": "FLOAT[]"},
 }
 _Text = Annotated[str, Field(min_length=1)]
@@ -75,10 +77,16 @@ def schema(table: str, dimension: int = 0, precision: str = "fp32") -> pa.Schema
 
     dimension: the length of its embeddings. precision: the encoder's number format. Embeddings of
     `crops` made in fewer bits than fp32 are stored in half precision, whose rounding is smaller
-    than their error; everything else is float32.
+    than their error; everything else is float32. The meaning of a column is its field's
+    `description`, which lies in the footer and counts in no digest.
     """
     embedding = embedding_type(dimension, is_half=table == "crops" and precision != "fp32")
-    return pa.schema([(c.name, c.type or embedding) for c in _ALL[table].columns])
+    return pa.schema(
+        [
+            pa.field(c.name, c.type or embedding, metadata={"description": c.doc})
+            for c in _ALL[table].columns
+        ]
+    )
 
 
 def sql_types(table: str) -> dict[str, str]:
@@ -86,6 +94,33 @@ def sql_types(table: str) -> dict[str, str]:
     columns = {c.name: _SQL_TYPES[c.type_name] for c in _ALL[table].columns}
     earlier = EARLIER_COLUMNS.get(table, {})
     return columns | {name: _SQL_TYPES[type_name] for name, type_name in earlier.items()}
+
+
+def define_view(table: str, query: str) -> str:
+    """The SQL of the snapshot's view of a table: with times for their texts, and comments."""
+    times = ", ".join(
+        f'TRY_CAST("{c.name}" AS TIMESTAMPTZ) AS "{c.name}"'
+        for c in _ALL[table].columns
+        if c.type_name == TIMESTAMP
+    )
+    if times:
+        query = f"SELECT * REPLACE ({times}) FROM ({query})"  # noqa: S608 - own names
+    return f"CREATE OR REPLACE VIEW {table} AS {query};\n{comment_on(table, 'VIEW')}"
+
+
+def comment_on(table: str, kind: Literal["TABLE", "VIEW"]) -> str:
+    """The SQL that comments on a table or a view of the snapshot and on its columns."""
+    declared = _ALL[table]
+    docs = {f"COLUMN {table}.{column.name}": column.doc for column in declared.columns}
+    docs = {f"{kind} {table}": declared.doc, **docs}
+    if kind == "TABLE":  # of an export, which has no embeddings
+        docs.pop(f"COLUMN {table}.{EMBEDDING}", None)
+    return "\n".join(f"COMMENT ON {what} IS {quote(doc)};" for what, doc in docs.items())
+
+
+def quote(text: str) -> str:
+    """A text as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def find_column_damage(table: str, found: pa.Schema) -> str | None:

@@ -34,14 +34,13 @@ from tasks.store.publications import (
     append,
     list_notes,
     parts_store,
-    quote,
     read_latest,
     read_parquet,
     select_nothing,
     select_rows,
 )
 from tasks.store.runs import explain_damage
-from tasks.store.schemas import TABLES, schema, sql_types
+from tasks.store.schemas import TABLES, define_view, quote, schema, sql_types
 from tasks.store.seals import seal, unseal
 from tasks.store.tables import Store
 
@@ -80,6 +79,7 @@ def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnect
         with limited_memory() as config, duckdb.connect(str(file), True, config) as connection:
             if isinstance(path, Remote):
                 connection.register_filesystem(path.filesystem)
+            connection.execute("SET TimeZone = 'UTC'")  # as times are stored
             # so that a join selects the files of a run of some thousand shards by their names
             connection.execute("SET dynamic_or_filter_threshold = 5000")
             if reason := _find_part_damage(connection, path):
@@ -128,6 +128,11 @@ def _find_part_damage(connection: duckdb.DuckDBPyConnection, path: Place) -> str
     if isinstance(path, Remote):
         return None
     store = Store(path.parent)
+    if not parts_store(store).root.is_dir():
+        return (
+            f"{path} has lost the Parquet files it reads: `wca store export FILE.duckdb` on the "
+            "machine of its store writes a file to copy; if this is the store"
+        )
     published_at = path.stat().st_mtime
     for part in _read_publication(connection).parts:
         for ref in part.tables:
@@ -244,9 +249,9 @@ def _write(store: Store, target: Place, publication: Publication) -> None:
     It begins as a copy of the last one, in which only what has changed is defined again: DuckDB
     looks at all files of a view when that is created.
     """
-    with atomic_path(target) as partial, _remove_log(partial):
+    with atomic_path(target) as partial, remove_log(partial):
         _copy_views(target, partial)
-        with duckdb.connect(str(partial), config=_FORMAT) as connection:
+        with duckdb.connect(str(partial), config=FORMAT) as connection:
             if isinstance(target, Remote):
                 protocol = target.url.partition("://")[0]
                 connection.register_filesystem(UnaskedBucket(protocol))
@@ -259,8 +264,8 @@ def _write(store: Store, target: Place, publication: Publication) -> None:
             _define(connection, known, _recorded_views(store, publication))
             _define(connection, known, _file_views(store, publication))
             _define(connection, known, {"inbox": _inbox_view(store)})
-            texts = {path.stem: path.read_text(encoding="utf-8") for path in (_VIEWS, _INTERVALS)}
-            _define(connection, known, texts)
+            _define(connection, known, {"methods": define_view("methods", read_sql("methods"))})
+            _define(connection, known, {name: read_sql(name) for name in ("intervals", "views")})
             known["publication"] = seal(publication)
             connection.execute("DELETE FROM published.definitions")
             connection.execute(
@@ -296,11 +301,16 @@ def _define(
 
 def create_intervals(connection: duckdb.DuckDBPyConnection) -> None:
     """Create `wilson_low(share, n)` and `wilson_high(share, n)`: 0-1, for a share of n images."""
-    connection.execute(_INTERVALS.read_text(encoding="utf-8"))
+    connection.execute(read_sql("intervals"))
+
+
+def read_sql(name: str) -> str:
+    """Read what every snapshot has: `intervals`, `methods` or `views`."""
+    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
 
 
 @contextmanager
-def _remove_log(partial: Path) -> Iterator[None]:
+def remove_log(partial: Path) -> Iterator[None]:
     """Remove the log that DuckDB leaves beside a file that it failed to complete."""
     try:
         yield
@@ -310,21 +320,15 @@ def _remove_log(partial: Path) -> Iterator[None]:
 
 _BLOCK_BYTES = 1 << 20
 # The command of DuckDB and its libraries for other languages are often older than this one.
-_FORMAT: dict[str, str | bool | int | float | list[str]] = {
+FORMAT: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.0.0"
 }
-_VIEWS = Path(__file__).parent / "views.sql"
-_INTERVALS = Path(__file__).parent / "intervals.sql"
 # Tables of earlier versions have `side_px`, of squares, in place of width, height and flip.
 _OLDER_CROPS = """
 SELECT * EXCLUDE (side_px)
        REPLACE (coalesce(width_px, side_px) AS width_px, coalesce(height_px, side_px) AS height_px,
                 coalesce(is_flipped, CASE WHEN side_px > 0 THEN false END) AS is_flipped)
 FROM ({rows})"""
-
-
-def _view(name: str, query: str) -> str:
-    return f"CREATE OR REPLACE VIEW {name} AS {query}"
 
 
 def _recorded_views(store: Store, publication: Publication) -> dict[str, str]:
@@ -348,8 +352,10 @@ def _recorded_views(store: Store, publication: Publication) -> dict[str, str]:
         f"SELECT {columns} FROM (SELECT *, {path} AS path FROM "  # noqa: S608 - quoted
         f"({rows['run_tables']}))"
     )
-    rows["published.inspections"] = select_rows(store, publication.parts, "runs")
-    return {name: _view(name, query) for name, query in rows.items()}
+    inspections = select_rows(store, publication.parts, "runs")
+    return {name: define_view(name, query) for name, query in rows.items()} | {
+        "published.inspections": f"CREATE OR REPLACE VIEW published.inspections AS {inspections}"
+    }
 
 
 def _file_views(store: Store, publication: Publication) -> dict[str, str]:
@@ -367,7 +373,7 @@ def _file_views(store: Store, publication: Publication) -> dict[str, str]:
         columns = sql_types(name)
         if name not in kinds:
             names = {c: columns[c] for c in schema(name).names}
-            views[name] = _view(name, select_nothing({"run_id": "VARCHAR", **names}))
+            views[name] = define_view(name, select_nothing({"run_id": "VARCHAR", **names}))
             continue
         folder = escape_glob(str(store.root / name))
         rows = f"FROM {read_parquet([f'{folder}/*.parquet'], columns)}"
@@ -375,7 +381,7 @@ def _file_views(store: Store, publication: Publication) -> dict[str, str]:
             rows += f" WHERE filename NOT IN ({', '.join(sorted(damaged[name]))})"
         if name == "crops":
             rows = _OLDER_CROPS.format(rows=rows)
-        views[name] = _view(
+        views[name] = define_view(
             name,
             f"SELECT r.run_id, t.* EXCLUDE (filename) FROM ({rows}) AS t "  # noqa: S608 - quoted
             f"JOIN run_tables AS r ON r.path = t.filename "
@@ -392,7 +398,7 @@ def _inbox_view(store: Store) -> str:
     columns = sql_types("inbox")
     files = [file.place for file in store.list_files("inbox")]
     if not files:
-        return _view("inbox", select_nothing(columns))
+        return define_view("inbox", select_nothing(columns))
     damaged = {place: reason for place in files if (reason := store.inspect_file(place))}
     for place, reason in damaged.items():
         _log.warning(
@@ -403,7 +409,7 @@ def _inbox_view(store: Store) -> str:
     rows = f"FROM {read_parquet([f'{folder}/*.parquet'], columns)}"
     if damaged:
         rows += f" WHERE filename NOT IN ({', '.join(quote(str(place)) for place in damaged)})"
-    return _view(
+    return define_view(
         "inbox",
         # tables of earlier versions have no `prediction`
         "SELECT * EXCLUDE (filename) REPLACE (coalesce(prediction, class_name) AS prediction) "  # noqa: S608 - quoted

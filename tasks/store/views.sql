@@ -1,13 +1,13 @@
 -- Views that answer common questions; created in every snapshot.
 
--- The last run of each data set: a query over all runs would count its images several times.
 CREATE OR REPLACE VIEW latest_runs AS
 FROM runs
 WHERE flow_name IN ('benchmark', 'classify')
 QUALIFY row_number() OVER (PARTITION BY dataset_name, root, parameters ->> 'split'
                            ORDER BY last_finished_at DESC, run_id) = 1;
+COMMENT ON VIEW latest_runs IS
+'The last run of each data set: a query over all runs would count its images several times.';
 
--- Every prediction with names; a filter on any column reaches the files.
 CREATE OR REPLACE VIEW image_predictions AS
 SELECT p.run_id,
        i.image_name,
@@ -27,8 +27,9 @@ JOIN images AS i USING (run_id, image_digest)
 JOIN classes AS predicted ON predicted.run_id = p.run_id AND predicted.class_id = p.class_id
 LEFT JOIN classes AS true_class
   ON true_class.run_id = i.run_id AND true_class.class_id = i.class_id;
+COMMENT ON VIEW image_predictions IS
+'Every prediction with names; a filter on any column reaches the files.';
 
--- How much each description of a class counts in WCA: a softmax over the class's descriptions.
 CREATE OR REPLACE VIEW description_weights AS
 WITH similarities AS (
   SELECT d.run_id, d.class_id, d.class_name, d.position, d.text,
@@ -50,9 +51,9 @@ masses AS (  -- a text_scale of null switches the weights off: every description
 SELECT run_id, class_id, class_name, position, text, label_similarity,
        mass / sum(mass) OVER (PARTITION BY run_id, class_id) AS weight
 FROM masses;
+COMMENT ON VIEW description_weights IS
+'How much each description of a class counts in WCA: a softmax over the class''s descriptions.';
 
--- How much each crop of an image counts in WCA: a softmax over the pool, or over those of its
--- crops that are embedded.
 CREATE OR REPLACE VIEW crop_weights AS
 WITH masses AS (
   SELECT c.run_id, c.image_digest, c.crop_index, c.left_px, c.top_px, c.width_px,
@@ -65,11 +66,11 @@ WITH masses AS (
 )
 SELECT * EXCLUDE (mass), mass / sum(mass) OVER (PARTITION BY run_id, image_digest) AS weight
 FROM masses;
+COMMENT ON VIEW crop_weights IS
+'How much each crop of an image counts in WCA: a softmax over the pool, or over those of its
+crops that are embedded.';
 
--- What is answered for each image, one row for each method and run: the best class, or `unknown`
--- where its score is below the threshold of the run. Probability is a softmax of the encoder's logits
--- over the five best classes, or a sigmoid if it has a logit bias; null where scores are no cosines.
-CREATE VIEW best_predictions AS
+CREATE OR REPLACE VIEW best_predictions AS
 WITH ranked AS (
   SELECT run_id, image_digest, method, run_index,
          list(score ORDER BY rank) AS scores, list(class_id ORDER BY rank) AS class_ids
@@ -108,11 +109,12 @@ LEFT JOIN classes AS runner_up
   ON runner_up.run_id = p.run_id AND runner_up.class_id = p.class_ids[2]
 LEFT JOIN classes AS true_class
   ON true_class.run_id = p.run_id AND true_class.class_id = i.class_id;
+COMMENT ON VIEW best_predictions IS
+'What is answered for each image, one row for each method and run: the best class, or `unknown`
+where its score is below the threshold of the run. Probability is a softmax of the encoder''s logits
+over the five best classes, or a sigmoid if it has a logit bias; null where scores are no cosines.';
 
--- What a threshold on the score would do to labelled images in the first run of each method: with
--- the score of each image as the threshold, the share that is answered, and the share of those that
--- is wrong. The mean of `risk` is the area under risk against coverage.
-CREATE VIEW risk_coverage AS
+CREATE OR REPLACE VIEW risk_coverage AS
 SELECT run_id, method, score AS threshold, answered_count,
        answered_count / count(*) OVER of_method AS coverage,
        wrong_count / answered_count AS risk
@@ -126,3 +128,11 @@ FROM (
                       ROWS UNBOUNDED PRECEDING)
 )
 WINDOW of_method AS (PARTITION BY run_id, method);
+COMMENT ON VIEW risk_coverage IS
+'What a threshold on the score would do to labelled images in the first run of each method: with
+the score of each image as the threshold, the share that is answered, and the share of those that
+is wrong. The mean of `risk` is the area under risk against coverage.';
+
+-- The rows of a table or a view of the last run of each data set: FROM latest('accuracy').
+CREATE OR REPLACE MACRO latest(name) AS TABLE
+SELECT rows.* FROM query_table(name) AS rows JOIN latest_runs USING (run_id);

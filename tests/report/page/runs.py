@@ -75,7 +75,8 @@ class Run:
             "rejected": [{"image_id": 0, "image_name": "bad.jpg", "reason": f"Run {seed}."}],
             "answers": [
                 {"class_name": self.names[0], "llm": f"model {n % 2}", "answer": "x",
-                 "prompt_digest": f"{n // 4}", "answer_index": n % 4, "received_at": "2024",
+                 "prompt_digest": f"{n // 4}", "answer_index": n % 4,
+                 "received_at": "2024-02-03T04:05Z",
                  "text": "x" if rng.random() < 0.5 else None, "prompt_tokens": rng.random(),
                  "completion_tokens": rng.random(), "cost_usd": 0.125 * n}
                 for n in range(8)
