@@ -2,6 +2,7 @@
 
 from flows.pipeline.artifacts import publish_run
 from flows.pipeline.command import build_command
+from flows.pipeline.events import emit_regression
 from flows.pipeline.insights import EXPLAINED
 from flows.pipeline.run import run_stages
 from flows.pipeline.runner import pipeline_flow
@@ -28,4 +29,5 @@ def benchmark(config: BenchmarkConfig) -> RunSummary:
         report = write_report(*place, has_all_images=True)
     summary = summary.model_copy(update={"report": report})
     publish_run(summary)
+    emit_regression(summary)
     return summary

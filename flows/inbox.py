@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.classify import with_best_method
 from flows.pipeline.artifacts import publish_inbox
+from flows.pipeline.events import emit_rejected
 from flows.pipeline.run import one_encoder, run_stages
 from flows.pipeline.runner import pipeline_flow
 from flows.settings.inbox import InboxConfig
@@ -77,6 +78,7 @@ def classify_inbox(config: InboxConfig) -> InboxSummary:
         store_root=str(store.root),
     )
     counts = arrivals.waiting_count, arrivals.unreadable_count
+    emit_rejected(store, name, list(batches))
     publish_inbox(store, name, sum(batch.row_count for batch in batches), *counts)
     return summary
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 from flows.cli.console import print_unwrapped
 from flows.cli.options import DataRootOption, StoreOption
 from flows.settings.store import DEFAULT_STORE
+from tasks.runtime.checkout import INSTALL
 from tasks.runtime.errors import InputError
 from tasks.runtime.text import count_of
 
@@ -86,7 +87,7 @@ def _check_encoder(name: str) -> list[Check]:
             source = resolve_encoder(name)
     except InputError as error:
         download = "a run downloads the weights of a tag or a hub name"
-        return [Check(name, str(error), "run `make install`" if name == PHOTO_LITE else download)]
+        return [Check(name, str(error), INSTALL if name == PHOTO_LITE else download)]
     preprocess, reading, logits = source.identity.preprocess, source.text_reading, source.logits
     height, width = cast(list[int], preprocess["size"])
     shown = [
@@ -138,7 +139,7 @@ def _check_photographs() -> Check:
     try:
         dataset = open_dataset(name)
     except InputError as error:
-        return Check(name, str(error), "run `make install`")
+        return Check(name, str(error), INSTALL)
     return Check(name, f"{len(dataset.images)} images")
 
 

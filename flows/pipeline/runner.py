@@ -14,12 +14,13 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.engines.start import Engine, start_engine
+from flows.pipeline.events import OVER_BUDGET, emit
 from flows.pipeline.windows import make_shards
 from flows.server.lost_runs import note_process
 from flows.server.temporary import COMMAND_LINE
 from flows.settings.engine import EngineSettings
 from tasks.embed.task import unload_encoder
-from tasks.runtime.errors import InputError
+from tasks.runtime.errors import BudgetExceeded, InputError
 from tasks.runtime.progress import Count, Progress
 from tasks.runtime.stopping import ask_to_stop
 from tasks.store.records import StageTiming
@@ -54,6 +55,9 @@ def pipeline_flow(
                 note_process(str(flow_run.id))
             try:
                 return function(*args, **kwargs)
+            except BudgetExceeded as error:
+                emit(OVER_BUDGET, str(flow_run.name), str(error))
+                raise
             except TerminationSignal:  # Prefect's handler raises it here, and it reaches no task
                 ask_to_stop()
                 raise

@@ -23,11 +23,14 @@ from flows.server.children import LAST_CHARACTERS, Child
 from flows.server.temporary import HOST
 from tasks.runtime.errors import InputError, PermanentFailure, one_line
 
-ROOT = Path(__file__).resolve().parents[2]
+_PACKAGED = Path(__file__).with_name(
+    "prefect.yaml"
+)  # of an installed wheel; a checkout's is on top
+PREFECT_FILE = _PACKAGED if _PACKAGED.is_file() else Path(__file__).parents[2] / "prefect.yaml"
 POOL = "local"  # as in prefect.yaml
 START_SEC = 180.0  # the first start migrates a new database, 14-20 s on two cores
 LOOK_EVERY_SEC = 0.5
-PREFECT = (sys.executable, "-m", "prefect")
+PREFECT = (sys.executable, "-P", "-m", "prefect")  # -P: no module of the folder it starts in
 
 
 def start_server(
@@ -87,10 +90,9 @@ def deploy(environment: Mapping[str, str]) -> None:
         client.create_work_pool(pool)
     # Prefect's command: its Python functions do not read prefect.yaml
     result = subprocess.run(  # noqa: S603 - Prefect's own command
-        (*PREFECT, "--no-prompt", "deploy", "--all"),
-        cwd=ROOT,
-        # prefect.yaml has its flows run in $PWD, which is where the command was given
-        env={**environment, "COLUMNS": "200", "PWD": str(ROOT)},
+        (*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)),
+        # prefect.yaml has its flows run in $PWD
+        env={**environment, "COLUMNS": "200", "PWD": str(Path.cwd())},
         capture_output=True,
         text=True,
         check=False,

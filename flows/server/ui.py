@@ -14,6 +14,7 @@ from typing import Never
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.server import local
+from flows.server.alerts import create_automations, find_receiver, print_alerts
 from flows.server.children import Child
 from flows.server.lost_runs import WORKER, mark_lost_runs_crashed
 from flows.server.temporary import HOST, KEPT_SEC
@@ -22,12 +23,14 @@ from tasks.store.place import Place
 
 WORKER_SLOTS = 2  # the inbox runs beside a long benchmark; each deployment runs once at a time
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a closed terminal
+LATE_SEC = 300  # a worker takes seconds to start a flow run; a full one makes others wait
 RESTARTS = 3  # a worker that ends more often than this within a minute will not stay
 
 
-def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
+def serve(port: int, store: Place, say: Callable[[str], None], receiver: str | None = None) -> None:
     """Start everything, say where it is, and stop it in order when a signal of STOPPING comes.
 
+    receiver: where alerts go besides, as `find_receiver` takes it.
     Raises InputError where the port is taken, PermanentFailure where server or worker do not stay.
     """
     address = f"http://{HOST}:{port}"
@@ -42,8 +45,9 @@ def serve(port: int, store: Place, say: Callable[[str], None]) -> None:
         server = local.start_server(port, environment, logs / f"server-{port}.log", say)
         if server:
             local.wait_until_healthy(server, port)
-        with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+        with temporary_settings({PREFECT_API_URL: f"{address}/api"}), print_alerts(say) as printer:
             local.deploy(environment)
+            create_automations([printer, *([find_receiver(receiver)] if receiver else [])])
             if lost := mark_lost_runs_crashed():
                 say(f"Crashed     {lost} of last time's flow runs: run them again to go on.")
             schedules = local.describe_active_schedules()
@@ -64,6 +68,11 @@ def _make_environment(address: str, store: Place) -> dict[str, str]:
     """The environment variables of server, worker and flow runs."""
     quiet = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # for commands that print results
     return {
+        # records of the store refer to flow runs by name only: Prefect's may go after 90 days
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        # by default beside Prefect's code, where the user of a service may not write
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(Path(PREFECT_HOME.value()) / "wca" / "ui"),
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": str(LATE_SEC),
         **{name: value for name, value in os.environ.items() if name != quiet},
         "PREFECT_API_URL": f"{address}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

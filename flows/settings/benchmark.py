@@ -8,6 +8,8 @@ from flows.settings.form import show_first
 from flows.settings.run import Settings
 from tasks.datasets.settings import DataSettings
 
+FIRST = ("encoder", "methods", "descriptions", "llm", "budget_usd", "crops", "limit", "seed")
+
 
 class BenchmarkSettings(Settings, DataSettings):
     """Settings of a labelled data set."""
@@ -21,9 +23,7 @@ class BenchmarkSettings(Settings, DataSettings):
 class BenchmarkConfig(BenchmarkSettings):
     """Parameters of the benchmark flow."""
 
-    model_config = ConfigDict(
-        json_schema_extra=show_first("data", "encoder", "methods", "descriptions", "seed", "limit")
-    )
+    model_config = ConfigDict(json_schema_extra=show_first("data", *FIRST, "store"))
 
     data: Annotated[
         str,

@@ -1,20 +1,51 @@
 """The form that Prefect's UI makes of a flow's parameters."""
 
 from collections.abc import Callable
+from inspect import get_annotations
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+# What the fields of a class are about, where a form does not show them first.
+_HEADINGS = {
+    "DataSettings": "Data",
+    "FileSettings": "Data",
+    "EncoderSettings": "Encoder",
+    "CropParameters": "Crops",
+    "ScoreSettings": "Scores",
+    "LanguageModelSettings": "Language model",
+    "EngineSettings": "Engine",
+}
+_OTHER = "More"
 
-def show_first(*names: str) -> Callable[[dict[str, Any]], None]:
-    """Make the `json_schema_extra` that puts some fields of a form first."""
 
-    def order(schema: dict[str, Any]) -> None:
+def show_first(*names: str) -> Callable[[dict[str, Any], type[BaseModel]], None]:
+    """Make the `json_schema_extra` that puts some fields of a form first, and groups the others.
+
+    Prefect's UI knows the order and the title of a field, but no headings of groups, so the title
+    of each other field begins with its heading.
+    """
+
+    def arrange(schema: dict[str, Any], model: type[BaseModel]) -> None:
         fields = schema["properties"]
-        schema["properties"] = {**{name: fields[name] for name in names}, **fields}
+        headings = [*dict.fromkeys(_HEADINGS.values()), _OTHER]
+        others = [(headings.index(_find_heading(model, n)), n) for n in fields if n not in names]
+        others.sort(key=lambda other: other[0])
+        for place, name in others:
+            fields[name]["title"] = f"{headings[place]}: {name.replace('_', ' ')}"
+        schema["properties"] = {
+            name: {**fields[name], "position": position}
+            for position, name in enumerate([*names, *(name for _, name in others)])
+        }
 
-    return order
+    return arrange
+
+
+def _find_heading(model: type[BaseModel], name: str) -> str:
+    """The heading of the class that a field comes from."""
+    owners = [c.__name__ for c in reversed(model.__mro__) if name in get_annotations(c)]
+    return _HEADINGS.get(owners[0], _OTHER)
 
 
 def keep_changed_fields(model: type[BaseModel], given: object) -> object:

@@ -12,7 +12,12 @@ from flows.settings.form import show_first
 class InboxConfig(ClassifySettings):
     """Parameters of the classify-inbox flow."""
 
-    model_config = ConfigDict(json_schema_extra=show_first("folder", "classes", "inbox_name"))
+    model_config = ConfigDict(
+        json_schema_extra=show_first(
+            *("folder", "classes", "inbox_name", "encoder", "methods", "descriptions", "crops"),
+            *("threshold", "settle_sec", "store"),
+        )
+    )
 
     folder: Annotated[Path, Field(description="Folder that pictures arrive in; made if missing.")]
     classes: Annotated[tuple[str, ...], Field(min_length=2, description="Class names.")]

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from flows.settings.benchmark import BenchmarkSettings
+from flows.settings.form import show_first
 from tasks.describe.llm.settings import Names
 
 
@@ -30,6 +31,13 @@ class ReproduceSettings(BenchmarkSettings):
 
 class ReproduceConfig(ReproduceSettings):
     """Parameters of the reproduce flow."""
+
+    model_config = ConfigDict(
+        json_schema_extra=show_first(
+            *("table", "datasets", "encoders", "data_root", "methods", "llm", "budget_usd"),
+            *("limit", "seed", "store"),
+        )
+    )
 
     table: Annotated[
         str, Field(description="A table of data/published: table1, table2, bifta or awt.")

@@ -2,13 +2,16 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from flows.settings.benchmark import BenchmarkConfig
+from flows.settings.benchmark import FIRST, BenchmarkConfig
+from flows.settings.form import show_first
 
 
 class SweepConfig(BenchmarkConfig):
     """Parameters of the sweep flow."""
+
+    model_config = ConfigDict(json_schema_extra=show_first("data", "over", *FIRST))
 
     over: Annotated[
         tuple[str, ...],

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CODE = ("flows", "tasks", "data")  # what decides numbers; tests and docs do not
+# How what is missing from the installation comes back.
+INSTALL = "run `make install`" if (_ROOT / "Makefile").is_file() else "install wca-flows again"
 _TIMEOUT_SEC = 5.0  # a checkout on a slow network disk must not hold up a run
 
 

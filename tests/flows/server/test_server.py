@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.states import Cancelling, Pending, Running, State
 
 from flows.server import ui
-from flows.server.local import ROOT, deploy
+from flows.server.local import deploy
 from flows.server.lost_runs import mark_lost_runs_crashed
 from flows.server.temporary import prefect_server
 
@@ -169,14 +169,16 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_deployments_run_in_the_project_wherever_the_command_is_given(
-    on_server: dict[str, str], tmp_path: Path
+def test_deployments_run_where_the_command_is_given(
+    on_server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "flows.py").write_text("raise SystemExit('another module of that name')")
+    monkeypatch.chdir(tmp_path)
     with get_client(sync_client=True) as client:
-        deploy({**on_server, "PWD": str(tmp_path)})
+        deploy({**on_server, "PWD": "/"})
         made = [d for d in client.read_deployments() if d.pull_steps]
         steps = [step for d in made for step in d.pull_steps or []]
         for deployment in made:
             client.delete_deployment(deployment.id)
-    assert len(made) == 7
-    assert {str(*step.values()) for step in steps} == {str({"directory": str(ROOT)})}
+    assert len(made) == 8
+    assert {str(*step.values()) for step in steps} == {str({"directory": str(tmp_path)})}

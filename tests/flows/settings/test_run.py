@@ -1,5 +1,7 @@
 """What Prefect's form sends means what somebody changed in it."""
 
+from itertools import groupby
+
 import pytest
 
 from flows.settings.benchmark import BenchmarkConfig, BenchmarkSettings
@@ -8,6 +10,7 @@ from flows.settings.describe import DescribeSettings
 from flows.settings.inbox import InboxConfig
 from flows.settings.reproduce import ReproduceConfig, ReproduceSettings
 from flows.settings.run import Settings
+from flows.settings.sweep import SweepConfig
 from tasks.describe.llm.settings import LanguageModelSettings
 from tasks.embed.crops import CropParameters
 
@@ -38,9 +41,16 @@ def test_a_form_of_a_grid_is_no_setting_of_one_benchmark() -> None:
 
 
 def test_the_form_begins_with_what_most_people_set_and_explains_every_field() -> None:
-    for config, first in ((BenchmarkConfig, "data"), (InboxConfig, "folder")):
+    forms = (BenchmarkConfig, "data"), (InboxConfig, "folder"), (SweepConfig, "data")
+    for config, first in (*forms, (ReproduceConfig, "table")):
         fields = config.model_json_schema()["properties"]
         assert next(iter(fields)) == first
+        assert [field["position"] for field in fields.values()] == list(range(len(fields)))
+        titles = [field["title"] for field in fields.values()]
+        headings = [title.partition(": ")[0] for title in titles[10:]]
+        assert not any(":" in title for title in titles[:10])
+        assert [heading for heading, _ in groupby(headings)] == list(dict.fromkeys(headings))
+        assert set(headings) >= {"Encoder", "Crops", "Scores", "Language model", "Engine"}
         assert fields.keys() == config.model_fields.keys()
         assert all(field["description"] for field in fields.values())
     fields = BenchmarkConfig.model_json_schema()["properties"]
