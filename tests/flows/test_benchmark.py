@@ -255,6 +255,6 @@ def test_no_result_is_a_pickle(config: BenchmarkConfig) -> None:
     with pytest.raises(InputError):
         benchmark(config.model_copy(update={"descriptors": config.descriptions / "none"}))
     files = [p for p in Path(PREFECT_LOCAL_STORAGE_PATH.value()).iterdir() if p.is_file()]
-    assert len(files) > 10
+    assert files
     for path in files:
         json.loads(path.read_text())

@@ -156,7 +156,7 @@ def test_no_name_has_the_browser_call_out(ui: Ui, browser: "Browser", tmp_path: 
     @flow(flow_run_name=call.replace("{", ""))
     def publish() -> str:
         publish_table("table", call, [{"name": call, call: call}])
-        publish_inbox(store, call, 1, 1)
+        publish_inbox(store, call, 1, 1, 0)
         publish_report(call, call, tmp_path / "report.html")
         return str(flow_run.get_id())
 
