@@ -40,7 +40,7 @@ COPIES = 8  # of twelve photographs
 
 @pytest.fixture(scope="module")
 def config(small: dict[str, Any], photos: Path) -> BenchmarkConfig:
-    slow = {**small, "pool": 200}  # a shard takes long enough to be killed in
+    slow = {**small, "pool": VIEWS - 1}  # a shard takes long enough to be killed in
     return BenchmarkConfig(
         **slow, data=f"folder:{photos}", methods=("clip", "clip_e"), shard_size=2
     )
