@@ -23,7 +23,7 @@ from tasks.embed.encoder import Encoder
 from tasks.embed.identity import EncoderSource, Precision, Resampling
 from tasks.embed.images import Images, embed_images, embed_images_in_batches
 from tasks.embed.sources import resolve_encoder
-from tasks.embed.task import CropsRecipe, embed_image_shard
+from tasks.embed.task import CropsRecipe, embed_image_shard, name_held_tables
 from tasks.methods.adaptive import StopRule
 from tasks.store.digest import bytes_digest, digest_of, shards_by_digest
 from tasks.store.embeddings import embedding_array, embedding_matrix
@@ -154,7 +154,8 @@ class Place:
                 choice=choice,
             )
             given = {"dataset": self.dataset, "encoder": self.source, "batch_size": None}
-            shards = Shards([recipe], {**given, "recompute": False})
+            named = name_held_tables(self.store, [recipe], recompute=False)
+            shards = Shards(named, {**given, "recompute": False})
             ((ref, _),) = embed_image_shard(str(self.store.root), shards)
             refs.append(ref)
         return self.store.read_all(refs)

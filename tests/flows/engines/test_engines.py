@@ -34,12 +34,13 @@ from tasks.store.tables import Store
 from tests.flows.conftest import WCA, contents
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-VIEWS = 1001  # of an image: about a second of work
+VIEWS = 1001  # of an image: a third of a second of work
+COPIES = 8  # of twelve photographs
 
 
 @pytest.fixture(scope="module")
 def config(small: dict[str, Any], photos: Path) -> BenchmarkConfig:
-    slow = {**small, "pool": 200}  # a shard takes long enough to be killed in
+    slow = {**small, "pool": VIEWS - 1}  # a shard takes long enough to be killed in
     return BenchmarkConfig(
         **slow, data=f"folder:{photos}", methods=("clip", "clip_e"), shard_size=2
     )
@@ -94,14 +95,21 @@ def test_an_engine_makes_the_tables_of_threads_even_if_a_worker_is_killed(
 
 @pytest.mark.parametrize("engine", ["dask", "ray"])
 def test_sigterm_is_ctrl_c(
-    engine: str, config: BenchmarkConfig, on_server: dict[str, str], tmp_path: Path
+    engine: str, config: BenchmarkConfig, photos: Path, on_server: dict[str, str], tmp_path: Path
 ) -> None:
-    given = {"engine": engine, "workers": 2, "shard-size": 8, "pool": VIEWS - 1, "crops": 4}
+    for path in photos.rglob("*.jpg"):  # eight times the work that is done until the stop
+        folder = tmp_path / "photos" / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(COPIES):
+            (folder / f"{path.stem}-{number}.jpg").write_bytes(path.read_bytes() + bytes(number))
+    store = tmp_path / "store"
+    given = {"engine": engine, "workers": 2, "shard-size": 64, "pool": VIEWS - 1, "crops": 4}
     options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     same = ("--encoder", config.encoder, "--precision", "fp32", "--methods", "clip")
-    words = [*WCA, "benchmark", config.data, *same, *options, "--store", str(tmp_path)]
+    data = f"folder:{tmp_path / 'photos'}"
+    words = [*WCA, "benchmark", data, *same, *options, "--store", str(store)]
     command = psutil.Popen(words, env=on_server, stdout=subprocess.DEVNULL)
-    while (pid := writer_of(tmp_path / "crops")) is None and command.poll() is None:
+    while (pid := writer_of(store / "crops")) is None and command.poll() is None:
         time.sleep(0.05)
     worker = psutil.Process(pid)
     until = worker.cpu_times().user + 2.5
@@ -112,9 +120,9 @@ def test_sigterm_is_ctrl_c(
     _, alive = psutil.wait_procs(family, timeout=25)
     assert not alive
     assert command.returncode == 128 + signal.SIGTERM
-    rows = sum(pq.read_metadata(path).num_rows for path in tmp_path.glob("crops/[!.]*.parquet"))
+    rows = sum(pq.read_metadata(path).num_rows for path in store.glob("crops/[!.]*.parquet"))
     assert rows % VIEWS == 0
-    assert 0 < rows < 12 * VIEWS
+    assert 0 < rows < 12 * COPIES * VIEWS
 
 
 @flow
