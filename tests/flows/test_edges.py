@@ -49,7 +49,7 @@ def test_a_run_of_few_images_or_classes_is_whole(
     assert summary.report is not None
     page = summary.report.read_text(encoding="utf-8")
     assert "empty.jpg" in page
-    assert page.count('<article class="explained"') == explained
+    assert page.count('<details class="explained"') == explained
     assert ('<section id="accuracy">' in page) == (pictures > 0)
     with duckdb.connect(str(summary.snapshot), read_only=True) as snapshot:
         rows = snapshot.execute("SELECT low, value, high FROM intervals").fetchall()

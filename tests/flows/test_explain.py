@@ -45,7 +45,7 @@ def test_words_page_and_pictures(
     page = next(Path(wca.store).glob("runs/*/report.html"))
     assert str(page) in said
     text = page.read_text(encoding="utf-8")
-    assert text.count('<article class="explained"') == 2
+    assert text.count('<details class="explained"') == 2
     assert "<script>alert" not in text
     for section in ("accuracy", "claim", "images"):  # there are no labels
         assert f'<section id="{section}">' not in text

@@ -48,7 +48,12 @@ class Drawings(NamedTuple):
 
 
 class ExplainedImage(NamedTuple):
-    """The explanation of one image; drawings: None where the image is not there any more."""
+    """The explanation of one image.
+
+    shares: the part of the margin that the shown pairs of each class sum to, by role: the pairs of
+    either class sum to the whole margin, so those of both must not be added. drawings: None where
+    the image is not there any more.
+    """
 
     image_digest: str
     image_name: str
@@ -57,6 +62,7 @@ class ExplainedImage(NamedTuple):
     runner_up: str
     sentences: list[str]
     pairs: list[CropTextPair]
+    shares: dict[str, float]
     drawings: Drawings | None
     similarity_charts: list[TitledChart]
     weight_chart: TitledChart
@@ -102,6 +108,7 @@ def _explain_image(
     image: Image.Image | None,
 ) -> ExplainedImage:
     predicted, runner_up = roles["predicted"], roles["runner_up"]
+    margin = predicted["score"] - runner_up["score"]
     marked_pairs = [
         (role, row, pictures.MarkedCrop(_box(row), marks[row["rank"] - 1], role == "runner_up"))
         for role, marks in CROP_MARKS.items()
@@ -125,6 +132,11 @@ def _explain_image(
             )
             for role, row, crop in marked_pairs
         ],
+        shares={
+            role: sum(row["support"] for of, row, _ in marked_pairs if of == role) / margin
+            for role in CROP_MARKS
+            if margin
+        },
         drawings=_draw(image, [crop for *_, crop in marked_pairs], weights) if image else None,
         similarity_charts=[_chart_similarities(roles[role], texts) for role in CROP_MARKS],
         weight_chart=_chart_weights(predicted, texts),

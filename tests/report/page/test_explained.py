@@ -92,6 +92,7 @@ def test_a_pair_speaks_for_its_class_by_its_sign(made: Made) -> None:
     ]
     pairs = [(p.mark, p.role, p.class_name) for p in images["d00"].pairs]
     assert pairs == [("1", "predicted", "class 1"), ("a", "runner_up", "class 0")]
+    assert images["d00"].shares == pytest.approx({"predicted": 2, "runner_up": -2})
 
 
 @pytest.mark.parametrize(
