@@ -67,7 +67,11 @@ def create_automations(receivers: list[UUID]) -> None:
             automation = AutomationCore(name=name, trigger=trigger, actions=actions, tags=["wca"])
             if there := client.read_automations_by_name(name):
                 automation.enabled = there[0].enabled
-                client.update_automation(there[0].id, automation)
+                # Prefect's client sends of a model what was set, and its server wants all
+                full = AutomationCore.model_validate(
+                    automation.model_dump(exclude={"owner_resource"})
+                )
+                client.update_automation(there[0].id, full)
             else:
                 client.create_automation(automation)
 
