@@ -4,7 +4,6 @@ Prefect's automations send a sentence to `wca ui`, which prints it, and to one o
 """
 
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -100,7 +99,7 @@ def _save_webhook(name: str, url: str) -> UUID:
         name=name,
         url="{{url}}",
         json_data={"text": "{{body}}"},
-        secrets={"url": url},  # type: ignore[arg-type] # pydantic makes it a SecretDict
+        secrets={"url": url},
     )
     saved: UUID = block.save(name, overwrite=True)
     return saved
@@ -128,7 +127,7 @@ def print_alerts(say: Callable[[str], None]) -> Iterator[UUID]:
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         address = f"http://{HOST}:{server.server_port}{path}"
-        yield _save_webhook(f"wca-ui-{os.getpid()}", address)
+        yield _save_webhook("wca-ui", address)
     finally:
         server.shutdown()
         server.server_close()

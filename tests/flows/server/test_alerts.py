@@ -94,7 +94,7 @@ def test_somebody_is_told(webhook: tuple[str, list[str]], monkeypatch: pytest.Mo
 
 
 def test_a_receiver_is_a_url_or_a_block_of_prefect() -> None:
-    given = SlackWebhook(url="https://hooks.slack.com/XXX")  # type: ignore[arg-type] # a SecretStr
+    given = SlackWebhook(url="https://hooks.slack.com/XXX")
     saved = given.save("of-operators", overwrite=True)
     assert alerts.find_receiver("slack-webhook/of-operators") == saved
     for unknown in ("slack-webhook/nobody", "nobody", ""):
