@@ -57,7 +57,7 @@ def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
         "--keep",
         "--port",
     }  # the last is llama-server's
-    own |= {"--quiet", "--percentile", "--precision", "--review"}
+    own |= {"--wheel", "--quiet", "--percentile", "--precision", "--review"}
     own |= {"--download", "--kind", "--to", "--latex", "--csv"}
     used = {option.replace("--no-", "--") for option in re.findall(r"--[a-z][a-z-]+", text)}
     assert used <= known | own
@@ -84,7 +84,7 @@ def test_deployments_point_at_flows_and_their_parameters_are_valid() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert deployments
     for deployment in deployments:
-        flow = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))
+        flow = load_flow_from_entrypoint(deployment["entrypoint"])
         flow.validate_parameters(deployment["parameters"])
 
 

@@ -4,7 +4,6 @@ Prefect's automations send a sentence to `wca ui`, which prints it, and to one o
 """
 
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,7 +66,11 @@ def create_automations(receivers: list[UUID]) -> None:
             automation = AutomationCore(name=name, trigger=trigger, actions=actions, tags=["wca"])
             if there := client.read_automations_by_name(name):
                 automation.enabled = there[0].enabled
-                client.update_automation(there[0].id, automation)
+                # Prefect's client sends of a model what was set, and its server wants all
+                full = AutomationCore.model_validate(
+                    automation.model_dump(exclude={"owner_resource"})
+                )
+                client.update_automation(there[0].id, full)
             else:
                 client.create_automation(automation)
 
@@ -96,7 +99,7 @@ def _save_webhook(name: str, url: str) -> UUID:
         name=name,
         url="{{url}}",
         json_data={"text": "{{body}}"},
-        secrets={"url": url},  # type: ignore[arg-type] # pydantic makes it a SecretDict
+        secrets={"url": url},
     )
     saved: UUID = block.save(name, overwrite=True)
     return saved
@@ -124,7 +127,7 @@ def print_alerts(say: Callable[[str], None]) -> Iterator[UUID]:
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         address = f"http://{HOST}:{server.server_port}{path}"
-        yield _save_webhook(f"wca-ui-{os.getpid()}", address)
+        yield _save_webhook("wca-ui", address)
     finally:
         server.shutdown()
         server.server_close()

@@ -26,7 +26,7 @@ def events(name: str, about: str) -> list[Event]:
     """The events of a name about a data set or an inbox that the server has."""
     wanted = EventFilter(event=EventNameFilter(name=[name]))
     with get_client(sync_client=True) as client:
-        found = client.read_events(wanted).events
+        found = client.read_events(wanted, limit=50).events
     return [event for event in found if event.resource.name == about]
 
 
