@@ -121,9 +121,10 @@ def write_sql() -> str:
     rows = []
     for method in METHODS.values():
         facts = describe_method(method)
-        sides = [side and side.name for side in (method.image_side, method.text_side)]
+        image_side = method.image_side.name if method.image_side else None
+        text_side = method.text_side.name if method.text_side else None
         source = None if facts["source"] == _NO_SOURCE else facts["source"]
-        values = (method.name, method.title, *sides, facts["formula"], source)
+        values = (method.name, method.title, image_side, text_side, facts["formula"], source)
         rows.append(", ".join("NULL" if v is None else quote(v) for v in values))
     head = "-- Written by `make docs`.\nFROM (VALUES\n"
     names = ", ".join(column.name for column in SNAPSHOT_TABLES["methods"].columns)

@@ -203,7 +203,8 @@ def _read_embeddings(table: pa.Table, what: str) -> NDArray[np.float32]:
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
     if not (np.isfinite(norms) & (norms > 0)).all():
         raise InputError(f"An embedding of the {what} is zero, or has a value that is no number.")
-    return matrix / norms
+    matrix /= norms
+    return matrix
 
 
 def _choose(methods: Sequence[str], kinds: set[str], pool: int) -> tuple[str, ...]:

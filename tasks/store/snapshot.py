@@ -128,7 +128,7 @@ def _find_part_damage(connection: duckdb.DuckDBPyConnection, path: Place) -> str
     if isinstance(path, Remote):
         return None
     store = Store(path.parent)
-    if not parts_store(store).root.is_dir():
+    if not Path(str(parts_store(store).root)).is_dir():
         return (
             f"{path} has lost the Parquet files it reads: `wca store export FILE.duckdb` on the "
             "machine of its store writes a file to copy; if this is the store"
