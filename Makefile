@@ -48,7 +48,7 @@ lint: install  ## formatting, lint, types and layers
 docs: install  ## write docs/tables.md, docs/methods.md, the table `methods` and the tables of docs/scale.md
 	$(BIN)/python -c "from tasks.store.schemas import markdown; print(markdown(), end='')" > docs/tables.md
 	$(BIN)/python -c "from tasks.methods.describe import write_markdown; print(write_markdown(), end='')" > docs/methods.md
-	$(BIN)/python -c "from tasks.methods.describe import write_sql; print(write_sql(), end='')" > tasks/store/methods.sql
+	$(BIN)/python -c "from tasks.methods.describe import write_sql; print(write_sql(), end='')" > tasks/store/published/methods.sql
 	$(BIN)/python -c "from pathlib import Path; from benchmarks.scale import replace_table; p = Path('docs/scale.md'); p.write_text(replace_table(p.read_text()))"
 
 lock: install  ## pin the dependencies again, with hashes and without naming a package host

@@ -22,6 +22,8 @@ from tasks.store.damage import find_damaged_files, list_shown_damage
 from tasks.store.digest import digest_of
 from tasks.store.footer import seal_footer
 from tasks.store.place import write_text
+from tasks.store.published.publish import publish
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.records import (
     Execution,
     RunManifest,
@@ -33,7 +35,6 @@ from tasks.store.records import (
 from tasks.store.retention import measure_usage, prune
 from tasks.store.runs import LAST, RecordedContents, find_run, record_run
 from tasks.store.schemas import schema
-from tasks.store.snapshot import open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store, TableRef
 
 # The rows of one table of each kind in the demo; of the large ones, of a shard.

@@ -226,9 +226,9 @@ _MADE = (
 
 
 def _publish(run: Run) -> bool:
+    from tasks.store.published.publish import publish
     from tasks.store.records import RunManifest
     from tasks.store.runs import record_run
-    from tasks.store.snapshot import publish
 
     world = run.world
     tables = [*world[:3], *(ref for refs in world[3:] for ref in refs)]
@@ -250,7 +250,7 @@ def _publish(run: Run) -> bool:
 
 def _report(run: Run) -> bool:
     from tasks.report.page.report import render_report
-    from tasks.store.snapshot import snapshot_path
+    from tasks.store.published.snapshot import snapshot_path
 
     run_id = run.load("publish")["run_id"]
     page = render_report(snapshot_path(run.store), run_id, lambda *_: None)  # no image is there
@@ -260,7 +260,7 @@ def _report(run: Run) -> bool:
 
 def _ask(run: Run, question: str) -> bool:
     """Answer a question of docs/queries.md; its rows are counted, as they come."""
-    from tasks.store.snapshot import open_snapshot, snapshot_path
+    from tasks.store.published.snapshot import open_snapshot, snapshot_path
 
     text = (_DOCS / "queries.md").read_text(encoding="utf-8")
     found = re.search(rf"^## [^\n]*{question}.*?```sql\n(.*?)```", text, re.M | re.S)

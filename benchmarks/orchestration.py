@@ -41,8 +41,8 @@ from flows.pipeline.run import RunSummary
 from flows.pipeline.runner import StageRunner, pipeline_flow
 from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.engine import EngineSettings
+from tasks.store.published.publish import publish
 from tasks.store.schemas import schema
-from tasks.store.snapshot import publish
 from tasks.store.tables import Recipe, Store, TableRef
 from tasks.table_task import table_task
 

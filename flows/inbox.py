@@ -28,8 +28,8 @@ from tasks.inbox.task import InboxBatchRecipe, find_arrivals, record_batch
 from tasks.runtime.text import count_of
 from tasks.store.digest import digest_of, even_chunks
 from tasks.store.leases import hold_lock
+from tasks.store.published.publish import publish
 from tasks.store.retention import prevent_pruning
-from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
 from tasks.table_task import Shards
 

@@ -8,10 +8,10 @@ from flows.settings.report import WITH_PAGE, ReportConfig
 from tasks.datasets.index import IndexedDataset
 from tasks.report.task import write_report, write_sweep
 from tasks.store.place import PlaceField
+from tasks.store.published.publish import publish, publish_all
 from tasks.store.records import run_files
 from tasks.store.retention import prevent_pruning
 from tasks.store.runs import LAST, find_run
-from tasks.store.snapshot import publish, publish_all
 from tasks.store.tables import Store
 
 

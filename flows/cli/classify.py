@@ -80,7 +80,7 @@ def classify(
         read_predictions,
         write_predictions,
     )
-    from tasks.store.snapshot import open_snapshot
+    from tasks.store.published.snapshot import open_snapshot
 
     if output:
         check_output(output)

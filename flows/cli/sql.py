@@ -52,7 +52,7 @@ def sql(
     import duckdb
 
     from tasks.store.damage import list_shown_damage
-    from tasks.store.snapshot import open_snapshot, snapshot_path
+    from tasks.store.published.snapshot import open_snapshot, snapshot_path
     from tasks.store.tables import Store
 
     print_rows = {"table": _print_table, "csv": _print_csv, "json": _print_json}[format]

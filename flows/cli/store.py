@@ -144,7 +144,7 @@ def export(file: Path, /, *, store: StoreOption = DEFAULT_STORE) -> None:
         The file to write; an earlier one is replaced.
 
     """
-    from tasks.store.export import export_snapshot
+    from tasks.store.published.export import export_snapshot
     from tasks.store.tables import Store
 
     if file.is_dir() or file.resolve().is_relative_to(Path(store).resolve()):

@@ -7,7 +7,7 @@ from prefect.runtime import flow_run
 from flows.pipeline.summary import RunSummary
 from tasks.methods.registry import method_title
 from tasks.runtime.text import count_of
-from tasks.store.snapshot import open_snapshot
+from tasks.store.published.snapshot import open_snapshot
 from tasks.store.tables import Store, TableRef
 
 REGRESSED = "wca.accuracy.regressed"

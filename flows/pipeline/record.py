@@ -17,9 +17,9 @@ from tasks.methods.registry import SETTLING
 from tasks.score.settings import ScoreSettings
 from tasks.store.digest import file_digest
 from tasks.store.place import Place
+from tasks.store.published.publish import publish
 from tasks.store.records import RunManifest, StageTiming
 from tasks.store.runs import record_run
-from tasks.store.snapshot import publish
 from tasks.store.tables import TableRef
 
 

@@ -12,8 +12,8 @@ from tasks.runtime.clock import now
 from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of
 from tasks.store.place import File, modification_time
+from tasks.store.published.snapshot import snapshot_path
 from tasks.store.schemas import schema
-from tasks.store.snapshot import snapshot_path
 from tasks.store.tables import Store
 
 TABLES_MERGED = 8

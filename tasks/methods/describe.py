@@ -117,7 +117,7 @@ def write_markdown() -> str:
 
 
 def write_sql() -> str:
-    """Write the text of tasks/store/methods.sql: the query for the table `methods`."""
+    """Write the text of tasks/store/published/methods.sql: the query for the table `methods`."""
     rows = []
     for method in METHODS.values():
         facts = describe_method(method)

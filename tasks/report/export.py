@@ -5,8 +5,8 @@ import io
 
 from tasks.report.latex import latex_document
 from tasks.report.page.queries import RunQueries, execute_query
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.runs import find_run
-from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
 # The flows whose runs have accuracy.

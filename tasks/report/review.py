@@ -12,9 +12,9 @@ from xml.sax.saxutils import quoteattr
 from tasks.report.predictions import PREDICTING_FLOWS, choose_scored_method, read_predictions
 from tasks.runtime.errors import InputError
 from tasks.store.place import write_text
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.records import RunManifest
 from tasks.store.runs import find_run
-from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
 Form = Literal["fiftyone", "label-studio", "csv"]

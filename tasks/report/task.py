@@ -2,7 +2,7 @@
 
 from tasks.datasets.index import IndexedDataset
 from tasks.store.place import Place, atomic_path, write_text
-from tasks.store.snapshot import snapshot_path
+from tasks.store.published.snapshot import snapshot_path
 from tasks.store.tables import Store
 from tasks.table_task import HOUR, pipeline_task
 

@@ -7,8 +7,8 @@ from tasks.methods.registry import method_title
 from tasks.report.predictions import PREDICTING_FLOWS, choose_scored_method
 from tasks.runtime.errors import InputError
 from tasks.runtime.text import count_of
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.runs import find_run
-from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
 _PERCENTILE = """

@@ -11,7 +11,9 @@ import duckdb
 
 from tasks.runtime.errors import InputError
 from tasks.store.place import Place, Remote, list_files, local_copy
-from tasks.store.publications import parts_store, read_latest
+from tasks.store.published.publications import parts_store, read_latest
+from tasks.store.published.publish import publish_all
+from tasks.store.published.snapshot import find_snapshot_damage, open_snapshot, snapshot_path
 from tasks.store.records import (
     ID_SHOWN,
     LISTS,
@@ -22,7 +24,6 @@ from tasks.store.records import (
 )
 from tasks.store.retention import exclusive_use, list_tables
 from tasks.store.runs import check_runs, explain_damage, explain_damaged_record, how_to_repeat
-from tasks.store.snapshot import find_snapshot_damage, open_snapshot, publish_all, snapshot_path
 from tasks.store.tables import Store, TableRef
 
 # Runs of which every query looks whether files were changed.

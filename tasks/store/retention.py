@@ -18,10 +18,10 @@ from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of
 from tasks.store.leases import LOOK_EVERY_SEC, hold_lease
 from tasks.store.place import TEMPORARY_PREFIX, File, Place, Remote
+from tasks.store.published.publish import publish_all
 from tasks.store.records import RecordedRun, RunManifest, read_records, run_files
 from tasks.store.runs import read_referenced_tables, read_runs, remove_run
 from tasks.store.schemas import TABLES
-from tasks.store.snapshot import publish_all
 from tasks.store.tables import Store
 
 _DAY_SEC = 86_400

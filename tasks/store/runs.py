@@ -13,7 +13,12 @@ from tasks.runtime.checkout import read_checkout
 from tasks.runtime.clock import now
 from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.store.place import Place, Remote, delete_folder, list_files, write_text
-from tasks.store.publications import connect_parts, list_notes, note_execution, read_latest
+from tasks.store.published.publications import (
+    connect_parts,
+    list_notes,
+    note_execution,
+    read_latest,
+)
 from tasks.store.records import (
     ID_SHOWN,
     MANIFEST,

@@ -13,8 +13,8 @@ from flows.cli.benchmark import print_benchmark
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.runtime.errors import InputError
+from tasks.store.published.publish import publish
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES
-from tasks.store.snapshot import publish
 from tasks.store.tables import Store
 from tests.flows.conftest import contents
 

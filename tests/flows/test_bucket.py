@@ -13,8 +13,8 @@ from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.damage import find_damaged_files
 from tasks.store.place import Remote
+from tasks.store.published.snapshot import open_snapshot
 from tasks.store.runs import read_runs
-from tasks.store.snapshot import open_snapshot
 from tasks.store.tables import Store
 from tests.buckets import BUCKET, s3_server
 

@@ -17,7 +17,7 @@ from tasks.methods.registry import METHODS
 from tasks.report.threshold import find_percentile, find_precision
 from tasks.runtime.errors import InputError
 from tasks.score.calibration import Logits, log_odds
-from tasks.store.snapshot import open_snapshot, snapshot_path
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 from tests.conftest import photograph
 

@@ -15,7 +15,7 @@ from flows.inbox import InboxSummary, classify_inbox
 from flows.settings.inbox import InboxConfig
 from tasks.runtime.errors import PermanentFailure
 from tasks.store.digest import file_digest
-from tasks.store.snapshot import snapshot_path
+from tasks.store.published.snapshot import snapshot_path
 from tasks.store.tables import Store
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -13,9 +13,9 @@ from tasks.methods.registry import method_title
 from tasks.report.export import export_csv, export_latex
 from tasks.report.latex import escape_latex
 from tasks.runtime.errors import InputError
+from tasks.store.published.publish import publish
 from tasks.store.records import RunManifest
 from tasks.store.runs import record_run
-from tasks.store.snapshot import publish
 from tasks.store.tables import Store
 from tests.report.page.runs import METHODS, Run
 

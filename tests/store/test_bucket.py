@@ -13,15 +13,17 @@ import pyarrow as pa
 import pytest
 
 from tasks.runtime.errors import InputError, PermanentFailure
-from tasks.store import leases, snapshot
+from tasks.store import leases
 from tasks.store.damage import find_damaged_files
 from tasks.store.leases import hold_lock
 from tasks.store.place import atomic_path, list_files, resolve_place
+from tasks.store.published import publish as publishing
+from tasks.store.published.publish import publish
+from tasks.store.published.snapshot import open_snapshot
 from tasks.store.records import RunManifest
 from tasks.store.retention import measure_usage, prevent_pruning, prune
 from tasks.store.runs import read_runs, record_run
 from tasks.store.schemas import schema
-from tasks.store.snapshot import open_snapshot, publish
 from tasks.store.tables import Store, TableRef
 from tests.buckets import BUCKET, s3_server
 from tests.store.conftest import Hold
@@ -176,7 +178,7 @@ def test_an_older_list_of_runs_never_stays_over_a_newer_one(
     """A publisher is overtaken by a whole run and its publication before one of its steps."""
     ref = classes(store, "cat")
     run(store, 1, ref)
-    original = getattr(snapshot, step)
+    original = getattr(publishing, step)
     seen: list[int] = []
 
     def overtaken(*arguments: Any) -> Any:
@@ -186,7 +188,7 @@ def test_an_older_list_of_runs_never_stays_over_a_newer_one(
             publish(store)  # the other flow's, put first
         return original(*arguments)
 
-    monkeypatch.setattr(snapshot, step, overtaken)
+    monkeypatch.setattr(publishing, step, overtaken)
     publish(store)
     assert seeds(store) == [1, 2]
     assert seen == numbers
@@ -269,13 +271,13 @@ def test_a_pruning_whose_lease_ran_out_goes_no_further(
     ref = classes(store, "cat")
     run(store, 1, ref)
     run(store, 2)
-    made = snapshot._write
+    made = publishing._write
 
     def slow(*arguments: Any) -> None:
         made(*arguments)
         monkeypatch.setattr(leases, "LEASE_SEC", 0.0)
 
-    monkeypatch.setattr(snapshot, "_write", slow)
+    monkeypatch.setattr(publishing, "_write", slow)
     with pytest.raises(PermanentFailure, match="start again"):
         prune(store, keep=1, grace_days=0, is_dry=False)
     assert store.find("classes", DIGEST) == ref

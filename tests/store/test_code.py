@@ -33,7 +33,9 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ROOT / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__")
     )
     monkeypatch.setattr(code, "_ROOT", tmp_path)
-    monkeypatch.setattr(code, "_INTERVALS", tmp_path / "tasks" / "store" / "intervals.sql")
+    monkeypatch.setattr(
+        code, "_INTERVALS", tmp_path / "tasks" / "store" / "published" / "intervals.sql"
+    )
     digest_code.cache_clear()
     yield tmp_path / "tasks"
     digest_code.cache_clear()
@@ -74,7 +76,7 @@ def change(path: Path, old: str, new: str) -> None:
         ("score/sql/image_alignments.sql", "WHEN is_own", "WHEN NOT is_own",
             [AlignmentSummaryRecipe]),
         ("score/sql/explained_images.sql", "(?i)order by", "ORDER BY 1,", [ExplanationsRecipe]),
-        ("store/intervals.sql", "(?i)sqrt", "abs", [ResultsRecipe, StatisticsRecipe]),
+        ("store/published/intervals.sql", "(?i)sqrt", "abs", [ResultsRecipe, StatisticsRecipe]),
         # statistics
         ("score/intervals.py", "0\\.975", "0.95", [StatisticsRecipe, AlignmentSummaryRecipe]),
         ("score/significance.py", "0\\.5", "0.4", [StatisticsRecipe]),

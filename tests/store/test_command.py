@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from tasks.store.damage import list_damage
+from tasks.store.published.publish import publish
 from tasks.store.records import RunManifest
 from tasks.store.runs import record_run
 from tasks.store.schemas import SNAPSHOT_TABLES, TABLES, schema
-from tasks.store.snapshot import publish
 from tasks.store.tables import Store, TableRef
 
 DUCKDB = Path(sysconfig.get_path("scripts")) / "duckdb"

@@ -38,7 +38,7 @@ from tasks.store.place import write_text
 from tasks.store.records import RunManifest
 from tasks.store.runs import record_run
 from tasks.store.schemas import schema
-from tasks.store.snapshot import publish
+from tasks.store.published.publish import publish
 from tasks.store.tables import Store
 
 store = Store(root / "new" / "store")

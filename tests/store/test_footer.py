@@ -11,10 +11,11 @@ import pytest
 
 from tasks.store.damage import find_damaged_files
 from tasks.store.footer import seal_footer
+from tasks.store.published.publish import publish, publish_all
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.records import RunManifest
 from tasks.store.runs import record_run
 from tasks.store.schemas import TABLES, schema
-from tasks.store.snapshot import open_snapshot, publish, publish_all, snapshot_path
 from tasks.store.tables import CONTENT_KEY, DIGEST_KEY, Store, TableRef
 
 SEED = 20_261_128

@@ -9,13 +9,15 @@ import duckdb
 import pytest
 
 from tasks.runtime.errors import InputError, PermanentFailure
-from tasks.store import parts, publications, snapshot
 from tasks.store.damage import find_damaged_files, list_shown_damage
-from tasks.store.publications import read_latest
+from tasks.store.published import parts, publications
+from tasks.store.published import publish as publishing
+from tasks.store.published.publications import read_latest
+from tasks.store.published.publish import publish, publish_all
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.records import StageTiming, run_files
 from tasks.store.runs import LAST, RecordedContents, find_run, read_runs, record_run
 from tasks.store.seals import SEAL
-from tasks.store.snapshot import open_snapshot, publish, publish_all, snapshot_path
 from tasks.store.tables import Store
 from tests.report.page.runs import Run
 
@@ -78,7 +80,7 @@ def test_parts_stay_while_a_reader_may_have_them(
     assert len(rows(store)["runs"]) == 3
 
 
-@pytest.mark.parametrize("step", ["append", "_write", "_seal_snapshot", "read_latest"])
+@pytest.mark.parametrize("step", ["append", "_write", "seal_snapshot", "read_latest"])
 def test_a_publication_that_is_killed_is_made_up_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -87,7 +89,7 @@ def test_a_publication_that_is_killed_is_made_up_for(
     Run(store, 1)
     publish(store)
     Run(store, 2)
-    original, calls = getattr(snapshot, step), iter(range(9))
+    original, calls = getattr(publishing, step), iter(range(9))
 
     def die(*arguments: object) -> object:
         if step != "read_latest" or next(calls) == 1:
@@ -95,7 +97,7 @@ def test_a_publication_that_is_killed_is_made_up_for(
         return original(*arguments)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(snapshot, step, die)
+        patched.setattr(publishing, step, die)
         publish(store)
     assert len(rows(store)["runs"]) >= 1  # whole, with or without the second
     Run(store, 3)

@@ -17,11 +17,12 @@ import pytest
 from flows.cli.app import run as run_command
 from tasks.runtime.errors import InputError
 from tasks.store.damage import find_damaged_files
+from tasks.store.published.publish import publish
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.records import RunManifest
 from tasks.store.retention import measure_usage, prevent_pruning, prune
 from tasks.store.runs import LAST, find_run, read_runs, record_run
 from tasks.store.schemas import schema
-from tasks.store.snapshot import open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store, TableRef
 from tests.store.conftest import Hold
 
@@ -310,7 +311,7 @@ def test_so_many_runs_are_kept_of_each_flow_and_encoder(tmp_path: Path) -> None:
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from tasks.store.snapshot import publish
+from tasks.store.published.publish import publish
 from tasks.store.tables import Store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

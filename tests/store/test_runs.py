@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tasks.store.published.publish import publish
+from tasks.store.published.snapshot import open_snapshot
 from tasks.store.records import RunManifest
 from tasks.store.runs import record_run
 from tasks.store.schemas import schema
-from tasks.store.snapshot import open_snapshot, publish
 from tasks.store.tables import Store, TableRef
 
 TABLE = TableRef(table="classes", digest="a" * 64, row_count=1)

@@ -8,9 +8,9 @@ from tasks.report.page.queries import QueryResult, Row, execute_query, scored_me
 from tasks.report.page.render import render_template
 from tasks.report.page.tables import TableLayout, build_tables, columns
 from tasks.runtime.errors import InputError
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.records import RunManifest
 from tasks.store.runs import find_run
-from tasks.store.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
 # The flows whose runs have accuracy or classes to compare.

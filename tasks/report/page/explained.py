@@ -8,7 +8,7 @@ from PIL import Image
 from tasks.report.page import charts, pictures
 from tasks.report.page.images import ImageOpener
 from tasks.report.page.queries import Row, RunQueries
-from tasks.store.snapshot import open_snapshot, snapshot_path
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
 DRAWING_PX, CROP_PX = 330, 72

@@ -13,7 +13,7 @@ from tasks.report.page.report_tables import ANSWERS, REPORT_TABLES
 from tasks.report.page.tables import build_tables
 from tasks.report.verdict import describe_verdict, warn_of_few_images
 from tasks.store.place import Place
-from tasks.store.snapshot import open_snapshot
+from tasks.store.published.snapshot import open_snapshot
 
 EXPLANATION_QUERIES = ("explained", "explained_pairs", "explained_texts", "counterfactuals")
 

@@ -9,7 +9,7 @@ from tasks.report.page.render import render_template
 from tasks.report.page.tables import TableLayout, build_tables, columns
 from tasks.report.seeds import describe_seeds
 from tasks.report.verdict import warn_of_few_images
-from tasks.store.snapshot import open_snapshot, snapshot_path
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 
 ENCODER, SEED = "encoder", "seed"

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from flows.cli.app import COMMANDS, run
-from tasks.store.snapshot import _seal_snapshot
+from tasks.store.published.snapshot import seal_snapshot
 from tests.conftest import photograph
 from tests.flows.conftest import WCA, Command
 
@@ -243,7 +243,7 @@ def test_sql_says_what_brings_an_older_snapshot_up_to_date(
     with duckdb.connect(older / "wca.duckdb") as connection:
         connection.execute("CREATE TABLE earlier AS SELECT * EXCLUDE (command) FROM runs")
         connection.execute("CREATE OR REPLACE VIEW runs AS FROM earlier")
-    _seal_snapshot(older / "wca.duckdb")
+    seal_snapshot(older / "wca.duckdb")
     said = here(*query, str(older), status=2)
     assert "An earlier version made it: `wca report` brings it up to date." in said
 

@@ -9,7 +9,7 @@ import pytest
 
 from flows.benchmark import benchmark
 from flows.settings.benchmark import BenchmarkConfig
-from tasks.store.snapshot import publish
+from tasks.store.published.publish import publish
 from tasks.store.tables import Store
 from tests.flows.seals.altered import Whole
 

@@ -11,9 +11,10 @@ from flows.benchmark import benchmark
 from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.store import tables
 from tasks.store.damage import find_damaged_files, list_damage, list_shown_damage, repair
+from tasks.store.published.publish import publish, publish_all
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.runs import find_run, read_runs, record_run
 from tasks.store.schemas import TABLES
-from tasks.store.snapshot import open_snapshot, publish, publish_all, snapshot_path
 from tasks.store.tables import Store
 from tests.flows.seals.altered import (
     Whole,

@@ -6,7 +6,8 @@ import pytest
 
 from tasks.report.page.explained import ExplainedImage, explained_images
 from tasks.report.page.queries import RunQueries
-from tasks.store.snapshot import open_snapshot, publish
+from tasks.store.published.publish import publish
+from tasks.store.published.snapshot import open_snapshot
 from tasks.store.tables import Store
 from tests.report.page.runs import TEXTS, Rows, Run
 

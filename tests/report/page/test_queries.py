@@ -13,7 +13,8 @@ import pytest
 from tasks.report.page.compare import COMPARISON_TABLES, read_pair
 from tasks.report.page.queries import RunQueries, execute_query
 from tasks.report.page.sweep import SWEEP_TABLES
-from tasks.store.snapshot import open_snapshot, publish, snapshot_path
+from tasks.store.published.publish import publish
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 from tests.report.page.runs import CLASSES, IMAGES, METHODS, SIDES, TEXTS, Rows, Run
 

@@ -16,11 +16,12 @@ from scipy.special import expit, softmax
 
 from tasks.methods.registry import METHODS as METHODS_BY_NAME
 from tasks.runtime.errors import InputError
-from tasks.store.export import export_snapshot
+from tasks.store.published.export import export_snapshot
+from tasks.store.published.publish import publish
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.records import RunManifest
 from tasks.store.runs import record_run
 from tasks.store.schemas import TABLES, schema
-from tasks.store.snapshot import open_snapshot, publish, snapshot_path
 from tasks.store.tables import Store
 from tests.report.page.runs import CLASSES, CROPS, IMAGES, METHODS, TEXTS, Rows, Run
 

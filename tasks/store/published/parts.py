@@ -17,7 +17,7 @@ from tasks.runtime.errors import InputError, one_line
 from tasks.store.content import digest_rows
 from tasks.store.digest import even_chunks
 from tasks.store.place import Place, list_files
-from tasks.store.publications import (
+from tasks.store.published.publications import (
     COPIED,
     RECORDED,
     Part,

@@ -5,8 +5,9 @@ from pathlib import Path
 import duckdb
 
 from tasks.store.place import atomic_path
+from tasks.store.published.publish import FORMAT, read_sql, remove_log
+from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.schemas import EMBEDDING, SNAPSHOT_TABLES, TABLES, comment_on
-from tasks.store.snapshot import FORMAT, open_snapshot, read_sql, remove_log, snapshot_path
 from tasks.store.tables import Store
 
 # Views of embeddings, which the file has as tables.
