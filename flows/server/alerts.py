@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import cast
 from uuid import UUID
 
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
@@ -101,8 +102,7 @@ def _save_webhook(name: str, url: str) -> UUID:
         json_data={"text": "{{body}}"},
         secrets={"url": url},
     )
-    saved: UUID = block.save(name, overwrite=True)
-    return saved
+    return cast("UUID", block.save(name, overwrite=True))  # a coroutine only where a loop runs
 
 
 @contextmanager

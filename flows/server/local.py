@@ -91,6 +91,7 @@ def deploy(environment: Mapping[str, str]) -> None:
     # Prefect's command: its Python functions do not read prefect.yaml
     result = subprocess.run(  # noqa: S603 - Prefect's own command
         (*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)),
+        cwd=PREFECT_FILE.parent,  # Prefect imports from where it is: no module of the user's folder
         # prefect.yaml has its flows run in $PWD
         env={**environment, "COLUMNS": "200", "PWD": str(Path.cwd())},
         capture_output=True,

@@ -63,7 +63,7 @@ def test_an_accuracy_that_falls_between_runs_of_the_same_settings_is_told_once(
     label(is_wrong=True)
     wrong = benchmark(config)
     benchmark(config)
-    event = wait_for_event(REGRESSED, config.data)
+    event = wait_for_event(REGRESSED, wrong.dataset_name)
     assert event.payload["run_id"] == wrong.run_id
     assert event.payload["earlier_run_id"] == right.run_id
     assert "CLIP fell from 100.00 to 0.00 %" in event.payload["sentence"]
