@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pillow_heif
 import pyarrow.parquet as pq
@@ -240,8 +241,7 @@ def test_labels_come_back_from_a_review(
             writer.writerow([task["data"]["image"], i, choice])
     image = f"'{root}/' || url_decode(split_part(image, '?d=', 2))"
     query = f"FROM '{exported}' SELECT {image} AS path, choice AS label"
-    text = here("sql", query, "--format", "csv", *common[-2:])
-    back = {row["path"]: row["label"] for row in csv.DictReader(io.StringIO(text))}
+    back = dict(duckdb.sql(query).fetchall())
     assert back == {path: row["label"] for path, row in predicted.items()}
 
 

@@ -173,7 +173,7 @@ def test_class_names_and_answers_are_text_whatever_they_say(
         query = "SELECT DISTINCT text FROM answers WHERE answer_index = 0"
         assert snapshot.execute(query).fetchall() == [(nasty.replace("\0", ""),)]
     names_on_disk = {path.name for path in config.store.rglob("*")}
-    assert all(name.replace(".", "").replace("-", "").isalnum() for name in names_on_disk)
+    assert all(re.fullmatch(r"[\w.-]+", name, re.ASCII) for name in names_on_disk)
 
 
 @pytest.fixture
@@ -308,7 +308,8 @@ def test_texts_are_reviewed_edited_asked_for_again_and_compared(
     assert "  + A cat as a person sees it.\n" in said
     assert said.count("  + An owl seen from the side.\n") == 5
     assert "2 classes with other texts" in said
-    assert "0 classes with other texts" in here("texts", "last", str(file), *store)
+    of_run = here("texts", "last", str(file), *store)  # which has no text that a person edited
+    assert ("cat" in of_run, "owl" in of_run) == (True, False)
     assert "has no descriptors" in here(
         "texts", "last", str(file), "--kind", "descriptor", *store, status=2
     )
