@@ -9,6 +9,7 @@ from flows.settings.store import DEFAULT_STORE
 from tasks.datasets.files import read_json
 from tasks.describe.texts import check_texts, compare_texts
 from tasks.runtime.errors import InputError
+from tasks.runtime.text import count_of
 
 if TYPE_CHECKING:
     from tasks.store.records import RunManifest
@@ -56,7 +57,7 @@ def texts(
         {"class": c.class_name, "added": str(len(c.added)), "removed": str(len(c.removed))}
         for c in changes
     ]
-    print_table(rows, f"{len(changes)} classes with other texts")
+    print_table(rows, f"{count_of(len(changes), 'class', 'classes')} with other texts")
 
 
 def _print_effects(run: str, place: str | Path) -> None:
