@@ -294,6 +294,7 @@ def test_a_table_without_rows_has_one_digest(store: Store) -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_the_file_of_every_table_has_the_rows_that_were_written(store: Store, name: str) -> None:
     values: dict[str, object] = {"string": "ü", "bool": True, "list of string": ["a", "ü"]}
+    values |= {"timestamp": "2026-11-29T00:00:00+00:00"}
     values |= {"list of float": [0.5], "list of int32": [3, 1], "embedding": [1.0, 0.0]}
     row = {c.name: values.get(c.type_name, 1) for c in TABLES[name].columns}
     empty = {c.name: None for c in TABLES[name].columns if c.type_name != "embedding"}

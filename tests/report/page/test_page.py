@@ -55,7 +55,7 @@ def test_hostile_texts_are_texts(page: str) -> None:
 
 def test_a_thousand_classes_make_a_page_of_about_3_mb(page: str, hostile: RunSummary) -> None:
     assert hostile.class_count == CLASSES
-    assert len(page.encode()) < 3_050_000
+    assert len(page.encode()) < 3_100_000
 
 
 def test_the_page_points_nowhere(page: str) -> None:
