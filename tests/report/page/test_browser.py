@@ -49,7 +49,7 @@ def test_it_opens_quietly_and_fits(
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(background[4:].split(",")[0]) < 60) == (scheme == "dark")
-    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    page.screenshot(path=tmp_path / "page.png")
     page.close()
 
 
