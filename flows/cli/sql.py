@@ -106,9 +106,10 @@ def _require_question(connection: "DuckDBPyConnection", query: str) -> None:
 
 def _confine(connection: "DuckDBPyConnection", root: "Place") -> None:
     """Let the connection read below the store, where the views' files are, and nothing else."""
-    folder = str(root).replace("'", "''")
+    from tasks.store.schemas import quote
+
     for setting in (
-        f"allowed_directories = ['{folder}/']",
+        f"allowed_directories = [{quote(f'{root}/')}]",
         "enable_external_access = false",
         "autoload_known_extensions = false",
         "python_enable_replacements = false",

@@ -20,15 +20,13 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from flows.server.children import LAST_CHARACTERS, Child
-from flows.server.temporary import HOST
+from flows.server.temporary import HOST, START_SEC
 from tasks.runtime.errors import InputError, PermanentFailure, one_line
 
-_PACKAGED = Path(__file__).with_name(
-    "prefect.yaml"
-)  # of an installed wheel; a checkout's is on top
+# Of an installed wheel; that of a checkout is on top.
+_PACKAGED = Path(__file__).with_name("prefect.yaml")
 PREFECT_FILE = _PACKAGED if _PACKAGED.is_file() else Path(__file__).parents[2] / "prefect.yaml"
 POOL = "local"  # as in prefect.yaml
-START_SEC = 180.0  # the first start migrates a new database, 14-20 s on two cores
 LOOK_EVERY_SEC = 0.5
 PREFECT = (sys.executable, "-P", "-m", "prefect")  # -P: no module of the folder it starts in
 

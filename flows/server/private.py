@@ -1,4 +1,4 @@
-"""What commands share on this machine: a folder that only its user can open, and its lock.
+"""What commands share on this machine: a folder that only its user can open.
 
 `wca` imports this before anything else, so it imports little.
 """

@@ -23,9 +23,8 @@ from tasks.runtime.errors import PermanentFailure
 HOST = "127.0.0.1"  # whoever reaches the server may start flows: only this machine
 API_VARIABLE = "PREFECT_API_URL"
 COMMAND_LINE = "command-line"  # the tag of what a command runs, in its own process
-START_SEC = (
-    180.0  # the first start migrates a new database: 14-20 s on two cores, longer on busy ones
-)
+# The first start migrates a new database: 14-20 s on two cores, longer on busy ones.
+START_SEC = 180.0
 SLOW_SEC = 10.0  # longer than any later start takes
 KEPT_SEC = 24 * 3600  # by default a connection ends after 5 s, and noticing that takes 2 s
 

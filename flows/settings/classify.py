@@ -6,9 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from flows.settings.run import Settings
-
-# The prediction for an image whose score is below the threshold.
-UNKNOWN = "unknown"
+from tasks.datasets.class_names import UNKNOWN
 
 
 class ClassifySettings(Settings):

@@ -8,6 +8,9 @@ from tasks.runtime.errors import InputError
 # A text with such an ending names a file, whether it exists or not.
 _ENDINGS = (".txt", ".json", ".csv", ".tsv")
 
+# The prediction for an image whose score is below the threshold of its run.
+UNKNOWN = "unknown"
+
 
 def read_class_names(given: str) -> tuple[str, ...]:
     """Read class names from a file (a name per line, or JSON) or a list with commas, in order.

@@ -67,8 +67,8 @@ def scan_folder(
 
     known: recorded files, which are not read again. recorded: digests of recorded images. A file
     waits for the next scan where it changed less than `settle_sec` ago, changes while it is read,
-    or has the name of an incomplete download. What has more than
-    `max_file_mb` is unreadable. Raises InputError where the folder does not exist.
+    or has the name of an incomplete download. What has more than `max_file_mb` is unreadable.
+    Raises InputError where the folder does not exist.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: create it, or name another inbox.")

@@ -1,15 +1,15 @@
 """The `inbox` tables, one per batch: the images of an inbox with their best classes."""
 
-import math
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.datasets.class_names import UNKNOWN
 from tasks.runtime.clock import now
 from tasks.runtime.errors import InputError
+from tasks.store.batches import group_by_size
 from tasks.store.digest import digest_of
 from tasks.store.place import File, modification_time
 from tasks.store.published.snapshot import snapshot_path
@@ -56,13 +56,11 @@ def compact_tables(store: Store, inbox_name: str) -> None:
     `TABLES_MERGED`. The new table is there before the old ones are removed. After a kill in between
     both hold the same images, of which readers take each once, as does the next table.
     """
-    tiers: dict[int, list[File]] = defaultdict(list)
-    for file in store.list_files("inbox"):
-        if count := _read_rows(store, file, inbox_name, ["image_digest"]).num_rows:
-            tiers[int(math.log(count, TABLES_MERGED))].append(file)
-    for files in tiers.values():
-        if len(files) < TABLES_MERGED:
-            continue
+    sizes = (
+        (_read_rows(store, file, inbox_name, ["image_digest"]).num_rows, file)
+        for file in store.list_files("inbox")
+    )
+    for files in group_by_size((sized for sized in sizes if sized[0]), TABLES_MERGED):
         parts = [_read_rows(store, file, inbox_name) for file in files]
         columns = schema("inbox")
         rows = pa.concat_tables([columns.empty_table(), *parts], promote_options="default")
@@ -159,4 +157,4 @@ def _predict(
         return dict.fromkeys(("prediction", "class_name", "score"))
     name, score = best[0]
     is_unknown = threshold is not None and score < threshold
-    return {"prediction": "unknown" if is_unknown else name, "class_name": name, "score": score}
+    return {"prediction": UNKNOWN if is_unknown else name, "class_name": name, "score": score}

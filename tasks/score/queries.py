@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from tasks.store.batches import group_rows
 from tasks.store.place import escape_glob
-from tasks.store.published.publish import create_intervals
-from tasks.store.published.snapshot import limited_memory
+from tasks.store.published.snapshot import create_intervals, limited_memory
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 

@@ -1,12 +1,16 @@
 """Batches of rows: gathered into the row groups of a Parquet file, and grouped by image."""
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+T = TypeVar("T")
 # 8,192 embeddings of 512 floats are 16 MB, which is read at once and held while it is gathered.
 ROW_GROUP_ROWS = 8192
 # The most small batches that wait before they are joined; more would fragment the memory.
@@ -65,3 +69,15 @@ def join_batches(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
     if len(parts) == 1:
         return parts[0]
     return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+
+
+def group_by_size(items: Iterable[tuple[int, T]], count: int) -> list[list[T]]:
+    """Group what has about the same size, up to `count` times as much; groups of `count` or more.
+
+    If each group is made one as it appears, a row is copied once for each power of `count`, and few
+    items are left. items: each with its size, at least 1.
+    """
+    groups: dict[int, list[T]] = defaultdict(list)
+    for size, item in items:
+        groups[int(math.log(size, count) + 1e-9)].append(item)
+    return [group for group in groups.values() if len(group) >= count]

@@ -9,9 +9,8 @@ import duckdb
 from tasks.store.digest import digest_of
 
 _ROOT = Path(__file__).resolve().parents[2]
-_INTERVALS = (
-    _ROOT / "tasks" / "store" / "published" / "intervals.sql"
-)  # the functions of all queries
+# The functions of all queries.
+_INTERVALS = _ROOT / "tasks" / "store" / "published" / "intervals.sql"
 # These rooms move rows and do not make them, but for two modules.
 _INFRASTRUCTURE = ("tasks.runtime", "tasks.store", "tasks.table_task")
 _MAKERS = ("tasks.store.digest", "tasks.store.embeddings")

@@ -241,7 +241,7 @@ def atomic_path(target: Place, is_to_stay: Callable[[], bool] | None = None) -> 
             os.fsync(file.fileno())
         if is_to_stay is None or not target.exists() or not is_to_stay():
             partial.replace(target)
-            _sync_folder(target.parent)
+            _sync_names(target.parent)
     except Exception as error:
         if is_disk_full(error):
             raise PermanentFailure(
@@ -284,17 +284,22 @@ def _make_folder(folder: Path) -> None:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in reversed(missing):
-        _sync_folder(path.parent)
+        _sync_names(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Write the names in a folder to the disk, where its file system can do that."""
+def _sync_names(folder: Path) -> None:
+    """As `sync_folder`, where the file system can do that."""
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(target: Place, text: str) -> None:

@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from tasks.runtime.errors import InputError, one_line
-from tasks.store.place import File, Place, Remote, atomic_path, list_files, write_text
+from tasks.store.place import (
+    File,
+    Place,
+    Remote,
+    atomic_path,
+    list_files,
+    sync_folder,
+    write_text,
+)
 from tasks.store.tables import BUCKET_READS
 
 # So many small segments may stay as they are; one of this size is never packed again.
@@ -299,8 +307,4 @@ def _new_name() -> str:
 def _sync_folder(folder: Place) -> None:
     """Have the names of a folder's files on disk; a bucket has them with the files."""
     if isinstance(folder, Path):
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(folder)

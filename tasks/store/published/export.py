@@ -5,8 +5,8 @@ from pathlib import Path
 import duckdb
 
 from tasks.store.place import atomic_path
-from tasks.store.published.publish import FORMAT, read_sql, remove_log
-from tasks.store.published.snapshot import open_snapshot, snapshot_path
+from tasks.store.published.publish import FORMAT, remove_log
+from tasks.store.published.snapshot import open_snapshot, read_sql, snapshot_path
 from tasks.store.schemas import EMBEDDING, SNAPSHOT_TABLES, TABLES, comment_on
 from tasks.store.tables import Store
 

@@ -1,7 +1,6 @@
 """The rows of runs that are published: gathered into parts, which are joined as they age."""
 
 import json
-import math
 import secrets
 import time
 from collections import defaultdict
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.runtime.errors import InputError, one_line
+from tasks.store.batches import group_by_size
 from tasks.store.content import digest_rows
 from tasks.store.digest import even_chunks
 from tasks.store.place import Place, list_files
@@ -205,11 +205,8 @@ def _join(store: Store, parts: tuple[Part, ...]) -> tuple[Part, ...]:
 
 def _find_group(parts: Sequence[Part]) -> list[Part]:
     """Parts to join, each a part of about `JOINED` to a power executions; none without enough."""
-    groups: dict[int, list[Part]] = defaultdict(list)
-    for part in parts:
-        if part.row_count <= MOST_ROWS // JOINED:
-            groups[int(math.log(part.execution_count, JOINED) + 1e-9)].append(part)
-    return next((group for group in groups.values() if len(group) >= JOINED), [])
+    small = ((p.execution_count, p) for p in parts if p.row_count <= MOST_ROWS // JOINED)
+    return next(iter(group_by_size(small, JOINED)), [])
 
 
 def _last_rows(runs: pa.Table) -> pa.Table:

@@ -36,6 +36,7 @@ from tasks.store.published.publications import (
 from tasks.store.published.snapshot import (
     SEAL_BYTES,
     find_snapshot_damage,
+    read_sql,
     seal_snapshot,
     snapshot_path,
 )
@@ -154,16 +155,6 @@ def _define(
         if known.get(name) != text:
             connection.execute(text)
             known[name] = text
-
-
-def create_intervals(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create `wilson_low(share, n)` and `wilson_high(share, n)`: 0-1, for a share of n images."""
-    connection.execute(read_sql("intervals"))
-
-
-def read_sql(name: str) -> str:
-    """Read what every snapshot has: `intervals`, `methods` or `views`."""
-    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
 
 
 @contextmanager

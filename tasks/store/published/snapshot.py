@@ -1,6 +1,5 @@
 """The DuckDB file that people query: how it is opened and checked."""
 
-import hashlib
 import os
 import shutil
 import uuid
@@ -12,7 +11,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from tasks.runtime.errors import InputError
-from tasks.store.digest import file_digest
+from tasks.store.digest import bytes_digest, file_digest
 from tasks.store.place import (
     TEMPORARY_PREFIX,
     Place,
@@ -32,7 +31,6 @@ SNAPSHOT = "wca.duckdb"
 # In a file beside it, two writers and a reader could take the digest of one snapshot for another's.
 SEAL_START = b"\nwca.published.sha256="
 SEAL_BYTES = len(SEAL_START) + 64
-_BLOCK_BYTES = 1 << 20
 
 
 def snapshot_path(store: Store) -> Place:
@@ -78,20 +76,29 @@ def limited_memory() -> Iterator[dict[str, str | bool | int | float | list[str]]
         yield {"memory_limit": "2GB", "temp_directory": folder}
 
 
+def create_intervals(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create `wilson_low(share, n)` and `wilson_high(share, n)`: 0-1, for a share of n images."""
+    connection.execute(read_sql("intervals"))
+
+
+def read_sql(name: str) -> str:
+    """Read what every snapshot has: `intervals`, `methods` or `views`."""
+    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+
+
 def find_snapshot_damage(file: Path) -> str | None:
     """What is wrong with a snapshot, as a predicate of its file; None if it is as published."""
     length = file.stat().st_size - SEAL_BYTES
     if length < 0:
         return "is truncated"
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while length and (block := stream.read(min(length, _BLOCK_BYTES))):
-            digest.update(block)
-            length -= len(block)
+        stream.seek(length)
         end = stream.read()
-    if not end.startswith(SEAL_START):
-        return "was truncated, altered, or written by an earlier version"
-    if end != SEAL_START + digest.hexdigest().encode():
+        if not end.startswith(SEAL_START):  # of an earlier version, which may be large
+            return "was truncated, altered, or written by an earlier version"
+        stream.seek(0)
+        digest = bytes_digest(stream.read(length))
+    if end != SEAL_START + digest.encode():
         return "was altered after it was published"
     return None
 
@@ -111,7 +118,7 @@ def _find_part_damage(connection: duckdb.DuckDBPyConnection, path: Place) -> str
     if isinstance(path, Remote):
         return None
     store = Store(path.parent)
-    if not Path(str(parts_store(store).root)).is_dir():
+    if not (path.parent / parts_store(store).root.name).is_dir():
         return (
             f"{path} has lost the Parquet files it reads: `wca store export FILE.duckdb` on the "
             "machine of its store writes a file to copy; if this is the store"
