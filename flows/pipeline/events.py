@@ -24,13 +24,14 @@ JOIN (
     SELECT other.* FROM runs AS other JOIN runs AS it ON it.run_id = $run_id
     WHERE other.run_id != it.run_id AND other.damage IS NULL
     AND other.flow_name = it.flow_name AND other.dataset_name = it.dataset_name
-    AND other.root IS NOT DISTINCT FROM it.root AND other.seed IS NOT DISTINCT FROM it.seed
+    AND other.root IS NOT DISTINCT FROM it.root
     AND other.encoder_name = it.encoder_name AND other.parameters = it.parameters
     ORDER BY other.last_finished_at DESC LIMIT 1
 ) AS last ON true
 JOIN accuracy AS past ON past.run_id = last.run_id AND past.method = now.method
 WHERE this.run_id = $run_id AND this.first_finished_at = this.last_finished_at
-AND now.top1_high < past.top1_low
+AND now.top1 - past.top1
+    + sqrt((now.top1_high - now.top1) ** 2 + (past.top1 - past.top1_low) ** 2) < 0
 ORDER BY past.top1 - now.top1 DESC
 """
 
@@ -51,7 +52,8 @@ def emit(event: str, about: str, sentence: str, **facts: object) -> None:
 def emit_regression(summary: RunSummary) -> None:
     """Send REGRESSED where a method is worse than in the last run of the same settings.
 
-    Worse: the 95 % interval of its top-1 accuracy lies below that of the earlier run.
+    Worse: the 95 % interval of the change of its top-1 accuracy lies below 0 (Newcombe 1998,
+    method 10), the rule of "Which classes got worse" in docs/queries.md.
     """
     with open_snapshot(summary.snapshot, summary.run_id) as snapshot:
         fallen = snapshot.execute(_FALLEN, {"run_id": summary.run_id}).fetchall()

@@ -193,7 +193,7 @@ def test_thresholds_and_risk_are_those_of_the_predictions(
     with pytest.raises(InputError, match="has not scored wca: choose from clip, "):
         find_percentile(store, "last", 25, "wca")
     # no probability is made of votes and sums
-    views = (Path(__file__).parents[2] / "tasks" / "store" / "views.sql").read_text()
+    views = (Path(__file__).parents[2] / "tasks" / "store" / "published" / "views.sql").read_text()
     votes = ", ".join(f"'{m.name}'" for m in METHODS.values() if not m.is_cosine)
     assert f"p.method IN ({votes})" in views
 
