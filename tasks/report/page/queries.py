@@ -8,9 +8,11 @@ import duckdb
 
 from tasks.methods.registry import (
     BASELINE,
+    EXPLAINED,
     IMAGE_SIDES,
     METHODS,
     TEXT_SIDES,
+    explained_method,
     preferred_method,
 )
 
@@ -32,7 +34,9 @@ class RunQueries:
     def __init__(self, connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
         self.connection = connection
         self.run_id = run_id
-        self.method = preferred_method(scored_methods(connection, run_id)) or BASELINE
+        scored = scored_methods(connection, run_id)
+        self.method = preferred_method(scored) or BASELINE
+        self.explained = explained_method(scored) or EXPLAINED
         query = "SELECT DISTINCT image_digest FROM explanations WHERE run_id = $run_id ORDER BY 1"
         found = connection.execute(query, {"run_id": run_id}).fetchall()
         self.digests = [digest for (digest,) in found]
@@ -40,7 +44,7 @@ class RunQueries:
     def execute(self, name: str) -> QueryResult:
         """Execute `sql/page/<name>.sql` for the run and its preferred method.
 
-        `$digests` are those of the explained images: of literals DuckDB reads these images alone,
+        `$explained` is the method that is explained. `$digests` are those of the explained images: of literals DuckDB reads these images alone,
         and of a subquery all.
         """
         return execute_query(
@@ -48,6 +52,7 @@ class RunQueries:
             f"page/{name}",
             run_id=self.run_id,
             method=self.method,
+            explained=self.explained,
             digests=self.digests,
         )
 

@@ -15,7 +15,10 @@ from tasks.report.verdict import describe_verdict, warn_of_few_images
 from tasks.store.place import Place
 from tasks.store.published.snapshot import open_snapshot
 
-EXPLANATION_QUERIES = ("explained", "explained_pairs", "explained_texts", "counterfactuals")
+EXPLANATION_QUERIES = (
+    *("explained", "explained_crops", "explained_pairs", "explained_texts"),
+    "counterfactuals",
+)
 
 
 def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
@@ -58,6 +61,7 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
             is_labelled=is_labelled,
             confused=confused,
             explained=explained,
+            explained_title=method_title(queries.explained),
             explained_sql=[queries.execute(name).sql for name in EXPLANATION_QUERIES],
             gallery=[made for row in gallery.rows if (made := thumbnails.make(row))],
             gallery_sql=gallery.sql,

@@ -37,6 +37,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("p", p_value="p, sign flips", p_holm="p, Holm"),
         columns("value", is_identical="same predictions"),
         is_long=True,
+        is_folded=True,
     ),
     "method_grid": TableLayout(
         "Every pair of an image side and a text side",
@@ -45,6 +46,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", top1="top-1 %", top1_low="Wilson low", top1_high="Wilson high"),
         columns("count", run_count="runs", image_count="images"),
         is_long=True,
+        is_folded=True,
     ),
     "method_steps": TableLayout(
         "What each part adds",
@@ -71,6 +73,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", top1_high="high"),
         draw_chart=charts.draw_calibration,
         is_long=True,
+        is_folded=True,
     ),
     "calibration_errors": TableLayout(
         "Expected calibration error",
@@ -88,6 +91,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", risk="wrong %", risk_low="low", risk_high="high"),
         draw_chart=charts.draw_risk,
         is_long=True,
+        is_folded=True,
     ),
     "risk_areas": TableLayout(
         "Risk against coverage of every method",
@@ -114,12 +118,14 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", share="share %"),
         draw_chart=charts.draw_gains,
         is_long=True,
+        is_folded=True,
     ),
     "weights": TableLayout(
         "Descriptions that weigh least",
         columns("text", class_name="class", text="description"),
         columns("percent", weight="weight %"),
         columns("number", relative_weight="times an even weight"),
+        is_folded=True,
     ),
     "coverage": TableLayout(
         "Files",
@@ -158,5 +164,6 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("text", class_name="labelled", predicted_class_name="predicted"),
         columns("count", image_count="images"),
         columns("percent", share="share of the class %"),
+        is_folded=True,
     ),
 }

@@ -36,6 +36,7 @@ class TableLayout:
     """How a page shows a query's rows: columns under a caption, and perhaps a chart.
 
     draw_chart: from the rows to the chart. is_long: the table scrolls and can be searched.
+    is_folded: the rows are shown when somebody opens them.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class TableLayout:
         *columns: list[Column],
         draw_chart: Callable[[Sequence[Row]], "Spec"] | None = None,
         is_long: bool = False,
+        is_folded: bool = False,
     ) -> None:
         self.caption = caption
         self.columns = list(chain(*columns))
         self.draw_chart = draw_chart
         self.is_long = is_long
+        self.is_folded = is_folded
 
 
 def columns(style: str, **titles: str) -> list[Column]:

@@ -20,10 +20,20 @@ async function draw(place, isDark) {
   shown.push(result);
 }
 
-async function drawAll(isDark) {
-  shown.splice(0).forEach((result) => result.finalize());
-  for (const place of document.querySelectorAll(".chart")) await draw(place, isDark);
+// A chart in a fold has no width: it is drawn when the fold opens.
+async function drawVisible(isDark) {
+  for (const place of document.querySelectorAll(".chart:not([data-drawn])")) {
+    if (!place.checkVisibility()) continue;
+    place.dataset.drawn = "";
+    await draw(place, isDark);
+  }
   document.documentElement.dataset.charts = "done";
+}
+
+function drawAll(isDark) {
+  shown.splice(0).forEach((result) => result.finalize());
+  for (const place of document.querySelectorAll(".chart")) delete place.dataset.drawn;
+  return drawVisible(isDark);
 }
 
 function value(row, column) {
@@ -57,6 +67,8 @@ for (const input of document.querySelectorAll(".filter input")) {
   });
 }
 for (const cell of document.querySelectorAll("td.bar")) cell.style.setProperty("--share", `${100 * Number(cell.dataset.value)}%`);
+// The event does not bubble, but is seen on its way down.
+addEventListener("toggle", (event) => event.target.open && drawVisible(dark.matches), true);
 let opened = [];
 addEventListener("beforeprint", () => {
   opened = [...document.querySelectorAll("details:not([open])")];
