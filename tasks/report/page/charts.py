@@ -65,7 +65,7 @@ def draw_calibration(rows: Sequence[Row]) -> Spec:
         x=x, y=alt.Y("top1_low:Q", title="right, %", scale=scale), y2="top1_high:Q"
     )
     dot = base.mark_point(filled=True, size=80, color=BLUE, opacity=1).encode(x=x, y="top1:Q")
-    return _spec(line, rule, dot, height=280)
+    return _spec(line, rule, dot, height=240)
 
 
 def draw_risk(rows: Sequence[Row]) -> Spec:
@@ -107,7 +107,7 @@ def draw_gains(rows: Sequence[Row]) -> Spec:
         )
     )
     zero = _chart([{"gain": 0}]).mark_rule(color=GREY).encode(x="gain:Q")
-    return _spec(zero, chart, height=260)
+    return _spec(zero, chart, height=220)
 
 
 def draw_similarities(classes: Sequence[tuple[Sequence[Row], float, float]]) -> list[Spec]:
@@ -152,7 +152,7 @@ def _draw_similarities(
     rules = (
         _chart(means).mark_rule(strokeWidth=1.5, strokeDash=[5, 3]).encode(x="mean:Q", color=colour)
     )
-    return _spec(rules, dots, height=24 * len(rows))
+    return _spec(rules, dots, height=21 * len(rows))
 
 
 def draw_text_weights(rows: Sequence[Row], description_count: int) -> Spec:
@@ -174,12 +174,10 @@ def draw_text_weights(rows: Sequence[Row], description_count: int) -> Spec:
     rule = _chart([{"even": 100 / description_count}]).mark_rule(
         strokeDash=[5, 3], color=ORANGE, strokeWidth=1.5
     )
-    return _spec(bars, rule.encode(x="even:Q"), height=24 * len(rows))
+    return _spec(bars, rule.encode(x="even:Q"), height=21 * len(rows))
 
 
-def draw_sweep(
-    rows: Sequence[Row], together: Sequence[Row], is_ordered: bool = True
-) -> Spec:
+def draw_sweep(rows: Sequence[Row], together: Sequence[Row], is_ordered: bool = True) -> Spec:
     """Draw accuracy against one parameter's values, with intervals for every method.
 
     together: the rows of all panels that are read together, which share the axis of accuracy.

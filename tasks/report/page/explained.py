@@ -176,12 +176,12 @@ def _draw(image: Image.Image, drawn: list[pictures.MarkedCrop], crops: list[Row]
 
 
 def _name_crops(roles: dict[str, Row], drawn: list[pictures.MarkedCrop]) -> str:
-    """Say which crops are drawn: `1–3 for cat; a–c, dashed, for dog`."""
+    """Say which crops are drawn: `1-3 for cat; a-c, dashed, for dog`."""
     parts = []
     for role, of_role in CROP_MARKS.items():
         marks = [crop.mark for crop in drawn if crop.mark in of_role]
         if marks:
-            span = "–".join(dict.fromkeys((marks[0], marks[-1])))
+            span = "-".join(dict.fromkeys((marks[0], marks[-1])))
             dashed = ", dashed," if role == "runner_up" else ""
             parts.append(f"{span}{dashed} for {roles[role]['class_name']}")
     if any(crop.mark == REMOVED_MARK for crop in drawn):
@@ -204,13 +204,14 @@ def _explain_margin(
         f"{predicted['crop_count']} crops. The whole image alone gives {order} ({whole:+.4f})."
     ]
     supports = [crop["support"] for crop in crops]
+    if supports:
+        raising, lowering = ([s for s in supports if sign * s > 0] for sign in (1, -1))
+        sentences.append(
+            f"Of these, {len(raising)} are for {predicted['class_name']} ({sum(raising):+.4f} in "
+            f"all) and {len(lowering)} for {runner_up['class_name']} ({sum(lowering):+.4f})."
+        )
     for row, role, sign in ((predicted, "predicted", 1), (runner_up, "runner_up", -1)):
         name = row["class_name"]
-        own = [support for support in supports if sign * support > 0]
-        if supports:
-            sentences.append(
-                f"{len(own)} of these crops are for {name} and add {sum(own):+.4f} to the margin."
-            )
         best = next(((pair, crop.mark) for of, pair, crop in pairs if of == role), None)
         if best and sign * best[0]["support"] > 0:
             sentences.append(
@@ -271,8 +272,8 @@ def _chart_similarities(roles: list[Row], texts: list[Row]) -> list[TitledChart]
         shown.sort(key=lambda t: (-t["weighted_similarity"], t["position"]))
         whole = sum(t["whole_similarity"] for t in own) / len(own)
         weighted = sum(t["text_weight"] * t["weighted_similarity"] for t in own)
-        count = f"the {len(shown)} of {len(own)} that decide" if len(own) > len(shown) else "all"
-        titles.append(f"Descriptions of {role['class_name']} ({count})")
+        count = f", {len(shown)} of {len(own)}" if len(own) > len(shown) else ""
+        titles.append(f"Descriptions of {role['class_name']}{count}")
         drawn.append((shown, whole, weighted))
     specs = charts.draw_similarities(drawn)
     return [TitledChart(title, spec) for title, spec in zip(titles, specs, strict=True)]

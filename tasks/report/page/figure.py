@@ -1,4 +1,4 @@
-"""An explanation as one picture: the paper's figures 4 and 5, the margin by place, and deciding crops."""
+"""An explanation as one picture: the paper's figures 4 and 5, the margin's places, its crops."""
 
 import io
 from typing import Any

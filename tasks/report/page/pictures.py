@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 # Okabe & Ito's blue and vermilion, which look different with and without colour vision.
 FOR, AGAINST = np.array([0, 114, 178], dtype=float), np.array([213, 94, 0], dtype=float)
 # The share of the colour where it is strongest, and the part of it that is left between stripes.
-MAP_STRENGTH, STRIPE_STRENGTH, STRIPE_PX = 0.8, 0.3, 8
+MAP_STRENGTH, STRIPE_STRENGTH, STRIPE_PX = 0.65, 0.3, 8
 # Below this quality JPEG shows its blocks.
 MIN_QUALITY = 28
 

@@ -44,8 +44,8 @@ class RunQueries:
     def execute(self, name: str) -> QueryResult:
         """Execute `sql/page/<name>.sql` for the run and its preferred method.
 
-        `$explained` is the method that is explained. `$digests` are those of the explained images: of literals DuckDB reads these images alone,
-        and of a subquery all.
+        `$explained` is the method that is explained. `$digests` are those of the explained images:
+        of literals DuckDB reads these images alone, and of a subquery all.
         """
         return execute_query(
             self.connection,

@@ -82,6 +82,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", scaled_error="with a fitted temperature, points"),
         columns("number", temperature="temperature", first_half_temperature="of one half"),
         columns("number", second_half_temperature="of the other half"),
+        is_folded=True,
     ),
     "risk_coverage": TableLayout(
         "Wrong predictions among those above a threshold",
@@ -98,6 +99,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("method", method="method"),
         columns("percent", area="area under the curve, %", half_risk="wrong of the upper half, %"),
         columns("percent", most_risk="of the upper 80 %", whole_risk="of all"),
+        is_folded=True,
     ),
     "alignment": TableLayout(
         "The best crop against the whole image",
@@ -140,6 +142,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("text", stage="stage"),
         columns("seconds", duration_sec="seconds"),
         columns("count", table_count="tables", reused_count="of them cached"),
+        is_folded=True,
     ),
     "answers": TableLayout(
         "Answers of the language model",

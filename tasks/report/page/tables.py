@@ -16,7 +16,8 @@ class Column(NamedTuple):
     """A column of a table.
 
     style: text, value, count, percent (of a share), bar (percent with a bar), points (a difference
-    of shares), p, cosine, gain, seconds, usd, number, and the names method, side, step.
+    of shares), p, cosine, gain, support, share (of a margin), seconds, usd, number, and the names
+    method, side, step.
     """
 
     name: str
@@ -118,12 +119,14 @@ _TITLES: dict[str, Callable[[str], str]] = {
 }
 _FORMATS: dict[str, Callable[[float], str]] = {
     "count": lambda v: f"{v:,.0f}" if v == int(v) else f"{v:,.1f}",
-    "percent": lambda v: f"{100 * v:.2f}",
+    "percent": lambda v: _with_minus(f"{100 * v:.2f}"),
     "bar": lambda v: f"{100 * v:.2f}",
     "points": lambda v: _with_minus(f"{100 * v:+.2f}"),
     "p": lambda v: "< 0.001" if v < 0.001 else f"{v:.3f}",
     "cosine": lambda v: _with_minus(f"{v:.4f}"),
     "gain": lambda v: _with_minus(f"{v:+.4f}"),
+    "support": lambda v: _with_minus(f"{v:+.5f}"),
+    "share": lambda v: _with_minus(f"{100 * v:+.1f}"),
     "seconds": lambda v: f"{v:,.1f}",
     "usd": lambda v: f"{v:.4f}",
     "number": lambda v: f"{v:.2f}",

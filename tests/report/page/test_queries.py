@@ -207,18 +207,29 @@ def test_weights_are_a_softmax_of_which_the_lowest_come_first(
         assert row["relative_weight"] == pytest.approx(weight * TEXTS, rel=1e-5)
 
 
-def test_crop_weights_are_a_softmax_by_the_scale_of_images(
+def test_what_a_crop_adds_to_the_margin_is_its_weight_times_the_difference_of_scores(
     run: Run, results: dict[str, Rows]
 ) -> None:
+    draws = {r["crop_index"]: r["draw_count"] for r in run.select("draws", run_index=0)}
+    assert sorted(draws.values()) == [0, 2]
+    vectors = {r["class_id"]: r["embedding"] for r in run.select("class_vectors", method="wca")}
     for digest in ("d01", "d03"):
-        cosines = [
-            np.float32(r["whole_similarity"])
-            for r in run.select("crops", image_digest=digest)
-            if r["crop_index"] > 0
-        ]
-        masses = np.exp(math.exp(4) * np.array(cosines, dtype=float))
-        rows = [row["weight"] for row in results["crop_weights"] if row["image_digest"] == digest]
-        assert rows == pytest.approx(masses / masses.sum(), rel=1e-5)
+        roles = {r["role"]: r for r in run.select("explanations", image_digest=digest)}
+        first, second = (vectors[roles[role]["class_id"]] for role in ("predicted", "runner_up"))
+        crops = [r for r in run.select("crops", image_digest=digest) if draws.get(r["crop_index"])]
+        masses = np.array(
+            [
+                draws[r["crop_index"]] * math.exp(math.exp(4) * (r["whole_similarity"] - 1))
+                for r in crops
+            ]
+        )
+        ours, theirs = (
+            masses * [np.dot(r["embedding"], v) for r in crops] for v in (first, second)
+        )
+        expected = (ours - theirs) / ours.sum() * roles["predicted"]["score"]
+        rows = [row for row in results["explained_crops"] if row["image_digest"] == digest]
+        assert [row["crop_index"] for row in rows] == [r["crop_index"] for r in crops]
+        assert [row["support"] for row in rows] == pytest.approx(expected.tolist(), rel=1e-4)
 
 
 def test_explanations_come_in_their_order_with_names(run: Run, results: dict[str, Rows]) -> None:

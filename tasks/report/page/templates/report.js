@@ -9,13 +9,14 @@ function theme(width, isDark) {
   return {
     background: "transparent", font, view: { stroke: null },
     axis: { labelColor: ink, titleColor: soft, gridColor: line, domainColor: soft, tickColor: soft, labelFontSize: 11.5, titleFontSize: 11.5, titleFontWeight: 500, titleLimit: Math.max(200, width - 40) },
+    axisX: { titleAnchor: width < 420 ? "end" : "middle" },
     axisY: { labelLimit: Math.max(90, Math.min(300, width * 0.52)) },
-    legend: { labelColor: ink, titleColor: soft, labelFontSize: 12, columns: width < 520 ? 1 : 2 },
+    legend: { labelColor: ink, titleColor: soft, labelFontSize: 12, columns: width < 520 ? 1 : 2, layout: { top: { anchor: width < 420 ? "end" : "start" } } },
   };
 }
 
 async function draw(place, isDark) {
-  const spec = JSON.parse(place.dataset.spec);
+  const spec = { description: place.ariaLabel, ...JSON.parse(place.dataset.spec) };
   const result = await vegaEmbed(place, spec, { actions: false, renderer: "svg", config: theme(place.clientWidth, isDark), tooltip: { theme: isDark ? "dark" : "light" } });
   shown.push(result);
 }
