@@ -283,6 +283,5 @@ def _chart_weights(role: Row, texts: list[Row]) -> TitledChart:
     """Draw figure 4 for the predicted class."""
     own = [text for text in texts if text["class_id"] == role["class_id"]]
     shown = sorted(own, key=lambda t: (t["text_weight"], t["position"]))[:CHART_TEXTS]
-    count = f"lowest {len(shown)} of {len(own)}" if len(own) > len(shown) else "lowest first"
-    title = f"Text weights of {role['class_name']}, {count}"
+    title = f"{'Lowest text' if len(own) > len(shown) else 'Text'} weights of {role['class_name']}"
     return TitledChart(title, charts.draw_text_weights(shown, len(own)))

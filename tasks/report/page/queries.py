@@ -17,6 +17,11 @@ from tasks.methods.registry import (
 )
 
 _FOLDER = Path(__file__).parent / "sql"
+# The queries of a run's page, in a folder for each section, by their names.
+PAGE_QUERIES = {
+    path.stem: f"page/{path.parent.name}/{path.stem}"
+    for path in sorted((_FOLDER / "page").glob("*/*.sql"))
+}
 
 Row = dict[str, Any]
 
@@ -29,7 +34,7 @@ class QueryResult(NamedTuple):
 
 
 class RunQueries:
-    """Executes the queries of the report, `sql/page/*.sql`, for one run."""
+    """Executes the queries of the report, `sql/page/*/*.sql`, for one run."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
         self.connection = connection
@@ -42,14 +47,14 @@ class RunQueries:
         self.digests = [digest for (digest,) in found]
 
     def execute(self, name: str) -> QueryResult:
-        """Execute `sql/page/<name>.sql` for the run and its preferred method.
+        """Execute `sql/page/<section>/<name>.sql` for the run and its preferred method.
 
         `$explained` is the method that is explained. `$digests` are those of the explained images:
         of literals DuckDB reads these images alone, and of a subquery all.
         """
         return execute_query(
             self.connection,
-            f"page/{name}",
+            PAGE_QUERIES[name],
             run_id=self.run_id,
             method=self.method,
             explained=self.explained,

@@ -11,15 +11,12 @@ import numpy as np
 import pytest
 
 from tasks.report.page.compare import COMPARISON_TABLES, read_pair
-from tasks.report.page.queries import RunQueries, execute_query
+from tasks.report.page.queries import PAGE_QUERIES, RunQueries, execute_query
 from tasks.report.page.sweep import SWEEP_TABLES
 from tasks.store.published.publish import publish
 from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 from tests.report.page.runs import CLASSES, IMAGES, METHODS, SIDES, TEXTS, Rows, Run
-
-SQL = Path(__file__).parents[3] / "tasks" / "report" / "page" / "sql"
-PAGE = sorted(path.stem for path in (SQL / "page").glob("*.sql"))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +53,7 @@ def query_results(connection: duckdb.DuckDBPyConnection, run: Run) -> dict[str, 
     queries = RunQueries(connection, run.run_id)
     names = [f"sweep/{name}" for name in SWEEP_TABLES]
     swept = {name: execute_query(connection, name, run_id=run.run_id).rows for name in names}
-    return {name: queries.execute(name).rows for name in PAGE} | swept
+    return {name: queries.execute(name).rows for name in PAGE_QUERIES} | swept
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +61,7 @@ def results(snapshot: duckdb.DuckDBPyConnection, run: Run) -> dict[str, Rows]:
     return query_results(snapshot, run)
 
 
-@pytest.mark.parametrize("name", [*PAGE, *(f"sweep/{name}" for name in SWEEP_TABLES)])
+@pytest.mark.parametrize("name", [*PAGE_QUERIES, *(f"sweep/{name}" for name in SWEEP_TABLES)])
 def test_other_runs_change_no_result(
     name: str, results_alone: dict[str, Rows], results: dict[str, Rows]
 ) -> None:
