@@ -31,12 +31,6 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
         is_labelled = run["flow_name"] != "classify"
         results = {name: queries.execute(name) for name in REPORT_TABLES if name != ANSWERS}
         results[ANSWERS] = QueryResult("", []) if is_labelled else queries.execute(ANSWERS)
-        headline = [
-            {**row, "method": title} if title != method_title(row["method"]) else row
-            for row in results["accuracy"].rows
-            for title in [method_title(row["method"], run["crop_strategy"] or "")]
-        ]
-        shown = {**results, "accuracy": results["accuracy"]._replace(rows=headline)}
         confused = _confused_classes(
             results["confusion"].rows, queries.execute("confused_images").rows, thumbnails
         )
@@ -47,7 +41,7 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
             run=run,
             settings=_settings(run),
             configuration_sql=configuration.sql,
-            tables=build_tables(REPORT_TABLES, shown),
+            tables=build_tables(REPORT_TABLES, results, run["crop_strategy"] or ""),
             method_title=method_title(queries.method),
             verdict=describe_verdict(results["accuracy"].rows, results["pairs"].rows),
             warning=warn_of_few_images(

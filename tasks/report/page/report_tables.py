@@ -19,6 +19,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", macro_low="macro low", macro_high="macro high", top5="top-5 %"),
         columns("count", image_count="images"),
         draw_chart=charts.draw_accuracy,
+        names_crops=True,
     ),
     "comparisons": TableLayout(
         f"Every method against {_BASELINE} on the same images",

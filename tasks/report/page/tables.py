@@ -37,7 +37,8 @@ class TableLayout:
     """How a page shows a query's rows: columns under a caption, and perhaps a chart.
 
     draw_chart: from the rows to the chart. is_long: the table scrolls and can be searched.
-    is_folded: the rows are shown when somebody opens them.
+    is_folded: the rows are shown when somebody opens them. names_crops: the title of a method that
+    was published with other crops than the run's names these.
     """
 
     def __init__(
@@ -47,12 +48,24 @@ class TableLayout:
         draw_chart: Callable[[Sequence[Row]], "Spec"] | None = None,
         is_long: bool = False,
         is_folded: bool = False,
+        names_crops: bool = False,
     ) -> None:
         self.caption = caption
         self.columns = list(chain(*columns))
         self.draw_chart = draw_chart
         self.is_long = is_long
         self.is_folded = is_folded
+        self.names_crops = names_crops
+
+    def title_methods(self, rows: list[Row], crop_strategy: str) -> list[Row]:
+        """Put titles in place of those methods whose titles name the run's crops."""
+        if not self.names_crops:
+            return rows
+        return [
+            {**row, "method": title} if title != method_title(row["method"]) else row
+            for row in rows
+            for title in [method_title(row["method"], crop_strategy)]
+        ]
 
 
 def columns(style: str, **titles: str) -> list[Column]:
@@ -71,19 +84,21 @@ class PageTable(NamedTuple):
 
 
 def build_tables(
-    layouts: Mapping[str, TableLayout], results: Mapping[str, QueryResult]
+    layouts: Mapping[str, TableLayout],
+    results: Mapping[str, QueryResult],
+    crop_strategy: str = "",
 ) -> dict[str, PageTable]:
-    """Return the tables of those results that have rows, by name."""
+    """Return the tables of those results that have rows, by name; crop_strategy: of the run."""
     return {
         name: PageTable(
             name,
             layout,
             results[name].sql,
-            format_rows(results[name].rows, layout.columns),
-            layout.draw_chart(results[name].rows) if layout.draw_chart else None,
+            format_rows(rows, layout.columns),
+            layout.draw_chart(rows) if layout.draw_chart else None,
         )
         for name, layout in layouts.items()
-        if results[name].rows
+        if (rows := layout.title_methods(results[name].rows, crop_strategy))
     }
 
 
