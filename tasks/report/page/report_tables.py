@@ -104,7 +104,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
     ),
     "alignment": TableLayout(
         "The best crop against the whole image",
-        columns("text", pairs="descriptions"),
+        columns("value", pairs="descriptions"),
         columns("count", image_count="images", pair_count="pairs"),
         columns("cosine", whole_mean="cosine with whole"),
         columns("percent", better_mean="best crop beats whole, %", better_low="low"),
