@@ -39,6 +39,7 @@ class Scored(NamedTuple):
     crops: list[TableRef]
     vectors: TableRef
     predictions: list[TableRef]
+    draws: list[TableRef]
     crop_uses: list[TableRef]
 
 
@@ -183,6 +184,7 @@ def _explain_images(
         image_scale=settings.used_image_scale,
         text_scale=settings.used_text_scale,
         count=count,
+        draws=tuple(scored.draws),
         crop_uses=tuple(scored.crop_uses),
     )
     (tables,) = runner.run("explain images", explain_images, [recipe])

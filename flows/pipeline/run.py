@@ -120,7 +120,7 @@ def run_stages(
         )
         rejected_count = sum(ref.row_count for ref in results if ref.table == "rejected")
         used = [ref for uses in crop_uses for ref in uses]
-        scored = Scored(indexed, described, texts, crops, vectors, predictions, used)
+        scored = Scored(indexed, described, texts, crops, vectors, predictions, draws, used)
         checks = check_embeddings(runner, scored, encoder, parameters, resampling, is_labelled)
         count = explained if explained_method(methods) else 0
         insights = find_insights(

@@ -58,7 +58,7 @@ class Explanation(NamedTuple):
 def explain(
     views: Views, classes: Floats, texts: dict[int, ClassTexts], label: int | None
 ) -> Explanation:
-    """Explain the prediction of `wca` over some crops, each once: the whole pool, or a part of it.
+    """Explain the prediction of `wca` over some crops: those that a run draws, or an image's own.
 
     The margin score(first) - score(second) is exactly a sum over pairs of a crop and a description
     of the first class: sum_ij w_i v_j (<p_i, t_j> / |T| - <p_i, T' / |T'|>) / |P|. T and T' are the

@@ -26,9 +26,11 @@ def explanation_tables(
 ) -> dict[str, pa.Table]:
     """Compute the tables of `EXPLANATION_TABLES` for `count` images, by name.
 
-    inputs: the stored `images`, `predictions`, `crops`, `class_vectors`, `descriptions` and
-    `text_embeddings` of a run that scored `wca`, or else `wca_adaptive`, and `crop_use`: where the
-    latter is explained, and where runs take a fixed number of crops, by these crops alone.
+    What is explained is the prediction with `run_index` 0: by the crops that this run draws, as
+    often as it draws them, or by an image's own crops where `crop_use` names them.
+
+    inputs: the stored `images`, `predictions`, `crops`, `draws`, `crop_use`, `class_vectors`,
+    `descriptions` and `text_embeddings` of a run that scored `wca`, or else `wca_adaptive`.
     """
     vectors = store.read(inputs["class_vectors"][0])
     method = explained_method(set(vectors["method"].to_pylist()))
@@ -44,6 +46,7 @@ def explanation_tables(
             inputs["crops"],
             list(labels),
             image_scale,
+            _read_draws(store, inputs["draws"]),
             _read_chosen(store, inputs["crop_use"], list(labels), method == SETTLING),
         )
     }
@@ -87,6 +90,12 @@ def _read_class_texts(
     return texts
 
 
+def _read_draws(store: Store, tables: list[TableRef]) -> dict[int, int]:
+    """Read how often the first run draws each crop; without draws it takes each crop once."""
+    rows = (row for table in map(store.read, tables) for row in table.to_pylist())
+    return {row["crop_index"]: row["draw_count"] for row in rows if row["run_index"] == 0}
+
+
 def _read_chosen(
     store: Store, shards: list[TableRef], digests: list[str], is_settled: bool
 ) -> dict[str, list[int]]:
@@ -104,9 +113,10 @@ def _read_views(
     shards: list[TableRef],
     digests: list[str],
     image_scale: float | None,
+    draws: dict[int, int],
     chosen: dict[str, list[int]],
 ) -> Iterator[Views]:
-    """Read the views of some images, of their crops the chosen ones, and weigh these."""
+    """Read the views of some images, of their crops the chosen or drawn ones, and weigh these."""
     rows = store.dataset(shards).to_table(
         columns=["image_digest", "crop_index", "embedding"],
         filter=pc.field("image_digest").isin(pa.array(digests, pa.string())),
@@ -120,13 +130,18 @@ def _read_views(
     for digest in dict.fromkeys(digest_column.tolist()):
         is_own = digest_column == digest
         indices = crop_index[is_own]
-        used = np.isin(indices, chosen[digest]) if digest in chosen else indices > 0
+        if digest in chosen:
+            counts = np.isin(indices, chosen[digest]).astype(float)
+        else:
+            counts = np.array([draws.get(i, 1.0) if i else 0.0 for i in indices.tolist()])
+        used = counts > 0
         whole, crops = matrix[is_own][0], matrix[is_own][used]
-        weights = _softmax(crops @ whole, image_scale)
+        weights = _softmax(crops @ whole, image_scale, counts[used])
         yield Views(digest, whole, crops, weights, indices[used].tolist())
 
 
-def _softmax(similarity: Floats, scale: float | None) -> Floats:
-    """Compute the weights with which images are scored."""
-    weights: Floats = softmax_weights(torch.from_numpy(similarity), scale).numpy()
+def _softmax(similarity: Floats, scale: float | None, counts: Floats | None = None) -> Floats:
+    """Compute the weights with which images are scored; counts: how often each crop is taken."""
+    drawn = None if counts is None else torch.from_numpy(counts)
+    weights: Floats = softmax_weights(torch.from_numpy(similarity), scale, drawn).numpy()
     return weights

@@ -138,6 +138,7 @@ class ExplanationsRecipe(Recipe):
     image_scale: float | None
     text_scale: float | None
     count: int
+    draws: tuple[TableRef, ...] = ()
     crop_uses: tuple[TableRef, ...] = Field((), exclude_if=lambda uses: not uses)
 
 
@@ -339,6 +340,7 @@ def explain_images(store_root: str, recipe: ExplanationsRecipe) -> tuple[TableRe
         "images": [recipe.images],
         "predictions": list(recipe.predictions),
         "crops": list(recipe.crops),
+        "draws": list(recipe.draws),
         "crop_use": list(recipe.crop_uses),
         "class_vectors": [recipe.class_vectors],
         "descriptions": [recipe.descriptions],

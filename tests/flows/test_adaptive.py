@@ -14,6 +14,8 @@ from flows.settings.benchmark import BenchmarkConfig
 from flows.settings.classify import ClassifyConfig
 from flows.settings.sweep import SweepConfig
 from flows.sweep import sweep
+from tasks.report.page.queries import RunQueries
+from tasks.store.published.snapshot import open_snapshot
 from tasks.store.tables import Store
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -126,6 +128,11 @@ def test_classify_takes_as_many_crops_as_are_needed(
     (used,) = rows(summary, "crop_use")
     assert {row["method"] for row in rows(summary, "predictions")} == {"wca_adaptive"}
     assert {row["crop_count"] for row in rows(summary, "explanations")} == {used["crop_count"]}
+    with open_snapshot(summary.snapshot, summary.run_id) as connection:
+        crops = RunQueries(connection, summary.run_id).execute("explained_crops").rows
+    assert {row["crop_index"] for row in crops} == set(used["crop_indices"])
+    first, second = (row["score"] for row in rows(summary, "explanations"))
+    assert sum(row["support"] for row in crops) == pytest.approx(first - second, abs=1e-5)
     assert len(rows(summary, "crops", "crop_index")) == 1 + used["crop_count"]
 
 

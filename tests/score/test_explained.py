@@ -15,12 +15,12 @@ from tasks.store.tables import Store, TableRef
 from tests.methods import reference
 from tests.methods.test_methods import Case
 
-IMAGES, CLASSES, POOL, DIM = 12, 3, 4, 8
+IMAGES, CLASSES, POOL, DIM, RUNS = 12, 3, 4, 8, 3
 METHODS = ["clip", "wca"]
 
 
 class World:
-    """A stored run in which every crop is taken once, as explanations take them."""
+    """A stored run of several draws, of which the first is explained."""
 
     def __init__(self, root: Path, image_scale: float | None, text_scale: float | None) -> None:
         self.case = Case(seed=4, images=IMAGES, pool=POOL, classes=CLASSES, dim=DIM)
@@ -30,7 +30,13 @@ class World:
         vectors = pa.Table.from_batches(
             [class_vector_rows(self.case.descriptions(), texts, METHODS, text_scale)]
         )
-        counts = draw_counts(POOL, POOL, 0, 0)
+        counts = draw_counts(POOL, POOL, RUNS, 0)
+        self.draws = counts[0].int().tolist()
+        draws = [
+            {"run_index": run, "crop_index": i, "draw_count": int(count)}
+            for run, row in enumerate(counts)
+            for i, count in enumerate(row, start=1)
+        ]
         blocks = self.case.crops().to_batches()
         predictions = pa.Table.from_batches(predict(blocks, vectors, counts, image_scale))
         self.predictions = predictions.to_pylist()
@@ -41,6 +47,7 @@ class World:
             "class_vectors": [self.write("class_vectors", vectors)],
             "descriptions": [self.write("descriptions", self.case.descriptions())],
             "text_embeddings": [self.write("text_embeddings", texts)],
+            "draws": [self.write("draws", pa.Table.from_pylist(draws, schema("draws")))],
             "crop_use": [],
         }
 
@@ -60,10 +67,10 @@ class World:
         return {name: table.to_pylist() for name, table in made.items()}
 
     def best(self, method: str) -> dict[str, dict[int, dict[str, Any]]]:
-        """Each image's predictions by rank."""
+        """Each image's predictions in the first run, by rank."""
         found: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
         for row in self.predictions:
-            if row["method"] == method:
+            if row["method"] == method and row["run_index"] == 0:
                 found[row["image_digest"]][row["rank"]] = row
         return found
 
@@ -90,10 +97,14 @@ def test_the_stored_weights_and_scores_are_explained(
         views = world.case.views[int(row["image_digest"].split()[1])].tolist()
         whole = reference.dot(views[0], texts[row["position"]])
         assert row["whole_similarity"] == pytest.approx(whole, abs=1e-6)
+    assert len(set(world.draws)) > 1
+    used = [i for i, count in enumerate(world.draws) for _ in range(count)]
+    assert {row["crop_count"] for row in rows["explanations"]} == {len(set(used))}
     for row in rows["explained_pairs"]:
         whole, *crops = world.case.views[int(row["image_digest"].split()[1])].tolist()
-        weights = reference.weights(crops, whole, scales[0])
-        assert row["crop_weight"] == pytest.approx(weights[row["crop_index"] - 1], rel=1e-4)
+        weights = reference.weights([crops[i] for i in used], whole, scales[0])
+        own = [w for i, w in zip(used, weights, strict=True) if i == row["crop_index"] - 1]
+        assert row["crop_weight"] == pytest.approx(sum(own), rel=1e-4)
 
 
 def test_a_few_explanations_show_every_outcome(tmp_path: Path) -> None:

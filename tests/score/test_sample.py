@@ -61,6 +61,7 @@ def test_shards_are_aligned_and_explained_with_the_crops_that_they_used(
         crops=refs,
         vectors=classes,
         predictions=refs,
+        draws=[],
         crop_uses=[ref for ref in refs for _ in range(2)],
     )
     sampled = _sample_shards(world.store, scored)

@@ -65,7 +65,7 @@ def draw_calibration(rows: Sequence[Row]) -> Spec:
         x=x, y=alt.Y("top1_low:Q", title="right, %", scale=scale), y2="top1_high:Q"
     )
     dot = base.mark_point(filled=True, size=80, color=BLUE, opacity=1).encode(x=x, y="top1:Q")
-    return _spec(line, rule, dot, height=280)
+    return _spec(line, rule, dot, height=240)
 
 
 def draw_risk(rows: Sequence[Row]) -> Spec:
@@ -107,14 +107,28 @@ def draw_gains(rows: Sequence[Row]) -> Spec:
         )
     )
     zero = _chart([{"gain": 0}]).mark_rule(color=GREY).encode(x="gain:Q")
-    return _spec(zero, chart, height=260)
+    return _spec(zero, chart, height=220)
 
 
-def draw_similarities(rows: Sequence[Row], whole: float, weighted: float) -> Spec:
-    """Draw the paper's figure 5: each description under WCA beside CuPL, with the averages.
+def draw_similarities(classes: Sequence[tuple[Sequence[Row], float, float]]) -> list[Spec]:
+    """Draw the paper's figure 5 for classes that are read together: their charts share an axis.
 
-    rows: of `explained_texts`, one class. whole, weighted: the averages under CuPL and WCA.
+    classes: of each its rows of `explained_texts`, and the averages under CuPL and under WCA.
     """
+    cosines = [
+        cosine
+        for rows, *averages in classes
+        for row in rows
+        for cosine in (row["weighted_similarity"], row["whole_similarity"], *averages)
+    ]
+    scale = alt.Scale(zero=False, nice=True, domain=[min(cosines), max(cosines)])
+    return [_draw_similarities(*of_class, scale) for of_class in classes]
+
+
+def _draw_similarities(
+    rows: Sequence[Row], whole: float, weighted: float, scale: alt.Scale
+) -> Spec:
+    """Draw each description of a class under WCA beside CuPL, with the averages."""
     views = {"WCA, weighted crops": "weighted_similarity", "CuPL, whole image": "whole_similarity"}
     values = [
         {"view": view, "cosine": row[name], **_text(row, i)}
@@ -128,7 +142,7 @@ def draw_similarities(rows: Sequence[Row], whole: float, weighted: float) -> Spe
         _chart(values)
         .mark_point(filled=True, size=85, opacity=0.95)
         .encode(
-            x=alt.X("cosine:Q", title="similarity; lines: averages", scale=alt.Scale(zero=False)),
+            x=alt.X("cosine:Q", title="similarity; lines: averages", scale=scale),
             y=_text_axis(),
             color=colour,
             shape=alt.Shape("view:N", title=None, scale=shapes),
@@ -138,7 +152,7 @@ def draw_similarities(rows: Sequence[Row], whole: float, weighted: float) -> Spe
     rules = (
         _chart(means).mark_rule(strokeWidth=1.5, strokeDash=[5, 3]).encode(x="mean:Q", color=colour)
     )
-    return _spec(rules, dots, height=24 * len(rows))
+    return _spec(rules, dots, height=21 * len(rows))
 
 
 def draw_text_weights(rows: Sequence[Row], description_count: int) -> Spec:
@@ -160,12 +174,13 @@ def draw_text_weights(rows: Sequence[Row], description_count: int) -> Spec:
     rule = _chart([{"even": 100 / description_count}]).mark_rule(
         strokeDash=[5, 3], color=ORANGE, strokeWidth=1.5
     )
-    return _spec(bars, rule.encode(x="even:Q"), height=24 * len(rows))
+    return _spec(bars, rule.encode(x="even:Q"), height=21 * len(rows))
 
 
-def draw_sweep(rows: Sequence[Row], is_ordered: bool = True) -> Spec:
+def draw_sweep(rows: Sequence[Row], together: Sequence[Row], is_ordered: bool = True) -> Spec:
     """Draw accuracy against one parameter's values, with intervals for every method.
 
+    together: the rows of all panels that are read together, which share the axis of accuracy.
     is_ordered: whether values have an order, along which lines connect a method's points.
     """
     values = [
@@ -180,7 +195,8 @@ def draw_sweep(rows: Sequence[Row], is_ordered: bool = True) -> Spec:
     order = alt.Scale(domain=list(dict.fromkeys(row["value"] for row in rows)))
     axis = alt.Axis(labelAngle=0, labelLimit=150)
     x = alt.X("value:O", scale=order, title=None, axis=axis)
-    scale = alt.Scale(zero=False)
+    low, high = min(r["top1_low"] for r in together), max(r["top1_high"] for r in together)
+    scale = alt.Scale(zero=False, nice=True, domain=[100 * low, 100 * high])
     y = alt.Y("top1:Q", title="top-1, %", scale=scale)
     colour = _colour("method", methods, COLOURS[: len(methods)], labelLimit=200, columns=2)
     shape = alt.Shape("method:N", title=None, scale=alt.Scale(domain=methods))

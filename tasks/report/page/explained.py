@@ -17,7 +17,9 @@ DRAWING_CHARACTERS, CROP_CHARACTERS, CROP_QUALITY = 28_000, 3_500, 70
 # Descriptions in a chart: as many as one can compare at a glance.
 CHART_TEXTS = 10
 # The roles of the two best classes, and the marks of their crops by rank.
-CROP_MARKS = {"predicted": "123456", "runner_up": "abcdef"}
+CROP_MARKS = {"predicted": "123", "runner_up": "abc"}
+# The mark of a crop without which the prediction changes, where it is in none of the pairs.
+REMOVED_MARK = "4"
 
 
 class CropTextPair(NamedTuple):
@@ -40,9 +42,9 @@ class TitledChart(NamedTuple):
 
 
 class Drawings(NamedTuple):
-    """The image under its crop weights, and with the crops that decide; size: of both."""
+    """The image under what each place adds to the margin, and with crops; size: of both."""
 
-    heat_map_uri: str
+    margin_map_uri: str
     crops_uri: str
     size: tuple[int, int]
 
@@ -51,8 +53,8 @@ class ExplainedImage(NamedTuple):
     """The explanation of one image.
 
     shares: the part of the margin that the shown pairs of each class sum to, by role: the pairs of
-    either class sum to the whole margin, so those of both must not be added. drawings: None where
-    the image is not there any more.
+    either class sum to the whole margin, so those of both must not be added. crops_caption: which
+    crops are drawn. drawings: None where the image is not there any more.
     """
 
     image_digest: str
@@ -63,6 +65,7 @@ class ExplainedImage(NamedTuple):
     sentences: list[str]
     pairs: list[CropTextPair]
     shares: dict[str, float]
+    crops_caption: str
     drawings: Drawings | None
     similarity_charts: list[TitledChart]
     weight_chart: TitledChart
@@ -81,13 +84,13 @@ def read_explanations(store: Store, run_id: str, open_image: ImageOpener) -> lis
 
 def explained_images(queries: RunQueries, open_image: ImageOpener) -> Iterator[ExplainedImage]:
     """Yield every explained image of the run, in the order of the tables."""
-    pairs, texts, removals, weights = (
+    pairs, texts, removals, crops = (
         _group_by_digest(queries.execute(name).rows)
-        for name in ("explained_pairs", "explained_texts", "counterfactuals", "crop_weights")
+        for name in ("explained_pairs", "explained_texts", "counterfactuals", "explained_crops")
     )
     for digest, roles in _group_by_digest(queries.execute("explained").rows).items():
         image = open_image(roles[0]["image_name"], digest)
-        rows = (groups[digest] for groups in (pairs, texts, removals, weights))
+        rows = (groups[digest] for groups in (pairs, texts, removals, crops))
         yield _explain_image({row["role"]: row for row in roles}, *rows, image=image)
 
 
@@ -103,7 +106,7 @@ def _explain_image(
     pairs: list[Row],
     texts: list[Row],
     removals: list[Row],
-    weights: list[Row],
+    crops: list[Row],
     *,
     image: Image.Image | None,
 ) -> ExplainedImage:
@@ -115,6 +118,16 @@ def _explain_image(
         for row in pairs
         if row["class_id"] == roles[role]["class_id"]
     ]
+    drawn = [crop for *_, crop in marked_pairs]
+    marks = {row["crop_index"]: crop.mark for _, row, crop in reversed(marked_pairs)}
+    single = {row["removed"]: row for row in reversed(removals) if row["is_changed"]}
+    if "crop" in single and (index := single["crop"]["index"]) not in marks:
+        marks[index] = REMOVED_MARK
+        drawn += [
+            pictures.MarkedCrop(_box(row), REMOVED_MARK)
+            for row in crops
+            if row["crop_index"] == index
+        ]
     return ExplainedImage(
         image_digest=predicted["image_digest"],
         image_name=predicted["image_name"],
@@ -122,8 +135,8 @@ def _explain_image(
         predicted=predicted["class_name"],
         runner_up=runner_up["class_name"],
         sentences=[
-            *_explain_margin(predicted, runner_up, pairs),
-            *_explain_removals(predicted["class_name"], removals),
+            *_explain_margin(predicted, runner_up, crops, marked_pairs),
+            *_explain_removals(predicted["class_name"], removals, single, marks),
         ],
         pairs=[
             CropTextPair(
@@ -137,8 +150,9 @@ def _explain_image(
             for role in CROP_MARKS
             if margin
         },
-        drawings=_draw(image, [crop for *_, crop in marked_pairs], weights) if image else None,
-        similarity_charts=[_chart_similarities(roles[role], texts) for role in CROP_MARKS],
+        crops_caption=_name_crops(roles, drawn),
+        drawings=_draw(image, drawn, crops) if image else None,
+        similarity_charts=_chart_similarities([roles[role] for role in CROP_MARKS], texts),
         weight_chart=_chart_weights(predicted, texts),
     )  # fmt: skip
 
@@ -151,17 +165,36 @@ def _crop_uri(image: Image.Image, box: pictures.Box) -> str:
     return pictures.data_uri(pictures.thumbnail(image, CROP_PX, box), CROP_QUALITY, CROP_CHARACTERS)
 
 
-def _draw(image: Image.Image, crops: list[pictures.MarkedCrop], weights: list[Row]) -> Drawings:
-    boxes = [_box(row) for row in weights]
-    heat_map = pictures.draw_heat_map(image, boxes, [row["weight"] for row in weights], DRAWING_PX)
-    heat_map_uri, crops_uri = (
+def _draw(image: Image.Image, drawn: list[pictures.MarkedCrop], crops: list[Row]) -> Drawings:
+    boxes, supports = [_box(row) for row in crops], [row["support"] for row in crops]
+    margin_map = pictures.draw_margin_map(image, boxes, supports, DRAWING_PX)
+    margin_map_uri, crops_uri = (
         pictures.data_uri(drawing, max_characters=DRAWING_CHARACTERS)
-        for drawing in (heat_map, pictures.draw_crops(image, crops, DRAWING_PX))
+        for drawing in (margin_map, pictures.draw_crops(image, drawn, DRAWING_PX))
     )
-    return Drawings(heat_map_uri, crops_uri, heat_map.size)
+    return Drawings(margin_map_uri, crops_uri, margin_map.size)
 
 
-def _explain_margin(predicted: Row, runner_up: Row, pairs: list[Row]) -> list[str]:
+def _name_crops(roles: dict[str, Row], drawn: list[pictures.MarkedCrop]) -> str:
+    """Say which crops are drawn: `1-3 for cat; a-c, dashed, for dog`."""
+    parts = []
+    for role, of_role in CROP_MARKS.items():
+        marks = [crop.mark for crop in drawn if crop.mark in of_role]
+        if marks:
+            span = "-".join(dict.fromkeys((marks[0], marks[-1])))
+            dashed = ", dashed," if role == "runner_up" else ""
+            parts.append(f"{span}{dashed} for {roles[role]['class_name']}")
+    if any(crop.mark == REMOVED_MARK for crop in drawn):
+        parts.append(f"{REMOVED_MARK}: without it the prediction changes")
+    return "; ".join(parts)
+
+
+def _explain_margin(
+    predicted: Row,
+    runner_up: Row,
+    crops: list[Row],
+    pairs: list[tuple[str, Row, pictures.MarkedCrop]],
+) -> list[str]:
     margin = predicted["score"] - runner_up["score"]
     whole = predicted["whole_score"] - runner_up["whole_score"]
     order = "the same order" if whole > 0 else "the opposite order"
@@ -170,30 +203,46 @@ def _explain_margin(predicted: Row, runner_up: Row, pairs: list[Row]) -> list[st
         f"scores {runner_up['score']:.4f}: the margin is {margin:.4f}, over "
         f"{predicted['crop_count']} crops. The whole image alone gives {order} ({whole:+.4f})."
     ]
-    for row, sign in ((predicted, 1), (runner_up, -1)):
+    supports = [crop["support"] for crop in crops]
+    if supports:
+        raising, lowering = ([s for s in supports if sign * s > 0] for sign in (1, -1))
+        sentences.append(
+            f"Of these, {len(raising)} are for {predicted['class_name']} ({sum(raising):+.4f} in "
+            f"all) and {len(lowering)} for {runner_up['class_name']} ({sum(lowering):+.4f})."
+        )
+    for row, role, sign in ((predicted, "predicted", 1), (runner_up, "runner_up", -1)):
         name = row["class_name"]
-        best = next((pair for pair in pairs if pair["class_id"] == row["class_id"]), None)
-        if best and sign * best["support"] > 0:
-            sentences.append(f"This description supports {name} most: {_quote(best['text'])}")
+        best = next(((pair, crop.mark) for of, pair, crop in pairs if of == role), None)
+        if best and sign * best[0]["support"] > 0:
+            sentences.append(
+                f"Crop {best[1]} with this description supports {name} most: "
+                f"{_quote(best[0]['text'])}"
+            )
         else:
             sentences.append(f"No pair of crop and description supports {name}.")
     return sentences
 
 
-def _explain_removals(predicted: str, removals: list[Row]) -> list[str]:
-    """Say which removals of descriptions and of crops change the prediction."""
+def _explain_removals(
+    predicted: str, removals: list[Row], single: dict[str, Row], marks: dict[int, str]
+) -> list[str]:
+    """Say which removals of descriptions and of crops change the prediction.
+
+    single: by what is removed, the first removal of one alone that changes it. marks: of crops.
+    """
     sentences = []
     for removed in ("description", "crop"):
         rows = [row for row in removals if row["removed"] == removed]
-        single = next((row for row in rows if row["is_changed"]), None)
         # the last step removes all of them, which leaves nothing to predict from
         together = next((row for row in rows[:-1] if row["is_changed_together"]), None)
-        if single:
-            name = f"crop {single['index']}"
-            if removed == "description":
-                name = f"the description {_quote(single['text'])}"
+        if alone := single.get(removed):
+            name = (
+                f"the description {_quote(alone['text'])}"
+                if removed == "description"
+                else f"crop {marks[alone['index']]}"
+            )
             sentences.append(
-                f"If only {name} is removed, the prediction changes to {single['class_name']}."
+                f"If only {name} is removed, the prediction changes to {alone['class_name']}."
             )
         elif together:
             sentences.append(
@@ -214,22 +263,25 @@ def _quote(text: str) -> str:
     return f"“{line if len(line) <= 160 else line[:159].rstrip() + '…'}”"
 
 
-def _chart_similarities(role: Row, texts: list[Row]) -> TitledChart:
-    """Draw figure 5 for one class: the descriptions that decide most."""
-    own = [text for text in texts if text["class_id"] == role["class_id"]]
-    shown = sorted(own, key=lambda t: (-abs(t["support"]), t["position"]))[:CHART_TEXTS]
-    shown.sort(key=lambda t: (-t["weighted_similarity"], t["position"]))
-    whole = sum(t["whole_similarity"] for t in own) / len(own)
-    weighted = sum(t["text_weight"] * t["weighted_similarity"] for t in own)
-    count = f"the {len(shown)} of {len(own)} that decide most" if len(own) > len(shown) else "all"
-    title = f"Descriptions of {role['class_name']} ({count})"
-    return TitledChart(title, charts.draw_similarities(shown, whole, weighted))
+def _chart_similarities(roles: list[Row], texts: list[Row]) -> list[TitledChart]:
+    """Draw figure 5 for some classes on one axis: of each the descriptions that decide most."""
+    titles, drawn = [], []
+    for role in roles:
+        own = [text for text in texts if text["class_id"] == role["class_id"]]
+        shown = sorted(own, key=lambda t: (-abs(t["support"]), t["position"]))[:CHART_TEXTS]
+        shown.sort(key=lambda t: (-t["weighted_similarity"], t["position"]))
+        whole = sum(t["whole_similarity"] for t in own) / len(own)
+        weighted = sum(t["text_weight"] * t["weighted_similarity"] for t in own)
+        count = f", {len(shown)} of {len(own)}" if len(own) > len(shown) else ""
+        titles.append(f"Descriptions of {role['class_name']}{count}")
+        drawn.append((shown, whole, weighted))
+    specs = charts.draw_similarities(drawn)
+    return [TitledChart(title, spec) for title, spec in zip(titles, specs, strict=True)]
 
 
 def _chart_weights(role: Row, texts: list[Row]) -> TitledChart:
     """Draw figure 4 for the predicted class."""
     own = [text for text in texts if text["class_id"] == role["class_id"]]
     shown = sorted(own, key=lambda t: (t["text_weight"], t["position"]))[:CHART_TEXTS]
-    count = f"lowest {len(shown)} of {len(own)}" if len(own) > len(shown) else "lowest first"
-    title = f"Text weights of {role['class_name']}, {count}"
+    title = f"{'Lowest text' if len(own) > len(shown) else 'Text'} weights of {role['class_name']}"
     return TitledChart(title, charts.draw_text_weights(shown, len(own)))

@@ -1,4 +1,4 @@
-"""An explanation as one picture: the paper's figures 4 and 5, heat map and deciding crops."""
+"""An explanation as one picture: the paper's figures 4 and 5, the margin's places, its crops."""
 
 import io
 from typing import Any
@@ -68,7 +68,6 @@ def _drawing_specs(explained: ExplainedImage) -> list[Spec]:
     if explained.drawings is None:
         return []
     width, height = explained.drawings.size
-    crops_title = f"1-3: {explained.predicted}, a-c: {explained.runner_up}"
     return [
         {
             "width": width,
@@ -82,7 +81,7 @@ def _drawing_specs(explained: ExplainedImage) -> list[Spec]:
             "encoding": {"url": {"field": "uri"}, "x": {"value": 0}, "y": {"value": 0}},
         }
         for uri, title in (
-            (explained.drawings.heat_map_uri, "Crop weights"),
-            (explained.drawings.crops_uri, crops_title),
+            (explained.drawings.margin_map_uri, "Margin: blue for, striped orange against"),
+            (explained.drawings.crops_uri, f"Crops {explained.crops_caption}"),
         )
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Images drawn for a page: thumbnails, the heat map of crop weights, the crops that decide."""
+"""Images drawn for a page: thumbnails, where a margin comes from, the crops that decide."""
 
 import base64
 import io
@@ -8,14 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-# cividis (Nunez, Anderton & Renslow 2018): looks the same with and without colour vision.
-_CIVIDIS = np.array([
-    tuple(bytes.fromhex(colour))
-    for colour in ("00224e", "123570", "3b496c", "575d6d", "707173", "8a8678", "a59c74", "c3b369",
-                   "e1cc55", "fee838")
-], dtype=float)  # fmt: skip
-# Crops of average weight added everywhere, so that one crop in a corner does not decide the scale.
-PRIOR_CROPS = 4
+# Okabe & Ito's blue and vermilion, which look different with and without colour vision.
+FOR, AGAINST = np.array([0, 114, 178], dtype=float), np.array([213, 94, 0], dtype=float)
+# The share of the colour where it is strongest, and the part of it that is left between stripes.
+MAP_STRENGTH, STRIPE_STRENGTH, STRIPE_PX = 0.65, 0.3, 8
 # Below this quality JPEG shows its blocks.
 MIN_QUALITY = 28
 
@@ -74,32 +70,30 @@ def thumbnail(image: Image.Image, side_px: int, box: Box | None = None) -> Image
     return ImageOps.mirror(resized) if box.is_flipped else resized
 
 
-def draw_heat_map(
-    image: Image.Image, boxes: Sequence[Box], weights: Sequence[float], max_px: int
+def draw_margin_map(
+    image: Image.Image, boxes: Sequence[Box], supports: Sequence[float], max_px: int
 ) -> Image.Image:
-    """Return the image in grey under the mean weight of the crops that cover each place.
+    """Return the image in grey under what each place adds to the margin of the predicted class.
 
-    The sum of weights would show mainly how many crops cover the middle; the mean shows where crops
-    are like the whole image. Places that no crop covers stay grey.
+    What a crop adds is spread evenly over its pixels, so that the pixels sum to what the crops do.
+    Places that raise the margin are blue, places that lower it orange and striped; the stronger the
+    colour, the more. Places that no crop covers stay grey.
     """
     small = shrink(image, max_px)
     factor = small.width / image.width
-    total, count = np.zeros((2, small.height, small.width))
-    for (left, top, width, height, _), weight in zip(boxes, weights, strict=True):
+    total = np.zeros((small.height, small.width))
+    for (left, top, width, height, _), support in zip(boxes, supports, strict=True):
         rows = slice(round(top * factor), round((top + height) * factor))
         columns = slice(round(left * factor), round((left + width) * factor))
-        total[rows, columns] += weight
-        count[rows, columns] += 1
-    prior = PRIOR_CROPS * float(np.mean(weights))
-    mean = np.where(count > 0, (total + prior) / (count + PRIOR_CROPS), np.nan)
-    low, high = np.nanmin(mean), np.nanmax(mean)
-    level = (mean - low) / (high - low) if high > low else np.full_like(mean, 0.5)
-    steps = np.nan_to_num(level) * (len(_CIVIDIS) - 1)
-    colour = np.stack(
-        [np.interp(steps, range(len(_CIVIDIS)), channel) for channel in _CIVIDIS.T], axis=-1
-    )
+        total[rows, columns] += support / max(1, total[rows, columns].size)
+    largest = np.abs(total).max() or 1.0
+    strength = MAP_STRENGTH * np.abs(total) / largest
+    down, right = np.indices(total.shape)
+    is_between = (down + right) % STRIPE_PX < STRIPE_PX // 2
+    strength[(total < 0) & is_between] *= STRIPE_STRENGTH
+    colour = np.where((total < 0)[..., None], AGAINST, FOR)
     grey = np.asarray(small.convert("L").convert("RGB"), dtype=float)
-    mixed = np.where(np.isnan(level)[..., None], grey, 0.45 * grey + 0.55 * colour)
+    mixed = grey + strength[..., None] * (colour - grey)
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 
@@ -109,17 +103,28 @@ def draw_crops(image: Image.Image, crops: Sequence[MarkedCrop], max_px: int) -> 
     factor = small.width / image.width
     draw = ImageDraw.Draw(small)
     font = ImageFont.load_default(size=15)
-    for i, crop in enumerate(crops):
+    places: list[tuple[float, float]] = []
+    for crop in crops:
         left, top, width, height = (length * factor for length in crop.box[:4])
         corners = (left, top, left + width - 1, top + height - 1)
         for line_width, colour in ((4, "white"), (2, "#111111")):
             _draw_frame(draw, corners, line_width, colour, crop.is_dashed)
-        # marks step down an edge, so that those of frames that nearly coincide stay apart
         x = left + width - 24 if crop.is_dashed else left + 4
-        y = min(top + 4 + 22 * (i % 3), top + height - 23)
+        places.append((x, _find_free_height(places, x, top + 4, top + height - 23)))
+    for crop, (x, y) in zip(crops, places, strict=True):  # above all frames
         draw.rectangle((x, y, x + 19, y + 19), fill="#111111", outline="white")
         draw.text((x + 10, y + 10), crop.mark, font=font, fill="white", anchor="mm")
     return small
+
+
+def _find_free_height(
+    places: Sequence[tuple[float, float]], x: float, highest: float, lowest: float
+) -> float:
+    """Find where a mark covers no other one: frames of several crops may nearly coincide."""
+    y = highest
+    while y < lowest and any(abs(x - other) < 22 and abs(y - up) < 22 for other, up in places):
+        y += 2
+    return min(y, lowest)
 
 
 def _draw_frame(

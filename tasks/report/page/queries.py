@@ -8,13 +8,20 @@ import duckdb
 
 from tasks.methods.registry import (
     BASELINE,
+    EXPLAINED,
     IMAGE_SIDES,
     METHODS,
     TEXT_SIDES,
+    explained_method,
     preferred_method,
 )
 
 _FOLDER = Path(__file__).parent / "sql"
+# The queries of a run's page, in a folder for each section, by their names.
+PAGE_QUERIES = {
+    path.stem: f"page/{path.parent.name}/{path.stem}"
+    for path in sorted((_FOLDER / "page").glob("*/*.sql"))
+}
 
 Row = dict[str, Any]
 
@@ -27,27 +34,30 @@ class QueryResult(NamedTuple):
 
 
 class RunQueries:
-    """Executes the queries of the report, `sql/page/*.sql`, for one run."""
+    """Executes the queries of the report, `sql/page/*/*.sql`, for one run."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
         self.connection = connection
         self.run_id = run_id
-        self.method = preferred_method(scored_methods(connection, run_id)) or BASELINE
+        scored = scored_methods(connection, run_id)
+        self.method = preferred_method(scored) or BASELINE
+        self.explained = explained_method(scored) or EXPLAINED
         query = "SELECT DISTINCT image_digest FROM explanations WHERE run_id = $run_id ORDER BY 1"
         found = connection.execute(query, {"run_id": run_id}).fetchall()
         self.digests = [digest for (digest,) in found]
 
     def execute(self, name: str) -> QueryResult:
-        """Execute `sql/page/<name>.sql` for the run and its preferred method.
+        """Execute `sql/page/<section>/<name>.sql` for the run and its preferred method.
 
-        `$digests` are those of the explained images: of literals DuckDB reads these images alone,
-        and of a subquery all.
+        `$explained` is the method that is explained. `$digests` are those of the explained images:
+        of literals DuckDB reads these images alone, and of a subquery all.
         """
         return execute_query(
             self.connection,
-            f"page/{name}",
+            PAGE_QUERIES[name],
             run_id=self.run_id,
             method=self.method,
+            explained=self.explained,
             digests=self.digests,
         )
 

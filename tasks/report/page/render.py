@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.methods.registry import BASELINE, EXPLAINED, method_title
+from tasks.methods.registry import BASELINE, method_title
 from tasks.report.page.tables import format_value
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -23,7 +23,6 @@ def render_template(name: str, **values: Any) -> str:
     )
     environment.globals |= {
         "baseline_title": method_title(BASELINE),
-        "explained_title": method_title(EXPLAINED),
         "format_value": format_value,
         "script": _read_script,
     }

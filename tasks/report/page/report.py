@@ -15,7 +15,10 @@ from tasks.report.verdict import describe_verdict, warn_of_few_images
 from tasks.store.place import Place
 from tasks.store.published.snapshot import open_snapshot
 
-EXPLANATION_QUERIES = ("explained", "explained_pairs", "explained_texts", "counterfactuals")
+EXPLANATION_QUERIES = (
+    *("explained", "explained_crops", "explained_pairs", "explained_texts"),
+    "counterfactuals",
+)
 
 
 def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
@@ -28,12 +31,6 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
         is_labelled = run["flow_name"] != "classify"
         results = {name: queries.execute(name) for name in REPORT_TABLES if name != ANSWERS}
         results[ANSWERS] = QueryResult("", []) if is_labelled else queries.execute(ANSWERS)
-        headline = [
-            {**row, "method": title} if title != method_title(row["method"]) else row
-            for row in results["accuracy"].rows
-            for title in [method_title(row["method"], run["crop_strategy"] or "")]
-        ]
-        shown = {**results, "accuracy": results["accuracy"]._replace(rows=headline)}
         confused = _confused_classes(
             results["confusion"].rows, queries.execute("confused_images").rows, thumbnails
         )
@@ -44,7 +41,7 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
             run=run,
             settings=_settings(run),
             configuration_sql=configuration.sql,
-            tables=build_tables(REPORT_TABLES, shown),
+            tables=build_tables(REPORT_TABLES, results, run["crop_strategy"] or ""),
             method_title=method_title(queries.method),
             verdict=describe_verdict(results["accuracy"].rows, results["pairs"].rows),
             warning=warn_of_few_images(
@@ -58,6 +55,7 @@ def render_report(snapshot: Place, run_id: str, open_image: ImageOpener) -> str:
             is_labelled=is_labelled,
             confused=confused,
             explained=explained,
+            explained_title=method_title(queries.explained),
             explained_sql=[queries.execute(name).sql for name in EXPLANATION_QUERIES],
             gallery=[made for row in gallery.rows if (made := thumbnails.make(row))],
             gallery_sql=gallery.sql,

@@ -19,6 +19,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", macro_low="macro low", macro_high="macro high", top5="top-5 %"),
         columns("count", image_count="images"),
         draw_chart=charts.draw_accuracy,
+        names_crops=True,
     ),
     "comparisons": TableLayout(
         f"Every method against {_BASELINE} on the same images",
@@ -37,6 +38,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("p", p_value="p, sign flips", p_holm="p, Holm"),
         columns("value", is_identical="same predictions"),
         is_long=True,
+        is_folded=True,
     ),
     "method_grid": TableLayout(
         "Every pair of an image side and a text side",
@@ -45,6 +47,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", top1="top-1 %", top1_low="Wilson low", top1_high="Wilson high"),
         columns("count", run_count="runs", image_count="images"),
         is_long=True,
+        is_folded=True,
     ),
     "method_steps": TableLayout(
         "What each part adds",
@@ -71,6 +74,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", top1_high="high"),
         draw_chart=charts.draw_calibration,
         is_long=True,
+        is_folded=True,
     ),
     "calibration_errors": TableLayout(
         "Expected calibration error",
@@ -79,6 +83,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", scaled_error="with a fitted temperature, points"),
         columns("number", temperature="temperature", first_half_temperature="of one half"),
         columns("number", second_half_temperature="of the other half"),
+        is_folded=True,
     ),
     "risk_coverage": TableLayout(
         "Wrong predictions among those above a threshold",
@@ -88,16 +93,18 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", risk="wrong %", risk_low="low", risk_high="high"),
         draw_chart=charts.draw_risk,
         is_long=True,
+        is_folded=True,
     ),
     "risk_areas": TableLayout(
         "Risk against coverage of every method",
         columns("method", method="method"),
         columns("percent", area="area under the curve, %", half_risk="wrong of the upper half, %"),
         columns("percent", most_risk="of the upper 80 %", whole_risk="of all"),
+        is_folded=True,
     ),
     "alignment": TableLayout(
         "The best crop against the whole image",
-        columns("text", pairs="descriptions"),
+        columns("value", pairs="descriptions"),
         columns("count", image_count="images", pair_count="pairs"),
         columns("cosine", whole_mean="cosine with whole"),
         columns("percent", better_mean="best crop beats whole, %", better_low="low"),
@@ -114,12 +121,14 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("percent", share="share %"),
         draw_chart=charts.draw_gains,
         is_long=True,
+        is_folded=True,
     ),
     "weights": TableLayout(
         "Descriptions that weigh least",
         columns("text", class_name="class", text="description"),
         columns("percent", weight="weight %"),
         columns("number", relative_weight="times an even weight"),
+        is_folded=True,
     ),
     "coverage": TableLayout(
         "Files",
@@ -134,6 +143,7 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("text", stage="stage"),
         columns("seconds", duration_sec="seconds"),
         columns("count", table_count="tables", reused_count="of them cached"),
+        is_folded=True,
     ),
     "answers": TableLayout(
         "Answers of the language model",
@@ -158,5 +168,6 @@ REPORT_TABLES: dict[str, TableLayout] = {
         columns("text", class_name="labelled", predicted_class_name="predicted"),
         columns("count", image_count="images"),
         columns("percent", share="share of the class %"),
+        is_folded=True,
     ),
 }

@@ -4,7 +4,7 @@ from itertools import groupby
 
 from tasks.report.encoder_names import shorten_encoder_names
 from tasks.report.page import charts
-from tasks.report.page.queries import QueryResult, execute_query
+from tasks.report.page.queries import QueryResult, Row, execute_query
 from tasks.report.page.render import render_template
 from tasks.report.page.tables import TableLayout, build_tables, columns
 from tasks.report.seeds import describe_seeds
@@ -75,6 +75,11 @@ def read_sweep(store: Store, run_id: str) -> dict[str, QueryResult]:
         }
 
 
+def _encoder_of(row: Row) -> str:
+    """Return the end of a panel's name that says its encoder, empty where there is one."""
+    return str(row["panel"]).removeprefix(row["parameter"])
+
+
 def sweep_page(store: Store, run_id: str) -> str:
     """Return the page of a sweep as HTML; the same rows make the same bytes."""
     with open_snapshot(snapshot_path(store), run_id) as connection:
@@ -82,12 +87,17 @@ def sweep_page(store: Store, run_id: str) -> str:
     results = read_sweep(store, run_id)
     points = results["sweeps"].rows
     names = shorten_encoder_names(row["value"] for row in points if row["parameter"] == ENCODER)
+    together: dict[str, list[Row]] = {}  # panels of one encoder
+    for row in points:
+        together.setdefault(_encoder_of(row), []).append(row)
     panels = {
         panel: charts.draw_sweep(
             [{**row, "value": names.get(row["value"], row["value"])} for row in rows],
+            together[_encoder_of(rows[0])],
             is_ordered=parameter not in (ENCODER, SEED),
         )
-        for (parameter, panel), rows in groupby(points, lambda r: (r["parameter"], r["panel"]))
+        for (parameter, panel), group in groupby(points, lambda r: (r["parameter"], r["panel"]))
+        for rows in [list(group)]
     }
     return render_template(
         "sweep.html.j2",

@@ -16,7 +16,8 @@ class Column(NamedTuple):
     """A column of a table.
 
     style: text, value, count, percent (of a share), bar (percent with a bar), points (a difference
-    of shares), p, cosine, gain, seconds, usd, number, and the names method, side, step.
+    of shares), p, cosine, gain, support, share (of a margin), seconds, usd, number, and the names
+    method, side, step.
     """
 
     name: str
@@ -36,6 +37,8 @@ class TableLayout:
     """How a page shows a query's rows: columns under a caption, and perhaps a chart.
 
     draw_chart: from the rows to the chart. is_long: the table scrolls and can be searched.
+    is_folded: the rows are shown when somebody opens them. names_crops: the title of a method that
+    was published with other crops than the run's names these.
     """
 
     def __init__(
@@ -44,11 +47,25 @@ class TableLayout:
         *columns: list[Column],
         draw_chart: Callable[[Sequence[Row]], "Spec"] | None = None,
         is_long: bool = False,
+        is_folded: bool = False,
+        names_crops: bool = False,
     ) -> None:
         self.caption = caption
         self.columns = list(chain(*columns))
         self.draw_chart = draw_chart
         self.is_long = is_long
+        self.is_folded = is_folded
+        self.names_crops = names_crops
+
+    def title_methods(self, rows: list[Row], crop_strategy: str) -> list[Row]:
+        """Put titles in place of those methods whose titles name the run's crops."""
+        if not self.names_crops:
+            return rows
+        return [
+            {**row, "method": title} if title != method_title(row["method"]) else row
+            for row in rows
+            for title in [method_title(row["method"], crop_strategy)]
+        ]
 
 
 def columns(style: str, **titles: str) -> list[Column]:
@@ -67,19 +84,21 @@ class PageTable(NamedTuple):
 
 
 def build_tables(
-    layouts: Mapping[str, TableLayout], results: Mapping[str, QueryResult]
+    layouts: Mapping[str, TableLayout],
+    results: Mapping[str, QueryResult],
+    crop_strategy: str = "",
 ) -> dict[str, PageTable]:
-    """Return the tables of those results that have rows, by name."""
+    """Return the tables of those results that have rows, by name; crop_strategy: of the run."""
     return {
         name: PageTable(
             name,
             layout,
             results[name].sql,
-            format_rows(results[name].rows, layout.columns),
-            layout.draw_chart(results[name].rows) if layout.draw_chart else None,
+            format_rows(rows, layout.columns),
+            layout.draw_chart(rows) if layout.draw_chart else None,
         )
         for name, layout in layouts.items()
-        if results[name].rows
+        if (rows := layout.title_methods(results[name].rows, crop_strategy))
     }
 
 
@@ -115,12 +134,14 @@ _TITLES: dict[str, Callable[[str], str]] = {
 }
 _FORMATS: dict[str, Callable[[float], str]] = {
     "count": lambda v: f"{v:,.0f}" if v == int(v) else f"{v:,.1f}",
-    "percent": lambda v: f"{100 * v:.2f}",
+    "percent": lambda v: _with_minus(f"{100 * v:.2f}"),
     "bar": lambda v: f"{100 * v:.2f}",
     "points": lambda v: _with_minus(f"{100 * v:+.2f}"),
     "p": lambda v: "< 0.001" if v < 0.001 else f"{v:.3f}",
     "cosine": lambda v: _with_minus(f"{v:.4f}"),
     "gain": lambda v: _with_minus(f"{v:+.4f}"),
+    "support": lambda v: _with_minus(f"{v:+.5f}"),
+    "share": lambda v: _with_minus(f"{100 * v:+.1f}"),
     "seconds": lambda v: f"{v:,.1f}",
     "usd": lambda v: f"{v:.4f}",
     "number": lambda v: f"{v:.2f}",

@@ -72,6 +72,10 @@ class Run:
                  "whole_similarity": rng.random(), "embedding": rng.normal(size=2).tolist()}
                 for i in range(IMAGES) for n in range(CROPS + 1)
             ],
+            "draws": [
+                {"run_index": run, "crop_index": n, "draw_count": (1 + n + run) % 3}
+                for run in range(3) for n in range(1, CROPS + 1)
+            ],
             "rejected": [{"image_id": 0, "image_name": "bad.jpg", "reason": f"Run {seed}."}],
             "answers": [
                 {"class_name": self.names[0], "llm": f"model {n % 2}", "answer": "x",

@@ -49,7 +49,8 @@ def test_a_sweep_is_drawn_in_the_order_of_its_values() -> None:
         for value in ("5", "10")
         for method in TITLES
     ]
-    spec = charts.draw_sweep(rows)
+    other = {**rows[0], "top1_high": 0.875}
+    spec = charts.draw_sweep(rows, [*rows, other])
     percent = {"top1": 50, "top1_low": 25, "top1_high": 75}
     points = drawn(spec, "top1")
     assert {tuple(row.items()) for row in points} == {
@@ -58,3 +59,10 @@ def test_a_sweep_is_drawn_in_the_order_of_its_values() -> None:
         for title in TITLES.values()
     }
     assert [row for row in drawn(spec, "value") if "top1" not in row] == [{"value": "10"}]
+    scales = [
+        layer["encoding"]["y"]["scale"]["domain"]
+        for layer in spec["layer"]
+        if "y" in layer["encoding"]
+    ]
+    assert all(scale == [25, 87.5] for scale in scales)  # the axis of all panels
+    assert scales

@@ -11,8 +11,10 @@ import pytest
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.report.page.images import image_opener
+from tasks.report.page.queries import RunQueries
 from tasks.report.page.report import render_report
 from tasks.report.page.report_tables import REPORT_TABLES
+from tasks.store.published.snapshot import open_snapshot
 from tests.pages import check, tables
 from tests.report.page.conftest import BREAKOUT, CLASSES, LONG, RIGHT_TO_LEFT, SCRIPT
 
@@ -38,6 +40,26 @@ def test_every_query_of_the_page_can_be_asked(page: str, hostile: RunSummary) ->
     with duckdb.connect(str(hostile.snapshot), read_only=True) as snapshot:
         for text in asked:
             assert snapshot.sql(text).to_arrow_table().num_rows > 0, text
+
+
+def test_crops_sum_to_the_margin_of_the_class_that_the_tables_give(hostile: RunSummary) -> None:
+    with open_snapshot(hostile.snapshot, hostile.run_id) as connection:
+        queries = RunQueries(connection, hostile.run_id)
+        given = connection.execute(
+            """SELECT image_digest, predicted_class_name, runner_up_class_name, margin
+               FROM best_predictions WHERE method = 'wca' AND run_index = 0"""
+        ).fetchall()
+        explained, crops = (queries.execute(name).rows for name in ("explained", "explained_crops"))
+    answers = {digest: (*classes, margin) for digest, *classes, margin in given}
+    assert len(explained) >= 12
+    for digest in {row["image_digest"] for row in explained}:
+        roles = {row["role"]: row for row in explained if row["image_digest"] == digest}
+        predicted, runner_up, margin = answers[digest]
+        assert roles["predicted"]["class_name"] == predicted
+        assert roles["runner_up"]["class_name"] == runner_up
+        supports = [row["support"] for row in crops if row["image_digest"] == digest]
+        assert len(supports) == roles["predicted"]["crop_count"]
+        assert sum(supports) == pytest.approx(margin, abs=1e-5)
 
 
 def test_hostile_texts_are_texts(page: str) -> None:

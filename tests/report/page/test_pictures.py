@@ -1,4 +1,4 @@
-"""Pictures on a page: their size, what the heat map lights, where crops are drawn."""
+"""Pictures on a page: their size, what the map of a margin colours, where crops are drawn."""
 
 import base64
 import io
@@ -8,15 +8,16 @@ import pytest
 from PIL import Image
 
 from tasks.report.page.pictures import (
+    AGAINST,
+    FOR,
     Box,
     MarkedCrop,
     data_uri,
     draw_crops,
-    draw_heat_map,
+    draw_margin_map,
     shrink,
     thumbnail,
 )
-from tests.conftest import photograph
 
 
 def opened(uri: str) -> Image.Image:
@@ -44,33 +45,34 @@ def test_any_shape_becomes_a_thumbnail(size: tuple[int, int]) -> None:
     assert draw_crops(image, crops, 330).size == small
     for box in boxes:
         assert thumbnail(image, 72, box).size == (72, 72)
-        assert draw_heat_map(image, [box], [1.0], 330).size == small
+        assert draw_margin_map(image, [box], [1.0], 330).size == small
 
 
-def test_the_heat_map_is_lightest_where_weights_are_high() -> None:
-    image = photograph().resize((300, 300))
-    boxes = [Box(left, top, 150, 150) for left, top in ((0, 0), (150, 0), (0, 150))]
-    heat = np.asarray(draw_heat_map(image, boxes, [0.1, 0.8, 0.1], 300)).astype(float)
-    grey = np.asarray(image.convert("L")).astype(float)
-    lift = heat.mean(axis=2) - 0.45 * grey
-    assert lift[:150, 150:].mean() > 1.5 * lift[:150, :150].mean()
-    # no crop covers this corner: it stays the picture in grey
-    np.testing.assert_allclose(heat[200:, 200:, 0], grey[200:, 200:])
+def test_the_map_of_a_margin_is_blue_for_it_and_striped_orange_against_it() -> None:
+    image = Image.new("RGB", (600, 400), "white")  # drawn at half of its size
+    boxes = [Box(100, 40, 200, 160), Box(400, 200, 200, 200), Box(400, 200, 200, 200)]
+    # the last crop takes from what the second adds, whose place is left with half of the first's
+    drawn = np.asarray(draw_margin_map(image, boxes, [-0.4, 1.0, -0.75], 300)).astype(float)
+    covered = np.zeros((200, 300), dtype=bool)
+    covered[20:100, 50:150] = covered[100:200, 200:300] = True
+    np.testing.assert_array_equal((drawn < 255).any(axis=2), covered)  # elsewhere the picture
+    against, of_margin = drawn[20:100, 50:150], drawn[100:200, 200:300]
+    assert (against[..., 0] > against[..., 2]).all()
+    assert len(set(against[..., 2].flat)) == 2  # stripes, to tell the two without colours
+    assert (of_margin[..., 0] < of_margin[..., 2]).all()
+    assert len(set(of_margin[..., 2].flat)) == 1
+    # -0.4 over 8,000 pixels is twice 0.25 over 10,000
+    strongest, half = (255 - part[..., 1].min() for part in (against, of_margin))
+    assert (strongest / (255 - AGAINST[1])) / (half / (255 - FOR[1])) == pytest.approx(2, rel=0.02)
 
 
-def test_the_heat_map_lies_where_the_crops_do_and_is_a_mean() -> None:
-    black = Image.new("RGB", (600, 400))  # drawn at half of its size
-    boxes = [Box(100, 40, 200, 160), Box(400, 200, 150, 150)]
-    heat = np.asarray(draw_heat_map(black, boxes, [0.2, 0.8], 300)).sum(axis=2)
-    expected = np.zeros((200, 300), dtype=bool)
-    expected[20:100, 50:150] = expected[100:175, 200:275] = True
-    np.testing.assert_array_equal(heat > 0, expected)
-    assert heat[100:175, 200:275].min() > heat[20:100, 50:150].max()
-    # a place that many crops cover is no lighter for that
-    often = np.asarray(draw_heat_map(black, [*boxes, boxes[0], boxes[0]], [0.25] * 4, 300)).sum(
-        axis=2
-    )
-    assert len(set(often[expected].tolist())) == 1
+def test_what_crops_add_is_spread_over_their_pixels() -> None:
+    image = Image.new("RGB", (300, 300), "white")
+    small, large = Box(0, 0, 100, 100), Box(100, 100, 200, 200)
+    blue = 255 - np.asarray(draw_margin_map(image, [small, large], [0.1, 0.1], 300)).astype(float)
+    assert blue[50, 50, 0] / blue[200, 200, 0] == pytest.approx(4, rel=0.05)
+    twice = 255 - np.asarray(draw_margin_map(image, [small] * 2, [0.1, 0.1], 300)).astype(float)
+    np.testing.assert_array_equal(twice[50, 50], blue[50, 50])  # the strongest is the scale
 
 
 def test_crops_are_drawn_where_they_are() -> None:
@@ -92,3 +94,12 @@ def test_a_thumbnail_is_flipped_as_its_crop_is() -> None:
     )
     assert crop[:, :15].min() > crop[:, 25:].max()
     np.testing.assert_array_equal(flipped, crop[:, ::-1])
+
+
+def test_marks_of_crops_that_coincide_stay_apart() -> None:
+    crops = [MarkedCrop(Box(10, 10 + i, 200, 200), mark) for i, mark in enumerate("1234")]
+    drawn = np.asarray(draw_crops(Image.new("RGB", (300, 300), "gray"), crops, 300).convert("L"))
+    # a mark is a dark square of 18 pixels with a light figure, in a light frame
+    column = drawn[:, 16] < 40
+    runs = [len(run) for run in "".join("#" if dark else " " for dark in column).split()]
+    assert sum(length >= 17 for length in runs) == len(crops)

@@ -11,15 +11,12 @@ import numpy as np
 import pytest
 
 from tasks.report.page.compare import COMPARISON_TABLES, read_pair
-from tasks.report.page.queries import RunQueries, execute_query
+from tasks.report.page.queries import PAGE_QUERIES, RunQueries, execute_query
 from tasks.report.page.sweep import SWEEP_TABLES
 from tasks.store.published.publish import publish
 from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.tables import Store
 from tests.report.page.runs import CLASSES, IMAGES, METHODS, SIDES, TEXTS, Rows, Run
-
-SQL = Path(__file__).parents[3] / "tasks" / "report" / "page" / "sql"
-PAGE = sorted(path.stem for path in (SQL / "page").glob("*.sql"))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +53,7 @@ def query_results(connection: duckdb.DuckDBPyConnection, run: Run) -> dict[str, 
     queries = RunQueries(connection, run.run_id)
     names = [f"sweep/{name}" for name in SWEEP_TABLES]
     swept = {name: execute_query(connection, name, run_id=run.run_id).rows for name in names}
-    return {name: queries.execute(name).rows for name in PAGE} | swept
+    return {name: queries.execute(name).rows for name in PAGE_QUERIES} | swept
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +61,7 @@ def results(snapshot: duckdb.DuckDBPyConnection, run: Run) -> dict[str, Rows]:
     return query_results(snapshot, run)
 
 
-@pytest.mark.parametrize("name", [*PAGE, *(f"sweep/{name}" for name in SWEEP_TABLES)])
+@pytest.mark.parametrize("name", [*PAGE_QUERIES, *(f"sweep/{name}" for name in SWEEP_TABLES)])
 def test_other_runs_change_no_result(
     name: str, results_alone: dict[str, Rows], results: dict[str, Rows]
 ) -> None:
@@ -207,18 +204,29 @@ def test_weights_are_a_softmax_of_which_the_lowest_come_first(
         assert row["relative_weight"] == pytest.approx(weight * TEXTS, rel=1e-5)
 
 
-def test_crop_weights_are_a_softmax_by_the_scale_of_images(
+def test_what_a_crop_adds_to_the_margin_is_its_weight_times_the_difference_of_scores(
     run: Run, results: dict[str, Rows]
 ) -> None:
+    draws = {r["crop_index"]: r["draw_count"] for r in run.select("draws", run_index=0)}
+    assert sorted(draws.values()) == [0, 2]
+    vectors = {r["class_id"]: r["embedding"] for r in run.select("class_vectors", method="wca")}
     for digest in ("d01", "d03"):
-        cosines = [
-            np.float32(r["whole_similarity"])
-            for r in run.select("crops", image_digest=digest)
-            if r["crop_index"] > 0
-        ]
-        masses = np.exp(math.exp(4) * np.array(cosines, dtype=float))
-        rows = [row["weight"] for row in results["crop_weights"] if row["image_digest"] == digest]
-        assert rows == pytest.approx(masses / masses.sum(), rel=1e-5)
+        roles = {r["role"]: r for r in run.select("explanations", image_digest=digest)}
+        first, second = (vectors[roles[role]["class_id"]] for role in ("predicted", "runner_up"))
+        crops = [r for r in run.select("crops", image_digest=digest) if draws.get(r["crop_index"])]
+        masses = np.array(
+            [
+                draws[r["crop_index"]] * math.exp(math.exp(4) * (r["whole_similarity"] - 1))
+                for r in crops
+            ]
+        )
+        ours, theirs = (
+            masses * [np.dot(r["embedding"], v) for r in crops] for v in (first, second)
+        )
+        expected = (ours - theirs) / ours.sum() * roles["predicted"]["score"]
+        rows = [row for row in results["explained_crops"] if row["image_digest"] == digest]
+        assert [row["crop_index"] for row in rows] == [r["crop_index"] for r in crops]
+        assert [row["support"] for row in rows] == pytest.approx(expected.tolist(), rel=1e-4)
 
 
 def test_explanations_come_in_their_order_with_names(run: Run, results: dict[str, Rows]) -> None:

@@ -9,21 +9,32 @@ function theme(width, isDark) {
   return {
     background: "transparent", font, view: { stroke: null },
     axis: { labelColor: ink, titleColor: soft, gridColor: line, domainColor: soft, tickColor: soft, labelFontSize: 11.5, titleFontSize: 11.5, titleFontWeight: 500, titleLimit: Math.max(200, width - 40) },
+    axisX: { titleAnchor: width < 420 ? "end" : "middle" },
     axisY: { labelLimit: Math.max(90, Math.min(300, width * 0.52)) },
-    legend: { labelColor: ink, titleColor: soft, labelFontSize: 12, columns: width < 520 ? 1 : 2 },
+    legend: { labelColor: ink, titleColor: soft, labelFontSize: 12, columns: width < 520 ? 1 : 2, layout: { top: { anchor: width < 420 ? "end" : "start" } } },
   };
 }
 
 async function draw(place, isDark) {
-  const spec = JSON.parse(place.dataset.spec);
+  const spec = { description: place.ariaLabel, ...JSON.parse(place.dataset.spec) };
   const result = await vegaEmbed(place, spec, { actions: false, renderer: "svg", config: theme(place.clientWidth, isDark), tooltip: { theme: isDark ? "dark" : "light" } });
   shown.push(result);
 }
 
-async function drawAll(isDark) {
-  shown.splice(0).forEach((result) => result.finalize());
-  for (const place of document.querySelectorAll(".chart")) await draw(place, isDark);
+// A chart in a fold has no width: it is drawn when the fold opens.
+async function drawVisible(isDark) {
+  for (const place of document.querySelectorAll(".chart:not([data-drawn])")) {
+    if (!place.checkVisibility()) continue;
+    place.dataset.drawn = "";
+    await draw(place, isDark);
+  }
   document.documentElement.dataset.charts = "done";
+}
+
+function drawAll(isDark) {
+  shown.splice(0).forEach((result) => result.finalize());
+  for (const place of document.querySelectorAll(".chart")) delete place.dataset.drawn;
+  return drawVisible(isDark);
 }
 
 function value(row, column) {
@@ -57,6 +68,8 @@ for (const input of document.querySelectorAll(".filter input")) {
   });
 }
 for (const cell of document.querySelectorAll("td.bar")) cell.style.setProperty("--share", `${100 * Number(cell.dataset.value)}%`);
+// The event does not bubble, but is seen on its way down.
+addEventListener("toggle", (event) => event.target.open && drawVisible(dark.matches), true);
 let opened = [];
 addEventListener("beforeprint", () => {
   opened = [...document.querySelectorAll("details:not([open])")];
