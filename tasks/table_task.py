@@ -20,6 +20,7 @@ from tasks.runtime.progress import Count, Progress, progress_bar
 from tasks.runtime.stopping import Stopped, raise_if_stopped
 from tasks.store.place import is_disk_full
 from tasks.store.reach import open_on_worker
+from tasks.store.remembered import remember_tables
 from tasks.store.tables import Recipe, Store, TableRef
 
 P = ParamSpec("P")
@@ -109,17 +110,18 @@ def table_task(
             known = shards.known
             store = open_on_worker(store_root, known) if known else Store(store_root)
             made, errors = list[Refs](), list[Exception]()
-            for recipe in shards.recipes:
-                raise_if_stopped()
-                try:
-                    made.append(
-                        find_tables(store, recipe, tables)
-                        or _list_refs(function(store_root, recipe, **shards.arguments))
-                    )
-                except Stopped:
-                    raise
-                except Exception as error:
-                    errors.append(error)
+            with remember_tables():  # the command prevents that they are pruned
+                for recipe in shards.recipes:
+                    raise_if_stopped()
+                    try:
+                        made.append(
+                            find_tables(store, recipe, tables)
+                            or _list_refs(function(store_root, recipe, **shards.arguments))
+                        )
+                    except Stopped:
+                        raise
+                    except Exception as error:
+                        errors.append(error)
             if errors:
                 raise errors[0]
             return made

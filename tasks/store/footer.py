@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.store.place import Place
+from tasks.store.place import Place, Remote
+from tasks.store.remembered import TableFiles
 
 # Parquet ends a file with the length of its footer (4 bytes, little-endian) and these bytes.
 _END = b"PAR1"
@@ -20,13 +21,15 @@ _SEAL_BYTES = len(_SEAL_START) + 64
 _TAIL_BYTES = 1 << 16
 
 
-def read_footer(path: Place) -> tuple[pq.FileMetaData, int]:
+def read_footer(path: Place, files: TableFiles | None = None) -> tuple[pq.FileMetaData, int]:
     """Read the footer of a file, and the size of the file in bytes.
 
-    Raises ArrowInvalid where it was altered after it was sealed; files of earlier versions have no
-    seal.
+    files: those of its bucket. Raises ArrowInvalid where it was altered after it was sealed; files
+    of earlier versions have no seal.
     """
-    with path.open("rb") if isinstance(path, Path) else path.filesystem.open(path.url) as file:
+    if isinstance(path, Remote):
+        files = files or TableFiles(path.filesystem)
+    with files.open(path.url) if isinstance(path, Remote) else path.open("rb") as file:
         size = file.seek(0, 2)
         tail, needed = b"", min(size, _TAIL_BYTES)
         while len(tail) < needed:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +22,16 @@ from tasks.store.code import digest_code
 from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
 from tasks.store.footer import find_data_end, read_footer, read_footer_metadata, seal_footer
-from tasks.store.place import File, Place, Remote, atomic_path, list_files, resolve_folder
+from tasks.store.place import (
+    TABLE_SUFFIX,
+    File,
+    Place,
+    Remote,
+    atomic_path,
+    list_files,
+    resolve_folder,
+)
+from tasks.store.remembered import TableFiles, forget, remember_sizes
 from tasks.store.schemas import find_column_damage
 
 if TYPE_CHECKING:
@@ -103,9 +112,9 @@ class Store:
         self.root = resolve_folder(root)
 
     @property
-    def filesystem(self) -> Any:
+    def filesystem(self) -> TableFiles | None:
         """The file system that pyarrow reads the tables from; None for local files."""
-        return self.root.filesystem if isinstance(self.root, Remote) else None
+        return TableFiles(self.root.filesystem) if isinstance(self.root, Remote) else None
 
     def path(self, ref: TableRef) -> Place:
         """The place of a table."""
@@ -117,7 +126,10 @@ class Store:
 
     def list_files(self, table: str) -> list[File]:
         """The files of all complete tables of a name, in the order of their names."""
-        return list_files(self.root / table, "[!.]*.parquet")
+        files = list_files(self.root / table, f"[!.]*{TABLE_SUFFIX}")
+        if isinstance(self.root, Remote):
+            remember_sizes((str(file.place), file.size_bytes) for file in files)
+        return files
 
     def find(self, table: str, digest: str) -> TableRef | None:
         """The table if it exists and is complete, else None.
@@ -156,8 +168,9 @@ class Store:
 
     def inspect_file(self, path: Place) -> str | None:
         """What is wrong with a table's file of which no record tells; as `find_damage`."""
+        files = self.filesystem
         try:
-            keys = read_footer(path)[0].metadata or {}
+            keys = read_footer(path, files)[0].metadata or {}
         except FileNotFoundError:
             return None  # another process has deleted it
         except (OSError, pa.ArrowException) as error:
@@ -169,21 +182,26 @@ class Store:
         if self.path(ref) != path:
             return _FOREIGN
         try:
-            self._inspect(ref, is_thorough=True, is_sealed=CONTENT_KEY in keys)
+            self._inspect(ref, is_thorough=True, is_sealed=CONTENT_KEY in keys, files=files)
         except DamagedTable as damage:
             return str(damage)
         return None
 
     def _inspect(
-        self, ref: TableRef, is_thorough: bool = False, is_sealed: bool = True
+        self,
+        ref: TableRef,
+        is_thorough: bool = False,
+        is_sealed: bool = True,
+        files: TableFiles | None = None,
     ) -> TableRef:
         """The table as its file holds it; DamagedTable where that is missing or not whole.
 
         is_thorough: read the rows of large tables, too. is_sealed: the footer has their digest.
+        files: as for `read_footer`.
         """
-        path = self.path(ref)
+        files, path, is_whole = files or self.filesystem, self.path(ref), False
         try:
-            meta, size = read_footer(path)
+            meta, size = read_footer(path, files)
             keys = meta.metadata or {}
             if keys.get(DIGEST_KEY) != ref.digest.encode():
                 raise DamagedTable(_FOREIGN)
@@ -195,20 +213,24 @@ class Store:
             if difference := find_column_damage(ref.table, meta.schema.to_arrow_schema()):
                 raise DamagedTable(difference)
             if is_thorough or (content and size <= SMALL_BYTES):
-                rows = self.digest_rows(path)
+                rows = self.digest_rows(path, files)
                 if content and rows != content:
                     raise DamagedTable("has other rows than were written")
+            is_whole = True
         except FileNotFoundError:
             raise DamagedTable("is missing") from None
         except (OSError, pa.ArrowException, InputError) as error:
             if getattr(error, "errno", None) is not None:
                 raise
             raise DamagedTable(_describe_damage(error)) from error
+        finally:
+            if not is_whole:
+                forget(str(path))  # another process may replace it
         return ref.model_copy(update={"row_count": meta.num_rows, "content": content})
 
-    def digest_rows(self, path: Place) -> str:
+    def digest_rows(self, path: Place, files: TableFiles | None = None) -> str:
         """Compute the digest of the rows of a table's file; raises as `read`."""
-        with _name_damaged_file(path), self._open(path) as file:
+        with _name_damaged_file(path), self._open(path, files) as file:
             digest = ContentDigest(file.schema_arrow)
             for batch in file.iter_batches():
                 digest.update(pa.Table.from_batches([batch]))
@@ -339,10 +361,10 @@ class Store:
         with _name_damaged_file(path), self._open(path) as file:
             yield from file.iter_batches(rows, columns=columns)
 
-    def _open(self, path: Place) -> pq.ParquetFile:
-        return pq.ParquetFile(
-            str(path), filesystem=self.filesystem, page_checksum_verification=True
-        )
+    def _open(self, path: Place, files: TableFiles | None = None) -> pq.ParquetFile:
+        files = files or self.filesystem
+        source = str(path) if files is None else files.open(str(path))
+        return pq.ParquetFile(source, page_checksum_verification=True)
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def test_the_page_and_the_snapshot_are_read_where_they_are(
 
 
 def test_no_key_is_written_down(there: RunSummary, environment: dict[str, str]) -> None:
-    filesystem = Store(URL).filesystem
+    filesystem = Store(URL).root.filesystem
     written = [filesystem.cat_file(path) for path in filesystem.find(URL)]
     assert len(written) > len(there.tables)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -16,7 +16,7 @@ from tasks.runtime.errors import InputError, one_line
 from tasks.store.batches import group_by_size
 from tasks.store.content import digest_rows
 from tasks.store.digest import even_chunks
-from tasks.store.place import Place, list_files
+from tasks.store.place import Place
 from tasks.store.published.publications import (
     COPIED,
     RECORDED,
@@ -34,7 +34,7 @@ from tasks.store.records import (
     RecordedRun,
     RunManifest,
     last_finished,
-    read_records,
+    read_executions,
     run_files,
     runs_folder,
 )
@@ -93,10 +93,7 @@ def advance(
             more = [execution for execution in new if execution.run_id == run_id]
             rows.add_execution(whole._replace(executions=more), was.last_finished_at)
         else:
-            files = list_files(runs_folder(store) / run_id, "execution-*.json")
-            read = read_records(store, [file.place for file in files]).executions
-            every = read.get(runs_folder(store) / run_id, [])
-            rows.add(whole._replace(executions=every), copied)
+            rows.add(whole._replace(executions=read_executions(store, run_id)), copied)
     held = {digest for run_id in replaced & published.keys() for digest in published[run_id].parts}
     parts = tuple(
         kept
