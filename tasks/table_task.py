@@ -140,13 +140,17 @@ def _list_refs(made: TableRef | Sequence[TableRef]) -> Refs:
 
 def find_tables(store: Store, recipe: Recipe, tables: Sequence[str]) -> Refs | None:
     """Find the tables of a recipe; None unless all are complete."""
-    digest, found = recipe.digest, list[TableRef]()
-    for table in tables:
-        ref = store.find(table, digest)
-        if ref is None:
-            return None
-        found.append(ref)
-    return tuple(found)
+    digest, (first, *others) = recipe.digest, tables
+    ref = store.find(first, digest)
+    if ref is None:
+        return None
+    find = partial(store.find, digest=digest)
+    if len(others) > 1:  # of most new recipes the first one is missing, too
+        with store.thread_pool() as pool:
+            found = (ref, *pool.map(find, others))
+    else:  # as of thousands of shards
+        found = (ref, *map(find, others))
+    return tuple(ref for ref in found if ref) if all(found) else None
 
 
 def find_made(

@@ -3,6 +3,7 @@
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,15 +22,21 @@ _SEAL_BYTES = len(_SEAL_START) + 64
 _TAIL_BYTES = 1 << 16
 
 
-def read_footer(path: Place, files: TableFiles | None = None) -> tuple[pq.FileMetaData, int]:
+def open_table(path: Place) -> IO[bytes]:
+    """Open the file of a table to read it; FileNotFoundError where there is none."""
+    if isinstance(path, Remote):
+        file: IO[bytes] = TableFiles(path.filesystem).open(path.url)
+        return file
+    return path.open("rb")
+
+
+def read_footer(path: Place) -> tuple[pq.FileMetaData, int]:
     """Read the footer of a file, and the size of the file in bytes.
 
-    files: those of its bucket. Raises ArrowInvalid where it was altered after it was sealed; files
-    of earlier versions have no seal.
+    Raises ArrowInvalid where it was altered after it was sealed; files of earlier versions have no
+    seal.
     """
-    if isinstance(path, Remote):
-        files = files or TableFiles(path.filesystem)
-    with files.open(path.url) if isinstance(path, Remote) else path.open("rb") as file:
+    with open_table(path) as file:
         size = file.seek(0, 2)
         tail, needed = b"", min(size, _TAIL_BYTES)
         while len(tail) < needed:

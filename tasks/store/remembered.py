@@ -22,7 +22,7 @@ from fsspec.spec import AbstractBufferedFile
 _MAGIC = re.compile(r"[*?\[]")
 # The first request brings so much of a table's end: all of most tables, the footers of the others.
 TAIL_BYTES = 1 << 17
-# Tables of at most this size are read as a whole; of larger ones the parts that are asked for.
+# The rows of tables of at most this size are fetched as a whole, of larger ones in parts.
 WHOLE_BYTES = 4 << 20
 # What is remembered at most; that which was not used for longest is forgotten first.
 MOST_BYTES = 1 << 28
@@ -36,7 +36,7 @@ class _End(NamedTuple):
 
 
 class _Memory:
-    """What was read of files, by their paths without the protocol."""
+    """What was read of files, by their URLs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -96,22 +96,23 @@ def remember_tables() -> Iterator[None]:
 def remember(url: str, file: Path) -> None:
     """Remember the contents of a table that was just written, which a local file has, too."""
     if _Users.count and (size := file.stat().st_size) <= WHOLE_BYTES:
-        _Users.memory.put(_strip(url), _End(file.read_bytes(), size))
+        _Users.memory.put(_normalize(url), _End(file.read_bytes(), size))
 
 
 def remember_sizes(sizes: Iterable[tuple[str, int]]) -> None:
     """Remember the sizes of tables that were just listed, by their URLs."""
     if _Users.count:
-        _Users.memory.sizes.update((_strip(url), size) for url, size in sizes)
+        _Users.memory.sizes.update((_normalize(url), size) for url, size in sizes)
 
 
 def forget(url: str) -> None:
-    """Forget a file that was written, removed or found damaged."""
-    _Users.memory.forget(_strip(url))
+    """Forget a file that was removed."""
+    _Users.memory.forget(_normalize(url))
 
 
-def _strip(path: str) -> str:
-    return (path.partition("://")[2] or path).lstrip("/")
+def _normalize(url: str) -> str:
+    protocol, _, path = url.partition("://")
+    return f"{protocol}://{path.lstrip('/')}"
 
 
 class TableFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -131,8 +132,8 @@ class TableFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec has
 
     def info(self, path: str, **_: object) -> dict[str, object]:
         """The name, size and kind of a file; FileNotFoundError where there is none."""
-        path = _strip(path)
-        return {"name": path, "size": self._read_end(path).size, "type": "file"}
+        url = self._url(path)
+        return {"name": url, "size": self._read_end(url).size, "type": "file"}
 
     def modified(self, path: str) -> datetime:  # noqa: ARG002 - a file never changes
         """The same time for all files, for DuckDB, which compares times of one file."""
@@ -140,74 +141,71 @@ class TableFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec has
 
     def glob(self, path: str, **_: object) -> list[str]:
         """The files that match a pattern, listed once; a path without a pattern as it is."""
-        path = _strip(path)
-        if not _MAGIC.search(path):
-            return [path]
-        if path not in self._listed:
-            folder = _MAGIC.split(path)[0].rpartition("/")[0]
-            found = list_below(self._bucket, folder, path.removeprefix(f"{folder}/"))
-            sizes = {f"{folder}/{name}": info["size"] for name, info in found.items()}
-            self._memory.sizes.update(sizes)
-            self._listed[path] = list(sizes)
-        return self._listed[path]
+        url = self._url(path)
+        if url not in self._listed:
+            listed = [url]
+            if _MAGIC.search(url):
+                folder = _MAGIC.split(url)[0].rpartition("/")[0]
+                found = list_below(self._bucket, folder, url.removeprefix(f"{folder}/"))
+                sizes = {f"{folder}/{name}": info["size"] for name, info in found.items()}
+                self._memory.sizes.update(sizes)
+                listed = list(sizes)
+            # DuckDB shows the names in the spelling of the bucket's own library
+            self._listed[url] = [self._bucket._strip_protocol(name) for name in listed]
+        return self._listed[url]
 
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: object
     ) -> bytes:
         """The bytes of a file, which is fetched as a whole."""
-        path = _strip(path)
-        found = self._memory.get(path)
+        url = self._url(path)
+        found = self._memory.get(url)
         if found is None or len(found.data) < found.size:
-            data = read_from(self._bucket, path, 0)
+            data = read_from(self._bucket, url, 0)
             found = _End(data, len(data))
             if found.size <= WHOLE_BYTES:
-                self._memory.put(path, found)
+                self._memory.put(url, found)
         return found.data[start:end]
 
     def _open(self, path: str, mode: str = "rb", **_: object) -> Any:
         if mode != "rb":
             raise PermissionError(f"{path} is read only")
-        path = _strip(path)
-        end = self._read_end(path)
-        if len(end.data) == end.size:
-            return io.BytesIO(end.data)
-        return _Parts(self, path, mode, end)
+        url = self._url(path)
+        end = self._read_end(url)
+        return io.BytesIO(end.data) if len(end.data) == end.size else _Parts(self, url, mode, end)
 
-    def _read_end(self, path: str) -> _End:
-        if not (end := self._memory.get(path)):
-            end = self._fetch_end(path)
-            self._memory.put(path, end)
+    def _url(self, path: str) -> str:
+        protocol = self.protocol if isinstance(self.protocol, str) else self.protocol[0]
+        return _normalize(path if "://" in path else f"{protocol}://{path}")
+
+    def _read_end(self, url: str) -> _End:
+        if not (end := self._memory.get(url)):
+            data = read_from(self._bucket, url, -TAIL_BYTES)
+            size = len(data) if len(data) < TAIL_BYTES else self._memory.sizes.get(url)
+            end = _End(data, self._bucket.info(url)["size"] if size is None else size)
+            self._memory.put(url, end)
         return end
 
-    def _fetch_end(self, path: str) -> _End:
-        size = self._memory.sizes.get(path)
-        if size is not None and size <= WHOLE_BYTES:
-            data = read_from(self._bucket, path, 0)
-            return _End(data, len(data))
-        data = read_from(self._bucket, path, -TAIL_BYTES)
-        if len(data) < TAIL_BYTES:
-            return _End(data, len(data))
-        size = self._bucket.info(path)["size"] if size is None else size
-        if len(data) < size <= WHOLE_BYTES:
-            data = self.read_part(path, 0, size - len(data)) + data
-        return _End(data, size)
-
-    def read_part(self, path: str, start: int, end: int) -> bytes:
-        """The bytes of a file from `start` up to `end`."""
-        return bytes(self._bucket.cat_file(path, start=start, end=end))
+    def read_part(self, url: str, end: _End, start: int, stop: int) -> bytes:
+        """The bytes of a file from `start` up to `stop`, of which the end is known."""
+        held = end.size - len(end.data)
+        if start >= held:
+            return end.data[start - held : stop - held]
+        if end.size <= WHOLE_BYTES:  # and remembered
+            return self.cat_file(url)[start:stop]
+        before = bytes(self._bucket.cat_file(url, start=start, end=min(stop, held)))
+        return before + end.data[: max(stop - held, 0)]
 
 
 class _Parts(AbstractBufferedFile):  # type: ignore[misc]  # as above
-    """A large table that is open to be read: its end is here, the rest is fetched in parts."""
+    """A table of which only the end is known, open to be read: the rest is fetched when needed."""
 
-    def __init__(self, files: TableFiles, path: str, mode: str, end: _End) -> None:
-        super().__init__(files, path, mode, size=end.size)
+    def __init__(self, files: TableFiles, url: str, mode: str, end: _End) -> None:
+        super().__init__(files, url, mode, size=end.size)
         self._end = end
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        held = self.size - len(self._end.data)
-        fetched = self.fs.read_part(self.path, start, min(end, held)) if start < held else b""
-        return fetched + self._end.data[max(start - held, 0) : max(end - held, 0)]
+        return bytes(self.fs.read_part(self.path, self._end, start, end))
 
 
 def list_below(bucket: Any, folder: str, pattern: str) -> dict[str, dict[str, Any]]:
@@ -216,7 +214,7 @@ def list_below(bucket: Any, folder: str, pattern: str) -> dict[str, dict[str, An
     Returns what fsspec says of each, by its path below the folder and in the order of paths. `*`
     matches up to the next slash.
     """
-    folder = _strip(folder)
+    folder = folder.partition("://")[2].strip("/")
     parts, start = pattern.split("/"), _MAGIC.split(pattern)[0]
     # from the folder above: of an empty folder itself, fsspec asks whether it is a file
     above, _, name = folder.rpartition("/")
@@ -227,7 +225,7 @@ def list_below(bucket: Any, folder: str, pattern: str) -> dict[str, dict[str, An
         return {}
     found = {}
     for key in sorted(listed):
-        inside, _, below = _strip(key).partition(f"{folder}/")
+        inside, _, below = key.lstrip("/").partition(f"{folder}/")
         names = below.split("/")
         if not inside and len(names) == len(parts) and all(map(fnmatchcase, names, parts)):
             found[below] = listed[key]

@@ -21,7 +21,13 @@ from tasks.store.batches import gather_row_groups
 from tasks.store.code import digest_code
 from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
-from tasks.store.footer import find_data_end, read_footer, read_footer_metadata, seal_footer
+from tasks.store.footer import (
+    find_data_end,
+    open_table,
+    read_footer,
+    read_footer_metadata,
+    seal_footer,
+)
 from tasks.store.place import (
     TABLE_SUFFIX,
     File,
@@ -31,7 +37,7 @@ from tasks.store.place import (
     list_files,
     resolve_folder,
 )
-from tasks.store.remembered import TableFiles, forget, remember_sizes
+from tasks.store.remembered import TableFiles, remember_sizes, remember_tables
 from tasks.store.schemas import find_column_damage
 
 if TYPE_CHECKING:
@@ -166,11 +172,11 @@ class Store:
             return "has other rows than its run recorded"
         return None
 
+    @remember_tables()
     def inspect_file(self, path: Place) -> str | None:
         """What is wrong with a table's file of which no record tells; as `find_damage`."""
-        files = self.filesystem
         try:
-            keys = read_footer(path, files)[0].metadata or {}
+            keys = read_footer(path)[0].metadata or {}
         except FileNotFoundError:
             return None  # another process has deleted it
         except (OSError, pa.ArrowException) as error:
@@ -182,26 +188,22 @@ class Store:
         if self.path(ref) != path:
             return _FOREIGN
         try:
-            self._inspect(ref, is_thorough=True, is_sealed=CONTENT_KEY in keys, files=files)
+            self._inspect(ref, is_thorough=True, is_sealed=CONTENT_KEY in keys)
         except DamagedTable as damage:
             return str(damage)
         return None
 
+    @remember_tables()  # its footer is read, and then its rows
     def _inspect(
-        self,
-        ref: TableRef,
-        is_thorough: bool = False,
-        is_sealed: bool = True,
-        files: TableFiles | None = None,
+        self, ref: TableRef, is_thorough: bool = False, is_sealed: bool = True
     ) -> TableRef:
         """The table as its file holds it; DamagedTable where that is missing or not whole.
 
         is_thorough: read the rows of large tables, too. is_sealed: the footer has their digest.
-        files: as for `read_footer`.
         """
-        files, path, is_whole = files or self.filesystem, self.path(ref), False
+        path = self.path(ref)
         try:
-            meta, size = read_footer(path, files)
+            meta, size = read_footer(path)
             keys = meta.metadata or {}
             if keys.get(DIGEST_KEY) != ref.digest.encode():
                 raise DamagedTable(_FOREIGN)
@@ -213,24 +215,20 @@ class Store:
             if difference := find_column_damage(ref.table, meta.schema.to_arrow_schema()):
                 raise DamagedTable(difference)
             if is_thorough or (content and size <= SMALL_BYTES):
-                rows = self.digest_rows(path, files)
+                rows = self.digest_rows(path)
                 if content and rows != content:
                     raise DamagedTable("has other rows than were written")
-            is_whole = True
         except FileNotFoundError:
             raise DamagedTable("is missing") from None
         except (OSError, pa.ArrowException, InputError) as error:
             if getattr(error, "errno", None) is not None:
                 raise
             raise DamagedTable(_describe_damage(error)) from error
-        finally:
-            if not is_whole:
-                forget(str(path))  # another process may replace it
         return ref.model_copy(update={"row_count": meta.num_rows, "content": content})
 
-    def digest_rows(self, path: Place, files: TableFiles | None = None) -> str:
+    def digest_rows(self, path: Place) -> str:
         """Compute the digest of the rows of a table's file; raises as `read`."""
-        with _name_damaged_file(path), self._open(path, files) as file:
+        with _name_damaged_file(path), self._open(path) as file:
             digest = ContentDigest(file.schema_arrow)
             for batch in file.iter_batches():
                 digest.update(pa.Table.from_batches([batch]))
@@ -361,9 +359,8 @@ class Store:
         with _name_damaged_file(path), self._open(path) as file:
             yield from file.iter_batches(rows, columns=columns)
 
-    def _open(self, path: Place, files: TableFiles | None = None) -> pq.ParquetFile:
-        files = files or self.filesystem
-        source = str(path) if files is None else files.open(str(path))
+    def _open(self, path: Place) -> pq.ParquetFile:
+        source = open_table(path) if isinstance(path, Remote) else str(path)
         return pq.ParquetFile(source, page_checksum_verification=True)
 
 

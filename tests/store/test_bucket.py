@@ -25,7 +25,7 @@ from tasks.store.published import publish as publishing
 from tasks.store.published.publish import publish
 from tasks.store.published.snapshot import open_snapshot
 from tasks.store.records import RunManifest
-from tasks.store.remembered import remember_tables
+from tasks.store.remembered import forget, remember_tables
 from tasks.store.retention import measure_usage, prevent_pruning, prune
 from tasks.store.runs import read_runs, record_run
 from tasks.store.schemas import schema
@@ -113,7 +113,7 @@ def test_a_small_table_takes_one_request_and_while_remembered_none(
     assert [request.kind for request in requests] == ["GET", "PUT"]
 
 
-def test_what_is_removed_or_damaged_is_not_remembered(store: Store) -> None:
+def test_what_is_removed_or_replaced_is_not_remembered(store: Store) -> None:
     ref = classes(store, "cat")
     with remember_tables():
         whole = store.path(ref).read_bytes()
@@ -121,17 +121,23 @@ def test_what_is_removed_or_damaged_is_not_remembered(store: Store) -> None:
         assert store.find("classes", DIGEST) is None
         store.root.filesystem.pipe_file(str(store.path(ref)), whole[:-1])
         assert store.find("classes", DIGEST) is None
-        store.root.filesystem.pipe_file(str(store.path(ref)), whole)
+        assert classes(store, "cat") == ref
         assert store.find("classes", DIGEST) == ref
         store.root.filesystem.pipe_file(str(store.path(ref)), b"")
     assert store.find("classes", DIGEST) is None
 
 
-def test_of_a_large_table_only_what_is_needed_is_fetched(
-    server: S3Server, store: Store, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("whole_bytes", "reading"), [(1 << 20, ["GET"]), (1 << 17, None)])
+def test_of_a_large_table_the_end_is_fetched_first(
+    server: S3Server,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    whole_bytes: int,
+    reading: list[str] | None,
 ) -> None:
+    """And then the rest at once, or of the largest what is needed."""
     monkeypatch.setattr("tasks.store.remembered.TAIL_BYTES", 1 << 16)
-    monkeypatch.setattr("tasks.store.remembered.WHOLE_BYTES", 1 << 17)
+    monkeypatch.setattr("tasks.store.remembered.WHOLE_BYTES", whole_bytes)
     monkeypatch.setattr("tasks.store.tables.SMALL_BYTES", 1 << 17)
     count = 3 * ROW_GROUP_ROWS
     vectors = np.random.default_rng(0).normal(size=(count, 4)).astype("float32")
@@ -140,13 +146,17 @@ def test_of_a_large_table_only_what_is_needed_is_fetched(
     rows = pa.Table.from_arrays(arrays, schema=columns)
     ref = store.write("class_vectors", DIGEST, columns, rows.to_batches())
     with remember_tables():
+        forget(str(store.path(ref)))  # as another process has written it
         with server.counted() as requests:
             assert store.find("class_vectors", DIGEST) == ref
         assert [request.kind for request in requests] == ["GET", "HEAD"]
-        assert store.read(ref) == rows
-        assert pa.Table.from_batches(store.read_blocks(ref, list(rows.column_names), 1000)) == rows
-        assert store.dataset([ref]).to_table() == rows
-        assert store.find_damage(ref, is_thorough=True) is None
+        with server.counted() as requests:
+            assert store.read(ref) == rows
+            assert pa.Table.from_batches(store.read_blocks(ref, rows.column_names, 1000)) == rows
+            assert store.dataset([ref]).to_table() == rows
+            assert store.find_damage(ref, is_thorough=True) is None
+        assert {request.kind for request in requests} == {"GET"}
+        assert reading is None or [request.kind for request in requests] == reading
 
 
 def test_of_two_writers_of_a_table_the_first_stays(store: Store) -> None:
