@@ -88,8 +88,6 @@ class Remote:
     def read_bytes(self) -> bytes:
         """The bytes of the file; FileNotFoundError where there is none."""
         with _translate_errors(self):
-            if self.name.endswith(TABLE_SUFFIX):
-                return TableFiles(self.filesystem).cat_file(self.url)
             return read_from(self.filesystem, self.url, 0)
 
     def is_file(self) -> bool:
@@ -190,6 +188,14 @@ def list_files(folder: Place, pattern: str) -> list[File]:
     with _translate_errors(folder):
         found = list_below(folder.filesystem, folder.url, pattern)
     return [File(folder / name, info["size"], _modified(info)) for name, info in found.items()]
+
+
+def read_fixed(place: Place) -> bytes:
+    """The bytes of a file that never changes, which `remember_tables` remembers, too."""
+    if isinstance(place, Path):
+        return place.read_bytes()
+    with _translate_errors(place):
+        return TableFiles(place.filesystem).cat_file(place.url)
 
 
 def escape_glob(path: str) -> str:

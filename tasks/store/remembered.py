@@ -21,7 +21,7 @@ from fsspec.spec import AbstractBufferedFile
 
 _MAGIC = re.compile(r"[*?\[]")
 # The first request brings so much of a table's end: all of most tables, the footers of the others.
-TAIL_BYTES = 1 << 17
+TAIL_BYTES = 1 << 18
 # The rows of tables of at most this size are fetched as a whole, of larger ones in parts.
 WHOLE_BYTES = 4 << 20
 # What is remembered at most; that which was not used for longest is forgotten first.

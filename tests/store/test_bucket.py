@@ -20,7 +20,7 @@ from tasks.store.batches import ROW_GROUP_ROWS
 from tasks.store.damage import find_damaged_files
 from tasks.store.embeddings import embedding_array
 from tasks.store.leases import hold_lock
-from tasks.store.place import atomic_path, list_files, resolve_place
+from tasks.store.place import atomic_path, list_files, read_fixed, resolve_place
 from tasks.store.published import publish as publishing
 from tasks.store.published.publish import publish
 from tasks.store.published.snapshot import open_snapshot
@@ -98,7 +98,7 @@ def test_a_small_table_takes_one_request_and_while_remembered_none(
         lambda: store.read(ref),
         lambda: store.read(ref, where=pc.field("class_id") == 0),
         lambda: store.dataset([ref]).to_table(),
-        lambda: store.path(ref).read_bytes(),
+        lambda: read_fixed(store.path(ref)),
     )
     for look in looks:
         with server.counted() as requests:

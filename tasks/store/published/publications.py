@@ -15,7 +15,16 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from tasks.store.digest import bytes_digest
-from tasks.store.place import File, Place, Remote, atomic_path, escape_glob, list_files, write_text
+from tasks.store.place import (
+    File,
+    Place,
+    Remote,
+    atomic_path,
+    escape_glob,
+    list_files,
+    read_fixed,
+    write_text,
+)
 from tasks.store.records import Execution, execution_name, runs_folder
 from tasks.store.schemas import TABLES, quote, sql_types
 from tasks.store.seals import DamagedRecord, seal, unseal
@@ -110,7 +119,7 @@ def read_latest(store: Store) -> Latest:
     if not number:
         return Latest(0, None)
     try:
-        publication = unseal(Publication, _entry(store, number).read_bytes())
+        publication = unseal(Publication, read_fixed(_entry(store, number)))
     except (DamagedRecord, FileNotFoundError):
         return Latest(number, None)
     is_readable = publication.version == VERSION and publication.number == number
@@ -210,7 +219,7 @@ def _fetch_rows(store: Store, parts: Iterable[Part], name: str) -> pa.Table:
 
 @lru_cache(maxsize=128)  # a run asks for the same ones after each stage, and they never change
 def _fetch_part(place: Place) -> pa.Table:
-    rows = pq.ParquetFile(pa.BufferReader(place.read_bytes())).read()
+    rows = pq.ParquetFile(pa.BufferReader(read_fixed(place))).read()
     return rows.append_column("filename", pa.array([str(place)] * rows.num_rows, pa.string()))
 
 

@@ -250,7 +250,9 @@ def _inbox_view(store: Store) -> str:
     files = [file.place for file in store.list_files("inbox")]
     if not files:
         return define_view("inbox", select_nothing(columns))
-    damaged = {place: reason for place in files if (reason := store.inspect_file(place))}
+    with store.thread_pool() as pool:
+        reasons = dict(zip(files, pool.map(store.inspect_file, files), strict=True))
+    damaged = {place: reason for place, reason in reasons.items() if reason}
     for place, reason in damaged.items():
         _log.warning(
             "Images of an inbox are missing in the results: %s %s; `wca store repair` removes it.",
