@@ -58,7 +58,7 @@ def compact_tables(store: Store, inbox_name: str) -> None:
     """
 
     def count_rows(file: File) -> int:
-        return _read_rows(store, file, inbox_name, ["image_digest"]).num_rows
+        return len(_read_rows(store, file, inbox_name, ["image_digest"]))
 
     files = store.list_files("inbox")
     with store.thread_pool() as pool:

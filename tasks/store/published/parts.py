@@ -187,12 +187,15 @@ def _without(store: Store, part: Part, ids: Collection[str]) -> Part | None:
 def _join(store: Store, parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """Join parts while there are several of about one size that are small enough."""
     while group := _find_group(parts):
-        tables = {}
-        for name in dict.fromkeys(ref.table for part in group for ref in part.tables):
-            refs = [ref for part in group for ref in part.tables if ref.table == name]
-            rows = [parts_store(store).read(ref) for ref in refs]
-            # a column that an earlier version did not write is null in its rows
-            tables[name] = pa.concat_tables(rows, promote_options="default")
+        refs = [ref for part in group for ref in part.tables]
+        rows: dict[str, list[pa.Table]] = defaultdict(list)
+        with store.thread_pool() as pool:
+            for ref, read in zip(refs, pool.map(parts_store(store).read, refs), strict=True):
+                rows[ref.table].append(read)
+        # a column that an earlier version did not write is null in its rows
+        tables = {
+            name: pa.concat_tables(read, promote_options="default") for name, read in rows.items()
+        }
         if "runs" in tables:
             tables["runs"] = _last_rows(tables["runs"])
         joined = _write_part(store, tables, sum(part.execution_count for part in group))
