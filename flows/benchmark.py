@@ -27,7 +27,7 @@ def benchmark(config: BenchmarkConfig) -> RunSummary:
         )
         place = (summary.store_root, summary.run_id, summary.indexed)
         report = write_report(*place, has_all_images=True)
-    summary = summary.model_copy(update={"report": report})
-    publish_run(summary)
-    emit_regression(summary)
+        summary = summary.model_copy(update={"report": report})
+        publish_run(summary)
+        emit_regression(summary)
     return summary

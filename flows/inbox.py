@@ -69,17 +69,17 @@ def classify_inbox(config: InboxConfig) -> InboxSummary:
             )
         if is_snapshot_behind(store):
             publish(store)
-    summary = InboxSummary(
-        inbox_name=name,
-        batches=batches,
-        waiting_count=arrivals.waiting_count,
-        unreadable_count=arrivals.unreadable_count,
-        unreadable=arrivals.unreadable,
-        store_root=str(store.root),
-    )
-    counts = arrivals.waiting_count, arrivals.unreadable_count
-    emit_rejected(store, name, list(batches))
-    publish_inbox(store, name, sum(batch.row_count for batch in batches), *counts)
+        summary = InboxSummary(
+            inbox_name=name,
+            batches=batches,
+            waiting_count=arrivals.waiting_count,
+            unreadable_count=arrivals.unreadable_count,
+            unreadable=arrivals.unreadable,
+            store_root=str(store.root),
+        )
+        counts = arrivals.waiting_count, arrivals.unreadable_count
+        emit_rejected(store, name, list(batches))
+        publish_inbox(store, name, sum(batch.row_count for batch in batches), *counts)
     return summary
 
 

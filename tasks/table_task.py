@@ -20,6 +20,7 @@ from tasks.runtime.progress import Count, Progress, progress_bar
 from tasks.runtime.stopping import Stopped, raise_if_stopped
 from tasks.store.place import is_disk_full
 from tasks.store.reach import open_on_worker
+from tasks.store.remembered import remember_tables
 from tasks.store.tables import Recipe, Store, TableRef
 
 P = ParamSpec("P")
@@ -109,17 +110,18 @@ def table_task(
             known = shards.known
             store = open_on_worker(store_root, known) if known else Store(store_root)
             made, errors = list[Refs](), list[Exception]()
-            for recipe in shards.recipes:
-                raise_if_stopped()
-                try:
-                    made.append(
-                        find_tables(store, recipe, tables)
-                        or _list_refs(function(store_root, recipe, **shards.arguments))
-                    )
-                except Stopped:
-                    raise
-                except Exception as error:
-                    errors.append(error)
+            with remember_tables():  # the command prevents that they are pruned
+                for recipe in shards.recipes:
+                    raise_if_stopped()
+                    try:
+                        made.append(
+                            find_tables(store, recipe, tables)
+                            or _list_refs(function(store_root, recipe, **shards.arguments))
+                        )
+                    except Stopped:
+                        raise
+                    except Exception as error:
+                        errors.append(error)
             if errors:
                 raise errors[0]
             return made
@@ -138,13 +140,17 @@ def _list_refs(made: TableRef | Sequence[TableRef]) -> Refs:
 
 def find_tables(store: Store, recipe: Recipe, tables: Sequence[str]) -> Refs | None:
     """Find the tables of a recipe; None unless all are complete."""
-    digest, found = recipe.digest, list[TableRef]()
-    for table in tables:
-        ref = store.find(table, digest)
-        if ref is None:
-            return None
-        found.append(ref)
-    return tuple(found)
+    digest, (first, *others) = recipe.digest, tables
+    ref = store.find(first, digest)
+    if ref is None:
+        return None
+    find = partial(store.find, digest=digest)
+    if len(others) > 1:  # of most new recipes the first one is missing, too
+        with store.thread_pool() as pool:
+            found = (ref, *pool.map(find, others))
+    else:  # as of thousands of shards
+        found = (ref, *map(find, others))
+    return tuple(ref for ref in found if ref) if all(found) else None
 
 
 def find_made(

@@ -56,11 +56,15 @@ def compact_tables(store: Store, inbox_name: str) -> None:
     `TABLES_MERGED`. The new table is there before the old ones are removed. After a kill in between
     both hold the same images, of which readers take each once, as does the next table.
     """
-    sizes = (
-        (_read_rows(store, file, inbox_name, ["image_digest"]).num_rows, file)
-        for file in store.list_files("inbox")
-    )
-    for files in group_by_size((sized for sized in sizes if sized[0]), TABLES_MERGED):
+
+    def count_rows(file: File) -> int:
+        return len(_read_rows(store, file, inbox_name, ["image_digest"]))
+
+    files = store.list_files("inbox")
+    with store.thread_pool() as pool:
+        sizes = zip(pool.map(count_rows, files), files, strict=True)
+        groups = group_by_size((sized for sized in sizes if sized[0]), TABLES_MERGED)
+    for files in groups:
         parts = [_read_rows(store, file, inbox_name) for file in files]
         columns = schema("inbox")
         rows = pa.concat_tables([columns.empty_table(), *parts], promote_options="default")

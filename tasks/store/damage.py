@@ -4,7 +4,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import NamedTuple
 
 import duckdb
@@ -159,12 +159,11 @@ def _is_changed(path: str, since: float) -> bool:
 
 def _inspect_snapshot(place: Place, has_runs: bool) -> str | None:
     """What is wrong with the snapshot, which a store without runs may lack."""
-    if not place.is_file():
-        return "is missing" if has_runs else None
-    if isinstance(place, Remote):
-        with local_copy(place) as file:
+    try:
+        with local_copy(place) if isinstance(place, Remote) else nullcontext(place) as file:
             return find_snapshot_damage(file)
-    return find_snapshot_damage(place)
+    except FileNotFoundError:
+        return "is missing" if has_runs else None
 
 
 def _explain_lost_record(store: Store, record: Place) -> str:

@@ -3,11 +3,13 @@
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.store.place import Place
+from tasks.store.place import Place, Remote
+from tasks.store.remembered import TableFiles
 
 # Parquet ends a file with the length of its footer (4 bytes, little-endian) and these bytes.
 _END = b"PAR1"
@@ -20,13 +22,21 @@ _SEAL_BYTES = len(_SEAL_START) + 64
 _TAIL_BYTES = 1 << 16
 
 
+def open_table(path: Place) -> IO[bytes]:
+    """Open the file of a table to read it; FileNotFoundError where there is none."""
+    if isinstance(path, Remote):
+        file: IO[bytes] = TableFiles(path.filesystem).open(path.url)
+        return file
+    return path.open("rb")
+
+
 def read_footer(path: Place) -> tuple[pq.FileMetaData, int]:
     """Read the footer of a file, and the size of the file in bytes.
 
     Raises ArrowInvalid where it was altered after it was sealed; files of earlier versions have no
     seal.
     """
-    with path.open("rb") if isinstance(path, Path) else path.filesystem.open(path.url) as file:
+    with open_table(path) as file:
         size = file.seek(0, 2)
         tail, needed = b"", min(size, _TAIL_BYTES)
         while len(tail) < needed:

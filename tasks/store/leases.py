@@ -42,9 +42,11 @@ class Lease:
 
     def count_others(self, folder: Remote) -> int:
         """Count the other valid leases in a folder; delete the leases of crashed holders."""
+        others = [file for file in list_files(folder, "*.lease") if file.place != self.place]
+        if not others:
+            return 0
         self.renew()
         expired = modification_time(self.place) - LEASE_SEC
-        others = [file for file in list_files(folder, "*.lease") if file.place != self.place]
         for file in others:
             if file.modified <= expired:
                 file.place.unlink(missing_ok=True)

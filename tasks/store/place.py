@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,11 +19,14 @@ import fsspec
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from tasks.runtime.errors import InputError, PermanentFailure, one_line
+from tasks.store.remembered import TableFiles, forget, list_below, read_from, remember
 
 # The extra of this package that installs the file system of a protocol.
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs"}
 # Begins the names of temporary folders on the machine, so that those of killed processes are found.
 TEMPORARY_PREFIX = "wca-"
+# Ends the names of tables, which never change.
+TABLE_SUFFIX = ".parquet"
 # What a write to a full disk, or beyond a quota or a limit of the process, fails with.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The names under which file systems give the time of modification.
@@ -86,7 +88,7 @@ class Remote:
     def read_bytes(self) -> bytes:
         """The bytes of the file; FileNotFoundError where there is none."""
         with _translate_errors(self):
-            return bytes(self.filesystem.cat_file(self.url))
+            return read_from(self.filesystem, self.url, 0)
 
     def is_file(self) -> bool:
         """Whether there is a file at this place."""
@@ -103,6 +105,8 @@ class Remote:
             except FileNotFoundError:
                 if not missing_ok:
                     raise
+            finally:
+                forget(self.url)
 
 
 Place = Path | Remote
@@ -181,22 +185,17 @@ def list_files(folder: Place, pattern: str) -> list[File]:
                 continue
             matching.append(File(path, stat.st_size, stat.st_mtime))
         return matching
-    parts = pattern.split("/")
-    base = folder
-    while len(parts) > 1 and not re.search(r"[*?\[]", parts[0]):
-        base /= parts.pop(0)
     with _translate_errors(folder):
-        try:
-            listed = folder.filesystem.find(base.url, detail=True)
-        except FileNotFoundError:
-            return []
-    start = base.url.partition("://")[2].strip("/") + "/"
-    matching = []
-    for key, info in sorted(listed.items()):
-        below = key.lstrip("/").removeprefix(start).split("/")
-        if len(below) == len(parts) and all(map(fnmatchcase, below, parts)):
-            matching.append(File(base / "/".join(below), info["size"], _modified(info)))
-    return matching
+        found = list_below(folder.filesystem, folder.url, pattern)
+    return [File(folder / name, info["size"], _modified(info)) for name, info in found.items()]
+
+
+def read_fixed(place: Place) -> bytes:
+    """The bytes of a file that never changes, which `remember_tables` remembers, too."""
+    if isinstance(place, Path):
+        return place.read_bytes()
+    with _translate_errors(place):
+        return TableFiles(place.filesystem).cat_file(place.url)
 
 
 def escape_glob(path: str) -> str:
@@ -312,14 +311,14 @@ def _upload(source: Path, target: Remote, is_to_stay: Callable[[], bool] | None)
     """Upload a file; where `is_to_stay` is given, do not overwrite what it wants to keep."""
     put = target.filesystem.put_file
     with _translate_errors(target, is_writing=True):
-        if is_to_stay is not None:
-            try:
-                put(str(source), target.url, mode="create")
+        try:
+            put(str(source), target.url, mode="overwrite" if is_to_stay is None else "create")
+        except FileExistsError:
+            if is_to_stay is None or is_to_stay():
                 return
-            except FileExistsError:
-                if is_to_stay():
-                    return
-        put(str(source), target.url)
+            put(str(source), target.url)
+    if target.name.endswith(TABLE_SUFFIX):
+        remember(target.url, source)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue
 from tasks.runtime.errors import one_line
 from tasks.store.content import digest_rows
 from tasks.store.digest import digest_of
-from tasks.store.place import File, Place, atomic_path, list_files, write_text
+from tasks.store.place import File, Place, atomic_path, list_files, read_fixed, write_text
 from tasks.store.seals import DamagedRecord, seal, unseal
 from tasks.store.tables import NAME_DIGITS, Store, TableRef
 
@@ -200,6 +200,14 @@ def read_records(store: Store, paths: list[Place]) -> Records:
     return records
 
 
+def read_executions(store: Store, run_id: str) -> list[Execution]:
+    """Read the readable records of a run's executions, in the order of their names."""
+    files = list_files(runs_folder(store) / run_id, "execution-*.json")
+    with store.thread_pool() as pool:
+        read = pool.map(lambda file: _read_record(file.place), files)
+        return [record for record in read if isinstance(record, Execution)]
+
+
 def last_finished(manifest: RunManifest, executions: Sequence[Execution]) -> str:
     """The time when the last execution of a run finished (ISO 8601, UTC)."""
     return max([manifest.first_finished_at, *(execution.finished_at for execution in executions)])
@@ -236,7 +244,7 @@ def _read_list(folder: Place, table_list: str) -> dict[str, list[dict[str, objec
     """The tables of a run and of its points; DamagedRecord where the list is missing or altered."""
     place = _list_place(folder, table_list)
     try:
-        rows = pq.ParquetFile(pa.BufferReader(place.read_bytes())).read()
+        rows = pq.ParquetFile(pa.BufferReader(read_fixed(place))).read()
     except FileNotFoundError:
         raise DamagedRecord(f"has lost {place.name}, the list of its tables") from None
     except (OSError, pa.ArrowException) as error:

@@ -20,6 +20,7 @@ from tasks.store.leases import LOOK_EVERY_SEC, hold_lease
 from tasks.store.place import TEMPORARY_PREFIX, File, Place, Remote
 from tasks.store.published.publish import publish_all
 from tasks.store.records import RecordedRun, RunManifest, read_records, run_files
+from tasks.store.remembered import remember_tables
 from tasks.store.runs import read_referenced_tables, read_runs, remove_run
 from tasks.store.schemas import TABLES
 from tasks.store.tables import Store
@@ -63,9 +64,12 @@ class Pruned(NamedTuple):
 
 @contextmanager
 def prevent_pruning(store: Store) -> Iterator[None]:
-    """Prevent that another process prunes the store while the block runs."""
+    """Prevent that another process prunes the store while the block runs.
+
+    Nobody removes tables then, so those in a bucket are remembered.
+    """
     if isinstance(store.root, Remote):
-        with hold_lease(store.root / "running") as lease:
+        with hold_lease(store.root / "running") as lease, remember_tables():
             while lease.count_others(store.root / "pruning"):  # which may find this one and refuse
                 time.sleep(LOOK_EVERY_SEC)
             yield

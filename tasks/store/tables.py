@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,8 +21,23 @@ from tasks.store.batches import gather_row_groups
 from tasks.store.code import digest_code
 from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
-from tasks.store.footer import find_data_end, read_footer, read_footer_metadata, seal_footer
-from tasks.store.place import File, Place, Remote, atomic_path, list_files, resolve_folder
+from tasks.store.footer import (
+    find_data_end,
+    open_table,
+    read_footer,
+    read_footer_metadata,
+    seal_footer,
+)
+from tasks.store.place import (
+    TABLE_SUFFIX,
+    File,
+    Place,
+    Remote,
+    atomic_path,
+    list_files,
+    resolve_folder,
+)
+from tasks.store.remembered import TableFiles, remember_sizes, remember_tables
 from tasks.store.schemas import find_column_damage
 
 if TYPE_CHECKING:
@@ -103,9 +118,9 @@ class Store:
         self.root = resolve_folder(root)
 
     @property
-    def filesystem(self) -> Any:
+    def filesystem(self) -> TableFiles | None:
         """The file system that pyarrow reads the tables from; None for local files."""
-        return self.root.filesystem if isinstance(self.root, Remote) else None
+        return TableFiles(self.root.filesystem) if isinstance(self.root, Remote) else None
 
     def path(self, ref: TableRef) -> Place:
         """The place of a table."""
@@ -117,7 +132,10 @@ class Store:
 
     def list_files(self, table: str) -> list[File]:
         """The files of all complete tables of a name, in the order of their names."""
-        return list_files(self.root / table, "[!.]*.parquet")
+        files = list_files(self.root / table, f"[!.]*{TABLE_SUFFIX}")
+        if isinstance(self.root, Remote):
+            remember_sizes((str(file.place), file.size_bytes) for file in files)
+        return files
 
     def find(self, table: str, digest: str) -> TableRef | None:
         """The table if it exists and is complete, else None.
@@ -154,6 +172,7 @@ class Store:
             return "has other rows than its run recorded"
         return None
 
+    @remember_tables()
     def inspect_file(self, path: Place) -> str | None:
         """What is wrong with a table's file of which no record tells; as `find_damage`."""
         try:
@@ -174,6 +193,7 @@ class Store:
             return str(damage)
         return None
 
+    @remember_tables()  # its footer is read, and then its rows
     def _inspect(
         self, ref: TableRef, is_thorough: bool = False, is_sealed: bool = True
     ) -> TableRef:
@@ -340,9 +360,8 @@ class Store:
             yield from file.iter_batches(rows, columns=columns)
 
     def _open(self, path: Place) -> pq.ParquetFile:
-        return pq.ParquetFile(
-            str(path), filesystem=self.filesystem, page_checksum_verification=True
-        )
+        source = open_table(path) if isinstance(path, Remote) else str(path)
+        return pq.ParquetFile(source, page_checksum_verification=True)
 
 
 @contextmanager

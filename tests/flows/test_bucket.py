@@ -13,18 +13,24 @@ from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.damage import find_damaged_files
 from tasks.store.place import Remote
+from tasks.store.published.publish import publish
 from tasks.store.published.snapshot import open_snapshot
-from tasks.store.runs import read_runs
+from tasks.store.remembered import remember_tables
+from tasks.store.runs import read_runs, record_run
 from tasks.store.tables import Store
-from tests.buckets import BUCKET, s3_server
+from tests.buckets import BUCKET, S3Server, count_paths, s3_server
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 URL = f"s3://{BUCKET}/runs of all"
 
 
+# The requests of a first run, a repeated one and publishing may be these: they were 130, 66 and 33.
+FIRST, REPEATED, PUBLISHED = 150, 76, 38
+
+
 @pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
+def server() -> Iterator[S3Server]:
     with s3_server() as found:
         yield found
 
@@ -46,8 +52,11 @@ def config(
 
 
 @pytest.fixture(scope="module")
-def there(environment: dict[str, str], prefect_server: None, config: BenchmarkConfig) -> RunSummary:
-    return benchmark(BenchmarkConfig.model_validate({**config.model_dump(), "store": URL}))
+def there(server: S3Server, prefect_server: None, config: BenchmarkConfig) -> RunSummary:
+    with server.counted() as requests:
+        summary = benchmark(BenchmarkConfig.model_validate({**config.model_dump(), "store": URL}))
+    assert len(requests) <= FIRST, count_paths(requests)
+    return summary
 
 
 def test_a_bucket_holds_the_tables_that_a_folder_holds(
@@ -63,8 +72,12 @@ def test_a_bucket_holds_the_tables_that_a_folder_holds(
     assert list(find_damaged_files(remote)) == []
 
 
-def test_what_is_there_is_not_made_again(there: RunSummary, config: BenchmarkConfig) -> None:
-    again = benchmark(config.model_copy(update={"store": URL}))
+def test_what_is_there_is_not_made_again(
+    server: S3Server, there: RunSummary, config: BenchmarkConfig
+) -> None:
+    with server.counted() as requests:
+        again = benchmark(config.model_copy(update={"store": URL}))
+    assert len(requests) <= REPEATED, count_paths(requests)
     assert again.tables == there.tables
     for stage in again.stages:
         cached = 0 if stage.stage == "index images" else stage.table_count
@@ -97,13 +110,24 @@ def test_the_page_and_the_snapshot_are_read_where_they_are(
     assert "no results" in here("sql", "FROM runs", "--store", f"s3://{BUCKET}/empty", status=2)
 
 
-def test_no_key_is_written_down(there: RunSummary, environment: dict[str, str]) -> None:
-    filesystem = Store(URL).filesystem
+def test_publishing_reads_no_table_again(server: S3Server, there: RunSummary) -> None:
+    store = Store(URL)
+    with remember_tables():
+        ((manifest, _, _),) = read_runs(store)
+        other = manifest.model_copy(update={"parameters": {**manifest.parameters, "seed": 7}})
+        record_run(store, other, "some-flow-run", [])
+        with server.counted() as requests:
+            publish(store)
+    assert len(requests) <= PUBLISHED, count_paths(requests)
+
+
+def test_no_key_is_written_down(there: RunSummary, server: S3Server) -> None:
+    filesystem = Store(URL).root.filesystem
     written = [filesystem.cat_file(path) for path in filesystem.find(URL)]
     assert len(written) > len(there.tables)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        assert environment[name] not in there.model_dump_json()
-        assert not any(environment[name].encode() in data for data in written)
+        assert server.environment[name] not in there.model_dump_json()
+        assert not any(server.environment[name].encode() in data for data in written)
 
 
 def test_credentials_in_a_url_are_refused_before_anything_sees_them(

@@ -3,29 +3,34 @@
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tasks.runtime.errors import InputError, PermanentFailure
 from tasks.store import leases
+from tasks.store.batches import ROW_GROUP_ROWS
 from tasks.store.damage import find_damaged_files
+from tasks.store.embeddings import embedding_array
 from tasks.store.leases import hold_lock
-from tasks.store.place import atomic_path, list_files, resolve_place
+from tasks.store.place import atomic_path, list_files, read_fixed, resolve_place
 from tasks.store.published import publish as publishing
 from tasks.store.published.publish import publish
 from tasks.store.published.snapshot import open_snapshot
 from tasks.store.records import RunManifest
+from tasks.store.remembered import forget, remember_tables
 from tasks.store.retention import measure_usage, prevent_pruning, prune
 from tasks.store.runs import read_runs, record_run
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
-from tests.buckets import BUCKET, s3_server
+from tests.buckets import BUCKET, S3Server, s3_server
 from tests.store.conftest import Hold
 
 CLASSES = schema("classes")
@@ -33,9 +38,14 @@ DIGEST = "a" * 64
 
 
 @pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
+def server() -> Iterator[S3Server]:
     with s3_server() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def environment(server: S3Server) -> dict[str, str]:
+    return server.environment
 
 
 @pytest.fixture
@@ -79,21 +89,74 @@ def test_a_table_reads_back_as_it_was_written(store: Store) -> None:
     assert store.find("classes", "b" * 64) is None
 
 
-def test_reading_a_table_lists_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_table_takes_one_request_and_while_remembered_none(
+    server: S3Server, store: Store
+) -> None:
     ref = classes(store, "cat")
-    asked: list[str] = []
-    kind = type(store.filesystem)
-    call = kind._call_s3
+    looks: tuple[Callable[[], object], ...] = (
+        lambda: store.find("classes", DIGEST),
+        lambda: store.read(ref),
+        lambda: store.read(ref, where=pc.field("class_id") == 0),
+        lambda: store.dataset([ref]).to_table(),
+        lambda: read_fixed(store.path(ref)),
+    )
+    for look in looks:
+        with server.counted() as requests:
+            look()
+        assert [request.kind for request in requests] == ["GET"]
+    with server.counted() as requests, remember_tables():
+        for look in looks:
+            look()
+        late = classes(store, "dog", digest="b" * 64)
+        assert store.read(late)["class_name"].to_pylist() == ["dog"]
+        assert store.find("classes", late.digest) == late
+    assert [request.kind for request in requests] == ["GET", "PUT"]
 
-    async def watch(self: object, method: str, *rest: object, **more: object) -> object:
-        asked.append(method)
-        return await call(self, method, *rest, **more)
 
-    monkeypatch.setattr(kind, "_call_s3", watch)
-    store.find("classes", DIGEST)
-    store.read(ref)
-    store.dataset([ref]).to_table()
-    assert set(asked) == {"head_object", "get_object"}
+def test_what_is_removed_or_replaced_is_not_remembered(store: Store) -> None:
+    ref = classes(store, "cat")
+    with remember_tables():
+        whole = store.path(ref).read_bytes()
+        store.path(ref).unlink()
+        assert store.find("classes", DIGEST) is None
+        store.root.filesystem.pipe_file(str(store.path(ref)), whole[:-1])
+        assert store.find("classes", DIGEST) is None
+        assert classes(store, "cat") == ref
+        assert store.find("classes", DIGEST) == ref
+        store.root.filesystem.pipe_file(str(store.path(ref)), b"")
+    assert store.find("classes", DIGEST) is None
+
+
+@pytest.mark.parametrize(("whole_bytes", "reading"), [(1 << 20, ["GET"]), (1 << 17, None)])
+def test_of_a_large_table_the_end_is_fetched_first(
+    server: S3Server,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    whole_bytes: int,
+    reading: list[str] | None,
+) -> None:
+    """And then the rest at once, or of the largest what is needed."""
+    monkeypatch.setattr("tasks.store.remembered.TAIL_BYTES", 1 << 16)
+    monkeypatch.setattr("tasks.store.remembered.WHOLE_BYTES", whole_bytes)
+    monkeypatch.setattr("tasks.store.tables.SMALL_BYTES", 1 << 17)
+    count = 3 * ROW_GROUP_ROWS
+    vectors = np.random.default_rng(0).normal(size=(count, 4)).astype("float32")
+    ids, columns = np.arange(count, dtype="int32"), schema("class_vectors", 4)
+    arrays = [pa.array(["clip"] * count), pa.array(ids), embedding_array(vectors)]
+    rows = pa.Table.from_arrays(arrays, schema=columns)
+    ref = store.write("class_vectors", DIGEST, columns, rows.to_batches())
+    with remember_tables():
+        forget(str(store.path(ref)))  # as another process has written it
+        with server.counted() as requests:
+            assert store.find("class_vectors", DIGEST) == ref
+        assert [request.kind for request in requests] == ["GET", "HEAD"]
+        with server.counted() as requests:
+            assert store.read(ref) == rows
+            assert pa.Table.from_batches(store.read_blocks(ref, rows.column_names, 1000)) == rows
+            assert store.dataset([ref]).to_table() == rows
+            assert store.find_damage(ref, is_thorough=True) is None
+        assert {request.kind for request in requests} == {"GET"}
+        assert reading is None or [request.kind for request in requests] == reading
 
 
 def test_of_two_writers_of_a_table_the_first_stays(store: Store) -> None:
@@ -121,7 +184,7 @@ def test_a_damaged_or_foreign_object_is_replaced(store: Store, kept: str) -> Non
     whole = store.path(ref).read_bytes()
     other = store.path(classes(store, "dog", digest="b" * 64)).read_bytes()
     damaged = {"half": whole[: len(whole) // 2], "nothing": b"", "another": other}[kept]
-    store.filesystem.pipe_file(str(store.path(ref)), damaged)
+    store.root.filesystem.pipe_file(str(store.path(ref)), damaged)
     assert store.find("classes", DIGEST) is None
     assert [path for path, _ in find_damaged_files(store)] == [store.path(ref)]
     assert classes(store, "cat") == ref

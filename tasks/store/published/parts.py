@@ -16,7 +16,7 @@ from tasks.runtime.errors import InputError, one_line
 from tasks.store.batches import group_by_size
 from tasks.store.content import digest_rows
 from tasks.store.digest import even_chunks
-from tasks.store.place import Place, list_files
+from tasks.store.place import Place
 from tasks.store.published.publications import (
     COPIED,
     RECORDED,
@@ -34,7 +34,7 @@ from tasks.store.records import (
     RecordedRun,
     RunManifest,
     last_finished,
-    read_records,
+    read_executions,
     run_files,
     runs_folder,
 )
@@ -93,10 +93,7 @@ def advance(
             more = [execution for execution in new if execution.run_id == run_id]
             rows.add_execution(whole._replace(executions=more), was.last_finished_at)
         else:
-            files = list_files(runs_folder(store) / run_id, "execution-*.json")
-            read = read_records(store, [file.place for file in files]).executions
-            every = read.get(runs_folder(store) / run_id, [])
-            rows.add(whole._replace(executions=every), copied)
+            rows.add(whole._replace(executions=read_executions(store, run_id)), copied)
     held = {digest for run_id in replaced & published.keys() for digest in published[run_id].parts}
     parts = tuple(
         kept
@@ -190,12 +187,15 @@ def _without(store: Store, part: Part, ids: Collection[str]) -> Part | None:
 def _join(store: Store, parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """Join parts while there are several of about one size that are small enough."""
     while group := _find_group(parts):
-        tables = {}
-        for name in dict.fromkeys(ref.table for part in group for ref in part.tables):
-            refs = [ref for part in group for ref in part.tables if ref.table == name]
-            rows = [parts_store(store).read(ref) for ref in refs]
-            # a column that an earlier version did not write is null in its rows
-            tables[name] = pa.concat_tables(rows, promote_options="default")
+        refs = [ref for part in group for ref in part.tables]
+        rows: dict[str, list[pa.Table]] = defaultdict(list)
+        with store.thread_pool() as pool:
+            for ref, read in zip(refs, pool.map(parts_store(store).read, refs), strict=True):
+                rows[ref.table].append(read)
+        # a column that an earlier version did not write is null in its rows
+        tables = {
+            name: pa.concat_tables(read, promote_options="default") for name, read in rows.items()
+        }
         if "runs" in tables:
             tables["runs"] = _last_rows(tables["runs"])
         joined = _write_part(store, tables, sum(part.execution_count for part in group))

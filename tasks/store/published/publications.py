@@ -15,7 +15,16 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from tasks.store.digest import bytes_digest
-from tasks.store.place import Place, Remote, atomic_path, escape_glob, list_files, write_text
+from tasks.store.place import (
+    File,
+    Place,
+    Remote,
+    atomic_path,
+    escape_glob,
+    list_files,
+    read_fixed,
+    write_text,
+)
 from tasks.store.records import Execution, execution_name, runs_folder
 from tasks.store.schemas import TABLES, quote, sql_types
 from tasks.store.seals import DamagedRecord, seal, unseal
@@ -98,15 +107,19 @@ def parts_store(store: Store) -> Store:
     return Store(store.root / "published")
 
 
+def find_last_number(store: Store) -> int:
+    """The number of the last entry of the log, 0 without any."""
+    files = list_files(_log_folder(store), "*.json")
+    return int(files[-1].place.name.partition(".")[0]) if files else 0
+
+
 def read_latest(store: Store) -> Latest:
     """Read the last entry of the log."""
-    files = list_files(_log_folder(store), "*.json")
-    if not files:
+    number = find_last_number(store)
+    if not number:
         return Latest(0, None)
-    place = files[-1].place
-    number = int(place.name.partition(".")[0])
     try:
-        publication = unseal(Publication, place.read_bytes())
+        publication = unseal(Publication, read_fixed(_entry(store, number)))
     except (DamagedRecord, FileNotFoundError):
         return Latest(number, None)
     is_readable = publication.version == VERSION and publication.number == number
@@ -158,19 +171,22 @@ def list_notes(store: Store) -> dict[Place, Execution | None]:
 
     A note is written before the records of its run, and its execution's record after all others.
     """
-    notes: dict[Place, Execution | None] = {}
-    for file in list_files(_notes_folder(store), "*.json"):
-        notes[file.place] = None
+
+    def read(file: File) -> Execution | None:
         try:
             text = file.place.read_bytes()
             execution = unseal(Execution, text)
             record = runs_folder(store) / execution.run_id / execution_name(execution)
             if record.read_bytes() == text:
-                notes[file.place] = execution
+                return execution
         except (DamagedRecord, FileNotFoundError):
             if file.modified < time.time() - GRACE_SEC:  # of a process that was killed
                 file.place.unlink(missing_ok=True)
-    return notes
+        return None
+
+    files = list_files(_notes_folder(store), "*.json")
+    with store.thread_pool() as pool:
+        return {file.place: noted for file, noted in zip(files, pool.map(read, files), strict=True)}
 
 
 def _notes_folder(store: Store) -> Place:
@@ -203,7 +219,7 @@ def _fetch_rows(store: Store, parts: Iterable[Part], name: str) -> pa.Table:
 
 @lru_cache(maxsize=128)  # a run asks for the same ones after each stage, and they never change
 def _fetch_part(place: Place) -> pa.Table:
-    rows = pq.ParquetFile(pa.BufferReader(place.read_bytes())).read()
+    rows = pq.ParquetFile(pa.BufferReader(read_fixed(place))).read()
     return rows.append_column("filename", pa.array([str(place)] * rows.num_rows, pa.string()))
 
 

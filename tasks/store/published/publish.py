@@ -27,6 +27,7 @@ from tasks.store.published.publications import (
     VERSION,
     Publication,
     append,
+    find_last_number,
     list_notes,
     read_latest,
     read_parquet,
@@ -40,6 +41,7 @@ from tasks.store.published.snapshot import (
     seal_snapshot,
     snapshot_path,
 )
+from tasks.store.remembered import remember_tables
 from tasks.store.runs import explain_damage
 from tasks.store.schemas import TABLES, define_view, quote, schema, sql_types
 from tasks.store.seals import seal
@@ -70,13 +72,14 @@ def _publish(store: Store, again: Collection[str], is_whole: bool) -> Place:
             number, before = read_latest(store)
             notes = list_notes(store)
             advanced = None
-            if before and not is_whole:
-                # a damaged part: all are made again from the records
-                with suppress(InputError, OSError, duckdb.Error, pa.ArrowException):
-                    advanced = advance(store, before, notes, again)
-            if advanced is None:
-                before = before or Publication(number=number, version=VERSION)
-                advanced = gather(store, before, notes)
+            with remember_tables():  # a run's tables are inspected, and then copied
+                if before and not is_whole:
+                    # a damaged part: all are made again from the records
+                    with suppress(InputError, OSError, duckdb.Error, pa.ArrowException):
+                        advanced = advance(store, before, notes, again)
+                if advanced is None:
+                    before = before or Publication(number=number, version=VERSION)
+                    advanced = gather(store, before, notes)
             after = advanced.publication
             if after is not before and not append(store, after):
                 continue  # another writer was first: begin with what that one has published
@@ -85,7 +88,7 @@ def _publish(store: Store, again: Collection[str], is_whole: bool) -> Place:
             _write(store, target, after)
             is_whole, again = False, ()
             # a writer that overtook this one may have written its snapshot before
-            if read_latest(store).number == after.number:
+            if find_last_number(store) == after.number:
                 break
         for place in notes:
             if place.name in after.notes:
@@ -137,10 +140,11 @@ def _write(store: Store, target: Place, publication: Publication) -> None:
 
 def _copy_views(target: Place, partial: Path) -> None:
     """Copy a whole snapshot without its seal; nothing where there is none, or an older one."""
-    if not target.is_file():
+    try:
+        with local_copy(target) if isinstance(target, Remote) else nullcontext(target) as file:
+            shutil.copyfile(file, partial)
+    except FileNotFoundError:
         return
-    with local_copy(target) if isinstance(target, Remote) else nullcontext(target) as file:
-        shutil.copyfile(file, partial)
     if find_snapshot_damage(partial):
         partial.unlink()
     else:
@@ -246,7 +250,9 @@ def _inbox_view(store: Store) -> str:
     files = [file.place for file in store.list_files("inbox")]
     if not files:
         return define_view("inbox", select_nothing(columns))
-    damaged = {place: reason for place in files if (reason := store.inspect_file(place))}
+    with store.thread_pool() as pool:
+        reasons = dict(zip(files, pool.map(store.inspect_file, files), strict=True))
+    damaged = {place: reason for place, reason in reasons.items() if reason}
     for place, reason in damaged.items():
         _log.warning(
             "Images of an inbox are missing in the results: %s %s; `wca store repair` removes it.",

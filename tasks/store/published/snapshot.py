@@ -4,7 +4,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +22,7 @@ from tasks.store.published.publications import (
     Publication,
     parts_store,
 )
+from tasks.store.remembered import TableFiles
 from tasks.store.seals import unseal
 from tasks.store.tables import Store
 
@@ -47,17 +48,12 @@ def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnect
     that file, even after it was replaced. A file name of its own makes this connection see the new
     one. Raises InputError where there is no snapshot, or it lacks one of `run_ids`.
     """
-    if not path.is_file():
-        raise InputError(
-            f"There are no results in {path.parent} yet: run `wca demo` first; if only the "
-            "snapshot is lost, `wca report` makes it again."
-        )
     with _private_file(path) as file:
         if reason := find_snapshot_damage(file):
             raise InputError(f"{path} {reason}: `wca report` makes it again.")
         with limited_memory() as config, duckdb.connect(str(file), True, config) as connection:
             if isinstance(path, Remote):
-                connection.register_filesystem(path.filesystem)
+                connection.register_filesystem(TableFiles(path.filesystem))
             connection.execute("SET TimeZone = 'UTC'")  # as times are stored
             # so that a join selects the files of a run of some thousand shards by their names
             connection.execute("SET dynamic_or_filter_threshold = 5000")
@@ -164,18 +160,30 @@ def _require_whole_runs(
 @contextmanager
 def _private_file(path: Place) -> Iterator[Path]:
     """A temporary hard link to the snapshot, or a copy of it."""
-    if isinstance(path, Remote):
-        with local_copy(path) as file:
-            yield file
-        return
+    with ExitStack() as held:
+        try:
+            if isinstance(path, Remote):
+                file = held.enter_context(local_copy(path))
+            else:
+                file = _link(path, held)
+        except FileNotFoundError:
+            raise InputError(
+                f"There are no results in {path.parent} yet: run `wca demo` first; if only the "
+                "snapshot is lost, `wca report` makes it again."
+            ) from None
+        yield file
+
+
+def _link(path: Path, held: ExitStack) -> Path:
+    """As `_private_file`, which is removed with what is `held`."""
     file = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.tmp")
-    with TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
-        try:
-            file.hardlink_to(path)
-        except OSError:  # a file system without hard links, or read-only
-            file = Path(folder) / path.name
-            shutil.copyfile(path, file)
-        try:
-            yield file
-        finally:
-            file.unlink(missing_ok=True)
+    try:
+        file.hardlink_to(path)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without hard links, or read-only
+        folder = held.enter_context(TemporaryDirectory(prefix=TEMPORARY_PREFIX))
+        file = Path(folder) / path.name
+        shutil.copyfile(path, file)
+    held.callback(file.unlink, missing_ok=True)
+    return file
