@@ -179,14 +179,15 @@ def _check_language_model() -> Check:
 
 
 def _check_store(root: str | Path) -> Check:
-    from tasks.store.runs import read_runs
+    from tasks.store.damage import list_damage
+    from tasks.store.records import read_records, run_files
     from tasks.store.tables import Store
 
     store = Store(root)
-    if runs := read_runs(store):
-        damaged = sum(bool(run.damage) for run in runs)
+    records = read_records(store, run_files(store))
+    if runs := {*records.manifests, *(path.parent for path in records.damaged)}:
         state = f"{count_of(len(runs), 'run')} in {store.root}"
-        if damaged:
-            return Check("store", f"{state}, {damaged} of them damaged", "run `wca store ls`")
+        if damage := list_damage(store, records):
+            return Check("store", f"{state}, {len(damage)} of them damaged", "run `wca store ls`")
         return Check("store", state)
     return Check("store", f"{store.root} holds no runs", "run `wca demo`")

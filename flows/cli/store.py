@@ -17,14 +17,19 @@ store_app = App(name="store", help="List, verify, repair, prune or export the ta
 
 @store_app.command
 def ls(*, store: StoreOption = DEFAULT_STORE) -> None:
-    """List sizes by data set and encoder, and what no run refers to.
+    """List sizes by data set and encoder, what no run refers to, and damaged runs.
+
+    Damage is seen of files that are missing or were changed; wca store verify reads everything.
 
     Example: wca store ls
     """
     from tasks.store.damage import list_damage
+    from tasks.store.records import read_records, run_files
     from tasks.store.retention import measure_usage
     from tasks.store.tables import Store
 
+    place = Store(store)
+    records = read_records(place, run_files(place))
     rows = [
         {
             "data set": row.dataset_name,
@@ -33,10 +38,10 @@ def ls(*, store: StoreOption = DEFAULT_STORE) -> None:
             "tables": str(row.table_count),
             "MB": _megabytes(row.size_bytes),
         }
-        for row in measure_usage(Store(store))
+        for row in measure_usage(place, records)
     ]
     print_table(rows, "Tables that several rows share are counted in each")
-    for sentence in list_damage(Store(store)):
+    for sentence in list_damage(place, records):
         print_unwrapped(sentence)
 
 

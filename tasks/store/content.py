@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 
 class ContentDigest:
@@ -49,24 +50,29 @@ def _list_parts(values: pa.Array) -> Iterator[tuple[str, Any]]:
     if pa.types.is_fixed_size_list(values.type):  # embeddings, which are never null
         yield from _list_parts(values.flatten())
         return
-    yield "nulls", values.is_null().to_numpy(zero_copy_only=False)
+    has_nulls = values.null_count > 0
+    if has_nulls:
+        yield "nulls", values.is_null().to_numpy(zero_copy_only=False)
+    else:  # without Arrow's functions, of which each call takes as long as to digest a small column
+        yield "nulls", bytes(len(values))
     if pa.types.is_list(values.type):
         yield "lengths", pc.list_value_length(values).fill_null(0).to_numpy()
         yield from ((f"element {part}", data) for part, data in _list_parts(values.flatten()))
         return
     if pa.types.is_string(values.type):
-        filled = values.fill_null("")
-        yield "lengths", pc.binary_length(filled).to_numpy()
-        yield "values", _view_characters(filled)
+        ends, characters = _view_strings(values.fill_null("") if has_nulls else values)
+        yield "lengths", np.diff(ends)
+        yield "values", characters
         return
-    filled = values.fill_null(False if pa.types.is_boolean(values.type) else 0)
-    yield "values", np.ascontiguousarray(filled.to_numpy(zero_copy_only=False))
+    if has_nulls:
+        values = values.fill_null(False if pa.types.is_boolean(values.type) else 0)
+    yield "values", np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
 
 
-def _view_characters(values: pa.Array) -> memoryview:
-    """The UTF-8 characters of strings without nulls, one after the other."""
-    offsets, data = values.buffers()[1:]
-    if data is None or not len(values):
-        return memoryview(b"")
-    ends = np.frombuffer(offsets, np.int32)
-    return memoryview(data)[ends[values.offset] : ends[values.offset + len(values)]]
+def _view_strings(values: pa.Array) -> tuple[NDArray[np.int32], memoryview]:
+    """Where strings without nulls end, and their UTF-8 characters, one after the other."""
+    _, offsets, data = values.buffers()
+    if offsets is None or not len(values):
+        return np.zeros(1, np.int32), memoryview(b"")
+    ends = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+    return ends, memoryview(data or b"")[ends[0] : ends[-1]]

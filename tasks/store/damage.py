@@ -1,9 +1,10 @@
 """Find what is damaged in a store, and repair it."""
 
 import json
+import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ from tasks.store.records import (
     ID_SHOWN,
     LISTS,
     MANIFEST,
+    Records,
+    RunManifest,
+    manifest_files,
     read_records,
     run_files,
     runs_folder,
@@ -44,20 +48,19 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
     that are missing; records with their seals; the snapshot with its digest.
     """
     records = read_records(store, run_files(store))
-    recorded: dict[Place, dict[TableRef, str]] = defaultdict(dict)
-    for manifest in records.manifests.values():
+    recorded: dict[str, dict[TableRef, str]] = defaultdict(dict)
+    for folder, manifest in records.manifests.items():
         for ref in manifest.tables:
-            recorded[store.path(ref)].setdefault(ref, manifest.run_id[:ID_SHOWN])
-    for file in list_tables(store):
-        reason = store.inspect_file(file.place)
-        for ref, run_id in recorded.pop(file.place, {}).items():
-            if not reason and (difference := store.find_damage(ref)):
-                reason = f"{difference} (run {run_id})"
-        if reason:
+            recorded[ref.uri].setdefault(ref, folder.name[:ID_SHOWN])
+    tables = list_tables(store)
+    for uri, file in tables.items():
+        if reason := store.inspect_file(file.place, recorded.get(uri, {})):
             yield file.place, reason
-    for place, refs in sorted(recorded.items()):  # missing, or of an earlier version's kind
+    # missing, or of an earlier version's kind
+    for uri in sorted(recorded.keys() - tables.keys()):
+        refs = recorded[uri]
         if reason := next(filter(None, (store.find_damage(ref, True) for ref in refs)), None):
-            yield place, f"{reason} (run {', '.join(sorted(set(refs.values())))})"
+            yield store.root / uri, f"{reason} (run {', '.join(sorted(set(refs.values())))})"
     yield from records.damaged.items()
     snapshot = snapshot_path(store)
     published = [(snapshot, _inspect_snapshot(snapshot, has_runs=bool(records.manifests)))]
@@ -70,13 +73,25 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
             yield place, f"{reason}: `wca report` makes it again"
 
 
-def list_damage(store: Store) -> list[str]:
-    """A sentence on each damaged run and record, as every reader of the store sees it."""
-    return _explain(store, run_files(store))
+def list_damage(store: Store, records: Records | None = None) -> list[str]:
+    """A sentence on each damaged record, and on each run that is damaged as far as is quickly seen.
+
+    Looked at are the runs that the snapshot shows as damaged or not at all, and those with a file
+    that was changed or lost since: `find_damaged_files` reads all. records: those of all runs.
+    """
+    records = records or read_records(store, run_files(store))
+    times, changed_at = _read_whole_runs(store), _times_of_change(store)
+
+    def is_to_look_at(folder: Place, run: RunManifest) -> bool:
+        since = times.get(folder.name, -math.inf)
+        uris = (f"runs/{folder.name}/{MANIFEST}", *(ref.uri for ref in run.tables))
+        return any(changed_at(uri) > since for uri in uris)
+
+    suspected = {f: run for f, run in records.manifests.items() if is_to_look_at(f, run)}
+    return _explain(store, Records(suspected, records.executions, records.damaged))
 
 
-def _explain(store: Store, paths: list[Place]) -> list[str]:
-    records = read_records(store, paths)
+def _explain(store: Store, records: Records) -> list[str]:
     sentences = [explain_damaged_record(*damaged) for damaged in records.damaged.items()]
     return sentences + [
         explain_damage(store, run) for run in check_runs(store, records) if run.damage
@@ -96,7 +111,7 @@ def list_shown_damage(store: Store, snapshot: duckdb.DuckDBPyConnection) -> list
     ).fetchall()
     ids = {run_id for (run_id,) in shown} | _find_changed(store, snapshot)
     folders = [runs_folder(store) / run_id for run_id in sorted(ids)]
-    return _explain(store, [folder / MANIFEST for folder in folders])
+    return _explain(store, read_records(store, [folder / MANIFEST for folder in folders]))
 
 
 def repair(store: Store) -> Repaired:
@@ -146,15 +161,37 @@ def _find_changed(store: Store, snapshot: duckdb.DuckDBPyConnection) -> set[str]
         ).fetchall()
     )
     files += [(run_id, str(runs_folder(store) / run_id / MANIFEST)) for run_id in times]
-    return {run_id for run_id, path in files if _is_changed(path, times[run_id])}
+    return {run_id for run_id, path in files if _time_of_change(path) > times[run_id]}
 
 
-def _is_changed(path: str, since: float) -> bool:
+def _read_whole_runs(store: Store) -> dict[str, float]:
+    """When each run that the snapshot shows as whole was last looked at; none without one."""
+    query = (
+        "SELECT run_id, max(inspected_at) FROM published.inspections "
+        "WHERE run_id IN (SELECT run_id FROM runs WHERE damage IS NULL) GROUP BY run_id"
+    )
+    with suppress(InputError, duckdb.Error), open_snapshot(snapshot_path(store)) as snapshot:
+        return dict(snapshot.execute(query).fetchall())
+    return {}
+
+
+def _times_of_change(store: Store) -> Callable[[str], float]:
+    """As `_time_of_change`, for tables and records of runs by their paths below the store."""
+    if not isinstance(store.root, Remote):
+        return lambda uri: _time_of_change(f"{store.root}/{uri}")
+    times = {uri: file.modified for uri, file in list_tables(store).items()}
+    for file in manifest_files(store):
+        times[f"runs/{file.place.parent.name}/{MANIFEST}"] = file.modified
+    return lambda uri: times.get(uri, math.inf)
+
+
+def _time_of_change(path: str) -> float:
+    """When a local file was changed or renamed; infinite where it is missing."""
     try:
         # the time of a change, which renaming an older file sets, too
-        return os.stat(path).st_ctime > since  # noqa: PTH116 - a tenth of the time of Path.stat
+        return os.stat(path).st_ctime  # noqa: PTH116 - a tenth of the time of Path.stat
     except OSError:
-        return True
+        return math.inf
 
 
 def _inspect_snapshot(place: Place, has_runs: bool) -> str | None:

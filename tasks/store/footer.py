@@ -3,7 +3,6 @@
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,28 +21,37 @@ _SEAL_BYTES = len(_SEAL_START) + 64
 _TAIL_BYTES = 1 << 16
 
 
-def open_table(path: Place) -> IO[bytes]:
-    """Open the file of a table to read it; FileNotFoundError where there is none."""
+def open_table(path: Place) -> pa.NativeFile:
+    """Open the file of a table; a small local one is read as a whole.
+
+    Raises FileNotFoundError where there is none.
+    """
     if isinstance(path, Remote):
-        file: IO[bytes] = TableFiles(path.filesystem).open(path.url)
-        return file
-    return path.open("rb")
+        return pa.PythonFile(TableFiles(path.filesystem).open(path.url), mode="r")
+    with path.open("rb", buffering=0) as file:
+        data = file.read(_TAIL_BYTES + 1)
+    return pa.BufferReader(data) if len(data) <= _TAIL_BYTES else pa.OSFile(str(path))
 
 
 def read_footer(path: Place) -> tuple[pq.FileMetaData, int]:
-    """Read the footer of a file, and the size of the file in bytes.
+    """As `parse_footer`, of the table at a place."""
+    with open_table(path) as file:
+        return parse_footer(file)
+
+
+def parse_footer(file: pa.NativeFile) -> tuple[pq.FileMetaData, int]:
+    """Read the footer of an open file, and the size of the file in bytes.
 
     Raises ArrowInvalid where it was altered after it was sealed; files of earlier versions have no
     seal.
     """
-    with open_table(path) as file:
-        size = file.seek(0, 2)
-        tail, needed = b"", min(size, _TAIL_BYTES)
-        while len(tail) < needed:
-            file.seek(size - needed)
-            tail = file.read(needed)
-            length = int.from_bytes(tail[-_END_BYTES : -len(_END)], "little") + _END_BYTES
-            needed = min(size, length + _SEAL_BYTES) if len(tail) >= _END_BYTES else needed
+    size = file.size()
+    tail, needed = b"", min(size, _TAIL_BYTES)
+    while len(tail) < needed:
+        file.seek(size - needed)
+        tail = file.read(needed)
+        length = int.from_bytes(tail[-_END_BYTES : -len(_END)], "little") + _END_BYTES
+        needed = min(size, length + _SEAL_BYTES) if len(tail) >= _END_BYTES else needed
     start = size and len(tail) - length
     if start >= 0:
         digest = hashlib.sha256(tail[start:-_END_BYTES]).hexdigest().encode()

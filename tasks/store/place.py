@@ -5,10 +5,11 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import translate
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -177,14 +178,7 @@ def list_files(folder: Place, pattern: str) -> list[File]:
     once.
     """
     if isinstance(folder, Path):
-        matching = []
-        for path in sorted(folder.glob(pattern)):
-            try:
-                stat = path.stat()
-            except FileNotFoundError:  # another process has deleted it
-                continue
-            matching.append(File(path, stat.st_size, stat.st_mtime))
-        return matching
+        return list(_scan(folder, pattern.split("/")))
     with _translate_errors(folder):
         found = list_below(folder.filesystem, folder.url, pattern)
     return [File(folder / name, info["size"], _modified(info)) for name, info in found.items()]
@@ -196,6 +190,32 @@ def read_fixed(place: Place) -> bytes:
         return place.read_bytes()
     with _translate_errors(place):
         return TableFiles(place.filesystem).cat_file(place.url)
+
+
+def _scan(folder: Path, parts: Sequence[str]) -> Iterator[File]:
+    """As `list_files`, of a local folder; parts: of the pattern."""
+    part, *below = parts
+    try:
+        if _is_pattern(part):
+            matches = re.compile(translate(part)).match
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries if matches(entry.name))
+        else:
+            names = [part]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        if below:
+            yield from _scan(folder / name, below)
+            continue
+        # not there, or another process has deleted it
+        with suppress(FileNotFoundError, NotADirectoryError):
+            stat = os.stat(f"{folder}/{name}")  # noqa: PTH116 - a fifth of the time of Path.stat
+            yield File(folder / name, stat.st_size, stat.st_mtime)
+
+
+def _is_pattern(part: str) -> bool:
+    return bool(re.search(r"[*?\[]", part))
 
 
 def escape_glob(path: str) -> str:

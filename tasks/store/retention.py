@@ -6,8 +6,8 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +18,10 @@ from tasks.runtime.errors import InputError
 from tasks.store.digest import digest_of
 from tasks.store.leases import LOOK_EVERY_SEC, hold_lease
 from tasks.store.place import TEMPORARY_PREFIX, File, Place, Remote
-from tasks.store.published.publish import publish_all
-from tasks.store.records import RecordedRun, RunManifest, read_records, run_files
+from tasks.store.published.publish import publish_rest
+from tasks.store.records import Records, RunManifest, read_records, run_files
 from tasks.store.remembered import remember_tables
-from tasks.store.runs import read_referenced_tables, read_runs, remove_run
+from tasks.store.runs import list_runs, read_all_records, remove_run
 from tasks.store.schemas import TABLES
 from tasks.store.tables import Store
 
@@ -87,20 +87,26 @@ def prevent_pruning(store: Store) -> Iterator[None]:
         Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def measure_usage(store: Store) -> list[Usage]:
-    """The size of each data set and encoder, largest first; last, files of no run."""
-    groups: dict[tuple[str, str], list[RunManifest]] = defaultdict(list)
-    for manifest in read_records(store, run_files(store)).manifests.values():
-        groups[manifest.dataset_name, manifest.encoder_name or ""].append(manifest)
-    rows = []
-    sizes = {file.place: file.size_bytes for file in list_tables(store)}
-    for (dataset_name, encoder_name), manifests in groups.items():
-        paths = {store.path(ref) for manifest in manifests for ref in manifest.referenced_tables}
-        size = sum(sizes.get(path, 0) for path in paths)  # some may be missing
-        rows.append(Usage(dataset_name, encoder_name, len(manifests), len(paths), size))
-    free = _list_unreferenced(store, [m for manifests in groups.values() for m in manifests])
+def measure_usage(store: Store, records: Records | None = None) -> list[Usage]:
+    """The size of each data set and encoder, largest first; last, files of no run.
+
+    records: those of all runs, where they were read already.
+    """
+    records = records or read_records(store, run_files(store))
+    groups: dict[tuple[str, str], list[set[str]]] = defaultdict(list)
+    for manifest in records.manifests.values():
+        names = (manifest.dataset_name, manifest.encoder_name or "")
+        groups[names].append({ref.uri for ref in manifest.referenced_tables})
+    sizes = {uri: file.size_bytes for uri, file in list_tables(store).items()}
+    rows, used = [], set[str]()
+    for names, runs in groups.items():
+        tables = set[str]().union(*runs)
+        size = sum(sizes.get(uri, 0) for uri in tables)  # some may be missing
+        rows.append(Usage(*names, len(runs), len(tables), size))
+        used |= tables
+    free = [size for uri, size in sizes.items() if _is_free(uri, used)]
     rows.sort(key=lambda row: (-row.size_bytes, row))
-    rows.append(Usage("(no run)", "", 0, len(free), sum(file.size_bytes for file in free)))
+    rows.append(Usage("(no run)", "", 0, len(free), sum(free)))
     if left := list_leftovers(store):
         size = sum(file.size_bytes for file in left)
         rows.append(Usage("(temporary files)", "", 0, len(left), size))
@@ -124,42 +130,38 @@ def prune(
     damaged record may refer to any table, and where a name of `kept_runs` is not that of one run.
     """
     with exclusive_use(store) as raise_if_late:
-        used_before = {store.path(ref) for ref in read_referenced_tables(store)}
-        every = read_runs(store)
-        named = {_find_one(every, name) for name in kept_runs}
-        kept = [run.manifest for run in every]
-        if keep is not None:
-            kept = _newest_runs(every, keep, named)
-        kept_ids = {run.run_id for run in kept}
-        old = [run.manifest for run in every if run.manifest.run_id not in kept_ids]
+        runs = {run.manifest.run_id: run.manifest for run in list_runs(read_all_records(store))}
+        named = {_find_one(runs, name) for name in kept_runs}
+        kept = set(runs) if keep is None else _find_newest(store, runs, keep, named)
+        old = [run_id for run_id in runs if run_id not in kept]
+        uris = {run_id: {ref.uri for ref in run.referenced_tables} for run_id, run in runs.items()}
+        used_before = set[str]().union(*uris.values())
+        used = set[str]().union(*(uris[run_id] for run_id in kept))
         oldest = time.time() - grace_days * _DAY_SEC
-        removed = [
-            file
-            for file in _list_unreferenced(store, kept)
-            if file.place in used_before or file.modified < oldest
-        ]
+        unused = {uri: file for uri, file in list_tables(store).items() if _is_free(uri, used)}
+        free = [f for uri, f in unused.items() if uri not in used_before and f.modified < oldest]
+        last = [file for uri, file in unused.items() if uri in used_before]
         # those of other stores and of readers are there as well, which no lock keeps out
         oldest = min(oldest, time.time() - _DAY_SEC)
-        removed += [file for file in list_leftovers(store) if file.modified < oldest]
-        pruned = Pruned(
-            tuple(run.run_id for run in old),
-            tuple(file.place for file in removed),
-            sum(file.size_bytes for file in removed),
-            _count_runs(every, {run.run_id for run in old}),
-        )
+        free += [file for file in list_leftovers(store) if file.modified < oldest]
+        removed = (*free, *last)
         if not is_dry and (old or removed):
-            free = [file.place for file in removed if file.place not in used_before]
             _remove(free, raise_if_late)  # first, since a full disk has no room for a snapshot
-            for run in old:
-                remove_run(store, run.run_id)
-            publish_all(store)  # before the rest, so that no snapshot names a deleted file
-            _remove([file.place for file in removed], raise_if_late)
-    return pruned
+            for run_id in old:
+                remove_run(store, run_id)
+            publish_rest(store)  # before the rest, so that no snapshot names a deleted file
+            _remove(last, raise_if_late)
+    return Pruned(
+        tuple(old),
+        tuple(file.place for file in removed),
+        sum(file.size_bytes for file in removed),
+        _count_runs(runs, old),
+    )
 
 
-def _remove(places: Sequence[Place], raise_if_late: Callable[[], None]) -> None:
+def _remove(files: Sequence[File], raise_if_late: Callable[[], None]) -> None:
     """Remove files, and temporary folders with what is in them."""
-    for place in places:
+    for place, *_ in files:
         raise_if_late()
         if isinstance(place, Path) and place.is_dir():
             shutil.rmtree(place, ignore_errors=True)
@@ -199,22 +201,21 @@ def _count_running(folder: Path) -> int:
     return running
 
 
-def _newest_runs(
-    runs: Sequence[RecordedRun], keep: int, named: Collection[str]
-) -> list[RunManifest]:
+def _find_newest(
+    store: Store, runs: Mapping[str, RunManifest], keep: int, named: Collection[str]
+) -> set[str]:
     """The last `keep` whole runs of each setting, damaged ones among them, and those in `named`.
 
-    `runs` begins with the oldest.
+    `runs` begins with the oldest. Only tables of runs that are kept are looked at.
     """
     counts: dict[str, int] = defaultdict(int)
-    kept = []
-    for run, _, damage in reversed(runs):
-        setting = _setting(run)
-        if run.run_id in named:
-            kept.append(run)
-        elif counts[setting] < keep:
-            kept.append(run)
-            counts[setting] += not damage
+    kept = set(named)
+    with store.thread_pool() as pool:
+        for run_id, run in reversed(runs.items()):
+            setting = _setting(run)
+            if run_id not in named and counts[setting] < keep:
+                kept.add(run_id)
+                counts[setting] += not any(pool.map(store.find_damage, run.tables))
     return kept
 
 
@@ -228,9 +229,9 @@ def _setting(run: RunManifest) -> str:
     return digest_of([run.flow_name, run.encoder_name, *data, parameters])
 
 
-def _find_one(runs: Sequence[RecordedRun], prefix: str) -> str:
+def _find_one(run_ids: Iterable[str], prefix: str) -> str:
     """The whole name of the run whose name begins so; InputError where that is not one run."""
-    found = [run.manifest.run_id for run in runs if run.manifest.run_id.startswith(prefix)]
+    found = [run_id for run_id in run_ids if run_id.startswith(prefix)]
     if len(found) != 1 or not prefix:
         raise InputError(
             f"--keep-run {prefix}: the names of {len(found)} runs begin so; "
@@ -239,34 +240,31 @@ def _find_one(runs: Sequence[RecordedRun], prefix: str) -> str:
     return found[0]
 
 
-def _count_runs(runs: Sequence[RecordedRun], removed: Collection[str]) -> tuple[PrunedRuns, ...]:
+def _count_runs(
+    runs: Mapping[str, RunManifest], removed: Collection[str]
+) -> tuple[PrunedRuns, ...]:
     groups: dict[tuple[str, str], list[RunManifest]] = defaultdict(list)
-    for run, _, _ in runs:
+    for run in runs.values():
         groups[run.dataset_name, run.encoder_name or ""].append(run)
-    counts = [
-        PrunedRuns(
-            *names,
-            len(group),
-            len({*map(_setting, group)}),
-            sum(r.run_id in removed for r in group),
-        )
-        for names, group in groups.items()
-    ]
-    counts.sort(key=lambda count: (-count.removed_count, count))
-    return tuple(count for count in counts if count.removed_count)
+    counts = Counter((runs[r].dataset_name, runs[r].encoder_name or "") for r in removed)
+    return tuple(
+        PrunedRuns(*names, len(groups[names]), len({*map(_setting, groups[names])}), count)
+        for names, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
-def list_tables(store: Store) -> list[File]:
-    """Every complete table file, in the order of places."""
-    tables = [file for name in TABLES for file in store.list_files(name)]
-    return sorted(tables, key=lambda file: file.place)
+def list_tables(store: Store) -> dict[str, File]:
+    """Every complete table file by its path below the store, in the order of places."""
+    return {
+        f"{name}/{file.place.name}": file
+        for name in sorted(TABLES)
+        for file in store.list_files(name)
+    }
 
 
-def _list_unreferenced(store: Store, runs: Sequence[RunManifest]) -> list[File]:
-    """Table files that none of the runs refers to."""
-    used = {store.path(ref) for run in runs for ref in run.referenced_tables}
-    tables = [file for file in list_tables(store) if file.place.parent.name not in RECORDS]
-    return [file for file in tables if file.place not in used]
+def _is_free(uri: str, used: Collection[str]) -> bool:
+    """Whether a table is none of those in use, and of a kind that runs refer to."""
+    return uri not in used and uri.partition("/")[0] not in RECORDS
 
 
 def list_leftovers(store: Store) -> list[File]:

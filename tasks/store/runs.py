@@ -271,16 +271,17 @@ def explain_damaged_record(path: Place, reason: str) -> str:
     )
 
 
-def read_referenced_tables(store: Store) -> set[TableRef]:
-    """Every table that a recorded run refers to.
+def read_all_records(store: Store) -> Records:
+    """The records of all runs; it warns of damaged executions and skips them.
 
-    Raises InputError for a damaged record, which may refer to any table.
+    Raises InputError for a damaged record of a run, which may refer to any table.
     """
     records = read_records(store, run_files(store))
     for path, reason in records.damaged.items():
         if path.name == MANIFEST:
             raise InputError(explain_damaged_record(path, reason))
-    return {ref for m in records.manifests.values() for ref in m.referenced_tables}
+    _warn(records)
+    return records
 
 
 def find_run(store: Store, prefix: str, flow_names: Collection[str]) -> RunManifest:

@@ -17,13 +17,14 @@ from pydantic import (
 )
 
 from tasks.runtime.errors import InputError, one_line
-from tasks.store.batches import gather_row_groups
+from tasks.store.batches import ROW_GROUP_ROWS, gather_row_groups
 from tasks.store.code import digest_code
 from tasks.store.content import ContentDigest
 from tasks.store.digest import digest_of
 from tasks.store.footer import (
     find_data_end,
     open_table,
+    parse_footer,
     read_footer,
     read_footer_metadata,
     seal_footer,
@@ -147,9 +148,11 @@ class Store:
         whose footer has no digest of the rows.
         """
         try:
-            return self._inspect(TableRef(table=table, digest=digest, row_count=0))
+            path = self.path(TableRef(table=table, digest=digest, row_count=0))
+            found = self._inspect(path, digest)
         except (DamagedTable, OSError):
             return None
+        return found if found.content else None
 
     def find_damage(self, ref: TableRef, is_thorough: bool = False) -> str | None:
         """What is wrong with a recorded table, as a predicate of its file; None if it is whole.
@@ -159,80 +162,71 @@ class Store:
         tables, too; then raises OSError where the file's disk or bucket fails.
         """
         try:
-            table = self._inspect(ref, is_thorough, is_sealed=bool(ref.content))
+            found = self._inspect(self.path(ref), ref.digest, is_thorough)
         except DamagedTable as damage:
             return str(damage)
         except OSError as error:
             if is_thorough:
                 raise
             return f"cannot be read: {one_line(error)}"
-        if table.row_count != ref.row_count:
-            return f"has {table.row_count} rows in place of {ref.row_count}"
-        if ref.content and table.content != ref.content:
-            return "has other rows than its run recorded"
-        return None
+        return _compare(found, ref)
 
-    @remember_tables()
-    def inspect_file(self, path: Place) -> str | None:
-        """What is wrong with a table's file of which no record tells; as `find_damage`."""
+    def inspect_file(self, path: Place, recorded: Mapping[TableRef, str] = {}) -> str | None:
+        """What is wrong with a table's file, as a predicate of it; None if it is whole or gone.
+
+        recorded: what is recorded of the table, each with its run. The file is read once, also a
+        large one. Raises OSError where the file's disk or bucket fails.
+        """
         try:
-            keys = read_footer(path)[0].metadata or {}
-        except FileNotFoundError:
-            return None  # another process has deleted it
-        except (OSError, pa.ArrowException) as error:
-            if getattr(error, "errno", None) is not None:
-                raise
-            return _describe_damage(error)
-        digest = keys.get(DIGEST_KEY, b"").decode("ascii", "replace")
-        ref = TableRef(table=path.parent.name, digest=digest, row_count=0)
-        if self.path(ref) != path:
-            return _FOREIGN
-        try:
-            self._inspect(ref, is_thorough=True, is_sealed=CONTENT_KEY in keys)
+            found = self._inspect(path, is_thorough=True)
         except DamagedTable as damage:
-            return str(damage)
+            return None if str(damage) == _MISSING else str(damage)
+        for ref, run_id in recorded.items():
+            if difference := _compare(found, ref):
+                return f"{difference} (run {run_id})"
         return None
 
     @remember_tables()  # its footer is read, and then its rows
     def _inspect(
-        self, ref: TableRef, is_thorough: bool = False, is_sealed: bool = True
+        self, path: Place, digest: str | None = None, is_thorough: bool = False
     ) -> TableRef:
-        """The table as its file holds it; DamagedTable where that is missing or not whole.
+        """The table that a file holds; DamagedTable where that is missing or not whole.
 
-        is_thorough: read the rows of large tables, too. is_sealed: the footer has their digest.
+        digest: of the recipe; None: what the footer says. is_thorough: read the rows of large
+        tables, too. A file of an earlier version has no digest of its rows.
         """
-        path = self.path(ref)
         try:
-            meta, size = read_footer(path)
-            keys = meta.metadata or {}
-            if keys.get(DIGEST_KEY) != ref.digest.encode():
-                raise DamagedTable(_FOREIGN)
-            if find_data_end(meta) > size:
-                raise DamagedTable("is truncated")
-            content = keys.get(CONTENT_KEY, b"").decode("ascii", "replace")
-            if is_sealed and not content:
-                raise DamagedTable("was written by an earlier version")
-            if difference := find_column_damage(ref.table, meta.schema.to_arrow_schema()):
-                raise DamagedTable(difference)
-            if is_thorough or (content and size <= SMALL_BYTES):
-                rows = self.digest_rows(path)
-                if content and rows != content:
-                    raise DamagedTable("has other rows than were written")
+            with open_table(path) as file:
+                meta, size = parse_footer(file)
+                keys = meta.metadata or {}
+                found = TableRef(
+                    table=path.parent.name,
+                    digest=keys.get(DIGEST_KEY, b"").decode("ascii", "replace"),
+                    row_count=meta.num_rows,
+                    content=keys.get(CONTENT_KEY, b"").decode("ascii", "replace"),
+                )
+                if found.digest != (digest or found.digest) or self.path(found) != path:
+                    raise DamagedTable(_FOREIGN)
+                if find_data_end(meta) > size:
+                    raise DamagedTable("is truncated")
+                if difference := find_column_damage(found.table, meta.schema.to_arrow_schema()):
+                    raise DamagedTable(difference)
+                if is_thorough or (found.content and size <= SMALL_BYTES):
+                    rows = _digest_rows(_open_parquet(file, meta))
+                    if found.content and rows != found.content:
+                        raise DamagedTable("has other rows than were written")
         except FileNotFoundError:
-            raise DamagedTable("is missing") from None
-        except (OSError, pa.ArrowException, InputError) as error:
+            raise DamagedTable(_MISSING) from None
+        except (OSError, pa.ArrowException) as error:
             if getattr(error, "errno", None) is not None:
                 raise
             raise DamagedTable(_describe_damage(error)) from error
-        return ref.model_copy(update={"row_count": meta.num_rows, "content": content})
+        return found
 
     def digest_rows(self, path: Place) -> str:
         """Compute the digest of the rows of a table's file; raises as `read`."""
-        with _name_damaged_file(path), self._open(path) as file:
-            digest = ContentDigest(file.schema_arrow)
-            for batch in file.iter_batches():
-                digest.update(pa.Table.from_batches([batch]))
-            return digest.hexdigest()
+        with _read_parquet(path) as file:
+            return _digest_rows(file)
 
     def write(
         self, table: str, digest: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
@@ -320,7 +314,7 @@ class Store:
         """
         path = self.path(table) if isinstance(table, TableRef) else table
         if where is None:  # without pyarrow's data sets, which take half a second to import
-            with _name_damaged_file(path), self._open(path) as file:
+            with _read_parquet(path) as file:
                 rows = file.read(columns)
                 return rows if columns is None else rows.select(columns)
         with _name_damaged_file(path):
@@ -355,13 +349,41 @@ class Store:
 
         At most two row groups are held in memory, however large the table is. Raises as `read`.
         """
-        path = self.path(ref)
-        with _name_damaged_file(path), self._open(path) as file:
+        with _read_parquet(self.path(ref)) as file:
             yield from file.iter_batches(rows, columns=columns)
 
-    def _open(self, path: Place) -> pq.ParquetFile:
-        source = open_table(path) if isinstance(path, Remote) else str(path)
-        return pq.ParquetFile(source, page_checksum_verification=True)
+
+@contextmanager
+def _read_parquet(path: Place) -> Iterator[pq.ParquetFile]:
+    """Open a table's file to read its rows; raises as `Store.read`, also from within the block."""
+    with _name_damaged_file(path), open_table(path) as file:
+        yield _open_parquet(file)
+
+
+def _open_parquet(file: pa.NativeFile, meta: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    return pq.ParquetFile(file, metadata=meta, page_checksum_verification=True)
+
+
+def _digest_rows(file: pq.ParquetFile) -> str:
+    """The digest of the rows of an open file."""
+    digest = ContentDigest(file.schema_arrow)
+    if file.metadata.num_rows <= ROW_GROUP_ROWS:  # Arrow's threads take longer than a small table
+        digest.update(file.read(use_threads=False))
+    else:
+        for batch in file.iter_batches():
+            digest.update(pa.Table.from_batches([batch]))
+    return digest.hexdigest()
+
+
+def _compare(found: TableRef, recorded: TableRef) -> str | None:
+    """What a whole file has in another way than was recorded, as a predicate of it; or None."""
+    if recorded.content and not found.content:
+        return _EARLIER
+    if found.row_count != recorded.row_count:
+        return f"has {found.row_count} rows in place of {recorded.row_count}"
+    if recorded.content and found.content != recorded.content:
+        return "has other rows than its run recorded"
+    return None
 
 
 @contextmanager
@@ -381,6 +403,8 @@ def _name_damaged_file(path: Place) -> Iterator[None]:
 
 
 _FOREIGN = "holds another table than its name says"
+_MISSING = "is missing"
+_EARLIER = "was written by an earlier version"
 
 
 def _describe_damage(error: Exception) -> str:

@@ -207,6 +207,12 @@ def connect_parts(store: Store, parts: Sequence[Part], *names: str) -> "DuckDBPy
     return connection
 
 
+def list_published(store: Store, parts: Sequence[Part]) -> set[str]:
+    """The names of the runs in the parts."""
+    with connect_parts(store, parts, "runs") as connection:
+        return {run_id for (run_id,) in connection.execute("SELECT run_id FROM runs").fetchall()}
+
+
 def _fetch_rows(store: Store, parts: Iterable[Part], name: str) -> pa.Table:
     """The rows of a table in the parts of a bucket, at one request for each."""
     own = parts_store(store)

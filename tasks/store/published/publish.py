@@ -29,6 +29,7 @@ from tasks.store.published.publications import (
     append,
     find_last_number,
     list_notes,
+    list_published,
     read_latest,
     read_parquet,
     select_nothing,
@@ -41,6 +42,7 @@ from tasks.store.published.snapshot import (
     seal_snapshot,
     snapshot_path,
 )
+from tasks.store.records import manifest_files
 from tasks.store.remembered import remember_tables
 from tasks.store.runs import explain_damage
 from tasks.store.schemas import TABLES, define_view, quote, schema, sql_types
@@ -63,6 +65,17 @@ def publish(store: Store, again: Collection[str] = ()) -> Place:
 def publish_all(store: Store) -> Place:
     """Publish every recorded run anew, with all damage that there is now."""
     return _publish(store, (), is_whole=True)
+
+
+def publish_rest(store: Store) -> Place:
+    """As `publish`, and take out the runs whose records are gone."""
+    publication = read_latest(store).publication
+    recorded = {file.place.parent.name for file in manifest_files(store)}
+    try:
+        gone = list_published(store, publication.parts) - recorded if publication else ()
+    except duckdb.Error:  # a damaged part
+        return publish_all(store)
+    return publish(store, gone)
 
 
 def _publish(store: Store, again: Collection[str], is_whole: bool) -> Place:

@@ -57,8 +57,9 @@ def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnect
             connection.execute("SET TimeZone = 'UTC'")  # as times are stored
             # so that a join selects the files of a run of some thousand shards by their names
             connection.execute("SET dynamic_or_filter_threshold = 5000")
-            # it takes a run's files for few and pairs them with every image first
-            connection.execute("SET disabled_optimizers = 'join_order'")
+            # it takes a run's files for few and pairs them with every image first, or reads a
+            # table's files of all runs before it knows which belong to the run that is asked for
+            connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
             if reason := _find_part_damage(connection, path):
                 raise InputError(f"{reason}: `wca report` makes it again.")
             _require_whole_runs(connection, path, run_ids)
