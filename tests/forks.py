@@ -113,6 +113,11 @@ class Forks:
         self._begun: list[int] = []
         self._ended: dict[int, int] = {}
 
+    def require_running(self) -> None:
+        """Raise RuntimeError where the process that commands are forks of has ended."""
+        if self._process.poll() is not None:
+            raise RuntimeError("The process that commands are forks of has ended.")
+
     def begin(
         self,
         *words: str,
@@ -163,7 +168,9 @@ class Forks:
         if not select.select([number], [], [], timeout_sec)[0]:
             return False
         more = os.read(number, 65536)
-        assert more, "the process that commands are forks of has ended"
+        if not more:
+            self._process.wait(10)
+            self.require_running()
         *lines, self._read = (self._read + more).split(b"\n")
         for line in lines:
             pid, *status = map(int, line.split())

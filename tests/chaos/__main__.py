@@ -70,6 +70,7 @@ class Tally:
         try:
             outcomes.extend(KINDS[kind](world, random.Random(case)))
         except Exception as error:
+            world.forks.require_running()
             outcomes.append(Outcome("ended early", (f"{error}\n{traceback.format_exc()}",)))
         faults = [fault for outcome in outcomes for fault in outcome.faults]
         did = "; ".join(outcome.did for outcome in outcomes)

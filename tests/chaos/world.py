@@ -33,19 +33,25 @@ class Reference(NamedTuple):
 
 
 class World:
-    """Begins commands on stores of their own, and knows how each scenario ends undisturbed."""
+    """Begins commands on stores of their own, and knows how each scenario ends undisturbed.
 
-    def __init__(self, folder: Path, commands: Forks, model: ModelServer) -> None:
-        self.folder, self.forks, self.model = folder, commands, model
+    environment: of commands, with the addresses of servers.
+    """
+
+    def __init__(self, folder: Path, commands: Forks, environment: Mapping[str, str]) -> None:
+        self.folder, self.forks, self.environment = folder, commands, environment
         self.places = {
             "encoder": str(folder / "encoder"),
             "photos": str(folder / "photos"),
             "texts": str(folder / "texts.json"),
             "output": str(folder / "outputs"),
         }
-        self.environment: dict[str, str] = {}
         self._references: dict[str, Reference] = {}
         self._count = 0
+        write_photos(folder / "photos")
+        write_tiny_model(folder / "encoder", seed=0)
+        (folder / "texts.json").write_text(json.dumps(SENTENCES))
+        (folder / "outputs").mkdir()
 
     def begin(self, words: tuple[str, ...], store: Place, most_bytes: int = 0) -> Job:
         """Begin a command of a scenario on a store."""
@@ -112,7 +118,6 @@ def new_world(folder: Path) -> Iterator[World]:
     """A world in an empty folder, while the block runs."""
     temporary = folder / "temporary"
     temporary.mkdir(parents=True)
-    (folder / "outputs").mkdir()
     own: Mapping[str, str] = {
         "TMPDIR": str(temporary),  # whose leftovers are this campaign's
         "PREFECT_HOME": str(folder / "prefect"),
@@ -127,10 +132,6 @@ def new_world(folder: Path) -> Iterator[World]:
         stack.enter_context(model.running())
         environment = {"OPENAI_BASE_URL": model.address, "OPENAI_API_KEY": "sk-none"}
         environment |= stack.enter_context(s3_server())
-        world = World(folder, stack.enter_context(forks(folder / "printed")), model)
-        write_photos(folder / "photos")
-        write_tiny_model(folder / "encoder", seed=0)
-        (folder / "texts.json").write_text(json.dumps(SENTENCES))
+        commands = stack.enter_context(forks(folder / "printed"))  # which imports meanwhile
         environment |= stack.enter_context(running_prefect(folder / "results"))
-        world.environment = environment
-        yield world
+        yield World(folder, commands, environment)
