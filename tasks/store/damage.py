@@ -66,6 +66,9 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
     snapshot = snapshot_path(store)
     published = [(snapshot, _inspect_snapshot(snapshot, has_runs=bool(records.manifests)))]
     publication = read_latest(store).publication
+    if not publication:  # or it is of an earlier version
+        log = list_files(parts_store(store).root / "log", "*.json")[-1:]
+        published += [(file.place, "cannot be read") for file in log]
     for part in publication.parts if publication else ():
         own = parts_store(store)
         published += [(own.path(ref), own.find_damage(ref, True)) for ref in part.tables]

@@ -14,7 +14,7 @@ from tasks.store.published.publications import read_latest
 from tasks.store.tables import Store
 from tests.chaos.outcome import Outcome
 from tests.chaos.scenarios import SCENARIOS
-from tests.chaos.state import find_faults
+from tests.chaos.state import judge
 from tests.chaos.world import World
 
 ALTERED_EACH = 6  # files that are altered and put back, one at a time
@@ -32,7 +32,7 @@ def damage(world: World, rng: random.Random) -> Iterator[Outcome]:
     for _ in range(ALTERED_EACH):
         file = rng.choice(files[rng.choice(sorted(files))])
         whole = file.read_bytes()
-        how = alter_file(file, rng)
+        how = alter_file(file, rng, place)
         found = _find(place)
         is_found = any(file.name in line for line in found)
         is_same = is_found or _reads_alike(file, whole)
@@ -42,23 +42,32 @@ def damage(world: World, rng: random.Random) -> Iterator[Outcome]:
     if name == "inbox":  # whose images are done: nothing classifies them again
         return
     chosen = [rng.choice(files[kind]) for kind in rng.sample(sorted(files), ALTERED_AT_ONCE)]
-    did = [f"{alter_file(file, rng)} {file.relative_to(place)}" for file in chosen]
+    did = [f"{alter_file(file, rng, place)} {file.relative_to(place)}" for file in chosen]
     job = world.begin(("store", "repair", "--store", "{store}"), place)
     status = world.forks.wait(job)
     faults = [] if status == 0 else [f"repair ends with {status}: {job.read()[-1000:]}"]
     for words in scenario.commands:
         world.finish(words, place)
-    faults += find_faults(Store(place), reference.state, scenario.is_dated)
+    more, left = judge(Store(place), reference.state, scenario.is_dated)
+    faults += more
     if not faults:
         world.remove(place)
-    yield Outcome(f"{name}: repaired after {', '.join(did)}", tuple(faults))
+    yield Outcome(f"{name}: repaired after {', '.join(did)}", tuple(faults), left)
 
 
-def alter_file(file: Path, rng: random.Random) -> str:
-    """Flip a bit of a file, cut it, empty it or delete it; says what was done."""
+def alter_file(file: Path, rng: random.Random, store: Path) -> str:
+    """Flip a bit of a file, cut it, empty it or delete it; says what was done.
+
+    Not of every file does something else say that it must be there, and how long it is.
+    """
     data = file.read_bytes()
     at, bit = rng.randrange(len(data)), rng.randrange(8)
-    how = rng.choice(("flip", "flip", "flip", "cut", "empty", "delete"))
+    folder = file.relative_to(store).parts[0]
+    is_page = file.suffix in (".html", ".png")
+    ways = ["flip", "flip", "flip"]
+    ways += [] if folder == "replies" else ["cut", "empty"]
+    ways += [] if is_page or folder in ("replies", "inbox") else ["delete"]
+    how = rng.choice(ways)
     if how == "delete":
         file.unlink()
         return "deleted"

@@ -10,7 +10,7 @@ from pathlib import Path
 from tasks.store.tables import Store
 from tests.chaos.outcome import Outcome
 from tests.chaos.scenarios import SCENARIOS
-from tests.chaos.state import find_faults, find_leftovers
+from tests.chaos.state import judge
 from tests.chaos.world import World
 
 OF_COMMANDS = ("classify", "benchmark", "describe", "inbox", "two seeds")
@@ -39,11 +39,10 @@ def full_disk(world: World, rng: random.Random) -> Iterator[Outcome]:
             subprocess.run(("mount", "-o", "remount,size=1g", str(disk)), check=True)
         for words in scenario.commands:
             world.finish(words, store)
-        faults += find_faults(Store(store), reference.state, scenario.is_dated)
-        left, stay = find_leftovers(Store(store), reference.state)
-        faults += [f"{place} stays after pruning" for place in stay]
+        more, left = judge(Store(store), reference.state, scenario.is_dated)
+        faults += more
     size = f"a disk of {size_bytes} bytes" if disk else f"files of {most_bytes} bytes at most"
-    yield Outcome(f"{name}: {size}", tuple(faults), len(left))
+    yield Outcome(f"{name}: {size}", tuple(faults), left)
 
 
 @contextmanager

@@ -79,7 +79,13 @@ def hostile_names(world: World, rng: random.Random) -> Iterator[Outcome]:
     texts = store.parent / "texts.json"
     texts.write_text(json.dumps({name: [f"Something like {name}.", name] for name in names}))
     before = {path.name for path in world.folder.iterdir()}
-    words = ("benchmark", f"folder:{images}", "--descriptions", str(texts), *_settings(world))
+    words = (
+        "benchmark",
+        f"folder:{images}",
+        "--descriptions",
+        str(texts),
+        *_settings(world, store),
+    )
     job = world.begin(tuple(word.replace("{", "{{").replace("}", "}}") for word in words), store)
     status, said = world.forks.wait(job), job.read()
     faults = [] if status == 0 else [f"it ends with {status}: {said[-1000:]}"]
@@ -104,7 +110,7 @@ def hostile_names(world: World, rng: random.Random) -> Iterator[Outcome]:
         yield Outcome(ascii(name)[:60], tuple(faults) if i == 0 else ())
 
 
-def _settings(world: World) -> tuple[str, ...]:
+def _settings(world: World, store: Path) -> tuple[str, ...]:
     (words,) = SCENARIOS["benchmark"].commands
     start = words.index("--encoder")
-    return tuple(w.format(**world.places, store="{store}") for w in words[start:])
+    return tuple(w.format(**world.places, store=store) for w in words[start:])

@@ -51,44 +51,42 @@ def observe(store: Store) -> State:
     return State(frozenset(names), tables, _read_shown(store), _list_kinds(store))
 
 
-def find_faults(store: Store, expected: State, is_dated: bool) -> list[str]:
-    """In what a store differs from what is expected, and which of its files are damaged."""
+def judge(store: Store, expected: State, is_dated: bool) -> tuple[list[str], int]:
+    """In what a store differs from what is expected, and how many files it has too many.
+
+    Damage, lost rows, and files that pruning does not remove are faults. Leftovers are made to look
+    old, since what is young may belong to a run. A bucket is not pruned.
+    """
     faults = [f"{place} {reason}" for place, reason in find_damaged_files(store)]
     found = observe(store)
     if not is_dated and (lost := expected.names - found.names):
         faults.append(f"tables are lost: {sorted(lost)}")
-    if lost := expected.tables - found.tables:
-        faults.append(f"rows are lost: {sorted(lost)}")
+    if lost_rows := expected.tables - found.tables:
+        faults.append(f"rows are lost: {sorted(lost_rows)}")
     faults += [
         f"the snapshot shows other rows of {name}"
         for name, rows in expected.shown.items()
         if found.shown.get(name) != rows
     ]
-    return faults
+    left = len(list_leftovers(store)) + (found.tables - expected.tables).total()
+    if isinstance(store.root, Path):
+        faults += [f"{what} stays after pruning" for what in _find_what_stays(store, expected)]
+    return faults, left
 
 
-def find_leftovers(store: Store, expected: State) -> tuple[list[str], list[str]]:
-    """The files that a store has too many, and those of them that pruning does not remove.
-
-    They are made to look old, since what is young may belong to a run. Of a bucket the first alone.
-    """
-    left = [str(file.place) for file in list_leftovers(store)]
-    found = observe(store)
-    left += [f"{table} {rows}" for table, rows in found.tables - expected.tables]
-    if not isinstance(store.root, Path):
-        return left, []
+def _find_what_stays(store: Store, expected: State) -> list[str]:
+    """What is too much in a local store once it is pruned."""
     old = time.time() - 3 * _DAY_SEC
     for file in list_leftovers(store):
         assert isinstance(file.place, Path)
         for path in (file.place, *file.place.rglob("*")):
             os.utime(path, (old, old))
     prune(store, None, 0.0, is_dry=False)
-    found = observe(store)
     # a killed reader's link to the snapshot has the age of that
     stay = [str(f.place) for f in list_leftovers(store) if not _is_link(f.place)]
-    stay += [f"{table} {rows}" for table, rows in found.tables - expected.tables]
-    stay += sorted(found.kinds - expected.kinds)
-    return left, stay
+    tables = Counter(file.place.parent.name for file in list_tables(store))
+    stay += (tables - Counter(table for table, _ in expected.tables.elements())).elements()
+    return stay + sorted(_list_kinds(store) - expected.kinds)
 
 
 def _is_link(place: object) -> bool:

@@ -14,7 +14,7 @@ from tasks.store.place import Place, Remote
 from tasks.store.tables import Store
 from tests.chaos.outcome import Outcome
 from tests.chaos.scenarios import SCENARIOS
-from tests.chaos.state import find_faults, find_leftovers
+from tests.chaos.state import judge
 from tests.chaos.world import World
 from tests.forks import Job
 
@@ -69,14 +69,13 @@ def stop(world: World, name: str, rng: random.Random) -> Iterator[Outcome]:
             if status == 0:
                 break
         world.finish(words, store)
-    faults += find_faults(Store(store), reference.state, scenario.is_dated)
-    left, stay = find_leftovers(Store(store), reference.state)
-    faults += [f"{place} stays after pruning" for place in stay]
+    more, left = judge(Store(store), reference.state, scenario.is_dated)
+    faults += more
     if not faults:
         world.remove(store)
     for i, what in enumerate(did):
         is_last = i == len(did) - 1
-        yield Outcome(what, tuple(faults) if is_last else (), len(left) if is_last else 0)
+        yield Outcome(what, tuple(faults) if is_last else (), left if is_last else 0)
     if faults and not did:
         yield Outcome("nothing", tuple(faults))
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from tasks.store.tables import Store
 from tests.chaos.outcome import Outcome
 from tests.chaos.scenarios import SCENARIOS
-from tests.chaos.state import find_faults, find_leftovers
+from tests.chaos.state import judge
 from tests.chaos.world import World
 
 _DONE, _IS_USED = 0, 2  # how a prune may end
+_REPAIR = ("store", "repair", "--store", "{store}")
 _PRUNE = ("store", "prune", "--keep", "9", "--grace-days", "0", "--store", "{store}")
 
 
@@ -35,26 +36,25 @@ def run_together(world: World, rng: random.Random) -> Iterator[Outcome]:
             faults.append(f"prune ends with {prunes[-1]}: {job.read()[-1000:]}")
         if killed and time.monotonic() > moment:
             killed.send(signal.SIGKILL)
-        time.sleep(rng.uniform(0, 0.3))
+        time.sleep(rng.uniform(0.2, 1))
     for words, job in zip(scenario.commands, jobs, strict=True):
         status = world.forks.wait(job)
         if job is killed and status == -signal.SIGKILL:
             world.finish(words, store)
         elif status != 0:
             faults.append(f"{words[0]} ends with {status}: {job.read()[-1000:]}")
-    faults += find_faults(Store(store), reference.state, scenario.is_dated)
-    left, stay = find_leftovers(Store(store), reference.state)
-    faults += [f"{place} stays after pruning" for place in stay]
+    more, left = judge(Store(store), reference.state, scenario.is_dated)
+    faults += more
     if not faults:
         world.remove(store)
-    what = f"{prunes.count(_DONE)} prunes of {len(prunes)}, {'one run killed' if killed else ''}"
-    yield Outcome(what, tuple(faults), len(left))
+    what = f"{prunes.count(_DONE)} prunes of {len(prunes)}{', one run killed' if killed else ''}"
+    yield Outcome(what, tuple(faults), left)
 
 
 def copy_while_written(world: World, rng: random.Random) -> Iterator[Outcome]:
-    """Copy a store while a run writes to it; the copy is verified, and the run is finished there.
+    """Copy a store while a run writes to it, repair the copy, and finish the run there.
 
-    A backup as an operator makes it, restored under another path.
+    So a backup is restored under another path.
     """
     name = rng.choice(("benchmark", "two seeds", "inbox", "adaptive"))
     scenario, reference = SCENARIOS[name], world.reference(name)
@@ -78,11 +78,11 @@ def copy_while_written(world: World, rng: random.Random) -> Iterator[Outcome]:
     whole = str(store)
     Path(whole).rename(f"{whole} is gone")  # the copy must not need it
     copy.mkdir(exist_ok=True)
+    world.finish(_REPAIR, copy)
     for again in scenario.commands:
         world.finish(again, copy)
-    faults += find_faults(Store(copy), reference.state, scenario.is_dated)
-    left, stay = find_leftovers(Store(copy), reference.state)
-    faults += [f"{place} stays after pruning" for place in stay]
+    more, left = judge(Store(copy), reference.state, scenario.is_dated)
+    faults += more
     if not faults:
         world.remove(copy.parent)
-    yield Outcome(f"{name} after {moment:.2f} s", tuple(faults), len(left))
+    yield Outcome(f"{name} after {moment:.2f} s", tuple(faults), left)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.store.place import Place, Remote, resolve_place
+from tasks.store.published.publish import publish_all
 from tasks.store.retention import prune
 from tasks.store.tables import Store
 from tests.buckets import BUCKET, s3_server
@@ -77,6 +78,7 @@ class World:
             return resolve_place(f"s3://{BUCKET}/{place.parent.name}")
         if scenario.begins_with:
             self.copy(scenario.begins_with, place)
+            publish_all(Store(place))  # the snapshot names its files by their paths
         return place
 
     def new_folder(self) -> Path:
