@@ -12,13 +12,19 @@ import duckdb
 from tasks.runtime.errors import InputError
 from tasks.runtime.text import count_of
 from tasks.store.place import Place, Remote, atomic_path, list_files, local_copy
-from tasks.store.published.publications import parts_store, read_latest
+from tasks.store.published.publications import (
+    Publication,
+    list_notes,
+    parts_store,
+    read_latest,
+)
 from tasks.store.published.publish import publish_all
 from tasks.store.published.snapshot import find_snapshot_damage, open_snapshot, snapshot_path
 from tasks.store.records import (
     ID_SHOWN,
     LISTS,
     MANIFEST,
+    Records,
     read_records,
     run_files,
     runs_folder,
@@ -66,9 +72,8 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
     snapshot = snapshot_path(store)
     published = [(snapshot, _inspect_snapshot(snapshot, has_runs=bool(records.manifests)))]
     publication = read_latest(store).publication
-    if not publication:  # or it is of an earlier version
-        log = list_files(parts_store(store).root / "log", "*.json")[-1:]
-        published += [(file.place, "cannot be read") for file in log]
+    if records.manifests and (lost := _inspect_log(store, records, publication)):
+        published.append(lost)
     for part in publication.parts if publication else ():
         own = parts_store(store)
         published += [(own.path(ref), own.find_damage(ref, True)) for ref in part.tables]
@@ -199,6 +204,22 @@ def _is_changed(path: str, since: float) -> bool:
         return os.stat(path).st_ctime > since  # noqa: PTH116 - a tenth of the time of Path.stat
     except OSError:
         return True
+
+
+def _inspect_log(
+    store: Store, records: Records, publication: Publication | None
+) -> tuple[Place, str] | None:
+    """What is wrong with the last entry of the log of what is published."""
+    folder = parts_store(store).root / "log"
+    log = [file.place for file in list_files(folder, "*.json")]
+    if not log:
+        return folder, "is missing"
+    if not publication:
+        return log[-1], "cannot be read"
+    shown = sum(part.execution_count for part in publication.parts) + len(list_notes(store))
+    if shown < sum(map(len, records.executions.values())):
+        return folder, "has lost its last entry, and with it runs that are recorded"
+    return None
 
 
 def _inspect_snapshot(place: Place, has_runs: bool) -> str | None:

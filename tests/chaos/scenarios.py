@@ -35,7 +35,12 @@ _SEEDS = tuple((*_BENCHMARK, "--methods", "clip,wca", "--seed", seed) for seed i
 SCENARIOS = {
     "benchmark": Scenario((_BENCHMARK,), weight=2),
     "adaptive": Scenario(
-        ((*_BENCHMARK[:-2], "--pool", "24", "--crops", "auto", "--agreement", "0.8", *_TO_STORE),),
+        (
+            (
+                *("benchmark", *_LABELLED, *_ENCODER, "--runs", "3", "--shard-size", "5"),
+                *("--pool", "24", "--crops", "auto", "--agreement", "0.8", *_TO_STORE),
+            ),
+        ),
         weight=2,
     ),
     "two seeds": Scenario(_SEEDS),
