@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help install demo ui test test-ui bench lint docs lock clean
+.PHONY: help install demo ui test test-ui chaos bench lint docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -32,6 +32,9 @@ test: install  ## run the tests, on two processes
 
 test-ui: install  ## run the browser test of `make ui`, which needs chromium
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m ui
+
+chaos: install  ## cause random faults and compare the results, for an hour (MINUTES=5, SEED=7)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 bench: install  ## measure orchestration, embedding, storage, scoring and memory; most of an hour, a quiet machine
 	for what in orchestration "embed --modules" "embed --precision fp32" storage sql_scores gather "score --images 5000" methods "memory --images 500 --pool 2" "budget --seeds 1"; do \

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,12 +133,10 @@ def photograph(package_file: str = "chelsea.png") -> Image.Image:
         return image.convert("RGB")
 
 
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_photos(root: Path) -> Path:
     """Two classes of six JPEG files each, cut from two photographs, and two files that are none."""
-    root = tmp_path_factory.mktemp("photos")
     for folder, source in (("big_cat", "chelsea.png"), ("drink", "coffee.png")):
-        (root / folder).mkdir()
+        (root / folder).mkdir(parents=True)
         image = photograph(source)
         for i in range(6):
             part = image.crop((20 * i, 10 * i, 20 * i + 160 + 8 * i, 10 * i + 120))
@@ -149,23 +148,42 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One real Prefect server for the session, with results in a folder that goes with it."""
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+@contextmanager
+def running_prefect(storage: Path) -> Iterator[dict[str, str]]:
+    """A real Prefect server while the block runs, and the environment of who uses it.
+
+    storage: the folder of results.
+    """
     from prefect.settings import (
+        PREFECT_API_URL,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_LOCAL_STORAGE_PATH,
         temporary_settings,
     )
     from prefect.testing.utilities import prefect_test_harness
 
-    storage = tmp_path_factory.mktemp("prefect")
     with (
         temporary_settings(
             {PREFECT_LOCAL_STORAGE_PATH: storage, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
         ),
         prefect_test_harness(server_startup_timeout=120),
     ):
-        yield
+        yield {
+            "PREFECT_API_URL": PREFECT_API_URL.value(),
+            "PREFECT_LOCAL_STORAGE_PATH": str(storage),
+            "HF_HUB_OFFLINE": "1",
+        }
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """One real Prefect server for the session, with results in a folder that goes with it."""
+    with running_prefect(tmp_path_factory.mktemp("prefect")) as environment:
+        yield environment
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from tasks.report.page.tables import format_value
 from tasks.report.verdict import warn_of_few_images
 from tasks.score.paired import PairedComparison, compare_hits
 from tasks.store.place import Place, write_text
+from tasks.store.seals import seal_page
 from tasks.store.tables import Store
 
 
@@ -40,7 +41,7 @@ def compare_runs(root: str | Path, first: str, second: str, method: str | None) 
     first_id, second_id = pair.first.run_id, pair.second.run_id
     opener = image_opener(IndexedDataset.model_validate(pair.first.indexed))
     page = store.root / "runs" / first_id / f"compare-{second_id}.html"
-    write_text(page, pair_page(pair, opener, verdict))
+    write_text(page, seal_page(pair_page(pair, opener, verdict)))
     return RunComparison(pair, test, verdict, page)
 
 

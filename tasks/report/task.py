@@ -3,6 +3,7 @@
 from tasks.datasets.index import IndexedDataset
 from tasks.store.place import Place, atomic_path, write_text
 from tasks.store.published.snapshot import snapshot_path
+from tasks.store.seals import seal_page
 from tasks.store.tables import Store
 from tasks.table_task import HOUR, pipeline_task
 
@@ -19,7 +20,7 @@ def write_report(
     has_all_images: whether the images were read a moment ago; a page that was made of the same is
     then left as it is.
     """
-    from tasks.report.page.mark import digest_inputs, is_made_of, mark_page
+    from tasks.report.page.mark import digest_inputs, is_made_of
 
     store = Store(store_root)
     target = store.root / "runs" / run_id / "report.html"
@@ -31,7 +32,7 @@ def write_report(
     from tasks.report.page.report import render_report
 
     page = render_report(snapshot_path(store), run_id, image_opener(dataset))
-    write_text(target, mark_page(page, inputs) if inputs else page)
+    write_text(target, seal_page(page, inputs))
     return target
 
 
@@ -59,5 +60,5 @@ def write_sweep(store_root: str, run_id: str) -> Place:
 
     store = Store(store_root)
     target = store.root / "runs" / run_id / "report.html"
-    write_text(target, sweep_page(store, run_id))
+    write_text(target, seal_page(sweep_page(store, run_id)))
     return target

@@ -11,8 +11,14 @@ from typing import NamedTuple
 import duckdb
 
 from tasks.runtime.errors import InputError
-from tasks.store.place import Place, Remote, list_files, local_copy
-from tasks.store.published.publications import parts_store, read_latest
+from tasks.runtime.text import count_of
+from tasks.store.place import Place, Remote, atomic_path, list_files, local_copy
+from tasks.store.published.publications import (
+    Publication,
+    list_notes,
+    parts_store,
+    read_latest,
+)
 from tasks.store.published.publish import publish_all
 from tasks.store.published.snapshot import find_snapshot_damage, open_snapshot, snapshot_path
 from tasks.store.records import (
@@ -28,6 +34,7 @@ from tasks.store.records import (
 )
 from tasks.store.retention import exclusive_use, list_tables
 from tasks.store.runs import check_runs, explain_damage, explain_damaged_record, how_to_repeat
+from tasks.store.seals import find_page_damage, find_picture_damage, is_line_whole
 from tasks.store.tables import Store, TableRef
 
 # Runs of which every query looks whether files were changed.
@@ -45,12 +52,13 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
     """Read everything in a store and yield each missing or damaged file with what is wrong.
 
     Tables are compared with their own footers and with the records of all runs, which name those
-    that are missing; records with their seals; the snapshot with its digest.
+    that are missing; records, pages and replies of language models with their seals; the snapshot
+    with its digest. Of replies, to which lines are appended, lost ends are not noticed.
     """
     records = read_records(store, run_files(store))
     recorded: dict[str, dict[TableRef, str]] = defaultdict(dict)
     for folder, manifest in records.manifests.items():
-        for ref in manifest.tables:
+        for ref in manifest.referenced_tables:
             recorded[ref.uri].setdefault(ref, folder.name[:ID_SHOWN])
     tables = list_tables(store)
     for uri, file in tables.items():
@@ -62,15 +70,30 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
         if reason := next(filter(None, (store.find_damage(ref, True) for ref in refs)), None):
             yield store.root / uri, f"{reason} (run {', '.join(sorted(set(refs.values())))})"
     yield from records.damaged.items()
+    yield from _find_damaged_texts(store)
     snapshot = snapshot_path(store)
     published = [(snapshot, _inspect_snapshot(snapshot, has_runs=bool(records.manifests)))]
     publication = read_latest(store).publication
+    if records.manifests and (lost := _inspect_log(store, records, publication)):
+        published.append(lost)
     for part in publication.parts if publication else ():
         own = parts_store(store)
         published += [(own.path(ref), own.find_damage(ref, True)) for ref in part.tables]
     for place, reason in published:
         if reason:
             yield place, f"{reason}: `wca report` makes it again"
+
+
+def _find_damaged_texts(store: Store) -> Iterator[tuple[Place, str]]:
+    """The altered pages, pictures and replies of language models."""
+    for ending, find in ((".html", find_page_damage), (".png", find_picture_damage)):
+        for file in list_files(runs_folder(store), f"*/*{ending}"):
+            if reason := find(file.place.read_bytes()):
+                yield file.place, reason
+    for file in list_files(store.root / "replies", "*.jsonl"):
+        lines = file.place.read_bytes().split(b"\n")[:-1]
+        if count := sum(not is_line_whole(line + b"\n") for line in lines):
+            yield file.place, f"has {count_of(count, 'altered line')}"
 
 
 def list_damage(store: Store, records: Records | None = None) -> list[str]:
@@ -115,7 +138,9 @@ def list_shown_damage(store: Store, snapshot: duckdb.DuckDBPyConnection) -> list
 
 
 def repair(store: Store) -> Repaired:
-    """Remove damaged tables and records, and publish the snapshot anew; replies always stay.
+    """Remove damaged tables, records and pages, and publish the snapshot anew.
+
+    Replies stay; altered ones are set aside, and asked for again.
 
     Raises InputError while a run uses the store.
     """
@@ -127,6 +152,11 @@ def repair(store: Store) -> Repaired:
             for place, _ in find_damaged_files(store)
             if place != snapshot and published not in (place.parent, place.parent.parent)
         ]
+        for place in damaged:
+            if place.suffix == ".jsonl":
+                raise_if_late()
+                _set_altered_lines_aside(place)
+        damaged = [place for place in damaged if place.suffix != ".jsonl"]
         lost = {place.parent: place for place in damaged if place.name == MANIFEST}
         advice = [_explain_lost_record(store, place) for place in lost.values()]
         # without its record, nothing says which run an execution belongs to
@@ -138,10 +168,28 @@ def repair(store: Store) -> Repaired:
             place.unlink(missing_ok=True)
         publish_all(store)
         runs = check_runs(store, read_records(store, run_files(store)))
-    advice += [explain_damage(store, run).rstrip(".") for run in runs if run.damage]
+    for run in runs:
+        points = {ref: store.find_damage(ref) for ref in run.manifest.point_tables}
+        found = run.damage | {ref: reason for ref, reason in points.items() if reason}
+        if found:
+            advice.append(explain_damage(store, run._replace(damage=found)).rstrip("."))
+    pages = {place.parent.name for place in removed if place.suffix in (".html", ".png")}
+    advice += [
+        f"Pages or pictures of run {run_id[:ID_SHOWN]} were removed: `wca report {run_id}` or the "
+        "command that wrote them makes them again"
+        for run_id in sorted(pages)
+    ]
     if any(place.parent.name == "inbox" for place in removed):
         advice.append("The next run on the inbox classifies the images of the removed table again")
     return Repaired(tuple(removed), tuple(f"{sentence}." for sentence in advice))
+
+
+def _set_altered_lines_aside(place: Place) -> None:
+    """Keep the altered replies of a file in one beside it, which nothing reads."""
+    lines = [line + b"\n" for line in place.read_bytes().split(b"\n")[:-1]]
+    for target, is_whole in ((place.parent / f"{place.name}.altered", False), (place, True)):
+        with atomic_path(target) as partial:
+            partial.write_bytes(b"".join(x for x in lines if is_line_whole(x) == is_whole))
 
 
 def _find_changed(store: Store, snapshot: duckdb.DuckDBPyConnection) -> set[str]:
@@ -192,6 +240,22 @@ def _time_of_change(path: str) -> float:
         return os.stat(path).st_ctime  # noqa: PTH116 - a tenth of the time of Path.stat
     except OSError:
         return math.inf
+
+
+def _inspect_log(
+    store: Store, records: Records, publication: Publication | None
+) -> tuple[Place, str] | None:
+    """What is wrong with the last entry of the log of what is published."""
+    folder = parts_store(store).root / "log"
+    log = [file.place for file in list_files(folder, "*.json")]
+    if not log:
+        return folder, "is missing"
+    if not publication:
+        return log[-1], "cannot be read"
+    shown = sum(part.execution_count for part in publication.parts) + len(list_notes(store))
+    if shown < sum(map(len, records.executions.values())):
+        return folder, "has lost its last entry, and with it runs that are recorded"
+    return None
 
 
 def _inspect_snapshot(place: Place, has_runs: bool) -> str | None:

@@ -1,14 +1,11 @@
 import io
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,14 +13,7 @@ from PIL import Image
 
 from tasks.datasets.decode import EXTENSIONS, PixelBudget, UndecodableImage, decode_image
 from tests.conftest import photograph
-
-pillow_heif.register_heif_opener()  # so that Pillow writes HEIC
-
-
-def encode(image: Image.Image, form: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
+from tests.datasets.hostile import claim, encode, huge_png, repeat_last_scan
 
 
 def test_exif_turns_the_picture_upright() -> None:
@@ -72,27 +62,6 @@ def test_of_an_animation_the_first_frame_counts() -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode_image(data).getpixel((0, 0)) == (255, 0, 0)
-
-
-def huge_png(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that claims a size."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = b""
-    for kind, data in ((b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")):
-        crc = struct.pack(">I", zlib.crc32(kind + data))
-        chunks += struct.pack(">I", len(data)) + kind + data + crc
-    return b"\x89PNG\r\n\x1a\n" + chunks
-
-
-def claim(data: bytes, width: int, height: int) -> bytes:
-    """A JPEG whose header says another size."""
-    place = next(i for kind in b"\xc0\xc2" if (i := data.find(bytes([0xFF, kind, 0]))) > 0)
-    return data[: place + 5] + struct.pack(">HH", height, width) + data[place + 9 :]
-
-
-def repeat_last_scan(data: bytes, count: int) -> bytes:
-    start = data.rfind(b"\xff\xda")
-    return data[:start] + data[start:-2] * count + data[-2:]
 
 
 JPEGS = [

@@ -87,16 +87,9 @@ class Command:
 
 
 @pytest.fixture(scope="session")
-def on_server(prefect_server: None) -> dict[str, str]:
+def on_server(prefect_server: dict[str, str]) -> dict[str, str]:
     """The environment of another process that uses the session's server."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
-
-    return {
-        **os.environ,
-        "PREFECT_API_URL": PREFECT_API_URL.value(),
-        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
-        "HF_HUB_OFFLINE": "1",
-    }
+    return {**os.environ, **prefect_server}
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,7 @@
 """What runs keep: images that are embedded are copied, and a killed run goes on."""
 
-import os
 import random
-import select
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +12,24 @@ import pytest
 from flows.benchmark import benchmark
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.tables import Store
+from tests.chaos.__main__ import KINDS
+from tests.chaos.world import World
 from tests.flows.conftest import contents
+from tests.forks import forks
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-# WCA_STOPS=30 pytest tests/flows/test_interrupted.py -k random -s
-STOPS, SEED = int(os.environ.get("WCA_STOPS", "2")), int(os.environ.get("WCA_STOPS_SEED", "0"))
-STOPS_A_STORE = 3
-TERMINATED = 2 << 8  # of a run below that Prefect has ended; others die of the signal itself
-# One process imports everything; each run is a fork of it.
-RUN_EACH_LINE = """
-import json, os, sys, traceback
-from prefect.exceptions import TerminationSignal
-import tasks.embed.encoder, tasks.embed.images, tasks.score.predict
-from flows.benchmark import benchmark
-from tasks.embed import pieces
-pieces.PIECE_SEC = 0.0  # every image
-for line in sys.stdin:
-    if (pid := os.fork()) == 0:
-        try:
-            benchmark(json.loads(line))
-        except TerminationSignal:
-            os._exit(2)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    print(pid, flush=True)
-    print(os.waitpid(pid, 0)[1], flush=True)
-"""
+SEED = 5
+
+
+@pytest.fixture(scope="module")
+def world(
+    prefect_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "temporary").mkdir()
+    environment = {**prefect_server, "TMPDIR": str(folder / "temporary")}
+    with forks(folder / "printed") as commands:
+        yield World(folder, commands, environment)
 
 
 def test_images_that_some_run_embedded_are_copied(
@@ -137,54 +120,12 @@ def test_a_killed_shard_goes_on_with_its_finished_images(
     assert encoded[0] == rows - kept * (1 + config.pool)
 
 
-def test_an_adaptive_run_that_is_stopped_at_random_moments_makes_the_same_tables(
-    config: BenchmarkConfig, on_server: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("kind", ["stop adaptive", "damage"])
+def test_a_case_of_the_campaign_loses_nothing(
+    kind: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes = {"pool": 24, "crops": "auto", "agreement": 0.8}
-    config = BenchmarkConfig(**{**config.model_dump(exclude_unset=True), **changes})
-    command = (sys.executable, "-c", RUN_EACH_LINE)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    moments = random.Random(SEED)
-    tries = stopped = 0
-    with subprocess.Popen(command, env=on_server, **pipes) as runs:
-        assert runs.stdin is not None
-        assert runs.stdout is not None
-
-        def run(store: Path, stop_sec: float = 0, kind: signal.Signals | None = None) -> int:
-            """Start a run, send it a signal after some seconds if any, return how it ended."""
-            given = config.model_copy(update={"store": store})
-            print(given.model_dump_json(exclude_unset=True), file=runs.stdin, flush=True)
-            pid = int(runs.stdout.readline())
-            select.select([runs.stdout], [], [], stop_sec)  # or until it has ended
-            if kind:
-                with suppress(ProcessLookupError):  # it has ended
-                    os.kill(pid, kind)
-            return int(runs.stdout.readline())
-
-        started = time.perf_counter()
-        assert run(config.store) == 0
-        most_sec = time.perf_counter() - started
-        whole = benchmark(config)
-        while stopped < STOPS:
-            store, said = tmp_path / str(tries), [f"seed {SEED}"]
-            for _ in range(STOPS_A_STORE):
-                tries += 1
-                kind = moments.choice((signal.SIGKILL, signal.SIGTERM))
-                stop_sec = moments.uniform(0, most_sec)
-                started = time.perf_counter()
-                status = run(store, stop_sec, kind)
-                said.append(f"{kind.name} after {stop_sec:.1f} s")
-                if status == 0:  # it has ended before
-                    if len(said) == 2:  # and has made all tables
-                        most_sec = min(most_sec, time.perf_counter() - started)
-                    break
-                assert status in (*signal.Signals, TERMINATED), said
-                stopped += 1
-                tables = len(list(store.glob("crops/[!.]*.parquet")))
-                said[-1] += f" with {tables} tables of crops"
-            print(*said, sep=", ", flush=True)  # noqa: T201 - for a long run, with -s
-            again = benchmark(config.model_copy(update={"store": store}))
-            assert again.run_id == whole.run_id, said
-            assert contents(again) == contents(whole), said
-        print(f"{stopped} of {tries} runs were stopped")  # noqa: T201 - as above
-        runs.stdin.close()
+    """`make chaos` has many more, of all kinds."""
+    monkeypatch.setattr("tempfile.tempdir", world.environment["TMPDIR"])
+    outcomes = list(KINDS[kind](world, random.Random(SEED)))
+    assert outcomes
+    assert [outcome for outcome in outcomes if outcome.faults] == []

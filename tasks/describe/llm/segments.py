@@ -26,6 +26,7 @@ from tasks.store.place import (
     sync_folder,
     write_text,
 )
+from tasks.store.seals import is_line_whole, seal_line
 from tasks.store.tables import BUCKET_READS
 
 # So many small segments may stay as they are; one of this size is never packed again.
@@ -219,7 +220,7 @@ class Segments:
         return _format_line(single["key"], int(single["number"]), reply)
 
     def _read_lines(self, segment: _Segment) -> Iterator[tuple[int, bytes, re.Match[bytes]]]:
-        """Yield the offset and the text of each whole line; a crash can leave half of the last."""
+        """Yield offset and text of each unaltered line; a crash can leave half of the last."""
         if segment.handle is None:
             line = self._convert(segment.single, segment.place.read_bytes())
             if found := _LINE.fullmatch(line):
@@ -228,7 +229,7 @@ class Segments:
         offset, end = segment.start, segment.start + segment.size
         segment.handle.seek(offset)
         while offset < end and (line := segment.handle.readline(end - offset)):
-            if found := _LINE.fullmatch(line):
+            if (found := _LINE.fullmatch(line)) and is_line_whole(line):
                 yield offset, line, found
             offset += len(line)
 
@@ -297,7 +298,7 @@ class Segments:
 
 
 def _format_line(key: str, number: int, reply: str) -> bytes:
-    return f'{{"key":"{key}","number":{number},"reply":{reply}}}\n'.encode()
+    return seal_line(f'{{"key":"{key}","number":{number},"reply":{reply}}}\n'.encode())
 
 
 def _new_name() -> str:

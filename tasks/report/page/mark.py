@@ -1,6 +1,6 @@
-"""The last line of a run's page: a digest of the page and of what it is made of.
+"""What decides a run's page: one that would be the same again is not made again.
 
-A page that would be the same again is not made again, which takes a second.
+That would take a second. The last line of a page says what it is made of.
 """
 
 from importlib import metadata
@@ -10,6 +10,7 @@ from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.place import Place, list_files
 from tasks.store.records import read_records, runs_folder
 from tasks.store.runs import library_versions
+from tasks.store.seals import seal_page
 from tasks.store.tables import Store
 
 _TASKS = Path(__file__).resolve().parents[2]
@@ -37,19 +38,10 @@ def digest_inputs(store: Store, run_id: str) -> str:
     )
 
 
-def mark_page(page: str, inputs: str) -> str:
-    """Return a page with its last line."""
-    return f"{page.rstrip()}\n{_mark(page.rstrip(), inputs)}\n"
-
-
 def is_made_of(place: Place, inputs: str) -> bool:
     """Whether there is a page that was made of these inputs, and has not been altered."""
     try:
-        page, _, mark = place.read_bytes().decode("utf-8").rstrip().rpartition("\n")
+        text = place.read_bytes().decode("utf-8")
     except (FileNotFoundError, UnicodeDecodeError):
         return False
-    return mark == _mark(page, inputs)
-
-
-def _mark(page: str, inputs: str) -> str:
-    return f"<!-- {bytes_digest(f'{inputs}{page}'.encode())} -->"
+    return text == seal_page(text.rpartition("\n<!--")[0], inputs)

@@ -23,6 +23,7 @@ from tasks.store.published.publications import (
     parts_store,
 )
 from tasks.store.remembered import TableFiles
+from tasks.store.schemas import quote
 from tasks.store.seals import unseal
 from tasks.store.tables import Store
 
@@ -60,6 +61,7 @@ def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnect
             # it takes a run's files for few and pairs them with every image first, or reads a
             # table's files of all runs before it knows which belong to the run that is asked for
             connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+            _require_own_place(connection, path)
             if reason := _find_part_damage(connection, path):
                 raise InputError(f"{reason}: `wca report` makes it again.")
             _require_whole_runs(connection, path, run_ids)
@@ -105,6 +107,16 @@ def _read_publication(connection: duckdb.DuckDBPyConnection) -> Publication:
     query = "SELECT text FROM published.definitions WHERE name = 'publication'"
     ((text,),) = connection.execute(query).fetchall()
     return unseal(Publication, text.encode())
+
+
+def _require_own_place(connection: duckdb.DuckDBPyConnection, path: Place) -> None:
+    """Raise InputError where a snapshot was copied with its store: it reads the files elsewhere."""
+    query = "SELECT text FROM published.definitions WHERE name = 'run_tables'"
+    ((text,),) = connection.execute(query).fetchall()
+    if f"{quote(str(Store(path.parent).root))} ||" not in text:
+        raise InputError(
+            f"{path} shows the store that it was copied from: `wca store repair` makes it again."
+        )
 
 
 def _find_part_damage(connection: duckdb.DuckDBPyConnection, path: Place) -> str | None:
