@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from prefect.runtime import flow_run
+
 from flows.pipeline.command import build_command
 from flows.pipeline.record import manifest_of, method_parameters, record
 from flows.pipeline.run import one_encoder
@@ -30,6 +32,12 @@ from tasks.store.retention import prevent_pruning
 from tasks.store.tables import Store, TableRef
 
 
+def _run_name() -> str:
+    """Name a run in the UI by its data and its parameters."""
+    config = SweepConfig.model_validate(flow_run.get_parameters()["config"])
+    return f"{config.data} over {', '.join(config.over)}"
+
+
 class SweepSummary(FlowSummary):
     """A run under many settings."""
 
@@ -39,7 +47,7 @@ class SweepSummary(FlowSummary):
     sweeps: TableRef
 
 
-@pipeline_flow("sweep", run_name="{config.data} over {config.over}")
+@pipeline_flow("sweep", run_name=_run_name)
 def sweep(config: SweepConfig) -> SweepSummary:
     """Score a labelled data set under many settings, computing only what each changes."""
     if config.llm:

@@ -1,11 +1,11 @@
-"""Copies of the project, whose code a test can change, and the command in them."""
+"""Installations of the project, whose code a test can change, and the command in them."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import ZipFile
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,15 +19,21 @@ def as_options(settings: Mapping[str, object]) -> list[str]:
     ]
 
 
+def build_wheel(folder: Path) -> Path:
+    """Build the project's wheel in a folder."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory"]
+    subprocess.run([*command, str(folder)], cwd=ROOT, capture_output=True, check=True)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
 class Copy:
-    """Runs `wca` of a copy of the project, which has a store and a Prefect home of its own."""
+    """Runs `wca` of an unpacked wheel, which has a store and a Prefect home of its own."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for folder in ("flows", "tasks", "data"):
-            names = ("__pycache__", *(("store", "inbox") if folder == "data" else ()))
-            ignored = shutil.ignore_patterns(*names)
-            shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
+        with ZipFile(build_wheel(root)) as wheel:
+            wheel.extractall(root)
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(root),

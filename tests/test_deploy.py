@@ -3,8 +3,10 @@
 import re
 import shlex
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -12,6 +14,7 @@ from prefect.settings import Settings
 from prefect.settings.legacy import _get_settings_fields
 
 from flows.cli.app import app
+from tests.copies import build_wheel
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -110,6 +113,25 @@ def test_cron_and_the_cluster_start_commands_that_are_there() -> None:
     check_command(container["command"])
     for variable in container["env"]:
         check_variable(variable["name"])
+
+
+def test_the_wheel_holds_all_code_and_data_and_nothing_else(tmp_path: Path) -> None:
+    """Of the folders of a checkout, in which runs leave a store and an inbox."""
+    wheel = build_wheel(tmp_path)
+    left_out = ("data/store/*", "data/inbox/*")
+    here = {
+        name
+        for folder in ("flows", "tasks", "data")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+        if not any(fnmatch(name := str(path.relative_to(ROOT)), each) for each in left_out)
+    }
+    with ZipFile(wheel) as file:
+        held = {name for name in file.namelist() if ".dist-info/" not in name}
+        assert file.read("flows/server/prefect.yaml") == (ROOT / "prefect.yaml").read_bytes()
+    assert held == here | {"flows/server/prefect.yaml"}
+    for page in (ROOT / "README.md", ROOT / "docs" / "operation.md"):
+        assert set(re.findall(r"wca_flows-[^*\s\[\"]+", page.read_text())) == {wheel.name}
 
 
 def test_the_guide_names_every_file_and_each_variable_is_read() -> None:

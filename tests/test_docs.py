@@ -2,6 +2,11 @@
 
 import json
 import re
+import shlex
+from collections.abc import Iterator
+from functools import cache, reduce
+from itertools import dropwhile, groupby
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -9,15 +14,14 @@ import yaml
 from prefect.flows import load_flow_from_entrypoint
 
 from benchmarks.scale import UNIT_COSTS, replace_table
-from flows.settings.benchmark import BenchmarkConfig
-from flows.settings.classify import ClassifyConfig
-from flows.settings.reproduce import ReproduceConfig
-from flows.settings.sweep import SweepConfig
+from flows.cli.app import app
 from tasks.describe.llm.settings import LanguageModelSettings
 from tasks.methods.describe import write_markdown, write_sql
 from tasks.store.schemas import markdown
+from tests.test_deploy import check_command
 
 ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
 
 
 def test_the_table_documentation_is_what_the_code_writes() -> None:
@@ -39,30 +43,64 @@ def test_the_page_on_scale_has_the_tables_that_the_program_prints() -> None:
         assert re.search(rf"^##+ {cost.heading}$", measured, re.MULTILINE), cost.heading
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/datasets.md", "docs/descriptions.md"])
-def test_pages_name_only_commands_and_options_that_exist(page: str) -> None:
-    from flows.cli.app import app
+def read_commands(page: str) -> Iterator[list[str]]:
+    """The commands in a page's shell blocks, in words, without the variables that they set."""
+    text = (ROOT / page).read_text().replace("\\\n", " ")
+    for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        code = re.sub(r"(^|\s)#\s.*$", "", block, flags=re.MULTILINE)
+        lexer = shlex.shlex(code, posix=True, punctuation_chars="\n;&|")
+        lexer.whitespace, lexer.whitespace_split = " \t", True
+        for is_end, words in groupby(lexer, lambda word: not word.strip("\n;&|")):
+            command = list(dropwhile(re.compile(r"[A-Z_]+=").match, words))
+            if command and not is_end:
+                yield command
 
+
+@cache
+def list_options(*command: str) -> set[str]:
+    """The options of a command, or of all below it."""
+    found = reduce(getitem, command, app)
+    if found.default_command:
+        return {name for given in found.assemble_argument_collection() for name in given.names}
+    below = [name for name in found if not name.startswith("-")]
+    return {"--help", "--version"}.union(*(list_options(*command, name) for name in below))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_give_commands_that_exist_with_options_that_they_take(page: str) -> None:
+    for command in read_commands(page):
+        program, *words = command
+        if program in {"wca", "prefect"}:
+            check_command(command)
+        elif program == "make":
+            assert f"\n{words[0]}: " in (ROOT / "Makefile").read_text()
+        elif program == "python" and words[0] != "-c":
+            module = words[1].replace(".", "/") + ".py" if words[0] == "-m" else words[0]
+            assert (ROOT / module).is_file()
     text = (ROOT / page).read_text()
-    commands = set(re.findall(r"^wca (\w+)", text, re.MULTILINE))
-    assert len(commands) > 2
-    for name in commands:
-        app.parse_args([name, "--help"], exit_on_error=False)
-    configs = (BenchmarkConfig, ClassifyConfig, ReproduceConfig, SweepConfig)
-    fields = {name for config in configs for name in config.model_fields}
-    known = {f"--{field.replace('_', '-')}" for field in fields}
-    own = {
-        "--format",
-        "--help",
-        "--dry-run",
-        "--output",
-        "--keep",
-        "--port",
-    }  # the last is llama-server's
-    own |= {"--wheel", "--quiet", "--percentile", "--precision", "--review"}
-    own |= {"--download", "--kind", "--to", "--latex", "--csv"}
-    used = {option.replace("--no-", "--") for option in re.findall(r"--[a-z][a-z-]+", text)}
-    assert used <= known | own
+    for spoken in re.findall(r"`wca ([a-z][^`|]*)`", text):
+        words = spoken.split()
+        options = {word for word in words if word.startswith("--")}
+        command = words[: 2 if words[0] == "store" else 1]
+        assert options <= list_options(*command), spoken
+    options = {name.replace("--no-", "--") for name in re.findall(r"(?<=`)--[a-z][a-z-]+", text)}
+    programs = "".join(path.read_text() for path in ROOT.glob("benchmarks/*.py"))
+    assert options <= list_options() | set(re.findall(r'"(--[a-z-]+)"', programs))
+
+
+def test_the_readme_has_the_figures_of_the_results() -> None:
+    results = (ROOT / "docs" / "results.md").read_text()
+    readme = (ROOT / "README.md").read_text()
+    heading, _, cells = (
+        line.strip("| ").split(" | ")
+        for line in readme[readme.index("| CLIP | CuPL") :].splitlines()[:3]
+    )
+    for title, cell in zip(heading, cells, strict=True):
+        method = title[0].upper() + title[1:]
+        top1, low, high = re.search(  # type: ignore[union-attr] # it is there
+            rf"^\| {method} \| ([\d.]+) \| ([\d.]+) to ([\d.]+) ", results, re.MULTILINE
+        ).groups()
+        assert cell == f"{float(top1):.1f} % ({float(low):.1f} to {float(high):.1f})"
 
 
 def test_the_options_of_the_language_model_are_documented() -> None:

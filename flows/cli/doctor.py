@@ -11,14 +11,14 @@ from typing import NamedTuple, cast
 from flows.cli.console import print_unwrapped
 from flows.cli.options import DataRootOption, StoreOption
 from flows.settings.store import DEFAULT_STORE
-from tasks.runtime.checkout import INSTALL
+from tasks.runtime.checkout import INSTALL, advise_extra
 from tasks.runtime.errors import InputError
 from tasks.runtime.text import count_of
 
 # The encoder of the published table that most people start with, and where its weights come from.
 FIRST_CLIP = "ViT-B-32-quickgelu/openai"
 FIRST_CLIP_HUB = "timm/vit_base_patch32_clip_224.openai"
-NO_SERVER = "no server: each command starts its own for as long as it runs"
+NO_SERVER = "none is named: commands start one, share it, and it ends by itself"
 
 
 class Check(NamedTuple):
@@ -167,7 +167,7 @@ def _check_data_sets(data_root: Path | None) -> list[Check]:
 def _check_hugging_face() -> Check:
     if find_spec("datasets"):
         return Check("hf: data sets", "datasets is installed")
-    return Check("hf: data sets", "not installed", "pip install 'wca-flows[hf]'")
+    return Check("hf: data sets", "not installed", advise_extra("hf"))
 
 
 def _check_language_model() -> Check:

@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import TaskRunner
 
 from flows.settings.engine import EngineSettings
+from tasks.runtime.checkout import advise_extra
 from tasks.runtime.errors import InputError, one_line
 
 CONNECT_SEC = 5
@@ -56,7 +57,7 @@ def start_engine(settings: EngineSettings, device: str) -> Iterator[Engine]:
             engine = running.enter_context(module.start_runner(settings, device))
         except ImportError as error:
             raise InputError(
-                f'The engine {name} is not installed: pip install "wca-flows[{name}]".'
+                f"The engine {name} is not installed: {advise_extra(name)}."
             ) from error
         except InputError:
             raise

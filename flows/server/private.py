@@ -40,15 +40,12 @@ def make_private_folder() -> Path:
 
 
 def prepare_environment() -> None:
-    """Set what libraries read when they are imported, unless a person has set it."""
+    """Set what libraries read when a command imports them, unless a person has set it."""
     defaults = {
         # The command prints results itself; Prefect's log lines go to its server and the UI.
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         # pydantic would search every installed package for plugins: a tenth of the time of --help
         "PYDANTIC_DISABLE_PLUGINS": "__all__",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -3,14 +3,23 @@
 import os
 import subprocess
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CODE = ("flows", "tasks", "data")  # what decides numbers; tests and docs do not
 # How what is missing from the installation comes back.
-INSTALL = "run `make install`" if (_ROOT / "Makefile").is_file() else "install wca-flows again"
+_IS_CHECKOUT = (_ROOT / "Makefile").is_file()
+INSTALL = "run `make install`" if _IS_CHECKOUT else "install wca-flows again"
 _TIMEOUT_SEC = 5.0  # a checkout on a slow network disk must not hold up a run
+
+
+def advise_extra(extra: str) -> str:
+    """How an extra comes into this installation; `make install` brings all, no index has any."""
+    if _IS_CHECKOUT:
+        return INSTALL
+    return f'install "wca_flows-{version("wca-flows")}-py3-none-any.whl[{extra}]"'
 
 
 class Checkout(NamedTuple):

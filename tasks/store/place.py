@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import fsspec
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
+from tasks.runtime.checkout import advise_extra
 from tasks.runtime.errors import InputError, PermanentFailure, one_line
 from tasks.store.remembered import TableFiles, forget, list_below, read_from, remember
 
@@ -74,7 +75,8 @@ class Remote:
                     f"The library that reads {protocol}:// is not installed."
                 ) from None
             raise InputError(
-                f'{protocol}:// needs an extra: pip install "wca-flows[{EXTRAS[protocol]}]"'
+                f"The library that reads {protocol}:// is not installed: "
+                f"{advise_extra(EXTRAS[protocol])}."
             ) from None
         except ValueError:
             known = ", ".join(f"{name}://" for name in EXTRAS)

@@ -1,5 +1,6 @@
 """The commit of a checkout, and whether its code is as committed."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.runtime import checkout
-from tasks.runtime.checkout import Checkout, read_checkout
+from tasks.runtime.checkout import Checkout, advise_extra, read_checkout
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="Git is not installed")
 UNKNOWN = Checkout(None, None)
@@ -51,3 +52,11 @@ def test_a_folder_that_is_no_checkout_is_not_asked_about(
     assert read_checkout.__wrapped__(root) == UNKNOWN
     monkeypatch.setenv("PATH", "")
     assert read_checkout.__wrapped__(root) == UNKNOWN
+
+
+def test_an_extra_comes_with_the_checkout_or_from_the_wheel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert advise_extra("hf") == "run `make install`"
+    monkeypatch.setattr(checkout, "_IS_CHECKOUT", False)
+    assert re.fullmatch(r'install "wca_flows-[\d.]+-py3-none-any\.whl\[hf\]"', advise_extra("hf"))

@@ -7,6 +7,7 @@ from typing import Any
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.files import FilePart, find_file
 from tasks.datasets.labels import LabelSet, check_split
+from tasks.runtime.checkout import advise_extra
 from tasks.runtime.errors import InputError, one_line
 
 HUB = "hf:"
@@ -62,7 +63,7 @@ def _load(spec: str) -> dict[str, Any]:
     try:
         import datasets
     except ImportError as error:
-        raise InputError("hf: needs an extra: pip install 'wca-flows[hf]'.") from error
+        raise InputError(f"hf: is not installed: {advise_extra('hf')}.") from error
     folder = Path(spec).expanduser()
     is_saved = any((folder / f).is_file() for f in ("dataset_dict.json", "state.json"))
     try:

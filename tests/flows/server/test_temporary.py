@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
+from prefect import context
 
 from flows.server import temporary
 from flows.server.kept import KeptServer
@@ -158,7 +159,8 @@ def test_a_first_start_that_is_slow_is_waited_for_and_said(
     server.log = None
     server._connection, theirs = socket.socketpair()
     monkeypatch.setattr(temporary, "SLOW_SEC", 0.1)
-    monkeypatch.setenv(API_VARIABLE, "")  # set back afterwards
+    monkeypatch.setenv(API_VARIABLE, "")  # set back afterwards, as what Prefect has made of it
+    monkeypatch.setattr(context, "GLOBAL_SETTINGS_CONTEXT", context.GLOBAL_SETTINGS_CONTEXT)
     slow = threading.Timer(0.3, theirs.sendall, [b"4321\n"])
     slow.start()
     use_server(server)
