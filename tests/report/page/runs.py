@@ -127,7 +127,8 @@ class Run:
                               "own_matched", "matched", "matched_difference")
             ],
             "explanations": [
-                self.random_row("explanations", image_digest=f"d{i:02}", role=role, class_id=c)
+                self.random_row("explanations", image_digest=f"d{i:02}", role=role, class_id=c,
+                             crop_count=1 if i == 3 else CROPS)  # drawn in the first run, or all
                 for i in (3, 1) for c, role in enumerate(rng.permuted(["predicted", "runner_up"]))
             ],
             "explained_texts": [

@@ -60,7 +60,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             removal("d03", "crop", 1, 1, 1),
             removal("d03", "crop", 2, 0, 0),
         ],
-        "draws": [{"run_index": 0, "crop_index": n, "draw_count": 1} for n in (1, 2)],
         "explained_texts": [
             draw("explained_texts", image_digest=d, class_id=c, position=j)
             for d in digests
