@@ -333,11 +333,14 @@ def _upload(source: Path, target: Remote, is_to_stay: Callable[[], bool] | None)
     """Upload a file; where `is_to_stay` is given, do not overwrite what it wants to keep."""
     put = target.filesystem.put_file
     with _translate_errors(target, is_writing=True):
-        try:
-            put(str(source), target.url, mode="overwrite" if is_to_stay is None else "create")
-        except FileExistsError:
-            if is_to_stay is None or is_to_stay():
-                return
+        if is_to_stay is not None:
+            try:
+                put(str(source), target.url, mode="create")
+            except FileExistsError:
+                if is_to_stay():
+                    return
+                put(str(source), target.url)
+        else:
             put(str(source), target.url)
     if target.name.endswith(TABLE_SUFFIX):
         remember(target.url, source)

@@ -94,7 +94,8 @@ def remember_tables() -> Iterator[None]:
 
 
 def remember(url: str, file: Path) -> None:
-    """Remember the contents of a table that was just written, which a local file has, too."""
+    """Remember a table that was just written from a local file; forget what it replaces."""
+    forget(url)
     if _Users.count and (size := file.stat().st_size) <= WHOLE_BYTES:
         _Users.memory.put(_normalize(url), _End(file.read_bytes(), size))
 

@@ -113,12 +113,20 @@ def test_a_small_table_takes_one_request_and_while_remembered_none(
     assert [request.kind for request in requests] == ["GET", "PUT"]
 
 
-def test_what_is_removed_or_replaced_is_not_remembered(store: Store) -> None:
+def test_what_is_removed_or_replaced_is_not_remembered(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ref = classes(store, "cat")
     with remember_tables():
         whole = store.path(ref).read_bytes()
         store.path(ref).unlink()
         assert store.find("classes", DIGEST) is None
+        store.root.filesystem.pipe_file(str(store.path(ref)), whole[:-1])
+        assert store.find("classes", DIGEST) is None
+        assert classes(store, "cat") == ref
+        assert store.find("classes", DIGEST) == ref
+        monkeypatch.setattr("tasks.store.remembered.WHOLE_BYTES", 0)  # too large to be remembered
+        store.path(ref).unlink()
         store.root.filesystem.pipe_file(str(store.path(ref)), whole[:-1])
         assert store.find("classes", DIGEST) is None
         assert classes(store, "cat") == ref
