@@ -11,6 +11,7 @@ from typing import NamedTuple
 import duckdb
 
 from tasks.runtime.errors import InputError
+from tasks.store.digest import even_chunks
 from tasks.store.place import Place, Remote, list_files, local_copy
 from tasks.store.published.publications import parts_store, read_latest
 from tasks.store.published.publish import publish_all
@@ -32,6 +33,8 @@ from tasks.store.tables import Store, TableRef
 
 # Runs of which every query looks whether files were changed.
 LOOKED_AT = 20
+# Tables that wait to be inspected at most: a waiting one takes some memory.
+INSPECTED = 1024
 
 
 class Repaired(NamedTuple):
@@ -53,9 +56,15 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
         for ref in manifest.tables:
             recorded[ref.uri].setdefault(ref, folder.name[:ID_SHOWN])
     tables = list_tables(store)
-    for uri, file in tables.items():
-        if reason := store.inspect_file(file.place, recorded.get(uri, {})):
-            yield file.place, reason
+
+    def look(uri: str) -> str | None:
+        return store.inspect_file(tables[uri].place, recorded.get(uri, {}))
+
+    with store.thread_pool() as pool:
+        for uris in even_chunks(list(tables), INSPECTED):
+            for uri, reason in zip(uris, pool.map(look, uris), strict=True):
+                if reason:
+                    yield tables[uri].place, reason
     # missing, or of an earlier version's kind
     for uri in sorted(recorded.keys() - tables.keys()):
         refs = recorded[uri]

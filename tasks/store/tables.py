@@ -27,7 +27,7 @@ from tasks.store.footer import (
     parse_footer,
     read_footer,
     read_footer_metadata,
-    seal_footer,
+    seal_file,
 )
 from tasks.store.place import File, Place, Remote, atomic_path, list_files, resolve_folder
 from tasks.store.schemas import find_column_damage
@@ -41,6 +41,8 @@ FORMAT = 4
 NAME_DIGITS = 32
 # A bucket answers each request in tens of milliseconds, also when there are many at once.
 BUCKET_READS = 16
+# On a disk, one thread reads and decompresses while the other one computes.
+DISK_READS = 2
 # Given to a serializer, it stands for a table's contents in place of its name.
 _CONTENTS = {"contents": True}
 # Keys of the footer: the digest, so that a foreign file is noticed, and the digest of the rows.
@@ -119,8 +121,8 @@ class Store:
         return self.root / ref.uri
 
     def thread_pool(self) -> ThreadPoolExecutor:
-        """Threads for many small reads: several at once in a bucket, one on a disk."""
-        return ThreadPoolExecutor(BUCKET_READS if isinstance(self.root, Remote) else 1)
+        """Threads for many small reads: more of them in a bucket than on a disk."""
+        return ThreadPoolExecutor(BUCKET_READS if isinstance(self.root, Remote) else DISK_READS)
 
     def list_files(self, table: str) -> list[File]:
         """The files of all complete tables of a name, in the order of their names."""
@@ -184,7 +186,7 @@ class Store:
         """
         try:
             with open_table(path) as file:
-                meta, size = parse_footer(file)
+                meta, size, is_file_sealed = parse_footer(file)
                 keys = meta.metadata or {}
                 found = TableRef(
                     table=path.parent.name,
@@ -198,7 +200,8 @@ class Store:
                     raise DamagedTable("is truncated")
                 if difference := find_column_damage(found.table, meta.schema.to_arrow_schema()):
                     raise DamagedTable(difference)
-                if is_thorough or (found.content and size <= SMALL_BYTES):
+                is_read = is_thorough or (found.content and size <= SMALL_BYTES)
+                if is_read and not is_file_sealed:
                     rows = _digest_rows(_open_parquet(file, meta))
                     if found.content and rows != found.content:
                         raise DamagedTable("has other rows than were written")
@@ -253,7 +256,7 @@ class Store:
                     rows += group.num_rows
                 written = content.hexdigest()
                 writer.add_key_value_metadata({CONTENT_KEY: written.encode()})
-            seal_footer(partial)
+            seal_file(partial)
         return existing or ref.model_copy(update={"row_count": rows, "content": written})
 
     def find_by_footer(self, table: str, keys: Mapping[bytes, bytes]) -> list[TableRef]:
@@ -274,7 +277,7 @@ class Store:
 
     def read_footer(self, ref: TableRef) -> dict[bytes, bytes]:
         """The keys and values in the footer of a table; OSError where it is missing."""
-        return dict(read_footer(self.path(ref))[0].metadata or {})
+        return dict(read_footer(self.path(ref)).meta.metadata or {})
 
     def read_codes(self, refs: Iterable[TableRef]) -> set[str]:
         """The digests of the code that computed tables of embeddings, as their footers say."""

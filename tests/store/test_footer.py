@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.store.damage import find_damaged_files
-from tasks.store.footer import seal_footer
+from tasks.store.footer import seal_file
 from tasks.store.published.publish import publish, publish_all
 from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.records import RunManifest
@@ -134,7 +134,7 @@ def test_a_sealed_file_is_read_by_every_reader(tmp_path: Path) -> None:
     rows = pa.table({"a": list(range(10_000)), "b": ["x", "y"] * 5000})
     pq.write_table(rows, path, row_group_size=1000)
     before = shutil.copy(path, tmp_path / "b.parquet")
-    seal_footer(path)
+    seal_file(path)
     assert path.stat().st_size > before.stat().st_size
     assert pq.read_table(path) == rows
     found = duckdb.read_parquet(str(path)).filter("a > 8000").sum("a").fetchall()
