@@ -207,7 +207,7 @@ def _find_newest(
     counts: dict[str, int] = defaultdict(int)
     kept = set(named)
     with store.thread_pool() as pool:
-        for run_id, run in reversed(runs.items()):
+        for run_id, run in reversed([*runs.items()]):
             setting = _setting(run)
             if run_id not in named and counts[setting] < keep:
                 kept.add(run_id)
