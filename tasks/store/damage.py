@@ -11,7 +11,6 @@ from typing import NamedTuple
 import duckdb
 
 from tasks.runtime.errors import InputError
-from tasks.store.digest import even_chunks
 from tasks.store.place import Place, Remote, list_files, local_copy
 from tasks.store.published.publications import parts_store, read_latest
 from tasks.store.published.publish import publish_all
@@ -33,8 +32,6 @@ from tasks.store.tables import Store, TableRef
 
 # Runs of which every query looks whether files were changed.
 LOOKED_AT = 20
-# Tables that wait to be inspected at most: a waiting one takes some memory.
-INSPECTED = 1024
 
 
 class Repaired(NamedTuple):
@@ -60,11 +57,9 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
     def look(uri: str) -> str | None:
         return store.inspect_file(tables[uri].place, recorded.get(uri, {}))
 
-    with store.thread_pool() as pool:
-        for uris in even_chunks(list(tables), INSPECTED):
-            for uri, reason in zip(uris, pool.map(look, uris), strict=True):
-                if reason:
-                    yield tables[uri].place, reason
+    for uri, reason in zip(tables, store.map(look, tables), strict=True):
+        if reason:
+            yield tables[uri].place, reason
     # missing, or of an earlier version's kind
     for uri in sorted(recorded.keys() - tables.keys()):
         refs = recorded[uri]

@@ -34,6 +34,11 @@ def open_table(path: Place) -> pa.NativeFile:
     return pa.BufferReader(data) if len(data) <= _TAIL_BYTES else pa.OSFile(str(path))
 
 
+def open_parquet(file: pa.NativeFile, meta: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """An open file's rows; meta: its footer, if that was read. Altered pages raise an error."""
+    return pq.ParquetFile(file, metadata=meta, page_checksum_verification=True)
+
+
 class Footer(NamedTuple):
     """What a file's footer says, the size in bytes, and whether a seal says the rows unaltered."""
 

@@ -188,8 +188,7 @@ def _list_place(folder: Place, table_list: str) -> Place:
 def read_records(store: Store, paths: list[Place]) -> Records:
     """Read the records of runs and executions; a damaged one is a file with what is wrong."""
     records = Records({}, {}, {})
-    with store.thread_pool() as pool:
-        read = dict(zip(paths, pool.map(_read_record, paths), strict=True))
+    read = dict(zip(paths, store.map(_read_record, paths), strict=True))
     for path, record in read.items():
         if isinstance(record, RunManifest):
             records.manifests[path.parent] = record
