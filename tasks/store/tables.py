@@ -37,7 +37,8 @@ from tasks.store.schemas import find_column_damage
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 # Part of every digest: raise it when the files of all tables are written in another way.
 FORMAT = 4
 # Half of SHA-256 names a file: 128 bits, short enough to read in a listing.
