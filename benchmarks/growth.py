@@ -6,9 +6,10 @@ Embeddings are synthetic: 64 values, a whole image and 20 crops, 20 runs. Every 
 process of its own, on the tables of the stages before. `--over` is `images`, `classes` or `texts`
 (descriptions of each class); the other two stay what `--images`, `--classes` and `--texts` say. An
 exponent is fitted to the processor's seconds above those of a run of almost nothing; where that is
-less than a second there is none. The tables stay in `--folder`, and stages that are done are not
-done again. `--seconds` ends stages that work shard by shard after so long, and starts another one
-only while half of that is left: start the program again to go on.
+less than a second there is none. The last stage before the queries is a second run, which finds
+every table. The tables stay in `--folder`, and stages that are done are not done again.
+`--seconds` ends stages that work shard by shard after so long, and starts another one only while
+half of that is left: start the program again to go on.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.growth_stages import BY_SHARD, PREPARING, STAGES, run_stage
+from benchmarks.growth_stages import BY_SHARD, PREPARING, SECOND_RUN, STAGES, run_stage
 from benchmarks.growth_world import Size
 from benchmarks.peak import peak_mb
 
@@ -126,6 +127,9 @@ def print_table(
         cells = [f"{c.cpu_sec:.1f} s, {c.peak_mb:.0f} MB" for c in found[1:] if c]
         shown = "" if exponent is None else f"{exponent:.2f}"
         print(f"| {stage} | {' | '.join(cells)} | {shown} |")
+    for value, by_stage in zip(values, costs[1:], strict=True):
+        if cost := sum_costs(by_stage.get(SECOND_RUN, [])):
+            print(f"A second run of {value:,} {over} takes {cost.wall_sec:.1f} s.")
 
 
 def sum_costs(parts: Sequence[Cost]) -> Cost | None:

@@ -158,8 +158,7 @@ def find_made(
 ) -> list[Refs | None]:
     """Find the tables that a task would make for each recipe, those of several recipes at once."""
     tables = _TABLES[task.name]
-    with store.thread_pool() as pool:
-        return list(pool.map(lambda recipe: find_tables(store, recipe, tables), recipes))
+    return list(store.map(lambda recipe: find_tables(store, recipe, tables), recipes))
 
 
 def show_cached(task: Task[..., list[Refs]], run_name: str) -> None:

@@ -32,6 +32,7 @@ from tasks.embed.task import (
     embed_image_shard,
     embed_text_shard,
     name_held_tables,
+    name_held_texts,
 )
 from tasks.methods.options import select_options
 from tasks.methods.registry import METHODS, SETTLING
@@ -117,8 +118,8 @@ def embed_texts(
         embed_text_shard,
         recipes,
         Items("embedding texts", " texts", [len(shard) for shard in shards]),
+        prepare=partial(name_held_texts, runner.store, recompute=settings.recompute),
         encoder=encoder,
-        recompute=settings.recompute,
     )
     return [texts for (texts,) in embedded]
 

@@ -48,7 +48,7 @@ def list_held_tables(
 def _read_bounds(store: Store, ref: TableRef) -> tuple[str, str]:
     """The smallest and the largest digest of a table's images, as its footer says."""
     try:
-        meta, _ = read_footer(store.path(ref))
+        meta = read_footer(store.path(ref)).meta
     except (OSError, pa.ArrowInvalid):  # gone since it was listed
         return "z", ""
     groups = [meta.row_group(place) for place in range(meta.num_row_groups)]

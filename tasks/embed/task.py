@@ -93,11 +93,17 @@ class CropsRecipe(Recipe):
 
 
 class TextEmbeddingsRecipe(Recipe):
-    """Everything that decides the rows of a shard of texts; revision: as for crops."""
+    """Everything that decides the rows of a shard of texts; revision and held: as for crops."""
 
     encoder: EncoderIdentity
     texts: tuple[str, ...]
     revision: int = 2
+    held: tuple[TableRef, ...] = Field((), exclude=True)
+
+    @property
+    def mark(self) -> str:
+        """What the footers of tables of texts by the same encoder say."""
+        return self.model_copy(update={"texts": ()}).digest
 
 
 class PrecisionCheckRecipe(Recipe):
@@ -144,6 +150,16 @@ def name_held_tables(
         recipe.model_copy(update={"held": tuple(refs)})
         for recipe, refs in zip(recipes, held, strict=True)
     ]
+
+
+def name_held_texts(
+    store: Store, recipes: Sequence[TextEmbeddingsRecipe], recompute: bool
+) -> list[TextEmbeddingsRecipe]:
+    """As `name_held_tables`, for recipes of texts: each may find some in every table."""
+    code = digest_embedding_code() if recompute else None
+    keys = _list_footer_keys(recipes[0].mark, code)
+    held = tuple(store.find_by_footer("text_embeddings", keys))
+    return [recipe.model_copy(update={"held": held}) for recipe in recipes]
 
 
 # A large encoder on a slow CPU takes hours for a shard, and on a GPU a shard waits for its turn.
@@ -256,23 +272,17 @@ def check_precision(
 
 @table_task("embed-texts", EMBED_TIMEOUT_SEC, "text_embeddings")
 def embed_text_shard(
-    store_root: str,
-    recipe: TextEmbeddingsRecipe,
-    encoder: EncoderSource,
-    recompute: bool,
+    store_root: str, recipe: TextEmbeddingsRecipe, encoder: EncoderSource
 ) -> TableRef:
     """Write a shard's `text_embeddings` table.
 
-    Texts that another table of the same encoder holds are copied, not encoded again. recompute:
-    only from tables that this code has made.
+    Texts that one of the recipe's `held` tables holds are copied, not encoded again.
     """
     from tasks.embed.texts import embed_texts, order_rows, read_reusable_texts
 
     store = Store(store_root)
-    mark = recipe.model_copy(update={"texts": ()}).digest
     code, columns = digest_embedding_code(), schema("text_embeddings", recipe.encoder.dimension)
-    keys = _list_footer_keys(mark, code if recompute else None)
-    reused, codes = read_reusable_texts(store, keys, columns, recipe.texts)
+    reused, codes = read_reusable_texts(store, recipe.held, columns, recipe.texts)
     reused_texts = set(reused["text"].to_pylist())
     missing = [text for text in recipe.texts if text not in reused_texts]
     count = current_count()
@@ -288,7 +298,7 @@ def embed_text_shard(
                 batches.append(batch)
                 count.update(batch.num_rows)
     rows = order_rows(pa.Table.from_batches(batches, schema=columns), recipe.texts)
-    columns = add_footer_keys(columns, mark, codes | ({code} if missing else set()))
+    columns = add_footer_keys(columns, recipe.mark, codes | ({code} if missing else set()))
     get_run_logger().info(
         "Embedded %d texts; reused the embeddings of %d texts.", len(missing), reused.num_rows
     )

@@ -1,6 +1,6 @@
 """Embed a shard of texts: reuse stored rows and encode the rest; one row per text."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from tasks.runtime.errors import InputError
 from tasks.store.digest import even_chunks
 from tasks.store.embeddings import embedding_array
 from tasks.store.schemas import schema
-from tasks.store.tables import Store
+from tasks.store.tables import Store, TableRef
 
 if TYPE_CHECKING:
     from tasks.embed.encoder import Encoder  # with open_clip, seconds to import
@@ -35,16 +35,15 @@ def embed_texts(texts: Sequence[str], encoder: "Encoder") -> Iterator[pa.RecordB
 
 
 def read_reusable_texts(
-    store: Store, keys: Mapping[bytes, bytes], columns: pa.Schema, texts: Sequence[str]
+    store: Store, tables: Iterable[TableRef], columns: pa.Schema, texts: Sequence[str]
 ) -> tuple[pa.Table, set[str]]:
-    """Read the rows of those texts that any table with these footer keys holds, each text once.
+    """Read the rows of those texts that any of some tables holds, each text once.
 
     Returns the rows, and the digests of the code that computed them.
     """
     parts, codes = [columns.empty_table()], set[str]()
     missing = set(texts)
-    found = store.find_by_footer("text_embeddings", keys)
-    for ref, held in read_tables_with(store, found, ["text"], missing):
+    for ref, held in read_tables_with(store, tables, ["text"], missing):
         try:
             rows = store.read(ref, where=pc.field("text").isin(held["text"]))
         except (OSError, InputError):

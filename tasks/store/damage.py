@@ -61,9 +61,13 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
         for ref in manifest.referenced_tables:
             recorded[ref.uri].setdefault(ref, folder.name[:ID_SHOWN])
     tables = list_tables(store)
-    for uri, file in tables.items():
-        if reason := store.inspect_file(file.place, recorded.get(uri, {})):
-            yield file.place, reason
+
+    def look(uri: str) -> str | None:
+        return store.inspect_file(tables[uri].place, recorded.get(uri, {}))
+
+    for uri, reason in zip(tables, store.map(look, tables), strict=True):
+        if reason:
+            yield tables[uri].place, reason
     # missing, or of an earlier version's kind
     for uri in sorted(recorded.keys() - tables.keys()):
         refs = recorded[uri]

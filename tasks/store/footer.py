@@ -3,6 +3,7 @@
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,10 +14,11 @@ from tasks.store.remembered import TableFiles
 # Parquet ends a file with the length of its footer (4 bytes, little-endian) and these bytes.
 _END = b"PAR1"
 _END_BYTES = 4 + len(_END)
-# Before the footer lies this and the footer's SHA-256. The pages of a file have checksums of their
-# own, its footer has none, and no reader of Parquet looks between the last page and the footer.
-_SEAL_START = b"wca.footer.sha256="
-_SEAL_BYTES = len(_SEAL_START) + 64
+# Before the footer lies one of these and a SHA-256: of the footer, or of all else of a small file,
+# whose rows then need not be read to see that they are unaltered. The pages of a file have
+# checksums of their own, its footer has none, and no reader of Parquet looks between the two.
+_FOOTER_SEAL, _FILE_SEAL = b"wca.footer.sha256=", b"wca.entire.sha256="
+_SEAL_BYTES = len(_FOOTER_SEAL) + 64
 # Footers are a few kilobytes: one read brings nearly all.
 _TAIL_BYTES = 1 << 16
 
@@ -33,17 +35,29 @@ def open_table(path: Place) -> pa.NativeFile:
     return pa.BufferReader(data) if len(data) <= _TAIL_BYTES else pa.OSFile(str(path))
 
 
-def read_footer(path: Place) -> tuple[pq.FileMetaData, int]:
+def open_parquet(file: pa.NativeFile, meta: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """An open file's rows; meta: its footer, if that was read. Altered pages raise an error."""
+    return pq.ParquetFile(file, metadata=meta, page_checksum_verification=True)
+
+
+class Footer(NamedTuple):
+    """What a file's footer says, the size in bytes, and whether a seal says the rows unaltered."""
+
+    meta: pq.FileMetaData
+    size: int
+    is_file_sealed: bool
+
+
+def read_footer(path: Place) -> Footer:
     """As `parse_footer`, of the table at a place."""
     with open_table(path) as file:
         return parse_footer(file)
 
 
-def parse_footer(file: pa.NativeFile) -> tuple[pq.FileMetaData, int]:
-    """Read the footer of an open file, and the size of the file in bytes.
+def parse_footer(file: pa.NativeFile) -> Footer:
+    """Read the footer of an open file.
 
-    Raises ArrowInvalid where it was altered after it was sealed; files of earlier versions have no
-    seal.
+    Raises ArrowInvalid where what is sealed was altered; files of earlier versions have no seal.
     """
     size = file.size()
     tail, needed = b"", min(size, _TAIL_BYTES)
@@ -53,32 +67,43 @@ def parse_footer(file: pa.NativeFile) -> tuple[pq.FileMetaData, int]:
         length = int.from_bytes(tail[-_END_BYTES : -len(_END)], "little") + _END_BYTES
         needed = min(size, length + _SEAL_BYTES) if len(tail) >= _END_BYTES else needed
     start = size and len(tail) - length
-    if start >= 0:
-        digest = hashlib.sha256(tail[start:-_END_BYTES]).hexdigest().encode()
-        before = tail[max(start - _SEAL_BYTES, 0) : start]
-        if before.startswith(_SEAL_START) and before != _SEAL_START + digest:
-            raise pa.ArrowInvalid("its footer was altered after it was written")
+    seal = tail[max(start - _SEAL_BYTES, 0) : start] if start >= 0 else b""
+    if seal.startswith(_FOOTER_SEAL) and seal != _FOOTER_SEAL + _digest(tail[start:-_END_BYTES]):
+        raise pa.ArrowInvalid("its footer was altered after it was written")
+    is_file_sealed = seal.startswith(_FILE_SEAL)
+    if is_file_sealed and seal != _FILE_SEAL + _digest(tail[: start - _SEAL_BYTES], tail[start:]):
+        raise pa.ArrowInvalid("it was altered after it was written")
     try:  # what is no Parquet file is refused here
-        return pq.read_metadata(pa.BufferReader(tail)), size
+        return Footer(pq.read_metadata(pa.BufferReader(tail)), size, is_file_sealed)
     except UnicodeDecodeError as error:
         raise pa.ArrowInvalid(f"its footer has a name that is no text: {error}") from error
 
 
-def seal_footer(file: Path) -> None:
-    """Write the digest of a Parquet file's footer before it; all else keeps its place and bytes."""
+def _digest(*parts: bytes) -> bytes:
+    return hashlib.sha256(b"".join(parts)).hexdigest().encode()
+
+
+def seal_file(file: Path) -> None:
+    """Write a seal before the footer of a Parquet file; all else keeps its place and bytes."""
     with file.open("r+b") as stream:
+        size = stream.seek(0, 2)
         stream.seek(-_END_BYTES, 2)
-        end = stream.read()
-        start = stream.seek(-_END_BYTES - int.from_bytes(end[:4], "little"), 2)
-        footer = stream.read()[:-_END_BYTES]
+        length = int.from_bytes(stream.read(4), "little") + _END_BYTES
+        start = stream.seek(-length, 2)
+        footer = stream.read()
+        if size + _SEAL_BYTES <= _TAIL_BYTES:
+            stream.seek(0)
+            seal = _FILE_SEAL + _digest(stream.read(start), footer)
+        else:
+            seal = _FOOTER_SEAL + _digest(footer[:-_END_BYTES])
         stream.seek(start)
-        stream.write(_SEAL_START + hashlib.sha256(footer).hexdigest().encode() + footer + end)
+        stream.write(seal + footer)
 
 
 @lru_cache(maxsize=65_536)  # every shard of a run searches the same files
 def read_footer_metadata(path: Place) -> dict[bytes, bytes]:
     """Read the keys and values of a footer; other parts of the file may have been damaged since."""
-    return dict(read_footer(path)[0].metadata or {})
+    return dict(read_footer(path).meta.metadata or {})
 
 
 def find_data_end(meta: pq.FileMetaData) -> int:

@@ -82,13 +82,17 @@ class RunManifest(_Settings):
         not have their digest, by its recipe and its number of rows.
         """
         facts = self.model_dump(mode="json", exclude=_NOT_DECIDING)
-        for table in facts["tables"]:
-            for name in ("digest", "row_count") if table["content"] else ("content",):
-                del table[name]
+        facts["tables"] = [
+            {"table": ref.table, "content": ref.content}
+            if ref.content
+            else {"table": ref.table, "digest": ref.digest, "row_count": ref.row_count}
+            for ref in self.tables
+        ]
         return digest_of(["run", facts])[:NAME_DIGITS]
 
 
 _NOT_DECIDING = {
+    "tables",  # as `run_id` says
     "point_tables",
     *("versions", "git_commit", "is_tree_clean", "command", "indexed"),
     *("first_finished_at", "first_duration_sec"),
@@ -184,8 +188,7 @@ def _list_place(folder: Place, table_list: str) -> Place:
 def read_records(store: Store, paths: list[Place]) -> Records:
     """Read the records of runs and executions; a damaged one is a file with what is wrong."""
     records = Records({}, {}, {})
-    with store.thread_pool() as pool:
-        read = dict(zip(paths, pool.map(_read_record, paths), strict=True))
+    read = dict(zip(paths, store.map(_read_record, paths), strict=True))
     for path, record in read.items():
         if isinstance(record, RunManifest):
             records.manifests[path.parent] = record
@@ -244,7 +247,7 @@ def _read_list(folder: Place, table_list: str) -> dict[str, list[dict[str, objec
     """The tables of a run and of its points; DamagedRecord where the list is missing or altered."""
     place = _list_place(folder, table_list)
     try:
-        rows = pq.ParquetFile(pa.BufferReader(read_fixed(place))).read()
+        rows = pq.ParquetFile(pa.BufferReader(read_fixed(place))).read(use_threads=False)
     except FileNotFoundError:
         raise DamagedRecord(f"has lost {place.name}, the list of its tables") from None
     except (OSError, pa.ArrowException) as error:

@@ -210,12 +210,11 @@ def _find_newest(
     """
     counts: dict[str, int] = defaultdict(int)
     kept = set(named)
-    with store.thread_pool() as pool:
-        for run_id, run in reversed(runs.items()):
-            setting = _setting(run)
-            if run_id not in named and counts[setting] < keep:
-                kept.add(run_id)
-                counts[setting] += not any(pool.map(store.find_damage, run.tables))
+    for run_id, run in reversed([*runs.items()]):
+        setting = _setting(run)
+        if run_id not in named and counts[setting] < keep:
+            kept.add(run_id)
+            counts[setting] += not any(store.map(store.find_damage, run.tables))
     return kept
 
 

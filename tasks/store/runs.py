@@ -211,8 +211,7 @@ def check_runs(store: Store, records: Records) -> list[RecordedRun]:
     """Look at the tables of readable records; as `read_runs`, without warnings."""
     runs = list_runs(records)
     refs = {ref for run in runs for ref in run.manifest.tables}
-    with store.thread_pool() as pool:
-        damage = dict(zip(refs, pool.map(store.find_damage, refs), strict=True))
+    damage = dict(zip(refs, store.map(store.find_damage, refs), strict=True))
     return [
         run._replace(damage={ref: reason for ref in run.manifest.tables if (reason := damage[ref])})
         for run in runs

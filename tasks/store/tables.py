@@ -1,9 +1,10 @@
 """Parquet tables named by the digest of what decides their rows, written atomically."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,17 +18,18 @@ from pydantic import (
 )
 
 from tasks.runtime.errors import InputError, one_line
-from tasks.store.batches import ROW_GROUP_ROWS, gather_row_groups
+from tasks.store.batches import gather_row_groups
 from tasks.store.code import digest_code
-from tasks.store.content import ContentDigest
-from tasks.store.digest import digest_of
+from tasks.store.content import ContentDigest, digest_file_rows
+from tasks.store.digest import digest_of, even_chunks
 from tasks.store.footer import (
     find_data_end,
+    open_parquet,
     open_table,
     parse_footer,
     read_footer,
     read_footer_metadata,
-    seal_footer,
+    seal_file,
 )
 from tasks.store.place import (
     TABLE_SUFFIX,
@@ -44,6 +46,8 @@ from tasks.store.schemas import find_column_damage
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
+T = TypeVar("T")
+R = TypeVar("R")
 # Part of every digest: raise it when the files of all tables are written in another way.
 FORMAT = 4
 # Half of SHA-256 names a file: 128 bits, short enough to read in a listing.
@@ -127,9 +131,17 @@ class Store:
         """The place of a table."""
         return self.root / ref.uri
 
-    def thread_pool(self) -> ThreadPoolExecutor:
-        """Threads for many small reads: several at once in a bucket, one on a disk."""
-        return ThreadPoolExecutor(BUCKET_READS if isinstance(self.root, Remote) else 1)
+    def map(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Read or write a small file for each item, and yield the results in their order.
+
+        Several at once in a bucket; on a disk a thread would take longer than the file.
+        """
+        if isinstance(self.root, Path):
+            yield from map(work, items)
+            return
+        with ThreadPoolExecutor(BUCKET_READS) as pool:
+            for some in even_chunks(list(items), 64 * BUCKET_READS):  # waiting takes memory
+                yield from pool.map(work, some)
 
     def list_files(self, table: str) -> list[File]:
         """The files of all complete tables of a name, in the order of their names."""
@@ -197,7 +209,7 @@ class Store:
         """
         try:
             with open_table(path) as file:
-                meta, size = parse_footer(file)
+                meta, size, is_file_sealed = parse_footer(file)
                 keys = meta.metadata or {}
                 found = TableRef(
                     table=path.parent.name,
@@ -211,8 +223,8 @@ class Store:
                     raise DamagedTable("is truncated")
                 if difference := find_column_damage(found.table, meta.schema.to_arrow_schema()):
                     raise DamagedTable(difference)
-                if is_thorough or (found.content and size <= SMALL_BYTES):
-                    rows = _digest_rows(_open_parquet(file, meta))
+                if (is_thorough or size <= SMALL_BYTES) and not is_file_sealed:
+                    rows = digest_file_rows(open_parquet(file, meta))
                     if found.content and rows != found.content:
                         raise DamagedTable("has other rows than were written")
         except FileNotFoundError:
@@ -222,11 +234,6 @@ class Store:
                 raise
             raise DamagedTable(_describe_damage(error)) from error
         return found
-
-    def digest_rows(self, path: Place) -> str:
-        """Compute the digest of the rows of a table's file; raises as `read`."""
-        with _read_parquet(path) as file:
-            return _digest_rows(file)
 
     def write(
         self, table: str, digest: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
@@ -266,7 +273,7 @@ class Store:
                     rows += group.num_rows
                 written = content.hexdigest()
                 writer.add_key_value_metadata({CONTENT_KEY: written.encode()})
-            seal_footer(partial)
+            seal_file(partial)
         return existing or ref.model_copy(update={"row_count": rows, "content": written})
 
     def find_by_footer(self, table: str, keys: Mapping[bytes, bytes]) -> list[TableRef]:
@@ -282,12 +289,11 @@ class Store:
             ref = self.find(table, footer.get(DIGEST_KEY, b"").decode("ascii", "replace"))
             return ref if ref and self.path(ref) == file.place else None
 
-        with self.thread_pool() as pool:
-            return [ref for ref in pool.map(match, self.list_files(table)) if ref]
+        return [ref for ref in self.map(match, self.list_files(table)) if ref]
 
     def read_footer(self, ref: TableRef) -> dict[bytes, bytes]:
         """The keys and values in the footer of a table; OSError where it is missing."""
-        return dict(read_footer(self.path(ref))[0].metadata or {})
+        return dict(read_footer(self.path(ref)).meta.metadata or {})
 
     def read_codes(self, refs: Iterable[TableRef]) -> set[str]:
         """The digests of the code that computed tables of embeddings, as their footers say."""
@@ -357,22 +363,7 @@ class Store:
 def _read_parquet(path: Place) -> Iterator[pq.ParquetFile]:
     """Open a table's file to read its rows; raises as `Store.read`, also from within the block."""
     with _name_damaged_file(path), open_table(path) as file:
-        yield _open_parquet(file)
-
-
-def _open_parquet(file: pa.NativeFile, meta: pq.FileMetaData | None = None) -> pq.ParquetFile:
-    return pq.ParquetFile(file, metadata=meta, page_checksum_verification=True)
-
-
-def _digest_rows(file: pq.ParquetFile) -> str:
-    """The digest of the rows of an open file."""
-    digest = ContentDigest(file.schema_arrow)
-    if file.metadata.num_rows <= ROW_GROUP_ROWS:  # Arrow's threads take longer than a small table
-        digest.update(file.read(use_threads=False))
-    else:
-        for batch in file.iter_batches():
-            digest.update(pa.Table.from_batches([batch]))
-    return digest.hexdigest()
+        yield open_parquet(file)
 
 
 def _compare(found: TableRef, recorded: TableRef) -> str | None:

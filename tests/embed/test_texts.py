@@ -10,7 +10,7 @@ from tasks.embed.encoder import Encoder, load_encoder
 from tasks.embed.identity import EncoderIdentity, EncoderSource
 from tasks.embed.reuse import EMBEDDING_KEY, add_footer_keys
 from tasks.embed.sources import resolve_encoder
-from tasks.embed.task import TextEmbeddingsRecipe, embed_text_shard
+from tasks.embed.task import TextEmbeddingsRecipe, embed_text_shard, name_held_texts
 from tasks.embed.texts import embed_texts, order_rows, read_reusable_texts
 from tasks.store.digest import bytes_digest
 from tasks.store.schemas import schema
@@ -33,7 +33,7 @@ def write(store: Store, source: EncoderSource, texts: tuple[str, ...]) -> TableR
 
 
 def mark(identity: EncoderIdentity) -> str:
-    return TextEmbeddingsRecipe(encoder=identity, texts=()).digest
+    return TextEmbeddingsRecipe(encoder=identity, texts=()).mark
 
 
 def find_reusable(
@@ -42,7 +42,8 @@ def find_reusable(
     keys = {EMBEDDING_KEY: mark(identity).encode()}
     keys |= {CODE_KEY: code.encode()} if code else {}
     columns = schema("text_embeddings", identity.dimension)
-    return read_reusable_texts(store, keys, columns, texts)[0]
+    held = store.find_by_footer("text_embeddings", keys)
+    return read_reusable_texts(store, held, columns, texts)[0]
 
 
 def test_texts_of_any_whole_table_of_the_encoder_are_reusable(
@@ -94,7 +95,8 @@ def test_the_task_encodes_only_what_no_other_run_has(
 
     def run(folder: Path, texts: tuple[str, ...]) -> bytes:
         recipe = TextEmbeddingsRecipe(encoder=source.identity, texts=texts)
-        shards = Shards([recipe], {"encoder": source, "recompute": False})
+        recipes = name_held_texts(Store(folder), [recipe], recompute=False)
+        shards = Shards(recipes, {"encoder": source})
         ((ref,),) = embed_text_shard(str(folder), shards)
         return Store(folder).path(ref).read_bytes()
 

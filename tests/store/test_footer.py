@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.store.damage import find_damaged_files
-from tasks.store.footer import seal_footer
+from tasks.store.footer import seal_file
 from tasks.store.published.publish import publish, publish_all
 from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.records import RunManifest
@@ -61,7 +61,7 @@ def read(path: Path) -> object:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_flipped_bit_of_a_footer_passes(tmp_path: Path, kind: str) -> None:
+def test_no_flipped_bit_of_a_small_table_passes(tmp_path: Path, kind: str) -> None:
     store = Store(tmp_path)
     ref = fill(store, kind, "a")
     path = local(store, ref)
@@ -70,12 +70,13 @@ def test_no_flipped_bit_of_a_footer_passes(tmp_path: Path, kind: str) -> None:
     assert store.find_damage(ref, True) is None
     rng = random.Random(f"{SEED} {kind}")
     for _ in range(FLIPS):
-        at, bit = rng.randrange(footer_start(data) - 90, len(data)), rng.randrange(8)
+        at, bit = rng.randrange(len(data)), rng.randrange(8)
         path.write_bytes(data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
         is_found = store.find_damage(ref, True) is not None
         assert is_found == (store.find(kind, ref.digest) is None)
         assert is_found or read(path) == original, f"seed {SEED}, byte {at}, bit {bit}"
-        assert is_found or at < footer_start(data)
+        # without the name of its seal it is as one of an earlier version
+        assert is_found or 64 < footer_start(data) - at <= 82
 
 
 def test_damage_of_every_kind_costs_its_own_run_only(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_a_sealed_file_is_read_by_every_reader(tmp_path: Path) -> None:
     rows = pa.table({"a": list(range(10_000)), "b": ["x", "y"] * 5000})
     pq.write_table(rows, path, row_group_size=1000)
     before = shutil.copy(path, tmp_path / "b.parquet")
-    seal_footer(path)
+    seal_file(path)
     assert path.stat().st_size > before.stat().st_size
     assert pq.read_table(path) == rows
     found = duckdb.read_parquet(str(path)).filter("a > 8000").sum("a").fetchall()

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,16 @@ def test_pruning_keeps_what_a_kept_run_uses(store: Store) -> None:
         assert snapshot.execute("SELECT seed FROM runs").fetchall() == [(3,)]
         assert snapshot.execute("SELECT count(*) FROM classes").fetchall() == [(6,)]
     assert list(find_damaged_files(store)) == []
+
+
+def test_pruning_takes_runs_without_a_record_out_of_the_snapshot(store: Store) -> None:
+    first, second, _ = (run.manifest.run_id for run in read_runs(store))
+    shutil.rmtree(store.root / "runs" / first)
+    assert [place.name[0] for place in prune(store, 1, 0, is_dry=False).files] == ["a", "d"]
+    with open_snapshot(snapshot_path(store)) as snapshot:
+        assert snapshot.execute("SELECT seed FROM runs").fetchall() == [(3,)]
+        assert snapshot.execute("SELECT count(*) FROM classes").fetchall() == [(6,)]
+    assert not (store.root / "runs" / second).exists()
 
 
 def test_tables_without_a_run_stay_for_a_while(store: Store) -> None:

@@ -224,8 +224,7 @@ def _write_part(store: Store, tables: Mapping[str, pa.Table], execution_count: i
         rows = tables[name].sort_by("run_id")  # so that a filter on it skips row groups
         return own.write(name, digest, rows.schema, rows.to_batches())
 
-    with store.thread_pool() as pool:
-        refs = tuple(pool.map(write, [name for name, rows in tables.items() if rows.num_rows]))
+    refs = tuple(store.map(write, [name for name, rows in tables.items() if rows.num_rows]))
     if not refs:
         return None
     kinds, damaged = set(), set()

@@ -218,9 +218,8 @@ def _fetch_rows(store: Store, parts: Iterable[Part], name: str) -> pa.Table:
     own = parts_store(store)
     places = [own.path(ref) for part in parts for ref in part.tables if ref.table == name]
     columns = pa.schema([(column, pa.null()) for column in (*part_columns(name), "filename")])
-    with store.thread_pool() as pool:
-        fetched = pool.map(_fetch_part, places)
-        return pa.concat_tables([columns.empty_table(), *fetched], promote_options="permissive")
+    fetched = store.map(_fetch_part, places)
+    return pa.concat_tables([columns.empty_table(), *fetched], promote_options="permissive")
 
 
 @lru_cache(maxsize=128)  # a run asks for the same ones after each stage, and they never change
