@@ -213,8 +213,8 @@ def _inspect_log(
     """What is wrong with the last entry of the log of what is published."""
     folder = parts_store(store).root / "log"
     log = [file.place for file in list_files(folder, "*.json")]
-    if not log:
-        return folder, "is missing"
+    if not log:  # nothing is published, which the snapshot's line says, or by an earlier version
+        return None
     if not publication:
         return log[-1], "cannot be read"
     executed = {
