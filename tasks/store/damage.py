@@ -15,6 +15,7 @@ from tasks.runtime.text import count_of
 from tasks.store.place import Place, Remote, atomic_path, list_files, local_copy
 from tasks.store.published.publications import (
     Publication,
+    connect_parts,
     list_notes,
     parts_store,
     read_latest,
@@ -252,13 +253,21 @@ def _inspect_log(
     """What is wrong with the last entry of the log of what is published."""
     folder = parts_store(store).root / "log"
     log = [file.place for file in list_files(folder, "*.json")]
-    if not log:
-        return folder, "is missing"
+    if not log:  # nothing is published, which the snapshot's line says, or by an earlier version
+        return None
     if not publication:
         return log[-1], "cannot be read"
-    shown = sum(part.execution_count for part in publication.parts) + len(list_notes(store))
-    if shown < sum(map(len, records.executions.values())):
-        return folder, "has lost its last entry, and with it runs that are recorded"
+    executed = {
+        run.run_id for place, run in records.manifests.items() if place in records.executions
+    }
+    noted = {execution.run_id for execution in list_notes(store).values() if execution}
+    with (
+        suppress(duckdb.Error, FileNotFoundError),  # a damaged part has its own line
+        connect_parts(store, publication.parts, "runs") as connection,
+    ):
+        shown = connection.execute("SELECT DISTINCT run_id FROM runs").fetchall()
+        if executed - noted - {run_id for (run_id,) in shown}:
+            return folder, "has lost its last entry, and with it runs that are recorded"
     return None
 
 

@@ -9,7 +9,3 @@ class Outcome(NamedTuple):
     did: str
     faults: tuple[str, ...] = ()
     left_count: int = 0  # files that lay about until the store was pruned
-
-
-class Lost(Exception):
-    """A command or a store did what it must not do."""

@@ -23,7 +23,8 @@ _WHEN_AND_WHERE = re.compile(
 # Names that follow from contents, and so from the above where a language model has answered.
 _NAMES = re.compile(r"run_id|digest|content")
 _SKIPPED = ("executions", "methods", "undecodable")
-_LOCKS = re.compile(r"(.*/)?\.?[^/]*\.lock")
+# Locks, what is published, and what `wca store repair` sets aside.
+_NO_KIND = re.compile(r"(.*/)?\.?[^/]*\.lock|published/.*|replies/.*\.altered")
 _DAY_SEC = 86_400
 
 
@@ -128,5 +129,5 @@ def _list_kinds(store: Store) -> frozenset[str]:
     return frozenset(
         re.sub(r"[0-9a-f-]{12,}|\d+", "*", path)
         for path in relative
-        if path not in tables and not _LOCKS.fullmatch(path) and not path.startswith("published/")
+        if path not in tables and not _NO_KIND.fullmatch(path)
     )
