@@ -1,7 +1,6 @@
 """README's commands, as they stand and in their order, in a folder of photographs."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,16 +11,16 @@ from tasks.store.tables import Store
 from tests.conftest import photograph
 from tests.test_docs import read_commands
 
-# Beginnings of commands that are not run here, each with its reason; `test_docs` parses all of them.
+# How commands begin that are not run here, each with its reason; test_docs.py parses them all.
 NOT_RUN = {
-    "make": "`make test` runs this, tests/flows/test_golden.py the demo, tests/ui the user interface",
+    "make": "this is `make test`; tests/flows/test_golden.py has the demo, tests/ui the server",
     "uv": "it needs a package index; tests/test_deploy.py builds the wheel",
     "cd": "a folder of the reader's",
     ".": "the environment is active",
     "export": "a variable of the reader's",
     "wca demo": "tests/flows/test_golden.py",
     "wca ui": "tests/ui",
-    "wca describe": "it needs a language model; tests/flows/test_describe.py has a server that speaks as one",
+    "wca describe": "it needs a language model; tests/flows/test_describe.py serves one's answers",
     "wca benchmark folder:photos --llm": "as wca describe",
     "wca benchmark cub": "its images are not here; tests/datasets has small ones of its layout",
     "wca import": "published files are not here; tests/describe/test_imports.py has such",
@@ -31,7 +30,7 @@ NOT_RUN = {
     "wca doctor --encoder": "its weights, too; tests/flows/cli/test_cli.py",
     "wca sweep folder:photos": "tests/flows/test_sweep.py and test_sweep_encoders.py",
 }
-FEW = {"benchmark": ["--pool", "6", "--crops", "4", "--runs", "2"], "classify": ["--pool", "6"]}
+FEW = {"benchmark": ("--pool", "6", "--runs", "2"), "classify": ("--pool", "6")}  # crops
 CLASSES = {"cat": ["A cat has whiskers.", "A cat is furry."], "drink": ["A cup.", "Hot coffee."]}
 
 
@@ -61,16 +60,15 @@ def test_the_readme_can_be_followed(here: Callable[..., str], folder: Path) -> N
     runs: list[str] = []
     for words in read_commands("README.md"):
         line = " ".join(words)
-        if reason := max((start for start in NOT_RUN if f"{line} ".startswith(f"{start} ")), key=len, default=""):
-            left.pop(reason, None)
+        if starts := [start for start in NOT_RUN if f"{line} ".startswith(f"{start} ")]:
+            left.pop(max(starts, key=len), None)
             continue
         assert words[0] == "wca", line
         # README's names of runs stand for those of its reader
         names = {"4c94d682": runs[-1], "fda1f758": runs[-2]} if len(runs) > 1 else {}
-        given = [names.get(word, word) for word in words[1:]]
-        few = FEW.get(given[0], [])
-        here(*given, *([] if few and few[0] in given else few))
-        runs = [run.run_id[:8] for run, _, _ in read_runs(Store("data/store"))]
+        here(*(names.get(word, word) for word in words[1:]), *FEW.get(words[1], ()))
+        found = (recorded.manifest for recorded in read_runs(Store("data/store")))
+        runs = [run.run_id[:8] for run in found if run.flow_name == "benchmark"]
     assert not left, "README gives no such command"
     assert len(runs) > 6
     for name in ("predictions.csv", "review.csv"):
