@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -26,15 +27,14 @@ ELSEWHERE = {"DO_NOT_TRACK", "OPENAI_API_KEY", "PATH"}  # read by Prefect, opena
 
 
 def check_command(words: list[str]) -> None:
-    """A command of `wca` parses with its options; one of Prefect's exists."""
+    """A command of `wca` or of Prefect parses with its options."""
     program, *rest = words
-    if Path(program).name == "wca":
-        app.parse_args(rest, print_error=False, exit_on_error=False)
-    else:
+    parser = app
+    if Path(program).name != "wca":
         assert program == "prefect"
-        import importlib
-
-        importlib.import_module(f"prefect.cli.{rest[0]}")
+        group, *rest = rest
+        parser = getattr(import_module(f"prefect.cli.{group}"), f"{group}_app")
+    parser.parse_args(rest, print_error=False, exit_on_error=False)
 
 
 def check_variable(name: str) -> None:

@@ -1,77 +1,77 @@
 """README's commands, as they stand and in their order, in a folder of photographs."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tasks.store.runs import read_runs
-from tasks.store.tables import Store
 from tests.conftest import photograph
 from tests.test_docs import read_commands
 
-# Beginnings of commands that are not run here, each with its reason; `test_docs` parses all of them.
+# How commands begin that are not run here, and why; test_docs.py parses every command.
+PHOTOS = "wca benchmark folder:photos"
 NOT_RUN = {
-    "make": "`make test` runs this, tests/flows/test_golden.py the demo, tests/ui the user interface",
+    "make": "this is `make test`; tests/flows/test_golden.py has the demo, tests/ui the server",
     "uv": "it needs a package index; tests/test_deploy.py builds the wheel",
     "cd": "a folder of the reader's",
     ".": "the environment is active",
     "export": "a variable of the reader's",
     "wca demo": "tests/flows/test_golden.py",
     "wca ui": "tests/ui",
-    "wca describe": "it needs a language model; tests/flows/test_describe.py has a server that speaks as one",
-    "wca benchmark folder:photos --llm": "as wca describe",
-    "wca benchmark cub": "its images are not here; tests/datasets has small ones of its layout",
+    "wca describe": "it needs a language model; tests/flows/test_describe.py serves one's answers",
     "wca import": "published files are not here; tests/describe/test_imports.py has such",
-    "wca reproduce": "as wca benchmark cub; tests/flows/test_reproduce.py",
-    "wca benchmark folder:photos --encoder": "the weights are not here; tests/embed has small ones",
-    "wca benchmark folder:photos --descriptions photos.json --encoder": "its weights, too",
-    "wca doctor --encoder": "its weights, too; tests/flows/cli/test_cli.py",
-    "wca sweep folder:photos": "tests/flows/test_sweep.py and test_sweep_encoders.py",
+    "wca reproduce": "the images are not here; tests/flows/test_reproduce.py",
+    "wca benchmark cub": "the images are not here; tests/datasets/test_named.py",
+    "wca benchmark csv:images.csv": "tests/flows/test_own_data.py",
+    "wca benchmark csv:review.csv": "tests/flows/test_classify.py, as thresholds by --precision",
+    "wca threshold --precision": "few photographs under random weights allow of none",
+    "wca doctor --encoder": "the weights are not here; tests/flows/cli/test_cli.py",
+    "wca classify holiday.jpg": "tests/flows/test_explain.py and cli/test_cli.py",
+    "wca compare": "tests/flows/pipeline/test_compare.py",
+    "wca report": "tests/flows/test_report.py",
+    "wca sweep": "tests/flows/test_sweep.py and test_sweep_encoders.py",
+    f"{PHOTOS} --llm": "as wca describe",
+    f"{PHOTOS} --encoder": "the weights are not here; tests/embed/test_encoder.py",
+    f"{PHOTOS} --crops auto": "tests/flows/test_adaptive.py",
+    f"{PHOTOS} --descriptions photos.json --encoder": "as without descriptions",
+    f"{PHOTOS} --descriptions photos.json --crops auto": "tests/flows/test_adaptive.py",
+    f"{PHOTOS} --descriptions photos.json --methods": "tests/flows/test_rules.py",
+    f"{PHOTOS} --descriptions photos.json --text-effects": "tests/flows/test_describe.py",
 }
-FEW = {"benchmark": ["--pool", "6", "--crops", "4", "--runs", "2"], "classify": ["--pool", "6"]}
 CLASSES = {"cat": ["A cat has whiskers.", "A cat is furry."], "drink": ["A cup.", "Hot coffee."]}
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What README's reader has."""
-    images = []
     for name, file in (("cat", "chelsea.png"), ("drink", "coffee.png")):
         for i in range(2):
-            images += [f"photos/{name}/{i}.jpg", f"album/{name} {i}.jpg", f"new/{name} {i}.jpg"]
-            for path in map(tmp_path.joinpath, images[-3:]):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                photograph(file).crop((9 * i, 0, 9 * i + 300, 300)).save(path)
-    photograph().save(tmp_path / "holiday.jpg")
-    for name in ("photos.json", "texts.json"):
-        (tmp_path / name).write_text(json.dumps(CLASSES))
-    (tmp_path / "names.json").write_text(json.dumps({"drink": "cup of coffee"}))
+            for path in (f"photos/{name}/{i}.jpg", f"album/{name} {i}.jpg", f"new/{name} {i}.jpg"):
+                (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+                photograph(file).crop((9 * i, 0, 9 * i + 300, 300)).save(tmp_path / path)
+    (tmp_path / "photos.json").write_text(json.dumps(CLASSES))
+    (tmp_path / "names.json").write_text(json.dumps({name: name for name in CLASSES}))
     (tmp_path / "templates.txt").write_text("a photo of a {}.\na picture of a {}.\n")
-    labels = (f"{path},{path.split('/')[1]}" for path in images if path.startswith("photos"))
-    (tmp_path / "images.csv").write_text("\n".join(["path,label", *labels]))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_the_readme_can_be_followed(here: Callable[..., str], folder: Path) -> None:
-    left = dict(NOT_RUN)
-    runs: list[str] = []
+def test_the_readme_can_be_followed(
+    here: Callable[..., str], folder: Path, tiny_model: Path
+) -> None:
+    encoder = ("--encoder", f"local-dir:{tiny_model}", "--precision", "fp32", "--pool", "4")
+    few = {"benchmark": (*encoder, "--runs", "2"), "classify": encoder}
+    left, followed = set(NOT_RUN), []
     for words in read_commands("README.md"):
         line = " ".join(words)
-        if reason := max((start for start in NOT_RUN if f"{line} ".startswith(f"{start} ")), key=len, default=""):
-            left.pop(reason, None)
+        if starts := [start for start in NOT_RUN if f"{line} ".startswith(f"{start} ")]:
+            left.discard(max(starts, key=len))
             continue
         assert words[0] == "wca", line
-        # README's names of runs stand for those of its reader
-        names = {"4c94d682": runs[-1], "fda1f758": runs[-2]} if len(runs) > 1 else {}
-        given = [names.get(word, word) for word in words[1:]]
-        few = FEW.get(given[0], [])
-        here(*given, *([] if few and few[0] in given else few))
-        runs = [run.run_id[:8] for run, _, _ in read_runs(Store("data/store"))]
+        here(*words[1:], *few.get(words[1], ()))
+        followed.append(words[1])
     assert not left, "README gives no such command"
-    assert len(runs) > 6
-    for name in ("predictions.csv", "review.csv"):
+    assert {"benchmark", "classify", "threshold", "export", "sql", "doctor"} <= set(followed)
+    for name in ("predictions.csv", "review.csv", "data/store/wca.duckdb"):
         assert (folder / name).stat().st_size > 0
