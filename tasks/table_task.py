@@ -145,11 +145,7 @@ def find_tables(store: Store, recipe: Recipe, tables: Sequence[str]) -> Refs | N
     if ref is None:
         return None
     find = partial(store.find, digest=digest)
-    if len(others) > 1:  # of most new recipes the first one is missing, too
-        with store.thread_pool() as pool:
-            found = (ref, *pool.map(find, others))
-    else:  # as of thousands of shards
-        found = (ref, *map(find, others))
+    found = (ref, *store.map(find, others))
     return tuple(ref for ref in found if ref) if all(found) else None
 
 

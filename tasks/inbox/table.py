@@ -61,9 +61,8 @@ def compact_tables(store: Store, inbox_name: str) -> None:
         return len(_read_rows(store, file, inbox_name, ["image_digest"]))
 
     files = store.list_files("inbox")
-    with store.thread_pool() as pool:
-        sizes = zip(pool.map(count_rows, files), files, strict=True)
-        groups = group_by_size((sized for sized in sizes if sized[0]), TABLES_MERGED)
+    sizes = zip(store.map(count_rows, files), files, strict=True)
+    groups = group_by_size((sized for sized in sizes if sized[0]), TABLES_MERGED)
     for files in groups:
         parts = [_read_rows(store, file, inbox_name) for file in files]
         columns = schema("inbox")

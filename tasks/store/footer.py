@@ -1,6 +1,8 @@
 """What the footer of a Parquet file says, and the seal that shows whether it was altered."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +10,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.runtime.errors import InputError
 from tasks.store.place import Place, Remote
 from tasks.store.remembered import TableFiles
 
@@ -118,3 +121,26 @@ def find_data_end(meta: pq.FileMetaData) -> int:
         (min(c.dictionary_page_offset or c.data_page_offset, c.data_page_offset), c) for c in chunks
     )
     return max((start + c.total_compressed_size for start, c in starts), default=0)
+
+
+@contextmanager
+def open_rows(path: Place) -> Iterator[pq.ParquetFile]:
+    """Open a table's file to read its rows; raises as `Store.read`, also from within the block."""
+    with name_damaged_file(path), open_table(path) as file:
+        yield open_parquet(file)
+
+
+@contextmanager
+def name_damaged_file(path: Place) -> Iterator[None]:
+    """Turn Arrow's error into one that names the damaged file and says what to do."""
+    try:
+        yield
+    except (FileNotFoundError, pa.ArrowTypeError):  # the second is an error of the caller
+        raise
+    except (OSError, pa.ArrowException) as error:
+        # errors of the operating system have an errno; those of a network are not the file's
+        if getattr(error, "errno", None) is not None or isinstance(path, Remote):
+            raise
+        raise InputError(
+            f"{path} is damaged: `wca store repair` removes it and says how to make it again."
+        ) from error

@@ -5,11 +5,10 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from fnmatch import translate
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +20,8 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from tasks.runtime.checkout import advise_extra
 from tasks.runtime.errors import InputError, PermanentFailure, one_line
-from tasks.store.remembered import TableFiles, forget, list_below, read_from, remember
+from tasks.store.listing import list_below, scan_folder
+from tasks.store.remembered import TableFiles, forget, read_from, remember
 
 # The extra of this package that installs the file system of a protocol.
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs"}
@@ -180,10 +180,11 @@ def list_files(folder: Place, pattern: str) -> list[File]:
     once.
     """
     if isinstance(folder, Path):
-        return list(_scan(folder, pattern.split("/")))
+        found = scan_folder(folder, pattern.split("/"))
+        return [File(path, stat.st_size, stat.st_mtime) for path, stat in found]
     with _translate_errors(folder):
-        found = list_below(folder.filesystem, folder.url, pattern)
-    return [File(folder / name, info["size"], _modified(info)) for name, info in found.items()]
+        below = list_below(folder.filesystem, folder.url, pattern)
+    return [File(folder / name, info["size"], _modified(info)) for name, info in below.items()]
 
 
 def read_fixed(place: Place) -> bytes:
@@ -192,27 +193,6 @@ def read_fixed(place: Place) -> bytes:
         return place.read_bytes()
     with _translate_errors(place):
         return TableFiles(place.filesystem).cat_file(place.url)
-
-
-def _scan(folder: Path, parts: Sequence[str]) -> Iterator[File]:
-    """As `list_files`, of a local folder; parts: of the pattern."""
-    part, *below = parts
-    names = [part]
-    with suppress(FileNotFoundError, NotADirectoryError):  # also what another process deletes
-        if _is_pattern(part):
-            matches = re.compile(translate(part)).match
-            names = sorted(name for name in os.listdir(folder) if matches(name))  # noqa: PTH208 - names
-        for name in names:
-            if below:
-                yield from _scan(folder / name, below)
-                continue
-            with suppress(FileNotFoundError, NotADirectoryError):
-                stat = os.stat(f"{folder}/{name}")  # noqa: PTH116 - a fifth of Path.stat's time
-                yield File(folder / name, stat.st_size, stat.st_mtime)
-
-
-def _is_pattern(part: str) -> bool:
-    return bool(re.search(r"[*?\[]", part))
 
 
 def escape_glob(path: str) -> str:

@@ -206,9 +206,8 @@ def read_records(store: Store, paths: list[Place]) -> Records:
 def read_executions(store: Store, run_id: str) -> list[Execution]:
     """Read the readable records of a run's executions, in the order of their names."""
     files = list_files(runs_folder(store) / run_id, "execution-*.json")
-    with store.thread_pool() as pool:
-        read = pool.map(lambda file: _read_record(file.place), files)
-        return [record for record in read if isinstance(record, Execution)]
+    read = store.map(lambda file: _read_record(file.place), files)
+    return [record for record in read if isinstance(record, Execution)]
 
 
 def last_finished(manifest: RunManifest, executions: Sequence[Execution]) -> str:

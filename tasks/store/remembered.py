@@ -6,20 +6,19 @@ otherwise for one look.
 """
 
 import io
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
 from fsspec.spec import AbstractBufferedFile
 
-_MAGIC = re.compile(r"[*?\[]")
+from tasks.store.listing import MAGIC, list_below
+
 # The first request brings so much of a table's end: all of most tables, the footers of the others.
 TAIL_BYTES = 1 << 18
 # The rows of tables of at most this size are fetched as a whole, of larger ones in parts.
@@ -145,8 +144,8 @@ class TableFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         url = self._url(path)
         if url not in self._listed:
             listed = [url]
-            if _MAGIC.search(url):
-                folder = _MAGIC.split(url)[0].rpartition("/")[0]
+            if MAGIC.search(url):
+                folder = MAGIC.split(url)[0].rpartition("/")[0]
                 found = list_below(self._bucket, folder, url.removeprefix(f"{folder}/"))
                 sizes = {f"{folder}/{name}": info["size"] for name, info in found.items()}
                 self._memory.sizes.update(sizes)
@@ -207,30 +206,6 @@ class _Parts(AbstractBufferedFile):  # type: ignore[misc]  # as above
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         return bytes(self.fs.read_part(self.path, self._end, start, end))
-
-
-def list_below(bucket: Any, folder: str, pattern: str) -> dict[str, dict[str, Any]]:
-    """List the files below a folder of a bucket that match a pattern, once.
-
-    Returns what fsspec says of each, by its path below the folder and in the order of paths. `*`
-    matches up to the next slash.
-    """
-    folder = folder.partition("://")[2].strip("/")
-    parts, start = pattern.split("/"), _MAGIC.split(pattern)[0]
-    # from the folder above: of an empty folder itself, fsspec asks whether it is a file
-    above, _, name = folder.rpartition("/")
-    where, prefix = (above, f"{name}/{start}") if above else (folder, start)
-    try:
-        listed = bucket.find(where, detail=True, prefix=prefix)
-    except FileNotFoundError:
-        return {}
-    found = {}
-    for key in sorted(listed):
-        inside, _, below = key.lstrip("/").partition(f"{folder}/")
-        names = below.split("/")
-        if not inside and len(names) == len(parts) and all(map(fnmatchcase, names, parts)):
-            found[below] = listed[key]
-    return found
 
 
 def read_from(bucket: Any, path: str, start: int) -> bytes:

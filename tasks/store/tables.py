@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,14 +16,16 @@ from pydantic import (
     model_serializer,
 )
 
-from tasks.runtime.errors import InputError, one_line
+from tasks.runtime.errors import one_line
 from tasks.store.batches import gather_row_groups
 from tasks.store.code import digest_code
 from tasks.store.content import ContentDigest, digest_file_rows
 from tasks.store.digest import digest_of, even_chunks
 from tasks.store.footer import (
     find_data_end,
+    name_damaged_file,
     open_parquet,
+    open_rows,
     open_table,
     parse_footer,
     read_footer,
@@ -40,7 +41,7 @@ from tasks.store.place import (
     list_files,
     resolve_folder,
 )
-from tasks.store.remembered import TableFiles, remember_sizes, remember_tables
+from tasks.store.remembered import TableFiles, remember_sizes
 from tasks.store.schemas import find_column_damage
 
 if TYPE_CHECKING:
@@ -198,7 +199,6 @@ class Store:
                 return f"{difference} (run {run_id})"
         return None
 
-    @remember_tables()  # its footer is read, and then its rows
     def _inspect(
         self, path: Place, digest: str | None = None, is_thorough: bool = False
     ) -> TableRef:
@@ -320,10 +320,10 @@ class Store:
         """
         path = self.path(table) if isinstance(table, TableRef) else table
         if where is None:  # without pyarrow's data sets, which take half a second to import
-            with _read_parquet(path) as file:
+            with open_rows(path) as file:
                 rows = file.read(columns)
                 return rows if columns is None else rows.select(columns)
-        with _name_damaged_file(path):
+        with name_damaged_file(path):
             return pq.read_table(
                 str(path),
                 columns=columns,
@@ -355,15 +355,8 @@ class Store:
 
         At most two row groups are held in memory, however large the table is. Raises as `read`.
         """
-        with _read_parquet(self.path(ref)) as file:
+        with open_rows(self.path(ref)) as file:
             yield from file.iter_batches(rows, columns=columns)
-
-
-@contextmanager
-def _read_parquet(path: Place) -> Iterator[pq.ParquetFile]:
-    """Open a table's file to read its rows; raises as `Store.read`, also from within the block."""
-    with _name_damaged_file(path), open_table(path) as file:
-        yield open_parquet(file)
 
 
 def _compare(found: TableRef, recorded: TableRef) -> str | None:
@@ -375,22 +368,6 @@ def _compare(found: TableRef, recorded: TableRef) -> str | None:
     if recorded.content and found.content != recorded.content:
         return "has other rows than its run recorded"
     return None
-
-
-@contextmanager
-def _name_damaged_file(path: Place) -> Iterator[None]:
-    """Turn Arrow's error into one that names the damaged file and says what to do."""
-    try:
-        yield
-    except (FileNotFoundError, pa.ArrowTypeError):  # the second is an error of the caller
-        raise
-    except (OSError, pa.ArrowException) as error:
-        # errors of the operating system have an errno; those of a network are not the file's
-        if getattr(error, "errno", None) is not None or isinstance(path, Remote):
-            raise
-        raise InputError(
-            f"{path} is damaged: `wca store repair` removes it and says how to make it again."
-        ) from error
 
 
 _FOREIGN = "holds another table than its name says"

@@ -189,9 +189,8 @@ def _join(store: Store, parts: tuple[Part, ...]) -> tuple[Part, ...]:
     while group := _find_group(parts):
         refs = [ref for part in group for ref in part.tables]
         rows: dict[str, list[pa.Table]] = defaultdict(list)
-        with store.thread_pool() as pool:
-            for ref, read in zip(refs, pool.map(parts_store(store).read, refs), strict=True):
-                rows[ref.table].append(read)
+        for ref, read in zip(refs, store.map(parts_store(store).read, refs), strict=True):
+            rows[ref.table].append(read)
         # a column that an earlier version did not write is null in its rows
         tables = {
             name: pa.concat_tables(read, promote_options="default") for name, read in rows.items()

@@ -185,8 +185,7 @@ def list_notes(store: Store) -> dict[Place, Execution | None]:
         return None
 
     files = list_files(_notes_folder(store), "*.json")
-    with store.thread_pool() as pool:
-        return {file.place: noted for file, noted in zip(files, pool.map(read, files), strict=True)}
+    return {file.place: noted for file, noted in zip(files, store.map(read, files), strict=True)}
 
 
 def _notes_folder(store: Store) -> Place:

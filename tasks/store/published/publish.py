@@ -263,8 +263,7 @@ def _inbox_view(store: Store) -> str:
     files = [file.place for file in store.list_files("inbox")]
     if not files:
         return define_view("inbox", select_nothing(columns))
-    with store.thread_pool() as pool:
-        reasons = dict(zip(files, pool.map(store.inspect_file, files), strict=True))
+    reasons = dict(zip(files, store.map(store.inspect_file, files), strict=True))
     damaged = {place: reason for place, reason in reasons.items() if reason}
     for place, reason in damaged.items():
         _log.warning(
