@@ -254,10 +254,11 @@ def _count_runs(
 
 def list_tables(store: Store) -> dict[str, File]:
     """Every complete table file by its path below the store, in the order of places."""
+    names = sorted(TABLES)
     return {
         f"{name}/{file.place.name}": file
-        for name in sorted(TABLES)
-        for file in store.list_files(name)
+        for name, files in zip(names, store.map(store.list_files, names), strict=True)
+        for file in files
     }
 
 
