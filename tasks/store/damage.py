@@ -140,10 +140,10 @@ def repair(store: Store) -> Repaired:
             if place != snapshot and published not in (place.parent, place.parent.parent)
         ]
         for place in damaged:
-            if place.suffix == ".jsonl":
+            if place.name.endswith(".jsonl"):
                 raise_if_late()
                 _set_altered_lines_aside(place)
-        damaged = [place for place in damaged if place.suffix != ".jsonl"]
+        damaged = [place for place in damaged if not place.name.endswith(".jsonl")]
         lost = {place.parent: place for place in damaged if place.name == MANIFEST}
         advice = [_explain_lost_record(store, place) for place in lost.values()]
         # without its record, nothing says which run an execution belongs to
@@ -160,7 +160,7 @@ def repair(store: Store) -> Repaired:
         found = run.damage | {ref: reason for ref, reason in points.items() if reason}
         if found:
             advice.append(explain_damage(store, run._replace(damage=found)).rstrip("."))
-    pages = {place.parent.name for place in removed if place.suffix in (".html", ".png")}
+    pages = {place.parent.name for place in removed if place.name.endswith((".html", ".png"))}
     advice += [
         f"Pages or pictures of run {run_id[:ID_SHOWN]} were removed: `wca report {run_id}` or the "
         "command that wrote them makes them again"
