@@ -69,7 +69,7 @@ def hostile_names(world: World, rng: random.Random) -> Iterator[Outcome]:
     images = store.parent / "images"
     photographs = sorted(Path(world.places["photos"]).rglob("[0-9].jpg"))
     names = [re.sub("[/\0]", "\u2215", name) for name in rng.sample(NAMES, CLASSES)]
-    names = ["dots" if name in (".", "..") else name for name in names]
+    names = [f"a{name}" if name.startswith(".") else name for name in names]  # they are hidden
     for name in names:
         (images / name).mkdir(parents=True)
         for _ in range(2):

@@ -18,7 +18,7 @@ from tests.chaos.state import judge
 from tests.chaos.world import World
 from tests.forks import Job
 
-MOST_STOPS = 3  # of one store
+MOST_STOPS, MOST_MISSES = 3, 2  # of one store; of a command that ends too soon
 END_SEC = 60.0  # within which a command that was told to stop must end
 ORPHAN_SEC = 30.0  # within which the workers of a killed command must
 LOOK_EVERY_SEC = 0.0005
@@ -37,13 +37,16 @@ def stop(world: World, name: str, rng: random.Random) -> Iterator[Outcome]:
     did: list[str] = []
     faults: list[str] = []
     for words, seconds in zip(scenario.commands, reference.seconds, strict=True):
-        for _ in range(rng.randint(1, MOST_STOPS)):
+        stops = len(did) + rng.randint(1, MOST_STOPS)
+        for _ in range(MOST_STOPS + MOST_MISSES):
+            if len(did) == stops:
+                break
             number = rng.choice(tuple(STOPPED))
             said = [number.name]
             if folders and not scenario.begins_with and rng.random() < 0.5:
                 folder = rng.choice(folders)
                 said.append(f"while {folder}/ is written")
-                is_time = _writing(store, folder)
+                is_time = _writing(store, folder, _later(seconds * 0.8))
             else:
                 moment = rng.uniform(0, seconds)
                 said.append(f"after {moment:.2f} s")
@@ -68,8 +71,11 @@ def stop(world: World, name: str, rng: random.Random) -> Iterator[Outcome]:
                 faults += _find_orphans(before)
             if status not in expected:
                 faults.append(f"{words[0]} ends with {status}: {job.read()[-1000:]}")
-            if status == 0:
+            if status == 0 and (did or words != scenario.commands[0]):
                 break
+            if status == 0:  # before it was stopped: from the beginning, and sooner
+                world.remove(store)
+                store, seconds = world.new_store(scenario), seconds / 2
         world.finish(words, store)
     more, left = judge(Store(store), reference.state, scenario.is_dated)
     faults += more
@@ -118,14 +124,15 @@ def _list_folders(store: Place) -> list[str]:
     return sorted({str(path.parent.relative_to(store)) for path in files})
 
 
-def _writing(store: Place, folder: str) -> Callable[[], bool]:
-    """Whether a file that is not whole yet is in a folder."""
+def _writing(store: Place, folder: str, is_late: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether a file that is not whole yet is in a folder, or it is late."""
     path = Path(str(store)) / folder
 
     def look() -> bool:
         with suppress(FileNotFoundError):
-            return any(e.name.startswith(".") and ".tmp" in e.name for e in os.scandir(path))
-        return False
+            if any(e.name.startswith(".") and ".tmp" in e.name for e in os.scandir(path)):
+                return True
+        return is_late()
 
     return look
 
