@@ -40,11 +40,22 @@ def digest_image(root: str, name: str, max_file_mb: int) -> str:
     return digest.hexdigest()
 
 
+def locate_file(root: str, name: str) -> Path:
+    """The path of an image, if it is a file of its own: in a folder or an installed package.
+
+    Of other images it is the path of no file.
+    """
+    if root != PACKAGE:
+        return Path(root) / name
+    package, _, inside = name.partition("/")
+    return package_folder(package) / inside
+
+
 def _find(root: str, name: str, max_file_mb: int) -> FilePart | bytes:
     """Where the bytes of an image are, or the bytes; OSError where they are too many."""
     scheme = next((scheme for scheme in _READERS if root.startswith(scheme)), None)
     found = (
-        find_file(Path(root) / name)
+        find_file(locate_file(root, name))
         if scheme is None
         else _READERS[scheme](root.removeprefix(scheme), name)
     )
@@ -53,13 +64,7 @@ def _find(root: str, name: str, max_file_mb: int) -> FilePart | bytes:
     return found
 
 
-def _find_packaged(_: str, name: str) -> FilePart:
-    package, _, inside = name.partition("/")
-    return find_file(package_folder(package) / inside)
-
-
 _READERS: dict[str, Callable[[str, str], FilePart | bytes]] = {
-    PACKAGE: _find_packaged,
     CIFAR: read_cifar,
     PARQUET: read_parquet,
     TAR: read_tar,

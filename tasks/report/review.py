@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from tasks.datasets.readers import locate_file
 from tasks.report.predictions import PREDICTING_FLOWS, choose_scored_method, read_predictions
 from tasks.runtime.errors import InputError
 from tasks.store.place import write_text
@@ -64,7 +65,7 @@ def export_review(
 
 def _find_file(manifest: RunManifest, name: str) -> str:
     """The absolute path of an image; a path of `wca classify` begins where that was started."""
-    path = Path(str(manifest.indexed.get("root") or ""), name).absolute()
+    path = locate_file(str(manifest.indexed.get("root") or ""), name).absolute()
     if not path.is_file():
         raise InputError(
             f"There is no file {path}: start the export in the folder in which the run was "

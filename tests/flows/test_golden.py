@@ -1,5 +1,6 @@
 """The sixteen photographs' table, pinned to the last digit: what `make demo` prints."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,3 +49,8 @@ def test_the_demo_gives_the_pinned_table(here: Callable[..., str], tmp_path: Pat
         assert row["top5"] == pytest.approx(five / count, abs=1e-12)
         assert f"{100 * row['top1_sigma']:.2f}" == sigma
     assert not rows
+
+    # whose images are files of installed packages
+    here("export", "--to", "csv", "--store", str(tmp_path), "--output", str(tmp_path / "demo.csv"))
+    with (tmp_path / "demo.csv").open(newline="") as file:
+        assert all(Path(row["path"]).is_file() for row in csv.DictReader(file))
