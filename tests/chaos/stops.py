@@ -33,49 +33,31 @@ def stop(world: World, name: str, rng: random.Random) -> Iterator[Outcome]:
     """Stop the commands of a scenario up to three times, then let them end and compare."""
     scenario, reference = SCENARIOS[name], world.reference(name)
     store = world.new_store(scenario)
-    folders = _list_folders(reference.place)
+    folders = [] if scenario.begins_with else _list_folders(reference.place)
     did: list[str] = []
     faults: list[str] = []
     for words, seconds in zip(scenario.commands, reference.seconds, strict=True):
-        stops = len(did) + rng.randint(1, MOST_STOPS)
+        left_sec, stops = seconds, len(did) + rng.randint(1, MOST_STOPS)
         for _ in range(MOST_STOPS + MOST_MISSES):
             if len(did) == stops:
                 break
             number = rng.choice(tuple(STOPPED))
-            said = [number.name]
-            if folders and not scenario.begins_with and rng.random() < 0.5:
-                folder = rng.choice(folders)
-                said.append(f"while {folder}/ is written")
-                is_time = _writing(store, folder, _later(seconds * 0.8))
-            else:
-                moment = rng.uniform(0, seconds)
-                said.append(f"after {moment:.2f} s")
-                is_time = _later(moment)
+            moment, is_time = _choose_moment(rng, store, folders, left_sec)
             job = world.begin(words, store)
             victim = _wait_for(world, job, is_time, name in ("dask", "ray") and rng.random() < 0.3)
             status = world.forks.wait(job, 0)
-            expected = (0, *STOPPED[number])
             if status is None:
-                before = _family(job)
-                with suppress(ProcessLookupError):
-                    os.kill(victim, number)
-                status = world.forks.wait(job, END_SEC if victim == job.pid else 240)
-                if status is None:
-                    faults.append(f"{words[0]} goes on after {' '.join(said)}: {job.read()[-500:]}")
-                    job.send(signal.SIGKILL)
-                    world.forks.wait(job)
-                elif victim != job.pid:
-                    said.append("to a worker")
-                    expected = (0, 1)  # which may be the one that the others cannot do without
-                did.append(" ".join(said))
-                faults += _find_orphans(before)
-            if status not in expected:
+                status, more = _stop_now(world, job, victim, number)
+                worker = "" if victim == job.pid else " to a worker"
+                did.append(f"{number.name}{worker} {moment}")
+                faults += more
+            elif status:
                 faults.append(f"{words[0]} ends with {status}: {job.read()[-1000:]}")
             if status == 0 and (did or words != scenario.commands[0]):
                 break
             if status == 0:  # before it was stopped: from the beginning, and sooner
                 world.remove(store)
-                store, seconds = world.new_store(scenario), seconds / 2
+                store, left_sec = world.new_store(scenario), left_sec / 2
         world.finish(words, store)
     more, left = judge(Store(store), reference.state, scenario.is_dated)
     faults += more
@@ -86,6 +68,35 @@ def stop(world: World, name: str, rng: random.Random) -> Iterator[Outcome]:
         yield Outcome(what, tuple(faults) if is_last else (), left if is_last else 0)
     if faults and not did:
         yield Outcome("nothing", tuple(faults))
+
+
+def _choose_moment(
+    rng: random.Random, store: Place, folders: list[str], seconds: float
+) -> tuple[str, Callable[[], bool]]:
+    """A moment, in words and as a question: after a time, or when a file is written."""
+    if folders and rng.random() < 0.5:
+        folder = rng.choice(folders)
+        return f"while {folder}/ is written", _writing(store, folder, _later(seconds * 0.8))
+    moment = rng.uniform(0, seconds)
+    return f"after {moment:.2f} s", _later(moment)
+
+
+def _stop_now(world: World, job: Job, victim: int, number: signal.Signals) -> tuple[int, list[str]]:
+    """Send a signal to a process of a command; how the command ends, and what is wrong with it."""
+    family = _family(job)
+    with suppress(ProcessLookupError):
+        os.kill(victim, number)
+    is_whole = victim == job.pid
+    status = world.forks.wait(job, END_SEC if is_whole else 240)
+    faults = []
+    if status is None:
+        faults.append(f"it goes on after {number.name}: {job.read()[-500:]}")
+        job.send(signal.SIGKILL)
+        status = world.forks.wait(job) or 0
+    # a worker may be one that the others cannot do without
+    elif status not in ((0, *STOPPED[number]) if is_whole else (0, 1)):
+        faults.append(f"it ends with {status}: {job.read()[-1000:]}")
+    return status, faults + _find_orphans(family)
 
 
 def _wait_for(world: World, job: Job, is_time: Callable[[], bool], is_worker: bool) -> int:
