@@ -186,7 +186,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
         yield environment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # the main thread has a running event loop as long as it is open
 def browser() -> Iterator["Browser"]:
     path = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
     if path is None:

@@ -44,7 +44,7 @@ class State(NamedTuple):
 def observe(store: Store) -> State:
     """Read everything that a store holds."""
     names, tables = set[str](), Counter[tuple[str, str]]()
-    for file in list_tables(store):
+    for file in list_tables(store).values():
         rows = store.read(file.place)
         kept = [name for name in rows.column_names if not _is_left_out(name)]
         table = file.place.parent.name
@@ -89,7 +89,7 @@ def _find_what_stays(store: Store, expected: State) -> list[str]:
     prune(store, None, 0.0, is_dry=False)
     # a killed reader's link to the snapshot has the age of that
     stay = [str(f.place) for f in list_leftovers(store) if not _is_link(f.place)]
-    tables = Counter(file.place.parent.name for file in list_tables(store))
+    tables = Counter(file.place.parent.name for file in list_tables(store).values())
     stay += (tables - Counter(table for table, _ in expected.tables.elements())).elements()
     return stay + sorted(_list_kinds(store) - expected.kinds)
 
@@ -125,7 +125,7 @@ def _list_kinds(store: Store) -> frozenset[str]:
         return frozenset()
     every = (path for path in store.root.rglob("*") if path.is_file())
     relative = (str(path.relative_to(store.root)) for path in every)
-    tables = {str(file.place.relative_to(store.root)) for file in list_tables(store)}  # type: ignore[arg-type] # local
+    tables = {str(file.place.relative_to(store.root)) for file in list_tables(store).values()}  # type: ignore[arg-type] # local
     return frozenset(
         re.sub(r"[0-9a-f-]{12,}|\d+", "*", path)
         for path in relative

@@ -61,7 +61,6 @@ def open_snapshot(path: Place, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnect
             # it takes a run's files for few and pairs them with every image first, or reads a
             # table's files of all runs before it knows which belong to the run that is asked for
             connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
-            _require_own_place(connection, path)
             if reason := _find_part_damage(connection, path):
                 raise InputError(f"{reason}: `wca report` makes it again.")
             _require_whole_runs(connection, path, run_ids)
@@ -109,29 +108,23 @@ def _read_publication(connection: duckdb.DuckDBPyConnection) -> Publication:
     return unseal(Publication, text.encode())
 
 
-def _require_own_place(connection: duckdb.DuckDBPyConnection, path: Place) -> None:
-    """Raise InputError where a snapshot was copied with its store: it reads the files elsewhere."""
-    query = "SELECT text FROM published.definitions WHERE name = 'run_tables'"
-    ((text,),) = connection.execute(query).fetchall()
-    if f"{quote(str(Store(path.parent).root))} ||" not in text:
-        raise InputError(
-            f"{path} shows the store that it was copied from: `wca store repair` makes it again."
-        )
-
-
 def _find_part_damage(connection: duckdb.DuckDBPyConnection, path: Place) -> str | None:
     """What is wrong with a snapshot's parts, at the cost of reading those changed since; or None.
 
     Parts in a bucket, which does not say that as quickly, are read by `wca store verify`.
     """
-    if isinstance(path, Remote):
-        return None
     store = Store(path.parent)
-    if not (path.parent / parts_store(store).root.name).is_dir():
+    if isinstance(path, Path) and not (path.parent / parts_store(store).root.name).is_dir():
         return (
             f"{path} has lost the Parquet files it reads: `wca store export FILE.duckdb` on the "
             "machine of its store writes a file to copy; if this is the store"
         )
+    query = "SELECT text FROM published.definitions WHERE name = 'run_tables'"
+    ((text,),) = connection.execute(query).fetchall()
+    if f"{quote(str(store.root))} ||" not in text:
+        return f"{path} shows the store that it was copied from"
+    if isinstance(path, Remote):
+        return None
     published_at = path.stat().st_mtime
     for part in _read_publication(connection).parts:
         for ref in part.tables:

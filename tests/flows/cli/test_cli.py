@@ -132,7 +132,7 @@ def test_the_error_on_a_moved_store_names_the_command_that_helps(
     shutil.move(wca.store, tmp_path / "away")
     try:
         ask = ("sql", "SELECT count(*) FROM images", "--store", str(moved))
-        assert "`wca report` makes the snapshot again." in here(*ask, status=2)
+        assert "copied from: `wca report` makes it again." in here(*ask, status=2)
         wca("report", "--store", str(moved))
         assert "14" in here(*ask)
     finally:
