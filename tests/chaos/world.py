@@ -133,7 +133,7 @@ def new_world(folder: Path) -> Iterator[World]:
     with ExitStack() as stack:
         stack.enter_context(model.running())
         environment = {"OPENAI_BASE_URL": model.address, "OPENAI_API_KEY": "sk-none"}
-        environment |= stack.enter_context(s3_server())
+        environment |= stack.enter_context(s3_server()).environment
         commands = stack.enter_context(forks(folder / "printed"))  # which imports meanwhile
         environment |= stack.enter_context(running_prefect(folder / "results"))
         yield World(folder, commands, environment)
