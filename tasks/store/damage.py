@@ -28,6 +28,7 @@ from tasks.store.records import (
     MANIFEST,
     Records,
     RunManifest,
+    execution_name,
     manifest_files,
     read_records,
     run_files,
@@ -79,8 +80,8 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
     snapshot = snapshot_path(store)
     published = [(snapshot, _inspect_snapshot(snapshot, has_runs=bool(records.manifests)))]
     publication = read_latest(store).publication
-    if records.manifests and (lost := _inspect_log(store, records, publication)):
-        published.append(lost)
+    if records.manifests:
+        yield from _inspect_log(store, records, publication)
     for part in publication.parts if publication else ():
         own = parts_store(store)
         published += [(own.path(ref), own.find_damage(ref, True)) for ref in part.tables]
@@ -249,26 +250,35 @@ def _time_of_change(path: str) -> float:
 
 def _inspect_log(
     store: Store, records: Records, publication: Publication | None
-) -> tuple[Place, str] | None:
-    """What is wrong with the last entry of the log of what is published."""
+) -> Iterator[tuple[Place, str]]:
+    """What the log of what is published has lost, and records that it knows and that are lost."""
     folder = parts_store(store).root / "log"
     log = [file.place for file in list_files(folder, "*.json")]
     if not log:  # nothing is published, which the snapshot's line says, or by an earlier version
-        return None
+        return
     if not publication:
-        return log[-1], "cannot be read"
-    executed = {
-        run.run_id for place, run in records.manifests.items() if place in records.executions
+        yield log[-1], "cannot be read: `wca report` makes it again"
+        return
+    executions = {
+        run.run_id: {execution.flow_run_id for execution in records.executions[folder]}
+        for folder, run in records.manifests.items()
+        if folder in records.executions
     }
     noted = {execution.run_id for execution in list_notes(store).values() if execution}
     with (
         suppress(duckdb.Error, FileNotFoundError),  # a damaged part has its own line
-        connect_parts(store, publication.parts, "runs") as connection,
+        connect_parts(store, publication.parts, "runs", "executions") as connection,
     ):
         shown = connection.execute("SELECT DISTINCT run_id FROM runs").fetchall()
-        if executed - noted - {run_id for (run_id,) in shown}:
-            return folder, "has lost its last entry, and with it runs that are recorded"
-    return None
+        if executions.keys() - noted - {run_id for (run_id,) in shown}:
+            reason = "has lost its last entry, and with it runs that are recorded"
+            yield folder, f"{reason}: `wca report` makes it again"
+        query = "SELECT DISTINCT run_id, flow_run_id FROM executions ORDER BY ALL"
+        for run_id, flow_run_id in connection.execute(query).fetchall():
+            place = runs_folder(store) / run_id / execution_name(flow_run_id)
+            is_known = place in records.damaged or flow_run_id in executions.get(run_id, ())
+            if not is_known and place.parent in records.manifests:
+                yield place, "is missing"
 
 
 def _inspect_snapshot(place: Place, has_runs: bool) -> str | None:

@@ -143,9 +143,9 @@ class Records(NamedTuple):
     damaged: dict[Place, str]
 
 
-def execution_name(execution: Execution) -> str:
+def execution_name(flow_run_id: str) -> str:
     """The name of the file of an execution."""
-    return f"execution-{execution.flow_run_id}.json"
+    return f"execution-{flow_run_id}.json"
 
 
 def runs_folder(store: Store) -> Place:
@@ -263,6 +263,6 @@ def _read_list(folder: Place, table_list: str) -> dict[str, list[dict[str, objec
 
 def _read_execution(path: Place, text: bytes) -> Execution:
     execution = unseal(Execution, text)
-    if (path.parent.name, path.name) != (execution.run_id, execution_name(execution)):
+    if (path.parent.name, path.name) != (execution.run_id, execution_name(execution.flow_run_id)):
         raise DamagedRecord(f"belongs to run {execution.run_id[:ID_SHOWN]} or was renamed")
     return execution

@@ -182,7 +182,7 @@ def record_run(
     elif recorded.referenced_tables != manifest.referenced_tables:
         update = {"tables": manifest.tables, "point_tables": manifest.point_tables}
         write_manifest(store, recorded.model_copy(update=update))
-    write_text(folder / execution_name(execution), seal(execution))
+    write_text(folder / execution_name(execution.flow_run_id), seal(execution))
     return run_id
 
 

@@ -76,8 +76,9 @@ def hostile_names(world: World, rng: random.Random) -> Iterator[Outcome]:
             photograph = rng.choice(photographs)
             target = f"{rng.choice(names)[:60]}{rng.randrange(100)}.jpg"
             shutil.copy(photograph, images / name / target)
+    spoken = [name.replace("_", " ") for name in names]  # the classes of such folders
     texts = store.parent / "texts.json"
-    texts.write_text(json.dumps({name: [f"Something like {name}.", name] for name in names}))
+    texts.write_text(json.dumps({n: [f"Something like {n}.", n] for n in spoken}))
     before = {path.name for path in world.folder.iterdir()}
     words = (
         "benchmark",

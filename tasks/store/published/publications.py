@@ -176,7 +176,7 @@ def list_notes(store: Store) -> dict[Place, Execution | None]:
         try:
             text = file.place.read_bytes()
             execution = unseal(Execution, text)
-            record = runs_folder(store) / execution.run_id / execution_name(execution)
+            record = runs_folder(store) / execution.run_id / execution_name(execution.flow_run_id)
             if record.read_bytes() == text:
                 return execution
         except (DamagedRecord, FileNotFoundError):

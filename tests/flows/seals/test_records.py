@@ -121,6 +121,14 @@ def test_an_altered_execution_is_named_and_removed(
     assert list(find_damaged_files(store)) == []
 
 
+def test_a_lost_execution_is_named_until_it_is_repaired(store: Store) -> None:
+    (path,) = Path(store.root).glob("runs/*/execution-*.json")
+    path.unlink()
+    assert list(find_damaged_files(store)) == [(path, "is missing")]
+    assert repair(store).files == ()
+    assert list(find_damaged_files(store)) == []
+
+
 def test_a_record_of_an_earlier_version_keeps_its_name_and_is_whole(store: Store) -> None:
     """It has no seal, and its tables no contents; their files may be older, too."""
     ((manifest, _, _),) = read_runs(store)
