@@ -268,4 +268,5 @@ def test_ctrl_c_stops_everything_and_leaves_the_schedules_active(ui: Ui) -> None
         assert database.execute(query).fetchall() == [
             ("benchmark-nightly", 1),
             ("classify-inbox", 1),
+            ("maintain", 1),
         ]
