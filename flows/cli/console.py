@@ -123,7 +123,7 @@ def print_locations(summary: "FlowSummary", query: str) -> None:
 
     for stage in summary.stages:
         state = f"{stage.reused_count} of {stage.table_count} Cached" if stage.reused_count else ""
-        console.print(f"  {stage.stage:<18}{stage.duration_sec:8.1f} s  {state}")
+        console.print(f"  {stage.stage:<20}{stage.duration_sec:8.1f} s  {state}")
     console.print(f"Run      {summary.run_id}")
     print_unwrapped(f"Tables   {summary.store_root}")
     print_unwrapped(f"Snapshot {summary.snapshot}")
