@@ -100,10 +100,11 @@ def find_modes(
     exact = views.double()
     space = _ViewSpace.of(exact, keep)
     affinities = []
-    for image in views:  # alone, so that no other image decides how its logits are rounded
-        sureness = (logit_scale * (image @ labels.T)).softmax(dim=1)
+    classes = labels.double().T
+    for image in exact:  # alone, so that no other image decides how its logits are rounded
+        sureness = (logit_scale * (image @ classes)).softmax(dim=1)
         affinities.append(sureness @ sureness.T)
-    support = affinity * torch.stack(affinities).double()
+    support = affinity * torch.stack(affinities)
     weights = torch.full_like(space.squares, 1 / views.shape[1])
     mode = torch.zeros_like(space.squares)
     mode[:, 0] = 1
