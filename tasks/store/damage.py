@@ -5,7 +5,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import NamedTuple
 
 import duckdb
@@ -284,7 +284,7 @@ def _inspect_log(
 def _inspect_snapshot(place: Place, has_runs: bool) -> str | None:
     """What is wrong with the snapshot, which a store without runs may lack."""
     try:
-        with local_copy(place) if isinstance(place, Remote) else nullcontext(place) as file:
+        with local_copy(place) as file:
             return find_snapshot_damage(file)
     except FileNotFoundError:
         return "is missing" if has_runs else None

@@ -306,24 +306,32 @@ def write_text(target: Place, text: str) -> None:
 
 def _upload(source: Path, target: Remote, is_to_stay: Callable[[], bool] | None) -> None:
     """Upload a file; where `is_to_stay` is given, do not overwrite what it wants to keep."""
-    put = target.filesystem.put_file
+
+    def put(**options: str) -> None:
+        target.filesystem.put_file(str(source), target.url, **options)
+        if target.name.endswith(TABLE_SUFFIX):
+            remember(target.url, source)
+
     with _translate_errors(target, is_writing=True):
         if is_to_stay is not None:
             try:
-                put(str(source), target.url, mode="create")
+                put(mode="create")
+                return
             except FileExistsError:
                 if is_to_stay():
                     return
-                put(str(source), target.url)
-        else:
-            put(str(source), target.url)
-    if target.name.endswith(TABLE_SUFFIX):
-        remember(target.url, source)
+        put()
 
 
 @contextmanager
-def local_copy(place: Remote) -> Iterator[Path]:
-    """A temporary local copy of a file in a bucket."""
+def local_copy(place: Place) -> Iterator[Path]:
+    """A temporary local copy of a file in a bucket; a local file itself.
+
+    Raises FileNotFoundError where a bucket has no such file.
+    """
+    if isinstance(place, Path):
+        yield place
+        return
     with TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
         path = Path(folder) / place.name
         with _translate_errors(place):

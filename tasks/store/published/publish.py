@@ -154,7 +154,7 @@ def _write(store: Store, target: Place, publication: Publication) -> None:
 def _copy_views(target: Place, partial: Path) -> None:
     """Copy a whole snapshot without its seal; nothing where there is none, or an older one."""
     try:
-        with local_copy(target) if isinstance(target, Remote) else nullcontext(target) as file:
+        with local_copy(target) as file:
             shutil.copyfile(file, partial)
     except FileNotFoundError:
         return
