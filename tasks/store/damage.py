@@ -17,11 +17,18 @@ from tasks.store.published.publications import (
     Publication,
     connect_parts,
     list_notes,
+    log_entry,
+    log_folder,
     parts_store,
     read_latest,
 )
 from tasks.store.published.publish import publish_all
-from tasks.store.published.snapshot import find_snapshot_damage, open_snapshot, snapshot_path
+from tasks.store.published.snapshot import (
+    find_snapshot_damage,
+    open_snapshot,
+    read_shown_number,
+    snapshot_path,
+)
 from tasks.store.records import (
     ID_SHOWN,
     LISTS,
@@ -41,6 +48,7 @@ from tasks.store.tables import Store, TableRef
 
 # Runs of which every query looks whether files were changed.
 LOOKED_AT = 20
+_LOST_ENTRY = "has lost its last entry: `wca report` makes it again"
 
 
 class Repaired(NamedTuple):
@@ -79,9 +87,13 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
     yield from _find_damaged_texts(store)
     snapshot = snapshot_path(store)
     published = [(snapshot, _inspect_snapshot(snapshot, has_runs=bool(records.manifests)))]
-    publication = read_latest(store).publication
-    if records.manifests:
-        yield from _inspect_log(store, records, publication)
+    number, publication = read_latest(store)
+    if read_shown_number(snapshot) > number:
+        yield log_folder(store), _LOST_ENTRY
+    elif publication:
+        yield from _inspect_parts(store, records, publication)
+    elif number:
+        yield log_entry(store, number), "cannot be read: `wca report` makes it again"
     for part in publication.parts if publication else ():
         own = parts_store(store)
         published += [(own.path(ref), own.find_damage(ref, True)) for ref in part.tables]
@@ -248,17 +260,10 @@ def _time_of_change(path: str) -> float:
         return math.inf
 
 
-def _inspect_log(
-    store: Store, records: Records, publication: Publication | None
+def _inspect_parts(
+    store: Store, records: Records, publication: Publication
 ) -> Iterator[tuple[Place, str]]:
-    """What the log of what is published has lost, and records that it knows and that are lost."""
-    folder = parts_store(store).root / "log"
-    log = [file.place for file in list_files(folder, "*.json")]
-    if not log:  # nothing is published, which the snapshot's line says, or by an earlier version
-        return
-    if not publication:
-        yield log[-1], "cannot be read: `wca report` makes it again"
-        return
+    """What the log has lost of the recorded runs, and records that are published and lost."""
     executions = {
         run.run_id: {execution.flow_run_id for execution in records.executions[folder]}
         for folder, run in records.manifests.items()
@@ -271,8 +276,7 @@ def _inspect_log(
     ):
         shown = connection.execute("SELECT DISTINCT run_id FROM runs").fetchall()
         if executions.keys() - noted - {run_id for (run_id,) in shown}:
-            reason = "has lost its last entry, and with it runs that are recorded"
-            yield folder, f"{reason}: `wca report` makes it again"
+            yield log_folder(store), _LOST_ENTRY
         query = "SELECT DISTINCT run_id, flow_run_id FROM executions ORDER BY ALL"
         for run_id, flow_run_id in connection.execute(query).fetchall():
             place = runs_folder(store) / run_id / execution_name(flow_run_id)

@@ -59,7 +59,7 @@ class Tally:
 
     def __init__(self, console: Console) -> None:
         self.tried, self.lost, self.left = Counter[str](), Counter[str](), Counter[str]()
-        self.cases: list[str] = []  # that lost something
+        self.cases: dict[str, list[str]] = {}  # what was lost, by case
         self._console = console
 
     def run(self, world: World, case: str) -> None:
@@ -76,13 +76,17 @@ class Tally:
         did = "; ".join(outcome.did for outcome in outcomes)
         end = "LOST" if faults else "survived"
         self._console.print(f"{case}: {did}: {end}, {time.monotonic() - started:.1f} s")
-        for fault in faults:
-            self._console.print(f"  {fault}")
         self.tried[kind] += len(outcomes)
         self.lost[kind] += sum(bool(outcome.faults) for outcome in outcomes)
         self.left[kind] += sum(outcome.left_count for outcome in outcomes)
         if faults:
-            self.cases.append(case)
+            self.cases[case] = faults
+            self.print_faults(case)
+
+    def print_faults(self, case: str) -> None:
+        """Print what a case has lost."""
+        for fault in self.cases[case]:
+            self._console.print(f"  {fault}")
 
     def print(self) -> None:
         """Print a row for each kind, and how to repeat what was lost."""
@@ -96,6 +100,7 @@ class Tally:
         self._console.print(table)
         for case in self.cases:
             self._console.print(f'again: python -m tests.chaos --case "{case}"')
+            self.print_faults(case)
 
 
 def _cases(kinds: list[str], seed: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from tasks.runtime.errors import InputError, PermanentFailure
-from tasks.store.damage import find_damaged_files, list_shown_damage
+from tasks.store.damage import find_damaged_files, list_shown_damage, repair
 from tasks.store.published import parts, publications
 from tasks.store.published import publish as publishing
 from tasks.store.published.publications import read_latest
@@ -186,6 +186,21 @@ def test_a_damaged_part_or_log_is_made_again_by_the_next_run(tmp_path: Path) -> 
     Run(store, 3)
     publish(store)
     assert len(rows(store)["runs"]) == 3
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_lost_entry_of_the_log_is_found_and_published_anew(tmp_path: Path, count: int) -> None:
+    store = Store(tmp_path)
+    for seed in range(count):
+        Run(store, seed)
+        publish(store)
+    before = rows(store)
+    log = tmp_path / "published" / "log"
+    sorted(log.iterdir())[-1].unlink()
+    assert [place for place, _ in find_damaged_files(store)] == [log]
+    repair(store)
+    assert list(find_damaged_files(store)) == []
+    assert rows(store) == before
 
 
 def test_thousands_of_shards_are_a_small_record(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def parts_store(store: Store) -> Store:
 
 def find_last_number(store: Store) -> int:
     """The number of the last entry of the log, 0 without any."""
-    files = list_files(_log_folder(store), "*.json")
+    files = list_files(log_folder(store), "*.json")
     return int(files[-1].place.name.partition(".")[0]) if files else 0
 
 
@@ -119,7 +119,7 @@ def read_latest(store: Store) -> Latest:
     if not number:
         return Latest(0, None)
     try:
-        publication = unseal(Publication, read_fixed(_entry(store, number)))
+        publication = unseal(Publication, read_fixed(log_entry(store, number)))
     except (DamagedRecord, FileNotFoundError):
         return Latest(number, None)
     is_readable = publication.version == VERSION and publication.number == number
@@ -135,18 +135,20 @@ def append(store: Store, publication: Publication) -> bool:
         is_taken = True
         return True
 
-    with atomic_path(_entry(store, publication.number), stay) as partial:
+    with atomic_path(log_entry(store, publication.number), stay) as partial:
         partial.write_text(seal(publication), encoding="utf-8")
     if not is_taken and publication.number > _KEPT_ENTRIES:
-        _entry(store, publication.number - _KEPT_ENTRIES).unlink(missing_ok=True)
+        log_entry(store, publication.number - _KEPT_ENTRIES).unlink(missing_ok=True)
     return not is_taken
 
 
-def _entry(store: Store, number: int) -> Place:
-    return _log_folder(store) / f"{number:012}.json"
+def log_entry(store: Store, number: int) -> Place:
+    """The place of an entry of the log."""
+    return log_folder(store) / f"{number:012}.json"
 
 
-def _log_folder(store: Store) -> Place:
+def log_folder(store: Store) -> Place:
+    """The place of the log."""
     return store.root / "published" / "log"
 
 

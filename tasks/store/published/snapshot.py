@@ -4,7 +4,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +24,7 @@ from tasks.store.published.publications import (
 )
 from tasks.store.remembered import TableFiles
 from tasks.store.schemas import quote
-from tasks.store.seals import unseal
+from tasks.store.seals import DamagedRecord, unseal
 from tasks.store.tables import Store
 
 SNAPSHOT = "wca.duckdb"
@@ -99,6 +99,15 @@ def find_snapshot_damage(file: Path) -> str | None:
     if end != SEAL_START + digest.encode():
         return "was altered after it was published"
     return None
+
+
+def read_shown_number(place: Place) -> int:
+    """The number of the publication that a snapshot shows; 0 without a whole one of this kind."""
+    with suppress(InputError, duckdb.Error, DamagedRecord), _private_file(place) as file:
+        if not find_snapshot_damage(file):
+            with duckdb.connect(str(file), read_only=True) as connection:
+                return _read_publication(connection).number
+    return 0
 
 
 def _read_publication(connection: duckdb.DuckDBPyConnection) -> Publication:
