@@ -100,8 +100,8 @@ class Job(NamedTuple):
             os.kill(self.pid, number)
 
     def read(self) -> str:
-        """What it has printed."""
-        return self.output.read_text("utf-8", "replace")
+        """What it has printed; nothing where it was stopped before it could."""
+        return self.output.read_text("utf-8", "replace") if self.output.exists() else ""
 
 
 class Forks:
@@ -178,6 +178,7 @@ class Forks:
                 self._ended[pid] = os.waitstatus_to_exitcode(status[0])
             else:
                 self._begun.append(pid)
+                self._ended.pop(pid, None)  # of a process that had the same number
         return True
 
 

@@ -8,7 +8,6 @@ from flows.pipeline.runner import StageRunner
 from tasks.describe.llm.plan import PromptPlan
 from tasks.describe.llm.settings import LanguageModelSettings
 from tasks.describe.task import AnswersRecipe, CollectedAnswers, ask_language_model, clean_answers
-from tasks.runtime.stopping import stop_at_sigterm
 from tasks.store.tables import TableRef
 
 
@@ -35,8 +34,7 @@ def write_descriptions(
     store = runner.store
     started = time.perf_counter()
     # in a thread: Ctrl-C lets the calls that are under way end, and what they cost is kept
-    with stop_at_sigterm():
-        asked = ask_language_model.submit(str(store.root), plan, settings).result()
+    asked = ask_language_model.submit(str(store.root), plan, settings).result()
     runner.note("ask language model", started, 1, int(asked.tally.call_count == 0))
     recipe = AnswersRecipe(plan=plan, rules=settings.clean, answers_digest=asked.answers_digest)
     ((answers,),) = runner.run("clean answers", clean_answers, [recipe])

@@ -7,7 +7,6 @@ from functools import cached_property, wraps
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from prefect import Flow, Task, flow
-from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -22,7 +21,7 @@ from flows.settings.engine import EngineSettings
 from tasks.embed.task import unload_encoder
 from tasks.runtime.errors import BudgetExceeded, InputError
 from tasks.runtime.progress import Count, Progress
-from tasks.runtime.stopping import ask_to_stop
+from tasks.runtime.stopping import stop_at_sigterm
 from tasks.store.records import StageTiming
 from tasks.store.runs import RecordedContents
 from tasks.store.tables import Recipe, Store, TableRef
@@ -54,12 +53,10 @@ def pipeline_flow(
             if COMMAND_LINE in flow_run.tags:
                 note_process(str(flow_run.id))
             try:
-                return function(*args, **kwargs)
+                with stop_at_sigterm():  # Prefect's handler raises an error that reaches no task
+                    return function(*args, **kwargs)
             except BudgetExceeded as error:
                 emit(OVER_BUDGET, str(flow_run.name), str(error))
-                raise
-            except TerminationSignal:  # Prefect's handler raises it here, and it reaches no task
-                ask_to_stop()
                 raise
 
         return made(stop_on_sigterm)

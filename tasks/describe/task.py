@@ -60,7 +60,7 @@ class CollectedAnswers(BaseModel):
 
 
 class AnswersRecipe(Recipe):
-    """Everything that decides the `answers` table, except where its answers came from."""
+    """Everything that decides the `answers` table."""
 
     code = ("tasks.describe.llm.answers", "tasks.describe.task")
 

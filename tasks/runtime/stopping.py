@@ -30,22 +30,32 @@ def ask_to_stop() -> None:
 
 @contextmanager
 def stop_at_sigterm() -> Iterator[None]:
-    """Within the block a SIGTERM sets the event at once, before another handler such as Prefect's.
+    """Within the block a SIGTERM asks to stop at once, before another handler such as Prefect's.
 
-    That one raises an error, whose way up can take long enough for further calls to begin.
+    That one raises an error, whose way up can take long enough for further calls to begin. The
+    block ends with that error also where a library has raised another one in its place.
     """
     handler = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
+    raised: list[BaseException] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        STOP.set()
-        handler(number, frame)
+        ask_to_stop()
+        try:
+            handler(number, frame)
+        except BaseException as error:
+            raised.append(error)
+            raise
 
     signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except Exception:  # of DuckDB: RuntimeError("Query interrupted")
+        if raised:
+            raise raised[0] from None
+        raise
     finally:
         if signal.getsignal(signal.SIGTERM) is stop:
             signal.signal(signal.SIGTERM, handler)

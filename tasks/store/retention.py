@@ -19,6 +19,7 @@ from tasks.store.digest import digest_of
 from tasks.store.leases import LOOK_EVERY_SEC, hold_lease
 from tasks.store.place import TEMPORARY_PREFIX, File, Place, Remote
 from tasks.store.published.publish import publish_rest
+from tasks.store.published.snapshot import snapshot_path
 from tasks.store.records import Records, RunManifest, read_records, run_files
 from tasks.store.remembered import remember_tables
 from tasks.store.runs import list_runs, read_all_records, remove_run
@@ -145,7 +146,8 @@ def prune(
         oldest = min(oldest, time.time() - _DAY_SEC)
         free += [file for file in list_leftovers(store) if file.modified < oldest]
         removed = (*free, *last)
-        if not is_dry and (old or removed):
+        # also where a prune that was killed has removed all but their rows in the snapshot
+        if not is_dry and (old or removed or snapshot_path(store).is_file()):
             _remove(free, raise_if_late)  # first, since a full disk has no room for a snapshot
             for run_id in old:
                 remove_run(store, run_id)

@@ -95,7 +95,8 @@ class World:
     def remove(self, store: Place) -> None:
         """Remove a store that nobody needs any more."""
         if isinstance(store, Path):
-            shutil.rmtree(store.parent)
+            if store.parent.exists():  # of a command that was stopped early it may be missing
+                shutil.rmtree(store.parent)
         else:
             store.filesystem.rm(str(store), recursive=True)
 

@@ -101,6 +101,17 @@ def test_pruning_takes_runs_without_a_record_out_of_the_snapshot(store: Store) -
     assert not (store.root / "runs" / second).exists()
 
 
+def test_pruning_ends_what_a_killed_prune_has_begun(store: Store) -> None:
+    first, *others = (run.manifest.run_id for run in read_runs(store))
+    shutil.rmtree(store.root / "runs" / first)
+    for place in prune(store, None, 0, is_dry=True).files:
+        place.unlink()
+    assert prune(store, None, 0, is_dry=False).files == ()
+    with open_snapshot(snapshot_path(store)) as snapshot:
+        shown = snapshot.execute("SELECT run_id FROM runs").fetchall()
+    assert {run_id for (run_id,) in shown} == set(others)
+
+
 def test_tables_without_a_run_stay_for_a_while(store: Store) -> None:
     (path,) = (store.root / "classes").glob("d*.parquet")
     crashed = path.with_name(".left-over.tmp")

@@ -1,4 +1,4 @@
-"""Flipped bits in lines, pages and pictures; what repair does about them."""
+"""Flipped bits in records, lines, pages and pictures; what repair does about them."""
 
 import io
 import random
@@ -10,18 +10,22 @@ from PIL import Image
 
 from tasks.store.damage import find_damaged_files, repair
 from tasks.store.published.publish import publish
-from tasks.store.records import RunManifest
+from tasks.store.records import RunManifest, StageTiming
 from tasks.store.runs import record_run
 from tasks.store.seals import (
+    DamagedRecord,
     find_page_damage,
     find_picture_damage,
     is_line_whole,
+    seal,
     seal_line,
     seal_page,
+    unseal,
 )
 from tasks.store.tables import Store
 
 LINE = b'{"key":"%032x-0","number":0,"reply":{"answers":{"0":"It is round."}}}\n'
+TIMING = StageTiming(stage="embed images", duration_sec=1.5, table_count=3, reused_count=0)
 PAGE = "<html>\n<p>A page.</p>\n</html>\n"
 
 
@@ -31,9 +35,18 @@ def picture() -> bytes:
     return buffer.getvalue()
 
 
+def find_record_damage(data: bytes) -> str | None:
+    try:
+        unseal(StageTiming, data)
+    except DamagedRecord as damage:
+        return str(damage)
+    return None
+
+
 @pytest.mark.parametrize(
     ("whole", "is_damaged"),
     [
+        (seal(TIMING).encode(), find_record_damage),
         (seal_line(LINE % 7), lambda data: not is_line_whole(data)),
         (seal_page(PAGE).encode(), find_page_damage),
         (seal_page(PAGE, "a" * 64).encode(), find_page_damage),
@@ -53,6 +66,7 @@ def test_each_flipped_bit_and_each_cut_end_is_found(
 
 
 def test_what_earlier_versions_wrote_is_whole() -> None:
+    assert find_record_damage(TIMING.model_dump_json().encode()) is None
     assert is_line_whole(LINE % 7)
     assert find_page_damage(PAGE.encode()) is None
     assert find_page_damage(f"{PAGE}<!-- {'a' * 64} -->\n".encode()) is None
