@@ -19,7 +19,7 @@ from tests.describe.llm.stage import CLASSES, KEY, ROOT, DescribeStage
 PEAK = """
 import sys
 from pathlib import Path
-from benchmarks.peak import peak_mb
+from benchmarks.shared.peak import peak_mb
 from tests.describe.llm.stage import DescribeStage
 
 class Server: address = sys.argv[1]
