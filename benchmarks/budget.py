@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.inputs import random_encoder
+from benchmarks.shared.inputs import random_encoder
 from tasks.datasets.files import read_json
 from tasks.datasets.readers import read_bytes
 from tasks.datasets.settings import DataSource

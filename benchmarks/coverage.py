@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
+from tasks.score.comparisons.paired import compare_hits
 from tasks.score.intervals import Floats, Interval, mean_interval, t_interval, wilson_interval
-from tasks.score.paired import compare_hits
 from tasks.score.statistics import Protocol, estimate_class_mean, estimate_seed_sigma
 
 SIZES = (16, 50, 500)

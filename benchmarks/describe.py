@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.peak import peak_mb
+from benchmarks.shared.peak import peak_mb
 from tests.describe.llm.stage import DescribeStage
 
 

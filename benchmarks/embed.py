@@ -5,7 +5,7 @@
 
 By default the encoder is CLIP's ViT-B/32 with random weights, on the sixteen photographs.
 
-Beside it the straightforward way (`benchmarks/straightforward.py`): once as it is, and once with
+Beside it the straightforward way (`shared/straightforward.py`): once as it is, and once with
 freed memory kept as the project does. Each round times every variant once, one after another, so
 that a machine whose speed drifts slows all of them alike; what is printed are medians of the rounds
 and of the ratios to the first. Each variant has a process of its own, in which peak memory is
@@ -39,11 +39,11 @@ from torch.nn.functional import normalize
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gather import IMAGE_SCALE, gather
-from benchmarks.inputs import photographs, random_encoder
-from benchmarks.peak import peak_mb
 from benchmarks.score import CLASSES, timed
-from benchmarks.straightforward import crops_one_by_one, embed_one_by_one
-from benchmarks.synthetic import RUNS
+from benchmarks.shared.inputs import photographs, random_encoder
+from benchmarks.shared.peak import peak_mb
+from benchmarks.shared.straightforward import crops_one_by_one, embed_one_by_one
+from benchmarks.shared.synthetic import RUNS
 from tasks.datasets.decode import decode_image
 from tasks.embed.crops import Box, CropParameters, draw_boxes
 from tasks.embed.encoder import DTYPES, Encoder

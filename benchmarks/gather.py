@@ -17,7 +17,14 @@ import torch
 from torch.nn.functional import normalize
 
 from benchmarks.score import CLASSES, timed
-from benchmarks.synthetic import DIMENSION, DRAWN, POOL, RUNS, synthetic_texts, synthetic_views
+from benchmarks.shared.synthetic import (
+    DIMENSION,
+    DRAWN,
+    POOL,
+    RUNS,
+    synthetic_texts,
+    synthetic_views,
+)
 from tasks.methods.wca import draw_counts
 from tasks.score.blocks import VIEW_COLUMNS
 from tasks.score.predict import IMAGE_BLOCK, class_vector_rows, predict

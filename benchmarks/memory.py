@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.inputs import photographs
+from benchmarks.shared.inputs import photographs
 from flows.server.private import KEEP_VARIABLE
 
 CLASSES = 16

@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from benchmarks.peak import peak_mb
 from benchmarks.score import CLASSES, SENTENCES, matrix_peak, timed
-from benchmarks.synthetic import (
+from benchmarks.shared.peak import peak_mb
+from benchmarks.shared.synthetic import (
     DIMENSION,
     DRAWN,
     METHODS_SCORED,

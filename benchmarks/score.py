@@ -18,8 +18,8 @@ from typing import TypeVar
 import pyarrow as pa
 import torch
 
-from benchmarks.peak import peak_mb
-from benchmarks.synthetic import (
+from benchmarks.shared.peak import peak_mb
+from benchmarks.shared.synthetic import (
     DIMENSION,
     DRAWN,
     METHODS_SCORED,

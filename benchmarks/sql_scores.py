@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import normalize
 
 from benchmarks.score import timed
-from benchmarks.synthetic import DIMENSION
+from benchmarks.shared.synthetic import DIMENSION
 from tasks.store.embeddings import embedding_array
 
 BEST = """

@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import normalize
 
 from benchmarks.score import timed
-from benchmarks.synthetic import DIMENSION
+from benchmarks.shared.synthetic import DIMENSION
 from tasks.store.batches import ROW_GROUP_ROWS
 from tasks.store.embeddings import embedding_array, embedding_type
 

@@ -49,7 +49,7 @@ TINY_CONFIG = {
 
 def write_tiny_model(folder: Path, seed: int) -> Path:
     """An open_clip model with random weights: real code, real shapes, no meaning."""
-    from benchmarks.inputs import write_random_model
+    from benchmarks.shared.inputs import write_random_model
 
     write_random_model(folder, TINY_CONFIG, seed, {"mean": [0.5, 0.4, 0.3]})
     return folder

@@ -11,7 +11,7 @@ from tasks.report.page.compare import RunPair, pair_page, read_pair
 from tasks.report.page.images import image_opener
 from tasks.report.page.tables import format_value
 from tasks.report.verdict import warn_of_few_images
-from tasks.score.paired import PairedComparison, compare_hits
+from tasks.score.comparisons.paired import PairedComparison, compare_hits
 from tasks.store.place import Place, write_text
 from tasks.store.seals import seal_page
 from tasks.store.tables import Store

@@ -16,10 +16,10 @@ from tasks.score.calibration import (
     calibration_rows,
     read_scores,
 )
-from tasks.score.grid import grid_rows, step_rows
-from tasks.score.hits import Hits, count_hits
+from tasks.score.comparisons.grid import grid_rows, step_rows
+from tasks.score.comparisons.hits import Hits, count_hits
+from tasks.score.comparisons.paired import compare_pairs
 from tasks.score.intervals import Floats, wilson_interval
-from tasks.score.paired import compare_pairs
 from tasks.score.queries import open_tables, run_by_method, run_query
 from tasks.score.sample import count_sampled_shards
 from tasks.store.schemas import schema

@@ -170,8 +170,8 @@ def _measure_agreement(store: Store, point: SweepPoint) -> dict[tuple[str, str],
 
 def _compare_encoders(store: Store, images: TableRef, points: Iterable[SweepPoint]) -> list[Row]:
     """Compare every two encoders on all images, method by method; the earlier is the baseline."""
-    from tasks.score.paired import compare_hits  # noqa: PLC0415 - imports scipy, half a second
-    from tasks.score.significance import holm  # noqa: PLC0415
+    from tasks.score.comparisons.paired import compare_hits  # noqa: PLC0415 - imports scipy, half a second
+    from tasks.score.comparisons.significance import holm  # noqa: PLC0415
 
     hits = {p.value: _point_hits(store, images, p) for p in points}
     rows: list[Row] = []
@@ -190,7 +190,7 @@ def _compare_with_base(base: PointHits, own: PointHits, split: str) -> Row:
     is_used = np.full(len(own.hits), True)
     if split != "all":
         is_used = own.is_selection == (split == "selection")
-    from tasks.score.paired import compare_hits  # noqa: PLC0415 - imports scipy, half a second
+    from tasks.score.comparisons.paired import compare_hits  # noqa: PLC0415 - imports scipy, half a second
 
     compared = compare_hits(
         base.hits[is_used], base.run_count, own.hits[is_used], own.run_count

@@ -172,10 +172,7 @@ def places365(root: Path) -> None:
         "Places365_val_00000001.jpg 3\nPlaces365_val_00000002.jpg 2\n"
         "Places365_val_00000003.jpg 1\n",
     )
-    images(
-        base / "val_large",
-        "Places365_val_00000001.jpg Places365_val_00000002.jpg Places365_val_00000003.jpg",
-    )
+    images(base / "val_large", " ".join(f"Places365_val_0000000{i}.jpg" for i in (1, 2, 3)))
 
 
 def caltech101(root: Path) -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from flows.cli.app import run
 from flows.pipeline.summary import RunSummary
 from flows.settings.benchmark import BenchmarkConfig
 from tasks.store.tables import Store
+from tests.describe.llm.server import ModelServer
 
+KEY = "sk-proj-7Qx0Jm4vT9Lb2Rz8"
 WCA = [sys.executable, "-m", "flows.cli"]
 BEGIN = """
 import json, sys
@@ -154,3 +156,14 @@ def here(prefect_server: None, capfd: pytest.CaptureFixture[str]) -> Callable[..
         return first
 
     return ask
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
+    """A language model that the environment names, with the key that it wants."""
+    model = ModelServer()
+    model.behaviour.key = KEY
+    with model.running():
+        monkeypatch.setenv("OPENAI_BASE_URL", model.address)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        yield model

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.report.grid import arrange_grid, describe_steps, grid_table, step_table
 from tasks.report.titles import side_title, step_title
-from tasks.score.grid import STEPS
+from tasks.score.comparisons.grid import STEPS
 
 
 def step(name: str, difference: float, p: float | None) -> dict[str, Any]:

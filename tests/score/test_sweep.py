@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score
 
-from tasks.score.paired import compare_hits
+from tasks.score.comparisons.paired import compare_hits
 from tasks.score.statistics import Protocol, estimate_seed_sigma
 from tasks.score.sweep import CropCost, SweepPoint, sweep_tables
 from tasks.store.tables import TableRef

@@ -1,4 +1,4 @@
-"""Another process that uses a store."""
+"""Runs of a store, and another process that uses it."""
 
 import subprocess
 import sys
@@ -7,17 +7,43 @@ from pathlib import Path
 
 import pytest
 
-from tasks.store.tables import Store
+from tasks.store.records import RunManifest
+from tasks.store.runs import record_run
+from tasks.store.schemas import schema
+from tasks.store.tables import Store, TableRef
 
 HOLD = """
 import sys, time
 from tasks.store.retention import prevent_pruning
-from tasks.store.tables import Store
+from tasks.store.records import RunManifest
+from tasks.store.runs import record_run
+from tasks.store.schemas import schema
+from tasks.store.tables import Store, TableRef
 with prevent_pruning(Store(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
+DIGEST = "a" * 64
 Hold = Callable[[Store], subprocess.Popen[bytes]]
+
+
+def classes(store: Store, *names: str, digest: str = DIGEST) -> TableRef:
+    """Write a table of classes with these names."""
+    rows = [{"class_id": i, "class_name": name} for i, name in enumerate(names)]
+    return store.write_rows("classes", digest, schema("classes"), rows)
+
+
+def record(store: Store, seed: int, *tables: TableRef, **changes: object) -> str:
+    """Record a run with these tables, and return its name; changes: other fields of its record."""
+    fields = {
+        "flow_name": "benchmark",
+        "dataset_name": "some",
+        "encoder_name": "lite",
+        "parameters": {"seed": seed},
+        "tables": tables,
+    }
+    manifest = RunManifest.model_validate(fields | changes)
+    return record_run(store, manifest, f"flow-{seed}", [])
 
 
 @pytest.fixture

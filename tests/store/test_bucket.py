@@ -1,11 +1,9 @@
 """A store in a bucket: real S3 requests to a server on loopback."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -20,21 +18,19 @@ from tasks.store.batches import ROW_GROUP_ROWS
 from tasks.store.damage import find_damaged_files
 from tasks.store.embeddings import embedding_array
 from tasks.store.leases import hold_lock
-from tasks.store.place import atomic_path, list_files, read_fixed, resolve_place
+from tasks.store.place import atomic_path, list_files, read_fixed
 from tasks.store.published import publish as publishing
 from tasks.store.published.publish import publish
 from tasks.store.published.snapshot import open_snapshot
-from tasks.store.records import RunManifest
 from tasks.store.remembered import forget, remember_tables
 from tasks.store.retention import measure_usage, prevent_pruning, prune
-from tasks.store.runs import read_runs, record_run
+from tasks.store.runs import read_runs
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 from tests.buckets import BUCKET, S3Server, s3_server
-from tests.store.conftest import Hold
+from tests.store.conftest import DIGEST, Hold, classes, record
 
 CLASSES = schema("classes")
-DIGEST = "a" * 64
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +47,6 @@ def environment(server: S3Server) -> dict[str, str]:
 @pytest.fixture
 def store(environment: dict[str, str], request: pytest.FixtureRequest) -> Store:
     return Store(f"s3://{BUCKET}/{request.node.name.replace('[', '-').replace(']', '')}")
-
-
-def classes(store: Store, *names: str, digest: str = DIGEST) -> TableRef:
-    rows: list[dict[str, object]] = [{"class_id": i, "class_name": n} for i, n in enumerate(names)]
-    return store.write_rows("classes", digest, CLASSES, rows)
-
-
-def run(store: Store, seed: int, *tables: TableRef) -> str:
-    parameters = {"seed": seed}
-    manifest = RunManifest(
-        flow_name="benchmark", dataset_name="some", parameters=parameters, tables=tables
-    )
-    return record_run(store, manifest, f"flow-{seed}", [])
 
 
 def names(store: Store, folder: str) -> list[str]:
@@ -224,9 +207,9 @@ def test_large_objects_are_put_conditionally_too(store: Store) -> None:
 
 def test_runs_are_published_and_pruned(store: Store) -> None:
     a, b = classes(store, "x", "y"), classes(store, "z", digest="b" * 64)
-    run(store, 1, a)
+    record(store, 1, a)
     publish(store)
-    run(store, 2, b)
+    record(store, 2, b)
     publish(store)
     assert seeds(store) == [1, 2]
     with open_snapshot(store.root / "wca.duckdb") as connection:
@@ -248,14 +231,14 @@ def test_an_older_list_of_runs_never_stays_over_a_newer_one(
 ) -> None:
     """A publisher is overtaken by a whole run and its publication before one of its steps."""
     ref = classes(store, "cat")
-    run(store, 1, ref)
+    record(store, 1, ref)
     original = getattr(publishing, step)
     seen: list[int] = []
 
     def overtaken(*arguments: Any) -> Any:
         seen.append(arguments[-1].number)
         if len(seen) == 1:
-            run(store, 2, ref)
+            record(store, 2, ref)
             publish(store)  # the other flow's, put first
         return original(*arguments)
 
@@ -270,7 +253,7 @@ def test_many_that_publish_at_once_leave_every_run(store: Store) -> None:
     ref = classes(store, "cat")
 
     def flow(seed: int) -> None:
-        run(store, seed, ref)
+        record(store, seed, ref)
         publish(store)
 
     with ThreadPoolExecutor(4) as pool:
@@ -340,8 +323,8 @@ def test_a_pruning_whose_lease_ran_out_goes_no_further(
 ) -> None:
     """As of a machine that slept: others may have started on the tables meanwhile."""
     ref = classes(store, "cat")
-    run(store, 1, ref)
-    run(store, 2)
+    record(store, 1, ref)
+    record(store, 2)
     made = publishing._write
 
     def slow(*arguments: Any) -> None:
@@ -377,29 +360,6 @@ def test_one_at_a_time_is_alone(store: Store) -> None:
         pass
 
 
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("s3://key:secret@bucket/x", "give credentials and options in the environment"),
-        ("s3://bucket/x?key=secret", "in the environment"),
-        ("s3://", "names no bucket"),
-        ("s3://bucket/../other", "names no bucket"),
-        ("nonsense://bucket/x", "cannot hold a store"),
-    ],
-)
-def test_what_is_no_store_is_refused(url: str, said: str) -> None:
-    with pytest.raises(InputError, match=said) as refused:
-        Store(url)
-    assert "secret" not in str(refused.value)
-
-
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gcsfs", None)
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "gs", raising=False)  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match="gs:// is not installed: run `make install`"):
-        Store("gs://bucket/x")
-
-
 def test_a_bucket_that_is_missing_or_forbidden_is_one_sentence(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,18 +376,3 @@ def test_a_bucket_that_is_missing_or_forbidden_is_one_sentence(
         with pytest.raises(InputError, match="no credentials"), prevent_pruning(store):
             pass
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-
-
-def test_other_places_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of Google's construction only: no server that speaks its protocol is at hand here."""
-    monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
-    monkeypatch.setitem(fsspec.config.conf, "gcs", {"token": "anon"})
-    for name in ("gs", "gcs"):
-        assert str(Store(f"{name}://bucket/some/folder/").root) == "gs://bucket/some/folder"
-    assert resolve_place(f"file://{tmp_path}") == tmp_path
-    store = Store("memory://quick/test")
-    ref = classes(store, "cat")
-    run(store, 1, ref)
-    publish(store)
-    with open_snapshot(store.root / "wca.duckdb") as connection:
-        assert connection.execute("SELECT class_name FROM classes").fetchall() == [("cat",)]

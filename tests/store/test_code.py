@@ -79,7 +79,7 @@ def change(path: Path, old: str, new: str) -> None:
         ("store/published/intervals.sql", "(?i)sqrt", "abs", [ResultsRecipe, StatisticsRecipe]),
         # statistics
         ("score/intervals.py", "0\\.975", "0.95", [StatisticsRecipe, AlignmentSummaryRecipe]),
-        ("score/significance.py", "0\\.5", "0.4", [StatisticsRecipe]),
+        ("score/comparisons/significance.py", "0\\.5", "0.4", [StatisticsRecipe]),
         ("score/align.py", r"crops\.max\(axis=0\)", "crops.min(axis=0)", [AlignmentsRecipe]),
         ("score/text_effects.py", "lost - gained", "gained - lost", [TextEffectsRecipe]),
         ("score/explain.py", "PAIRS = 6", "PAIRS = 5", [ExplanationsRecipe]),

@@ -13,10 +13,9 @@ from tasks.store.damage import find_damaged_files
 from tasks.store.footer import seal_file
 from tasks.store.published.publish import publish, publish_all
 from tasks.store.published.snapshot import open_snapshot, snapshot_path
-from tasks.store.records import RunManifest
-from tasks.store.runs import record_run
 from tasks.store.schemas import TABLES, schema
 from tasks.store.tables import CONTENT_KEY, DIGEST_KEY, Store, TableRef
+from tests.store.conftest import record
 
 SEED = 20_261_128
 FLIPS = 8  # of each kind; `make chaos` has more
@@ -31,13 +30,6 @@ def fill(store: Store, kind: str, digit: str) -> TableRef:
         value = {"s": "x", "b": True}.get(str(field.type)[0], 1)
         row[field.name] = [value] * 2 if "list" in str(field.type) else value
     return store.write_rows(kind, digit * 64, columns, [row])
-
-
-def record(store: Store, seed: int, *tables: TableRef) -> str:
-    manifest = RunManifest(
-        flow_name="benchmark", dataset_name="some", parameters={"seed": seed}, tables=tables
-    )
-    return record_run(store, manifest, f"flow-{seed}", [])
 
 
 def local(store: Store, ref: TableRef) -> Path:

@@ -20,29 +20,11 @@ from tasks.runtime.errors import InputError
 from tasks.store.damage import find_damaged_files
 from tasks.store.published.publish import publish
 from tasks.store.published.snapshot import open_snapshot, snapshot_path
-from tasks.store.records import RunManifest
 from tasks.store.retention import measure_usage, prevent_pruning, prune
 from tasks.store.runs import LAST, find_run, read_runs, record_run
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
-from tests.store.conftest import Hold
-
-
-def classes(store: Store, *names: str) -> TableRef:
-    digest = (names[0] * 64)[:64]
-    rows = [{"class_id": i, "class_name": name} for i, name in enumerate(names)]
-    return store.write_rows("classes", digest, schema("classes"), rows)
-
-
-def run(store: Store, seed: int, *tables: TableRef) -> str:
-    manifest = RunManifest(
-        flow_name="benchmark",
-        dataset_name="some",
-        encoder_name="lite",
-        parameters={"seed": seed},
-        tables=tables,
-    )
-    return record_run(store, manifest, f"flow-{seed}", [])
+from tests.store.conftest import Hold, classes, record
 
 
 @pytest.fixture(autouse=True)
@@ -57,11 +39,11 @@ def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def store(tmp_path: Path) -> Store:
     """Three runs: `a` belongs to the first, `b` to all, `c` to the last; `d` to none."""
     store = Store(tmp_path)
-    a, b, c = (classes(store, name, "x", "y") for name in "abc")
-    classes(store, "d")
-    run(store, 1, a, b)
-    run(store, 2, b)
-    run(store, 3, b, c)
+    a, b, c = (classes(store, name, "x", "y", digest=name * 64) for name in "abc")
+    classes(store, "d", digest="d" * 64)
+    record(store, 1, a, b)
+    record(store, 2, b)
+    record(store, 3, b, c)
     publish(store)
     return store
 
@@ -178,8 +160,8 @@ def test_replies_and_inboxes_are_never_pruned(store: Store) -> None:
     reply.parent.mkdir()
     reply.write_text(json.dumps({}))
     inbox = store.path(store.write_rows("inbox", "e" * 64, schema("inbox"), []))
-    for record in (reply, inbox):
-        os.utime(record, (1, 1))
+    for path in (reply, inbox):
+        os.utime(path, (1, 1))
     prune(store, keep=1, grace_days=0, is_dry=False)
     assert reply.exists()
     assert inbox.exists()
@@ -189,7 +171,7 @@ def test_replies_and_inboxes_are_never_pruned(store: Store) -> None:
 def test_what_is_left_of_a_run_that_lost_a_table_stays(store: Store) -> None:
     for path in (store.root / "classes").glob("*.parquet"):
         os.utime(path, (0, 0))
-    store.path(classes(store, "c", "x", "y")).unlink()
+    store.path(classes(store, "c", "x", "y", digest="c" * 64)).unlink()
     pruned = prune(store, None, 1.0, is_dry=False)
     assert pruned.runs == ()
     assert tables(store) == "ab"  # `d` belongs to none; without `c` the third run is not whole
@@ -235,14 +217,8 @@ def test_folders_of_one_name_are_two_data_sets(tmp_path: Path) -> None:
     for seed, (root, split) in enumerate(
         (("/d1/test", None), ("/d2/test", None), ("/d2/test", "v"))
     ):
-        manifest = RunManifest(
-            flow_name="benchmark",
-            dataset_name="folder:test",
-            parameters={"seed": seed, "split": split},
-            indexed={"root": root},
-            tables=(table,),
-        )
-        record_run(store, manifest, f"flow-{seed}", [])
+        parameters = {"seed": seed, "split": split}
+        record(store, seed, table, parameters=parameters, indexed={"root": root})
     assert prune(store, 1, 1.0, is_dry=True).runs == ()
 
 
@@ -255,13 +231,8 @@ def test_runs_of_another_setting_and_runs_that_are_named_do_not_count(
     for day, parameters in enumerate(
         ({"crops": 60}, {"crops": 60}, {"crops": 20}, {"crops": 20}, {"crops": 60}, {"crops": 20})
     ):
-        manifest = RunManifest(
-            flow_name="benchmark",
-            dataset_name="some",
-            parameters={**parameters, "seed": day},
-            tables=(table,),
-        )
-        ids.append(record_run(store, manifest, f"flow-{day}", []))
+        changes = {"encoder_name": None, "parameters": {**parameters, "seed": day}}
+        ids.append(record(store, day, table, **changes))
         time.sleep(0.002)
     assert prune(store, 1, 1.0, is_dry=True).runs == tuple(ids[:4])
     assert prune(store, 1, 1.0, is_dry=True, kept_runs=[ids[1][:8]]).runs == (ids[0], *ids[2:4])
@@ -316,14 +287,7 @@ def test_so_many_runs_are_kept_of_each_flow_and_encoder(tmp_path: Path) -> None:
     for seed, (flow, encoder) in enumerate(
         (("benchmark", "lite"), ("benchmark", "large"), ("sweep", "lite"), ("benchmark", "lite"))
     ):
-        manifest = RunManifest(
-            flow_name=flow,
-            dataset_name="some",
-            encoder_name=encoder,
-            parameters={"seed": seed},
-            tables=(table,),
-        )
-        record_run(store, manifest, f"flow-{seed}", [])
+        record(store, seed, table, flow_name=flow, encoder_name=encoder)
         time.sleep(0.002)
     first = read_runs(store)[0][0]
     assert prune(store, 1, 1.0, is_dry=True).runs == (first.run_id,)
@@ -343,7 +307,7 @@ publish(Store(Path(sys.argv[1])))
 
 def test_a_full_disk_leaves_the_snapshot_that_was_there(store: Store) -> None:
     before = snapshot_path(store).read_bytes()
-    run(store, 4)
+    record(store, 4)
     program = [sys.executable, "-c", FULL, str(store.root)]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -360,16 +324,16 @@ def test_a_run_with_a_damaged_table_is_shown_as_damaged_and_no_other(
     good, bad = (
         store.write_rows("rejected", digit * 64, schema("rejected"), rows) for digit in "ef"
     )
-    whole, damaged = run(store, 4, good), run(store, 5, bad)
+    whole, damaged = record(store, 4, good), record(store, 5, bad)
     path = store.root / bad.uri
     chunk = pq.read_metadata(path).row_group(0).column(1)
     data = bytearray(path.read_bytes())
     data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
     path.write_bytes(data)
     publish(store)
-    (record,) = caplog.records
-    assert f"Run {damaged[:12]} (some) is damaged: {path} is damaged: " in record.message
-    assert "`wca store repair`, then start the run again" in record.message
+    (logged,) = caplog.records
+    assert f"Run {damaged[:12]} (some) is damaged: {path} is damaged: " in logged.message
+    assert "`wca store repair`, then start the run again" in logged.message
     with open_snapshot(snapshot_path(store), whole) as snapshot:
         seeds = snapshot.execute("SELECT seed FROM runs ORDER BY seed").fetchall()
         assert seeds == [(1,), (2,), (3,), (4,), (5,)]
@@ -392,8 +356,8 @@ def test_a_damaged_inbox_table_stops_no_runs_results(
     path = store.root / store.write_rows("inbox", "e" * 64, schema("inbox"), []).uri
     path.write_bytes(path.read_bytes()[:-9])
     publish(store)
-    (record,) = caplog.records
-    assert path.name in record.message
+    (logged,) = caplog.records
+    assert path.name in logged.message
     with open_snapshot(snapshot_path(store)) as snapshot:
         assert snapshot.execute("SELECT count(*) FROM runs").fetchall() == [(3,)]
         assert snapshot.execute("SELECT image_name FROM inbox").fetchall() == []

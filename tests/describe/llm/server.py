@@ -19,18 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.describe.llm.model import answer, read_question, style_answers
+
 FAULTS = (
     *("429", "429-after", "500", "503", "slow", "cut", "cut-early", "not-json", "no-completion"),
     *("no-message", "error-in-200", "no-choice"),
     *("wrong-shape", "half", "duplicate", "empty", "length", "refusal"),
 )
-STYLES = ("schema", "lines", "bullets", "fenced", "list", "no-schema")
-
-
-def answer(question: str, key: str) -> str:
-    """The answer of the model: a sentence with the question, different for each key."""
-    mark = hashlib.sha256(f"{question}/{key}".encode()).hexdigest()[:8]
-    return f"It is round and red, number {mark}, says {key} to: {question}"
 
 
 @dataclass
@@ -148,7 +143,7 @@ class ModelServer:
 
     async def _complete(self, writer: asyncio.StreamWriter, body: dict[str, Any]) -> None:
         behaviour = self.behaviour
-        question, keys = _asked(body)
+        question, keys = read_question(body)
         fault = self._fault(question)
         self.requests.append(Request(question, keys, fault, body))
         await asyncio.sleep(behaviour.delay_sec)
@@ -243,7 +238,7 @@ class ModelServer:
                 answers = {
                     key: "" if i % 3 == 0 else text for i, (key, text) in enumerate(answers.items())
                 }
-        content: Any = _styled(answers, self.behaviour.style)
+        content: Any = style_answers(answers, self.behaviour.style)
         finish = "stop"
         if fault == "wrong-shape":
             content = '{"answers": 3, "note": [1, 2]}'
@@ -348,7 +343,7 @@ class ModelServer:
             if not line.startswith("{"):
                 continue
             call = json.loads(line)
-            question, keys = _asked(call["body"])
+            question, keys = read_question(call["body"])
             failed = i < fails
             self.requests.append(Request(question, () if failed else keys, None, call["body"]))
             body = (
@@ -362,41 +357,6 @@ class ModelServer:
         is_raw = self.behaviour.style == "raw"
         self.files[name] = "\n".join(json.dumps(line, ensure_ascii=not is_raw) for line in out)
         return name
-
-
-def _asked(body: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """The question, and the keys of the answers wanted, of the schema or else of the text."""
-    text = body["messages"][-1]["content"]
-    question, _, wish = text.partition("\n\n")
-    schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
-    if keys := tuple(schema.get("properties", ())):
-        return question, keys
-    numbers = wish.partition("numbered ")[2].partition(":")[0].split(", ")
-    if numbers == [""]:
-        return question, (wish.rpartition(" ")[2].rstrip("."),)
-    return question, tuple(f"answer_{number}" for number in numbers)
-
-
-def _styled(answers: dict[str, str], style: str) -> str:
-    numbers = {key: key.rpartition("_")[2] for key in answers}
-    match style:
-        case "lines":
-            lines = [f"{numbers[key]}. {text}" for key, text in answers.items()]
-            return "Here you are:\n\n" + "\n".join(lines) + "\n\nI hope this helps!"
-        case "bullets":
-            return "\n".join(f"- {text}" for text in answers.values())
-        case "fenced":
-            return f"```json\n{json.dumps(answers)}\n```"
-        case "list":
-            return json.dumps(list(answers.values()))
-        case "no-schema":
-            return "\n".join(f"{numbers[key]}) {text}" for key, text in answers.items())
-        case "escaped":
-            return json.dumps(answers).replace("sk-", "\\u0073k-")
-        case "raw":
-            return json.dumps(answers, ensure_ascii=False)
-        case _:
-            return json.dumps(answers)
 
 
 def _error(message: str, code: str = "some_code") -> dict[str, Any]:

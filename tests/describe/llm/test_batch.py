@@ -82,14 +82,19 @@ def test_a_batch_under_way_is_found_again(
     assert batching.table(names).num_rows == 650
 
 
-def test_a_batch_whose_number_was_lost_is_found_again(
-    server: ModelServer, batching: DescribeStage, expected: pa.Table
-) -> None:
+def lose_number(batching: DescribeStage, server: ModelServer) -> None:
+    """Submit a batch, and end before its number is kept."""
     server.behaviour.batch_polls = 1_000_000
     kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
     (path,) = (batching.folder / "batches").glob("*.json")
     (batch,) = pending(batching)
     path.write_text(batch.model_copy(update={"batch_id": None}).model_dump_json())
+
+
+def test_a_batch_whose_number_was_lost_is_found_again(
+    server: ModelServer, batching: DescribeStage, expected: pa.Table
+) -> None:
+    lose_number(batching, server)
     server.behaviour.batch_polls = 0
     batching.ask()
     assert len(server.batches) == 1
@@ -138,11 +143,7 @@ def test_what_fails_in_a_batch_costs_no_budget_and_is_named(
 def test_a_batch_is_merged_as_the_model_it_was_asked_of(
     server: ModelServer, batching: DescribeStage, tmp_path: Path
 ) -> None:
-    server.behaviour.batch_polls = 1_000_000
-    kill_when(batching, server, lambda: any(batch.batch_id for batch in pending(batching)))
-    (path,) = (batching.folder / "batches").glob("*.json")
-    (batch,) = pending(batching)
-    path.write_text(batch.model_copy(update={"batch_id": None}).model_dump_json())
+    lose_number(batching, server)
     server.batches.clear()  # it was never submitted after all
     server.behaviour.batch_polls = 0
     other = DescribeStage(server, tmp_path, llm="gpt-4.1", batch=True, batch_poll_sec=0.01)

@@ -16,7 +16,7 @@ from tests.describe.llm.stage import ROOT, DescribeStage
 PACKED = """
 import sys
 from pathlib import Path
-from benchmarks.peak import peak_mb
+from benchmarks.shared.peak import peak_mb
 from tests.describe.llm.stage import DescribeStage
 
 class Server: address = sys.argv[1]

@@ -1,12 +1,18 @@
+"""How fast a server lets itself be asked: pauses that it orders, and limits of one's own."""
+
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from tasks.describe.llm.rate_limits import RateLimiter, read_pause_sec, read_retry_after_sec
+from tasks.runtime.errors import PermanentFailure
+from tests.describe.llm.server import ModelServer
+from tests.describe.llm.stage import DescribeStage
 
 
 @pytest.mark.parametrize(
@@ -66,3 +72,26 @@ def test_buckets_hold_requests_and_tokens_back() -> None:
         asyncio.run(asyncio.wait_for(taken(RateLimiter(None, 2000)), 0.5))
     with pytest.raises(TimeoutError):
         asyncio.run(asyncio.wait_for(taken(RateLimiter(2, None)), 0.5))
+
+
+def test_the_pace_that_headers_order_is_kept(server: ModelServer, tmp_path: Path) -> None:
+    server.behaviour.headers = {
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "200ms",
+    }
+    started = time.monotonic()
+    DescribeStage(server, tmp_path, concurrency=1).ask(["cat"])
+    assert time.monotonic() - started > 4 * 0.2
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("fault", ["429-after", "half"])
+def test_a_long_wait_ends_the_run_with_its_length(
+    server: ModelServer, tmp_path: Path, fault: str, concurrency: int
+) -> None:
+    server.behaviour.faults, server.behaviour.faults_per_question = (fault, "429-after"), 1000
+    server.behaviour.headers = {"Retry-After-Ms": "900000"}
+    started = time.monotonic()
+    with pytest.raises(PermanentFailure, match=r"accepts no calls for 900 s \(429: Slowly\)"):
+        DescribeStage(server, tmp_path, concurrency=concurrency).ask()
+    assert time.monotonic() - started < 10

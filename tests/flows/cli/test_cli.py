@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.cli.app import COMMANDS, run
+from flows.cli.app import COMMANDS
 from tasks.store.published.snapshot import seal_snapshot
 from tests.conftest import photograph
 from tests.flows.conftest import WCA, Command
@@ -314,93 +314,6 @@ def test_doctor_shows_how_an_encoder_reads_images_and_texts(
     refused = wca(*where, f"ViT-L-14:{weights}")
     assert "ViT-L-14-quickgelu/TAG" in refused
     assert "neither cached" in wca(*where, "ViT-B-16-SigLIP2/webli")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("benchmark", "folder:/no/such/place"), "is not a folder; expected"),
-        (("benchmark", "nonsense"), "Unknown data set 'nonsense'"),
-        (("benchmark", "sixteen-photographs", "--alpha", "3"), "alpha: Input should be less than"),
-        (
-            ("benchmark", "sixteen-photographs", "--alpha", "0.95"),
-            "must not be greater than beta",
-        ),
-        (("benchmark", "sixteen-photographs", "--clean", "x"), "--clean: unknown rules ['x']"),
-        (
-            ("reproduce", "table1", "--encoder", "photo-lite"),
-            "wca: --encoder belongs to one benchmark, and this runs many. See `wca --help`.",
-        ),
-        (("benchmark", "sixteen-photographs", "--methods", "clop"), "Unknown method 'clop'"),
-        (("benchmark", "sixteen-photographs", "--encoder", "nope/none"), "Unknown encoder"),
-        (("benchmark",), "data"),
-        (("bench",), "bench"),
-        (
-            ("benchmark", "sixteen-photographs", "--seed", str(2**63)),
-            "--seed: Input should be less",
-        ),
-        (("classify", "a\udcff.jpg", "--classes", "a,b"), "'a\\udcff.jpg' is not a name in UTF-8"),
-        (("benchmark", "folder:/no/:cat:/place"), "/no/:cat:/place is not a folder"),
-        (("classify", "--classes", "a,b"), "Name at least one image"),
-        (("classify", "x.jpg", "--classes", "a"), "Name at least two classes"),
-        (("classify", "x.jpg", "--classes", "no.txt"), "There is no file no.txt"),
-        (("describe", "no.txt"), "There is no file no.txt"),
-        (("describe", "csv:no.csv"), "Cannot read no.csv"),
-        (("classify", "/no/such.jpg", "--classes", "a,b"), "No such file: /no/such.jpg"),
-        (("sql", "SELECT 1", "--store", "no-such-store"), "no results in"),
-    ],
-)
-def test_bad_input_is_one_sentence_and_status_2(
-    here: Callable[..., str], arguments: tuple[str, ...], message: str
-) -> None:
-    error = here(*arguments, status=2)
-    assert message in error
-    assert "pydantic" not in error
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("classify", "none.jpg", "--classes", "a,b"), "No such file: none.jpg"),
-        (("demo", "--encoder", "x"), "--encoder"),
-        (("benchmark", "folder:none"), "none is not a folder"),
-        (("benchmark", "sixteen-photographs", "--encoder", "nope/none"), "Unknown encoder"),
-        (("benchmark", "sixteen-photographs", "--encoder", "ViT-B-32/none"), "has no weights"),
-        (("benchmark", "sixteen-photographs", "--encoder", "ViT-B-32:none"), "do not exist"),
-        (("benchmark", "sixteen-photographs", "--encoder", "local-dir:none"), "open_clip_config"),
-        (
-            ("benchmark", "sixteen-photographs", "--methods", "clop"),
-            "Unknown method 'clop': choose from",
-        ),
-        (("benchmark", "sixteen-photographs", "--device", "gpu"), "--device"),
-        (("benchmark", "sixteen-photographs", "--precision", "fp7"), "--precision"),
-        (("benchmark", "sixteen-photographs", "--descriptions", "none.json"), "none.json"),
-        (("benchmark", "sixteen-photographs", "--descriptions", "broken.json"), "broken.json"),
-        (("benchmark", "sixteen-photographs", "--descriptions", "few.json"), "few.json"),
-        (("sweep", "sixteen-photographs", "--over", "size=x"), "size"),
-        (("reproduce", "table9"), "table9"),
-        (("reproduce", "table1", "--encoders", "nope/none"), "Unknown encoder"),
-        (("reproduce", "table1", "--datasets", "none"), "none"),
-        (("describe", "cat,dog", "--questions", "broken.json"), "broken.json"),
-        (("report", "--store", "none"), "no results in"),
-    ],
-)
-def test_bad_input_is_found_before_a_server_starts(
-    arguments: tuple[str, ...],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    (tmp_path / "broken.json").write_text('{"cat": [')
-    (tmp_path / "few.json").write_text('{"emu": ["Tall."]}')
-    assert run(list(arguments)) == 2
-    errors = capfd.readouterr().err
-    assert message in errors
-    assert "Starting" not in errors
-    assert not (tmp_path / "prefect").exists()  # where a server keeps its records
 
 
 def test_bad_input_is_all_that_is_printed(wca: Command) -> None:

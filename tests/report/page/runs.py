@@ -1,6 +1,7 @@
 """A recorded run with random results, to make reports of."""
 
 import itertools
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -211,3 +212,27 @@ class Run:
         for row in self.select("predictions", method=method, rank=1):
             counts[row["image_digest"]][row["class_id"]] += 1
         return {d: min(n, key=lambda c: (-n[c], c)) for d, n in counts.items()}
+
+    def image_names(self) -> dict[str, str]:
+        """The name of each image, by its digest."""
+        return {row["image_digest"]: row["image_name"] for row in self.rows["images"]}
+
+    def labels(self) -> dict[str, str]:
+        """The class of each image, by its digest."""
+        return {row["image_digest"]: self.names[row["class_id"]] for row in self.rows["images"]}
+
+    def wca_draws(self) -> dict[str, dict[int, Rows]]:
+        """WCA's predictions of each image by run, best first."""
+        found: dict[str, dict[int, Rows]] = defaultdict(lambda: defaultdict(list))
+        for row in self.select("predictions", method="wca"):
+            found[row["image_digest"]][row["run_index"]].append(row)
+        return found
+
+    def crop_weights(self, digest: str) -> dict[int, float]:
+        """The weights of the crops of an image, whole image apart, by the formula."""
+        masses = {
+            row["crop_index"]: math.exp(math.exp(4) * float(np.float32(row["whole_similarity"])))
+            for row in self.select("crops", image_digest=digest)
+            if row["crop_index"] > 0
+        }
+        return {index: mass / sum(masses.values()) for index, mass in masses.items()}

@@ -4,7 +4,7 @@ import math
 import re
 import shutil
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,14 +93,6 @@ def test_an_export_answers_by_itself_what_needs_no_embeddings(
         pass
 
 
-def names(run: Run) -> dict[str, str]:
-    return {row["image_digest"]: row["image_name"] for row in run.rows["images"]}
-
-
-def labels(run: Run) -> dict[str, str]:
-    return {row["image_digest"]: run.names[row["class_id"]] for row in run.rows["images"]}
-
-
 def test_images_on_which_wca_and_clip_disagree(ask: Ask, runs: tuple[Run, Run]) -> None:
     expected = []
     for run in runs:
@@ -111,9 +103,16 @@ def test_images_on_which_wca_and_clip_disagree(ask: Ask, runs: tuple[Run, Run]) 
             }
             for method in ("wca", "clip")
         )
-        right = labels(run)
+        right = run.labels()
         expected += [
-            (names(run)[d], right[d], clip[d], clip[d] == right[d], wca[d], wca[d] == right[d])
+            (
+                run.image_names()[d],
+                right[d],
+                clip[d],
+                clip[d] == right[d],
+                wca[d],
+                wca[d] == right[d],
+            )
             for d in wca
             if wca[d] != clip[d]
         ]
@@ -155,7 +154,7 @@ def test_descriptions_that_never_help(ask: Ask, runs: tuple[Run, Run]) -> None:
     for row in run.select("descriptions", kind="description"):
         own, other = (
             np.mean([texts[row["text"]] @ e for d, e in wholes.items()
-                     if (labels(run)[d] == row["class_name"]) == is_own])
+                     if (run.labels()[d] == row["class_name"]) == is_own])
             for is_own in (True, False)
         )  # fmt: skip
         if own <= other:
@@ -186,14 +185,6 @@ def test_descriptions_that_are_trusted_least(ask: Ask, runs: tuple[Run, Run]) ->
                 assert row["weight"] == pytest.approx(weight, rel=1e-4)
 
 
-def of_draws(run: Run) -> dict[str, dict[int, Rows]]:
-    """WCA's predictions of each image by run, best first."""
-    found: dict[str, dict[int, Rows]] = defaultdict(lambda: defaultdict(list))
-    for row in run.select("predictions", method="wca"):
-        found[row["image_digest"]][row["run_index"]].append(row)
-    return found
-
-
 @pytest.mark.parametrize(
     ("encoder", "confidence"),
     [
@@ -208,11 +199,11 @@ def test_how_sure_wca_is_of_each_image(
     store = Store(tmp_path)
     run = Run(store, 1, encoder=encoder)
     expected = {}
-    for digest, draws in of_draws(run).items():
+    for digest, draws in run.wca_draws().items():
         scores = [np.float32([row["score"] for row in rows]) for rows in draws.values()]
         mean = np.mean([confidence(logits.astype(float)) for logits in scores])
-        right = [run.names[rows[0]["class_id"]] == labels(run)[digest] for rows in draws.values()]
-        expected[names(run)[digest]] = pytest.approx((mean, np.mean(right)))
+        right = [run.names[rows[0]["class_id"]] == run.labels()[digest] for rows in draws.values()]
+        expected[run.image_names()[digest]] = pytest.approx((mean, np.mean(right)))
     with open_snapshot(publish(store)) as snapshot:
         question = QUESTIONS["How sure is WCA of each image, and is it right?"]
         rows = snapshot.sql(question).to_arrow_table().to_pylist()
@@ -222,11 +213,11 @@ def test_how_sure_wca_is_of_each_image(
 def test_images_that_a_person_should_look_at(ask: Ask, runs: tuple[Run, Run]) -> None:
     expected = []
     for run in runs:
-        for digest, draws in of_draws(run).items():
+        for digest, draws in run.wca_draws().items():
             first, second, *_ = draws[0]
             margin = np.float32(first["score"]) - np.float32(second["score"])
             called = run.names[first["class_id"]], run.names[second["class_id"]]
-            expected.append((float(margin), run.run_id, names(run)[digest], *called))
+            expected.append((float(margin), run.run_id, run.image_names()[digest], *called))
     expected.sort()
     rows = ask("Which images should a person look at?")
     assert [(r["run_id"], r["image_name"], r["first"], r["second"]) for r in rows] == [
@@ -237,31 +228,25 @@ def test_images_that_a_person_should_look_at(ask: Ask, runs: tuple[Run, Run]) ->
 def test_images_that_change_from_draw_to_draw(ask: Ask, runs: tuple[Run, Run]) -> None:
     expected = {}
     for run in runs:
-        for digest, draws in of_draws(run).items():
+        for digest, draws in run.wca_draws().items():
             called = [run.names[rows[0]["class_id"]] for rows in draws.values()]
-            share = np.mean([name == labels(run)[digest] for name in called])
+            share = np.mean([name == run.labels()[digest] for name in called])
             if len(set(called)) > 1:
-                expected[run.run_id, names(run)[digest]] = (len(set(called)), pytest.approx(share))
+                expected[run.run_id, run.image_names()[digest]] = (
+                    len(set(called)),
+                    pytest.approx(share),
+                )
     rows = ask("Which images change their class from draw to draw?")
     assert {
         (r["run_id"], r["image_name"]): (r["classes"], r["share_correct"]) for r in rows
     } == expected
 
 
-def crop_weights(run: Run, digest: str) -> dict[int, float]:
-    masses = {
-        row["crop_index"]: math.exp(math.exp(4) * float(np.float32(row["whole_similarity"])))
-        for row in run.select("crops", image_digest=digest)
-        if row["crop_index"] > 0
-    }
-    return {index: mass / sum(masses.values()) for index, mass in masses.items()}
-
-
 def test_where_the_weight_of_an_image_lies(ask: Ask, runs: tuple[Run, Run]) -> None:
     _, run = runs
     expected = {}
-    for digest, name in names(run).items():
-        weights = crop_weights(run, digest)
+    for digest, name in run.image_names().items():
+        weights = run.crop_weights(digest)
         best = max(weights, key=lambda index: weights[index])
         expected[name] = (best, pytest.approx(weights[best], rel=1e-4))
     rows = ask("Where does an image's weight lie?")
@@ -270,7 +255,7 @@ def test_where_the_weight_of_an_image_lies(ask: Ask, runs: tuple[Run, Run]) -> N
 
 def test_what_wca_gives_every_class_of_one_image(ask: Ask, runs: tuple[Run, Run]) -> None:
     _, run = runs
-    weights = crop_weights(run, "d00")
+    weights = run.crop_weights("d00")
     crops: dict[int, Any] = {
         row["crop_index"]: row["embedding"] for row in run.select("crops", image_digest="d00")
     }
@@ -379,7 +364,7 @@ def test_texts_that_decide(ask: Ask, runs: tuple[Run, Run]) -> None:
         texts = sorted(
             runs[1].select("explained_texts", image_digest=digest), key=lambda t: -t["support"]
         )
-        found = [row for row in rows if row["image_name"] == names(runs[1])[digest]]
+        found = [row for row in rows if row["image_name"] == runs[1].image_names()[digest]]
         assert [row["support"] for row in found] == [text["support"] for text in texts[:3]]
         best = texts[0]
         assert found[0]["text"] == f"description {best['position']} of {best['class_id']}"
@@ -396,7 +381,7 @@ def test_pictures_most_similar_to_a_picture_and_to_a_text(ask: Ask, runs: tuple[
         ("Which pictures show what a text says?", texts["label 0 of 0"]),
     ):
         cosines = {
-            names(runs[1])[digest]: float(e @ sought / np.hypot(*e) / np.hypot(*sought))
+            runs[1].image_names()[digest]: float(e @ sought / np.hypot(*e) / np.hypot(*sought))
             for digest, e in wholes.items()
             if sought is not wholes["d00"] or digest != "d00"
         }

@@ -1,4 +1,4 @@
-"""What the parts of `benchmarks/gpu.py` share: sizes, encoders, pictures, results and checks."""
+"""What the parts share: sizes, encoders, pictures, results and checks."""
 
 import io
 import shutil
@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from benchmarks.embed import count_operations
-from benchmarks.inputs import photographs, write_random_model
 from benchmarks.score import timed
+from benchmarks.shared.inputs import photographs, write_random_model
 from tasks.embed.encoder import Encoder
 from tasks.embed.identity import EncoderSource, Precision
 from tasks.embed.sources import resolve_encoder

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tasks.methods.registry import METHODS
-from tasks.score.grid import STEPS
-from tasks.score.paired import compare_hits
-from tasks.score.significance import holm
+from tasks.score.comparisons.grid import STEPS
+from tasks.score.comparisons.paired import compare_hits
+from tasks.score.comparisons.significance import holm
 from tasks.score.statistics import Protocol, statistics_tables
 from tasks.store.tables import TableRef
 from tests.score.conftest import IMAGES, RUNS, World, wilson

@@ -1,4 +1,4 @@
-"""The stages that `growth.py` measures: each does what the flow's task does, on stored tables."""
+"""The stages that are measured: each does what the flow's task does, on stored tables."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 from pydantic import TypeAdapter
 
-from benchmarks.growth_world import (
+from benchmarks.growth.world import (
     DIMENSION,
     DRAWN,
     METHODS,
@@ -34,7 +34,7 @@ QUESTIONS = {
     "weights": "weight lie",
 }
 SECOND_RUN = "second run"
-_DOCS = Path(__file__).resolve().parents[1] / "docs"
+_DOCS = Path(__file__).resolve().parents[2] / "docs"
 _REFS = TypeAdapter(dict[str, TableRef | tuple[TableRef, ...] | str])
 
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tasks.runtime.stopping import raise_if_stopped
-from tasks.score.hits import Hits
+from tasks.score.comparisons.hits import Hits
+from tasks.score.comparisons.significance import holm, mcnemar, sign_flip_test
 from tasks.score.intervals import Floats, mean_interval
-from tasks.score.significance import holm, mcnemar, sign_flip_test
 
 
 class PairedComparison(NamedTuple):

@@ -6,9 +6,16 @@ import pyarrow.compute as pc
 import torch
 
 from benchmarks.gather import IMAGE_SCALE, TEXT_SCALE
-from benchmarks.gpu_parts.bench import Bench
+from benchmarks.gpu.bench import Bench
 from benchmarks.score import timed
-from benchmarks.synthetic import DRAWN, METHODS_SCORED, POOL, RUNS, synthetic_texts, synthetic_views
+from benchmarks.shared.synthetic import (
+    DRAWN,
+    METHODS_SCORED,
+    POOL,
+    RUNS,
+    synthetic_texts,
+    synthetic_views,
+)
 from tasks.methods.inputs import Scene
 from tasks.methods.products import Repeats
 from tasks.methods.wca import draw_counts

@@ -1,6 +1,6 @@
 """How the cost of each stage grows with images, classes and texts: seconds, memory, exponents.
 
-    python benchmarks/growth.py [--over images] [--sizes 10000 30000 100000] [--folder DIR]
+    python -m benchmarks.growth [--over images] [--sizes 10000 30000 100000] [--folder DIR]
 
 Embeddings are synthetic: 64 values, a whole image and 20 crops, 20 runs. Every stage runs in a
 process of its own, on the tables of the stages before. `--over` is `images`, `classes` or `texts`
@@ -24,17 +24,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.growth_stages import BY_SHARD, PREPARING, SECOND_RUN, STAGES, run_stage
-from benchmarks.growth_world import Size
-from benchmarks.peak import peak_mb
+from benchmarks.growth.exponent import fit_exponent
+from benchmarks.growth.stages import BY_SHARD, PREPARING, SECOND_RUN, STAGES, run_stage
+from benchmarks.growth.world import Size
+from benchmarks.shared.peak import peak_mb
 
 # A run that is nearly all constant cost.
 LEAST = Size(images=64, classes=2, texts=2)
 SIZES = {"images": [10_000, 30_000, 100_000], "classes": [100, 300, 1000], "texts": [10, 30, 100]}
-# Less processor time above the constant is mostly noise.
-LEAST_SEC = 1.0
 
 
 class Cost(NamedTuple):
@@ -138,18 +136,6 @@ def sum_costs(parts: Sequence[Cost]) -> Cost | None:
         return None
     cpu, wall = sum(part.cpu_sec for part in parts), sum(part.wall_sec for part in parts)
     return Cost(parts[-1].stage, cpu, wall, max(part.peak_mb for part in parts), True)
-
-
-def fit_exponent(values: Sequence[int], seconds: NDArray[np.float64]) -> float | None:
-    """Fit e of `seconds = c * value ** e` by least squares of logarithms.
-
-    None where fewer than two values took `LEAST_SEC`.
-    """
-    is_used = seconds >= LEAST_SEC
-    if is_used.sum() < 2:
-        return None
-    logs = np.log(np.array(values)[is_used]), np.log(seconds[is_used])
-    return float(np.polyfit(*logs, 1)[0])
 
 
 if __name__ == "__main__":

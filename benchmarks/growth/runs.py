@@ -1,6 +1,6 @@
 """What one more run costs, and each command, in a store of many recorded runs.
 
-    python -m benchmarks.growth_runs FOLDER --counts 1 50 200 600 5000
+    python -m benchmarks.growth.runs FOLDER --counts 1 50 200 600 5000
 
 Synthetic runs of the size of the demo: its result tables with random rows, and large tables in five
 shards each. Every table is a file of its own. Each count is measured in a process of its own; what
@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.growth import fit_exponent
-from benchmarks.peak import peak_mb
+from benchmarks.growth.exponent import fit_exponent
+from benchmarks.shared.peak import peak_mb
 from tasks.store.damage import find_damaged_files, list_damage, list_shown_damage
 from tasks.store.digest import digest_of
 from tasks.store.footer import seal_file
@@ -42,6 +42,7 @@ from tasks.store.records import (
 from tasks.store.retention import measure_usage, prune
 from tasks.store.runs import LAST, RecordedContents, find_run, record_run
 from tasks.store.schemas import schema
+from tasks.store.seals import seal
 from tasks.store.tables import Store, TableRef
 
 # The rows of one table of each kind in the demo; of the large ones, of a shard.
@@ -93,7 +94,7 @@ def main() -> None:
 
 def run_alone(folder: Path, count: int, options: list[str]) -> dict[str, str]:
     """Measure a count in a process of its own; the processor's seconds, which are printed, too."""
-    command = [sys.executable, "-m", "benchmarks.growth_runs", str(folder), "--counts", str(count)]
+    command = [sys.executable, "-m", "benchmarks.growth.runs", str(folder), "--counts", str(count)]
     done = subprocess.run([*command, *options], check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603 - own
     sys.stdout.write(done.stdout)
     return dict(re.findall(r" runs  (.*?) +[0-9.]+ s +([0-9.]+) CPU s", done.stdout))
@@ -107,7 +108,7 @@ def write_runs(store: Store, count: int) -> None:
         write_manifest(store, manifest)
         execution = _execution(manifest.run_id, number)
         folder = runs_folder(store) / manifest.run_id
-        write_text(folder / execution_name(execution), execution.model_dump_json())
+        write_text(folder / execution_name(execution.flow_run_id), seal(execution))
     publish(store)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tasks.methods.registry import IMAGE_SIDES, METHODS, TEXT_SIDES
-from tasks.score.hits import Hits
+from tasks.score.comparisons.hits import Hits
+from tasks.score.comparisons.paired import compare_pairs
 from tasks.score.intervals import wilson_interval
-from tasks.score.paired import compare_pairs
 
 Row = dict[str, object]
 

@@ -1,0 +1,1 @@
+"""How costs grow: of stages with the size of a data set, of a run with the runs of a store."""

@@ -1,0 +1,1 @@
+"""What several benchmarks share: inputs, synthetic embeddings, the way to compare with, memory."""
