@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu.bench import Bench
+from benchmarks import gpu
+from benchmarks.gpu_parts.bench import Bench
 
 
 def test_every_part_measures_and_every_check_holds(

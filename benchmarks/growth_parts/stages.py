@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 from pydantic import TypeAdapter
 
-from benchmarks.growth.world import (
+from benchmarks.growth_parts.world import (
     DIMENSION,
     DRAWN,
     METHODS,

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.embed import product_rate
-from benchmarks.gpu.bench import Bench, make_picture
+from benchmarks.gpu_parts.bench import Bench, make_picture
 from benchmarks.score import timed
 from tasks.datasets.decode import decode_image
 from tasks.embed.crops import CropParameters, draw_boxes

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.embed import Work, class_vectors, embed_files, write_predictions
-from benchmarks.gpu.bench import ALMOST_NONE, Bench
+from benchmarks.gpu_parts.bench import ALMOST_NONE, Bench
 from benchmarks.score import timed
 from benchmarks.shared.synthetic import RUNS
 from tasks.datasets.decode import decode_image

@@ -1,6 +1,6 @@
 """What one more run costs, and each command, in a store of many recorded runs.
 
-    python -m benchmarks.growth.runs FOLDER --counts 1 50 200 600 5000
+    python -m benchmarks.growth_runs FOLDER --counts 1 50 200 600 5000
 
 Synthetic runs of the size of the demo: its result tables with random rows, and large tables in five
 shards each. Every table is a file of its own. Each count is measured in a process of its own; what
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.growth.exponent import fit_exponent
+from benchmarks.growth_parts.exponent import fit_exponent
 from benchmarks.shared.peak import peak_mb
 from tasks.store.damage import find_damaged_files, list_damage, list_shown_damage
 from tasks.store.digest import digest_of
@@ -94,7 +94,7 @@ def main() -> None:
 
 def run_alone(folder: Path, count: int, options: list[str]) -> dict[str, str]:
     """Measure a count in a process of its own; the processor's seconds, which are printed, too."""
-    command = [sys.executable, "-m", "benchmarks.growth.runs", str(folder), "--counts", str(count)]
+    command = [sys.executable, "-m", "benchmarks.growth_runs", str(folder), "--counts", str(count)]
     done = subprocess.run([*command, *options], check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603 - own
     sys.stdout.write(done.stdout)
     return dict(re.findall(r" runs  (.*?) +[0-9.]+ s +([0-9.]+) CPU s", done.stdout))

@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 import torch
 
 from benchmarks.gather import IMAGE_SCALE, TEXT_SCALE
-from benchmarks.gpu.bench import Bench
+from benchmarks.gpu_parts.bench import Bench
 from benchmarks.score import timed
 from benchmarks.shared.synthetic import (
     DRAWN,

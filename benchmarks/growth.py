@@ -25,9 +25,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.growth.exponent import fit_exponent
-from benchmarks.growth.stages import BY_SHARD, PREPARING, SECOND_RUN, STAGES, run_stage
-from benchmarks.growth.world import Size
+from benchmarks.growth_parts.exponent import fit_exponent
+from benchmarks.growth_parts.stages import BY_SHARD, PREPARING, SECOND_RUN, STAGES, run_stage
+from benchmarks.growth_parts.world import Size
 from benchmarks.shared.peak import peak_mb
 
 # A run that is nearly all constant cost.

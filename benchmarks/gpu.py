@@ -22,11 +22,11 @@ from pathlib import Path
 import open_clip
 import torch
 
-from benchmarks.gpu.bench import Bench, Sizes
-from benchmarks.gpu.encoders import measure_crops, measure_encoders
-from benchmarks.gpu.pipeline import measure_pipeline
-from benchmarks.gpu.scoring import measure_scoring
-from benchmarks.gpu.sharing import measure_memory, measure_processes
+from benchmarks.gpu_parts.bench import Bench, Sizes
+from benchmarks.gpu_parts.encoders import measure_crops, measure_encoders
+from benchmarks.gpu_parts.pipeline import measure_pipeline
+from benchmarks.gpu_parts.scoring import measure_scoring
+from benchmarks.gpu_parts.sharing import measure_memory, measure_processes
 from tasks.runtime.gpus import needs_gpu
 from tasks.runtime.threads import cores, limit_torch_to_one_core
 

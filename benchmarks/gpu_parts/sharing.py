@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.gpu.bench import ALMOST_NONE, Bench
+from benchmarks.gpu_parts.bench import ALMOST_NONE, Bench
 from tasks.embed.encoder import Encoder
 from tasks.embed.identity import EncoderSource
 from tasks.embed.precision import cosine_errors
