@@ -60,7 +60,7 @@ class CollectedAnswers(BaseModel):
 
 
 class AnswersRecipe(Recipe):
-    """Everything that decides the `answers` table."""
+    """Everything that decides the `answers` table, except where its answers came from."""
 
     code = ("tasks.describe.llm.answers", "tasks.describe.task")
 

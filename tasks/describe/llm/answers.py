@@ -34,12 +34,16 @@ def answer_rows(
 def digest_answers(
     plan: PromptPlan, class_names: Sequence[str], replies: Replies
 ) -> tuple[str, int]:
-    """Digest all answers of a plan and where they came from, and count the missing ones."""
+    """Digest all answers of a plan as they are now, and count the missing ones.
+
+    The origin, time and price of an answer are left out: they decide no text.
+    """
     digest, missing_count = "", 0
     for call in plan.calls(class_names):
         for row in _call_rows(call, plan.model, replies):
-            digest = digest_of([digest, row])
-            missing_count += row["answer"] is None
+            answer = row["answer"]
+            digest = digest_of([digest, row["prompt_digest"], row["answer_index"], answer])
+            missing_count += answer is None
     return digest, missing_count
 
 
