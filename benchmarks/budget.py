@@ -1,8 +1,8 @@
 """How many crops are enough: agreement with the whole pool, and time, against encodings.
 
     python benchmarks/budget.py [--data sixteen-photographs] [--descriptions FILE]
-        [--classnames FILE] [--encoder photo-lite] [--seeds 10] [--rounds 3] [--keep FOLDER]
-        [--time-encoder random]
+        [--classnames FILE] [--encoder photo-lite] [--crop-strategy random] [--seeds 10]
+        [--rounds 3] [--keep FOLDER] [--time-encoder random]
 
 For each seed the whole pool of every image is embedded, once: with `--keep` it is read from there
 the next time. From these embeddings come the rows of a table, each over all seeds: so many crops
@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +40,7 @@ from tasks.datasets.sources import open_source
 from tasks.describe.texts import class_texts
 from tasks.embed.choice import ChosenCrops, sees_square
 from tasks.embed.crop_use import READ_COLUMNS, CropRule, crop_use_rows
-from tasks.embed.crops import CropParameters, Layout
+from tasks.embed.crops import CropParameters, Layout, Strategy
 from tasks.embed.encoder import Encoder
 from tasks.embed.identity import EncoderSource
 from tasks.embed.images import Images, NeededCrops, WholePool, embed_images
@@ -129,6 +130,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--encoder", default="photo-lite")
     parser.add_argument("--pool", type=int, default=100)
+    parser.add_argument("--crop-strategy", choices=get_args(Strategy), default="random")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3, help="of the timing; 0: none")
@@ -139,7 +141,7 @@ def main() -> None:
     work = prepare(options)
     settings: dict[str, Setting] = {}
     for seed in range(options.first_seed, options.first_seed + options.seeds):
-        parameters = CropParameters(seed=seed, pool=options.pool)
+        parameters = _parameters(options, seed)
         measure(work, read_pool(work, parameters, options.keep), parameters, settings)
         print(f"seed {seed} measured", flush=True)
     print_settings(settings, has_labels=None not in work.labels.values())
@@ -237,9 +239,13 @@ def print_settings(settings: Mapping[str, Setting], *, has_labels: bool) -> None
         )
 
 
+def _parameters(options: argparse.Namespace, seed: int) -> CropParameters:
+    return CropParameters(seed=seed, pool=options.pool, crop_strategy=options.crop_strategy)
+
+
 def time_path(work: Work, options: argparse.Namespace) -> None:
     """Time whole pools and settled crops from JPEG to predictions, in turns."""
-    parameters = CropParameters(seed=options.first_seed, pool=options.pool)
+    parameters = _parameters(options, options.first_seed)
     used = work.use(read_pool(work, parameters, options.keep), parameters, work.rule(0.995))
     counts = dict(
         zip(used["image_digest"].to_pylist(), used["crop_count"].to_pylist(), strict=True)
