@@ -12,7 +12,7 @@ import duckdb
 
 from tasks.runtime.errors import InputError
 from tasks.runtime.text import count_of
-from tasks.store.place import Place, Remote, atomic_path, list_files, local_copy
+from tasks.store.place import Place, Remote, atomic_path, list_files
 from tasks.store.published.publications import (
     Publication,
     connect_parts,
@@ -23,12 +23,7 @@ from tasks.store.published.publications import (
     read_latest,
 )
 from tasks.store.published.publish import publish_all
-from tasks.store.published.snapshot import (
-    find_snapshot_damage,
-    open_snapshot,
-    read_shown_number,
-    snapshot_path,
-)
+from tasks.store.published.snapshot import inspect_snapshot, open_snapshot, snapshot_path
 from tasks.store.records import (
     ID_SHOWN,
     LISTS,
@@ -85,21 +80,7 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
             yield store.root / uri, f"{reason} (run {', '.join(sorted(set(refs.values())))})"
     yield from records.damaged.items()
     yield from _find_damaged_texts(store)
-    snapshot = snapshot_path(store)
-    published = [(snapshot, _inspect_snapshot(snapshot, has_runs=bool(records.manifests)))]
-    number, publication = read_latest(store)
-    if read_shown_number(snapshot) > number:
-        yield log_folder(store), _LOST_ENTRY
-    elif publication:
-        yield from _inspect_parts(store, records, publication)
-    elif number:
-        yield log_entry(store, number), "cannot be read: `wca report` makes it again"
-    for part in publication.parts if publication else ():
-        own = parts_store(store)
-        published += [(own.path(ref), own.find_damage(ref, True)) for ref in part.tables]
-    for place, reason in published:
-        if reason:
-            yield place, f"{reason}: `wca report` makes it again"
+    yield from _find_damaged_publication(store, records)
 
 
 def _find_damaged_texts(store: Store) -> Iterator[tuple[Place, str]]:
@@ -112,6 +93,29 @@ def _find_damaged_texts(store: Store) -> Iterator[tuple[Place, str]]:
         lines = file.place.read_bytes().split(b"\n")[:-1]
         if count := sum(not is_line_whole(line + b"\n") for line in lines):
             yield file.place, f"has {count_of(count, 'altered line')}"
+
+
+def _find_damaged_publication(store: Store, records: Records) -> Iterator[tuple[Place, str]]:
+    """The damaged snapshot, log or parts of what is published, and published records now lost."""
+    snapshot = snapshot_path(store)
+    try:
+        damage, shown_number = inspect_snapshot(snapshot)
+    except InputError:  # a store without runs may lack it
+        damage, shown_number = "is missing" if records.manifests else None, 0
+    published = [(snapshot, damage)]
+    number, publication = read_latest(store)
+    if shown_number > number:
+        yield log_folder(store), _LOST_ENTRY
+    elif publication:
+        yield from _inspect_parts(store, records, publication)
+    elif number:
+        yield log_entry(store, number), "cannot be read: `wca report` makes it again"
+    for part in publication.parts if publication else ():
+        own = parts_store(store)
+        published += [(own.path(ref), own.find_damage(ref, True)) for ref in part.tables]
+    for place, reason in published:
+        if reason:
+            yield place, f"{reason}: `wca report` makes it again"
 
 
 def list_damage(store: Store, records: Records | None = None) -> list[str]:
@@ -283,15 +287,6 @@ def _inspect_parts(
             is_known = place in records.damaged or flow_run_id in executions.get(run_id, ())
             if not is_known and place.parent in records.manifests:
                 yield place, "is missing"
-
-
-def _inspect_snapshot(place: Place, has_runs: bool) -> str | None:
-    """What is wrong with the snapshot, which a store without runs may lack."""
-    try:
-        with local_copy(place) as file:
-            return find_snapshot_damage(file)
-    except FileNotFoundError:
-        return "is missing" if has_runs else None
 
 
 def _explain_lost_record(store: Store, record: Place) -> str:

@@ -81,9 +81,9 @@ class Tally:
         self.left[kind] += sum(outcome.left_count for outcome in outcomes)
         if faults:
             self.cases[case] = faults
-            self.print_faults(case)
+            self._print_faults(case)
 
-    def print_faults(self, case: str) -> None:
+    def _print_faults(self, case: str) -> None:
         """Print what a case has lost."""
         for fault in self.cases[case]:
             self._console.print(f"  {fault}")
@@ -100,7 +100,7 @@ class Tally:
         self._console.print(table)
         for case in self.cases:
             self._console.print(f'again: python -m tests.chaos --case "{case}"')
-            self.print_faults(case)
+            self._print_faults(case)
 
 
 def _cases(kinds: list[str], seed: str) -> Iterator[str]:

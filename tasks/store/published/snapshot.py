@@ -101,13 +101,21 @@ def find_snapshot_damage(file: Path) -> str | None:
     return None
 
 
-def read_shown_number(place: Place) -> int:
-    """The number of the publication that a snapshot shows; 0 without a whole one of this kind."""
-    with suppress(InputError, duckdb.Error, DamagedRecord), _private_file(place) as file:
-        if not find_snapshot_damage(file):
-            with duckdb.connect(str(file), read_only=True) as connection:
-                return _read_publication(connection).number
-    return 0
+def inspect_snapshot(place: Place) -> tuple[str | None, int]:
+    """What is wrong with a snapshot, and the number of the publication that it shows.
+
+    The number is 0 where the snapshot is not whole or of another kind. Raises InputError where
+    there is none.
+    """
+    with _private_file(place) as file:
+        if reason := find_snapshot_damage(file):
+            return reason, 0
+        with (
+            suppress(duckdb.Error, DamagedRecord),
+            duckdb.connect(str(file), read_only=True) as connection,
+        ):
+            return None, _read_publication(connection).number
+    return None, 0
 
 
 def _read_publication(connection: duckdb.DuckDBPyConnection) -> Publication:

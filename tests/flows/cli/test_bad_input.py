@@ -16,6 +16,7 @@ PHOTOS = ("benchmark", "sixteen-photographs")
         (("bench",), "bench"),
         (("benchmark", "nonsense"), "Unknown data set 'nonsense'"),
         (("benchmark", "folder:none"), "none is not a folder; expected"),
+        (("benchmark", "folder:/no/such/place"), "is not a folder; expected"),
         (("benchmark", "folder:/no/:cat:/place"), "/no/:cat:/place is not a folder"),
         ((*PHOTOS, "--alpha", "3"), "alpha: Input should be less than"),
         ((*PHOTOS, "--alpha", "0.95"), "must not be greater than beta"),
