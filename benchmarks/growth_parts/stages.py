@@ -259,12 +259,16 @@ def _publish(run: Run) -> bool:
 
 
 def _report(run: Run) -> bool:
+    from tasks.report.page.mark import digest_inputs, is_made_of
     from tasks.report.page.report import render_report
     from tasks.store.published.snapshot import snapshot_path
+    from tasks.store.seals import seal_page
 
-    run_id = run.load("publish")["run_id"]
-    page = render_report(snapshot_path(run.store), run_id, lambda *_: None)  # no image is there
-    (run.folder / "report.html").write_text(page, encoding="utf-8")
+    run_id, target = run.load("publish")["run_id"], run.folder / "report.html"
+    inputs = digest_inputs(run.store, run_id)
+    if not is_made_of(target, inputs):
+        page = render_report(snapshot_path(run.store), run_id, lambda *_: None)  # no image is there
+        target.write_text(seal_page(page, inputs), encoding="utf-8")
     return True
 
 

@@ -212,6 +212,26 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+class FileState(NamedTuple):
+    """What the system says of a file; at least `changed_ns` differs after any change of it.
+
+    inode: its number in the file system. modified_ns, changed_ns: nanoseconds since 1970, of the
+    bytes and of anything; a program can set the first and not the second.
+    """
+
+    inode: int
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState":
+        """Read the state of a file, or of what a link leads to; OSError where there is none."""
+        status = path.stat()
+        inode = status.st_ino & (1 << 63) - 1  # as tables have whole numbers
+        return cls(inode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 class FilePart(NamedTuple):
     """Where bytes lie in a file."""
 

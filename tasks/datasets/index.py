@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import count
+from itertools import chain
 from socket import gethostname
 
 import pyarrow as pa
@@ -13,15 +13,19 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.files import is_utf8
-from tasks.datasets.readers import digest_image, read_bytes
+from tasks.datasets.known_files import LEAST_FILES, KnownFiles
+from tasks.datasets.readers import Digested, digest_image, read_bytes
 from tasks.datasets.settings import MAX_FILE_MB
 from tasks.runtime.errors import InputError
+from tasks.runtime.progress import Count
 from tasks.store.digest import bytes_digest, digest_of
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
 # The rows that are Python objects at a time; as Arrow columns they take a tenth of the memory.
 ROWS_AT_ONCE = 1024
+# The rows that one thread reads before it takes others: handing over one takes as long as reading.
+_ROWS_A_READER = 32
 
 
 class IndexedDataset(BaseModel):
@@ -35,25 +39,50 @@ class IndexedDataset(BaseModel):
 
 
 def index_dataset(
-    store: Store, dataset: Dataset, max_file_mb: int = MAX_FILE_MB, readers: int = 8
+    store: Store,
+    dataset: Dataset,
+    max_file_mb: int = MAX_FILE_MB,
+    readers: int = 8,
+    count: Count | None = None,
 ) -> IndexedDataset:
     """Read every image once and write the `images` and `classes` tables.
 
     The rows decide the names of the tables, so any change of an image makes a new table. An image
     that cannot be read, or has more than `max_file_mb`, has a row with the error in place of the
-    digest. Raises InputError where a card requires another digest.
+    digest. Of a data set of many files, those are not read whose state is still that of the table
+    `known_files`. count: of the images that are done. Raises InputError where a card requires
+    another digest.
     """
+    images = dataset.images
+    known_files = None
+    if dataset.root and len(images) >= LEAST_FILES:  # not for files by their absolute names
+        known_files = KnownFiles(store, dataset.root, (entry.name for entry in images))
+
+    def read_rows(start: int) -> list[dict[str, object]]:
+        entries = images[start : start + ROWS_AT_ONCE]
+        known = known_files.look_up(start, len(entries)) if known_files else [None] * len(entries)
+        read_some = partial(_read_image_rows, dataset.root, max_file_mb)
+        places = range(0, len(entries), _ROWS_A_READER)
+        some = [slice(place, place + _ROWS_A_READER) for place in places]
+        parts = pool.map(
+            read_some,
+            [start + place for place in places],
+            [entries[part] for part in some],
+            [known[part] for part in some],
+        )
+        rows, found = map(list, zip(*chain.from_iterable(parts), strict=True))
+        if known_files:
+            known_files.add(start, [entry.name for entry in entries], known, found)
+        if count:
+            count.update(len(rows))
+        return rows
+
     with ThreadPoolExecutor(readers) as pool:
-
-        def read_rows(start: int) -> list[dict[str, object]]:
-            entries = dataset.images[start : start + ROWS_AT_ONCE]
-            read_row = partial(_read_image_row, dataset.root, max_file_mb)
-            return list(pool.map(read_row, count(start), entries))
-
-        starts = range(0, len(dataset.images), ROWS_AT_ONCE)
-        images = _write_table(store, "images", map(read_rows, starts))
+        table = _write_table(store, "images", map(read_rows, range(0, len(images), ROWS_AT_ONCE)))
+    if known_files:
+        known_files.save()
     classes = write_classes(store, dataset.class_names)
-    return IndexedDataset(root=dataset.root, images=images, classes=classes)
+    return IndexedDataset(root=dataset.root, images=table, classes=classes)
 
 
 def write_classes(store: Store, class_names: Sequence[str]) -> TableRef:
@@ -93,20 +122,35 @@ def read_image(dataset: IndexedDataset, name: str, digest: str) -> bytes:
     return data
 
 
+def _read_image_rows(
+    root: str,
+    max_file_mb: int,
+    image_id: int,
+    entries: Sequence[ImageEntry],
+    known: Sequence[Digested | None],
+) -> list[tuple[dict[str, object], Digested | None]]:
+    """The rows of some images, of which `image_id` is the first, and what was found of each."""
+    return [
+        _read_image_row(root, max_file_mb, number, entry, before)
+        for number, (entry, before) in enumerate(zip(entries, known, strict=True), image_id)
+    ]
+
+
 def _read_image_row(
-    root: str, max_file_mb: int, image_id: int, entry: ImageEntry
-) -> dict[str, object]:
-    name, digest, read_error = entry.name, None, entry.problem
+    root: str, max_file_mb: int, image_id: int, entry: ImageEntry, known: Digested | None
+) -> tuple[dict[str, object], Digested | None]:
+    name, found, read_error = entry.name, None, entry.problem
     try:
-        if is_utf8(name):
-            digest = None if read_error else digest_image(root, name, max_file_mb)
-        else:  # no table can hold this name, so the image could not be read again
+        if not is_utf8(name):  # no table can hold this name, so the image could not be read again
             name = os.fsencode(name).decode("utf-8", "backslashreplace")
             read_error = "The file's name is not UTF-8: rename it."
+        elif not read_error:
+            found = digest_image(root, name, max_file_mb, known)
     except OSError as error:
         read_error = f"The file cannot be read: {error.strerror or error}."
     except MemoryError:  # within a table of images
         read_error = "The file does not fit into memory."
+    digest = found and found.digest
     if entry.sha256 is not None and digest != entry.sha256:
         raise InputError(
             f"{entry.name} is not the file that the data-set card names (SHA-256 differs): "
@@ -118,14 +162,17 @@ def _read_image_row(
         "image_digest": digest,
         "class_id": entry.class_id,
         "read_error": read_error,
-    }
+    }, found
 
 
 def _write_table(store: Store, table: str, chunks: Iterator[list[dict[str, object]]]) -> TableRef:
     """Write rows as a table that is named by their digest."""
+    columns = schema(table)
     digests, batches = [], []
     for rows in chunks:
         digests.append(digest_of(rows))
-        batches.append(pa.RecordBatch.from_pylist(rows, schema=schema(table)))
+        batches.append(
+            pa.RecordBatch.from_pydict({c: [r[c] for r in rows] for c in columns.names}, columns)
+        )
     digest = digest_of([table, digests])
-    return store.find(table, digest) or store.write(table, digest, schema(table), batches)
+    return store.find(table, digest) or store.write(table, digest, columns, batches)

@@ -5,10 +5,18 @@ every task can read an image again: `dog/1.jpg`, `shard-0.tar/dog/1.jpg`, `part-
 """
 
 import hashlib
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from tasks.datasets.files import FilePart, check_file_size, find_file, package_folder
+from tasks.datasets.files import (
+    FilePart,
+    FileState,
+    check_file_size,
+    find_file,
+    package_folder,
+)
 from tasks.datasets.formats.hub import HUB, read_hub
 from tasks.datasets.formats.parquet import PARQUET, read_parquet
 from tasks.datasets.formats.tar import TAR, read_tar
@@ -18,6 +26,8 @@ from tasks.store.digest import bytes_digest
 
 # The images of a card may be in installed packages: `package:skimage/data/coffee.png`.
 PACKAGE = "package:"
+# Two changes within the grain of a file system's clock, at most 2 s, leave the same times behind.
+_SETTLED_NS = 10 * 10**9
 
 
 def read_bytes(root: str, name: str) -> bytes:
@@ -26,18 +36,30 @@ def read_bytes(root: str, name: str) -> bytes:
     return found if isinstance(found, bytes) else b"".join(found.read_blocks(found.size_bytes))
 
 
-def digest_image(root: str, name: str, max_file_mb: int) -> str:
+class Digested(NamedTuple):
+    """The digest of an image, and its file's state then; None where that may not tell a change."""
+
+    digest: str
+    state: FileState | None
+
+
+def digest_image(root: str, name: str, max_file_mb: int, known: Digested | None = None) -> Digested:
     """SHA-256 of the encoded bytes of an image; a file of any size takes little memory.
 
-    Raises OSError where they cannot be read, or are more than `max_file_mb`.
+    known: what was found before; it is returned, and nothing read, where the file's state is still
+    the same. Raises OSError where the bytes cannot be read, or are more than `max_file_mb`.
     """
     found = _find(root, name, max_file_mb)
     if isinstance(found, bytes):
-        return bytes_digest(found)
+        return Digested(bytes_digest(found), None)
+    now, state = time.time_ns(), FileState.of(found.path)
+    if known and known.state == state:
+        return known
     digest = hashlib.sha256()
     for block in found.read_blocks():
         digest.update(block)
-    return digest.hexdigest()
+    is_settled = state.changed_ns < now - _SETTLED_NS and state == FileState.of(found.path)
+    return Digested(digest.hexdigest(), state if is_settled else None)
 
 
 def locate_file(root: str, name: str) -> Path:

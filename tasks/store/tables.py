@@ -22,6 +22,7 @@ from tasks.store.code import digest_code
 from tasks.store.content import ContentDigest, digest_file_rows
 from tasks.store.digest import digest_of, even_chunks
 from tasks.store.footer import (
+    SMALL_BYTES,
     find_data_end,
     name_damaged_file,
     open_parquet,
@@ -61,9 +62,6 @@ _CONTENTS = {"contents": True}
 DIGEST_KEY, CONTENT_KEY = b"wca.digest", b"wca.content"
 # The digests of the code that computed rows which take hours, joined by commas.
 CODE_KEY = b"wca.code"
-# The rows of a file of at most this size are checked whenever the table is looked for: in a
-# millisecond or two. `wca store verify` checks those of larger files.
-SMALL_BYTES = 1 << 20
 
 
 class Recipe(BaseModel):

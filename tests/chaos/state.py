@@ -123,7 +123,7 @@ def _list_kinds(store: Store) -> frozenset[str]:
     """The kinds of files that are no tables: their paths with `*` for digests and numbers."""
     if not isinstance(store.root, Path):
         return frozenset()
-    every = (path for path in store.root.rglob("*") if path.is_file())
+    every = (path for path in store.root.rglob("*") if path.is_file() and not _is_link(path))
     relative = (str(path.relative_to(store.root)) for path in every)
     tables = {str(file.place.relative_to(store.root)) for file in list_tables(store).values()}  # type: ignore[arg-type] # local
     return frozenset(

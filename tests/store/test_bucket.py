@@ -129,7 +129,8 @@ def test_of_a_large_table_the_end_is_fetched_first(
     """And then the rest at once, or of the largest what is needed."""
     monkeypatch.setattr("tasks.store.remembered.TAIL_BYTES", 1 << 16)
     monkeypatch.setattr("tasks.store.remembered.WHOLE_BYTES", whole_bytes)
-    monkeypatch.setattr("tasks.store.tables.SMALL_BYTES", 1 << 17)
+    for module in ("tables", "footer"):
+        monkeypatch.setattr(f"tasks.store.{module}.SMALL_BYTES", 1 << 17)
     count = 3 * ROW_GROUP_ROWS
     vectors = np.random.default_rng(0).normal(size=(count, 4)).astype("float32")
     ids, columns = np.arange(count, dtype="int32"), schema("class_vectors", 4)

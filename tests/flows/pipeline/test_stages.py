@@ -22,7 +22,7 @@ def test_prefect_does_not_visit_the_images_of_a_data_set(
     indexed: list[Dataset] = []
     durations: list[float] = []
 
-    def index(_: Store, dataset: Dataset, max_file_mb: int) -> SimpleNamespace:
+    def index(_: Store, dataset: Dataset, max_file_mb: int, **__: object) -> SimpleNamespace:
         indexed.append(dataset)
         return SimpleNamespace(images=None, classes=None)
 
