@@ -22,7 +22,7 @@ _WHEN_AND_WHERE = re.compile(
 )
 # Names that follow from contents, and so from the above where a language model has answered.
 _NAMES = re.compile(r"run_id|digest|content")
-_SKIPPED = ("executions", "methods", "undecodable")
+_SKIPPED = ("executions", "methods", "undecodable", "known_files")
 # Locks, what is published, and what `wca store repair` sets aside.
 _NO_KIND = re.compile(r"(.*/)?\.?[^/]*\.lock|published/.*|replies/.*\.altered")
 _DAY_SEC = 86_400

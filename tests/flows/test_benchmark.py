@@ -108,7 +108,7 @@ def test_the_snapshot_has_the_documented_columns(config: BenchmarkConfig) -> Non
     summary = benchmark(config)
     with duckdb.connect(summary.snapshot, read_only=True) as snapshot:
         for name, table in {**TABLES, **SNAPSHOT_TABLES}.items():
-            if name == "undecodable":  # gathered in `rejected`
+            if not table.snapshot and name != "inbox":
                 continue
             columns = [row[0] for row in snapshot.execute(f"DESCRIBE {name}").fetchall()]
             documented = [column.name for column in table.columns]
