@@ -111,10 +111,12 @@ def main(
     # ends by itself after a flow run has DuckDB's binding print a page of harmless leaks
     atexit.register(end_process)
     share_one_heap()
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
     try:
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
         status = run()
+    except KeyboardInterrupt as error:  # just before the command or after it
+        _, status = describe_error(error)
     except SystemExit as error:  # raised by rich when the reader ends: wca ... | head
         status = error.code if isinstance(error.code, int) else FAILED_RUN
     if environment is not None and status == DONE and "prefect" in sys.modules:

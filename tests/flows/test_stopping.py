@@ -56,3 +56,21 @@ def test_scoring_ends_between_two_blocks_of_images() -> None:
             list(scored)
     finally:
         STOP.clear()
+
+
+_COMMAND = """
+import os, signal, sys
+from flows.cli import app
+# the signal comes where the command makes its console, which is before it looks for errors
+app.Console = lambda **_: os.kill(os.getpid(), signal.{name})
+sys.argv = ["wca", "methods"]
+app.main()
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_command_that_has_hardly_begun_ends_as_any_other(name: str, status: int) -> None:
+    words = [sys.executable, "-c", _COMMAND.format(name=name)]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == status
+    assert ended.stderr == "wca: stopping; Ctrl-C again to stop at once.\n"
