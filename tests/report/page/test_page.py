@@ -14,9 +14,12 @@ from tasks.report.page.images import image_opener
 from tasks.report.page.queries import RunQueries
 from tasks.report.page.report import render_report
 from tasks.report.page.report_tables import REPORT_TABLES
+from tasks.store.published.publish import publish
 from tasks.store.published.snapshot import open_snapshot
+from tasks.store.tables import Store
 from tests.pages import check, tables
 from tests.report.page.conftest import BREAKOUT, CLASSES, LONG, RIGHT_TO_LEFT, SCRIPT
+from tests.report.page.runs import Run
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +121,26 @@ def test_the_command_on_the_page_repeats_the_run(
     given = bound.arguments["settings"].model_dump(exclude_unset=True)
     config = BenchmarkConfig(data=bound.arguments["data"], **given)
     assert config.model_copy(update={"store": hostile_config.store}) == hostile_config
+
+
+# What the first version of a run had.
+_FIRST = (
+    *("images", "classes", "descriptions", "crops", "class_vectors", "predictions"),
+    *("accuracy", "per_class_accuracy", "confusion", "rejected"),
+)
+# Tables that came together.
+_EXPLANATION = ("explanations", "explained_texts", "explained_pairs", "counterfactuals")
+
+
+def test_a_run_of_an_earlier_version_that_lacks_tables_has_a_page(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    whole = Run(store, 0)
+    later = [kind for kind, rows in whole.rows.items() if rows and kind not in _FIRST]
+    assert len(later) > 10
+    alone = [kind for kind in later if kind not in _EXPLANATION]
+    lacking = [later, *(alone[i::3] for i in range(3))]
+    runs = [Run(store, i, {kind: [] for kind in kinds}) for i, kinds in enumerate(lacking, start=1)]
+    snapshot = publish(store)
+    for run, kinds in zip(runs, lacking, strict=True):
+        page = render_report(snapshot, run.run_id, lambda *_: None)
+        assert 'id="table-accuracy"' in page, kinds
