@@ -69,7 +69,7 @@ def alter_file(file: Path, rng: random.Random, store: Path) -> str:
     is_page = file.suffix in (".html", ".png")
     ways = ["flip", "flip", "flip"]
     ways += [] if folder == "replies" else ["cut", "empty"]
-    ways += [] if is_page or folder in ("replies", "inbox") else ["delete"]
+    ways += [] if is_page or folder == "replies" else ["delete"]
     how = rng.choice(ways)
     if how == "delete":
         file.unlink()

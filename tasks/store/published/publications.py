@@ -76,10 +76,20 @@ class RetiredPart(BaseModel):
     retired_at: float
 
 
+class InboxImages(BaseModel):
+    """How many images each inbox has had, by its name; tables: the digest of the tables' names."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tables: str = ""
+    counts: dict[str, int] = {}
+
+
 class Publication(BaseModel):
     """An entry of the log: the parts with all rows.
 
     notes: which notes of executions it holds, of those that were there. version: of the parts.
+    inbox: nothing in an entry of an earlier version.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -89,6 +99,7 @@ class Publication(BaseModel):
     parts: tuple[Part, ...] = ()
     retired: tuple[RetiredPart, ...] = ()
     notes: tuple[str, ...] = ()
+    inbox: InboxImages = InboxImages()
 
 
 # Raised when parts hold other rows; parts with fewer columns than today are read as they are.

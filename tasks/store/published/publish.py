@@ -21,6 +21,7 @@ from tasks.store.place import (
     escape_glob,
     local_copy,
 )
+from tasks.store.published.inboxes import count_inbox_images
 from tasks.store.published.parts import advance, gather
 from tasks.store.published.publications import (
     COPIED,
@@ -62,9 +63,12 @@ def publish(store: Store, again: Collection[str] = ()) -> Place:
     return _publish(store, again, is_whole=False)
 
 
-def publish_all(store: Store) -> Place:
-    """Publish every recorded run anew, with all damage that there is now."""
-    return _publish(store, (), is_whole=True)
+def publish_all(store: Store, *, is_repaired: bool = False) -> Place:
+    """Publish every recorded run anew, with all damage that there is now.
+
+    is_repaired: images that inboxes have lost are missed no longer.
+    """
+    return _publish(store, (), is_whole=True, is_repaired=is_repaired)
 
 
 def publish_rest(store: Store) -> Place:
@@ -78,7 +82,9 @@ def publish_rest(store: Store) -> Place:
     return publish(store, gone)
 
 
-def _publish(store: Store, again: Collection[str], is_whole: bool) -> Place:
+def _publish(
+    store: Store, again: Collection[str], is_whole: bool, is_repaired: bool = False
+) -> Place:
     target = snapshot_path(store)
     with _publish_alone(target):
         while True:
@@ -94,12 +100,15 @@ def _publish(store: Store, again: Collection[str], is_whole: bool) -> Place:
                     before = before or Publication(number=number, version=VERSION)
                     advanced = gather(store, before, notes)
             after = advanced.publication
+            inbox = count_inbox_images(store, before.inbox if before and not is_repaired else None)
+            if inbox != after.inbox:
+                after = after.model_copy(update={"inbox": inbox, "number": number + 1})
             if after is not before and not append(store, after):
                 continue  # another writer was first: begin with what that one has published
             for run in advanced.damaged:
                 _log.warning("%s", explain_damage(store, run))
             _write(store, target, after)
-            is_whole, again = False, ()
+            is_whole, is_repaired, again = False, False, ()
             # a writer that overtook this one may have written its snapshot before
             if find_last_number(store) == after.number:
                 break
