@@ -13,7 +13,7 @@ import duckdb
 from tasks.runtime.errors import InputError
 from tasks.runtime.text import count_of
 from tasks.store.place import Place, Remote, atomic_path, list_files
-from tasks.store.published.inboxes import find_lost_images
+from tasks.store.published.counts import find_lost
 from tasks.store.published.publications import (
     Publication,
     connect_parts,
@@ -58,9 +58,9 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
     """Read everything in a store and yield each missing or damaged file with what is wrong.
 
     Tables are compared with their own footers and with the records of all runs, which name those
-    that are missing; `inbox` tables, which no record names, with the images that were published;
-    records, pages and replies of language models with their seals; the snapshot with its digest. Of
-    replies, to which lines are appended, lost ends are not noticed.
+    that are missing; records, pages and replies of language models with their seals; the snapshot
+    with its digest. Of `inbox` tables and replies, which no record names, the publication says how
+    many images and replies there must be.
     """
     records = read_records(store, run_files(store))
     recorded: dict[str, dict[TableRef, str]] = defaultdict(dict)
@@ -110,7 +110,7 @@ def _find_damaged_publication(store: Store, records: Records) -> Iterator[tuple[
         yield log_folder(store), _LOST_ENTRY
     elif publication:
         yield from _inspect_parts(store, records, publication)
-        yield from find_lost_images(store, publication)
+        yield from find_lost(store, publication)
     elif number:
         yield log_entry(store, number), "cannot be read: `wca report` makes it again"
     for part in publication.parts if publication else ():
@@ -206,6 +206,8 @@ def repair(store: Store) -> Repaired:
     ]
     if any("inbox" in (place.name, place.parent.name) for place in damaged):
         advice.append("The next run on the inbox classifies the images of the lost table again")
+    if any(place.name == "replies" for place in damaged):
+        advice.append("A command that needs the lost replies asks for them again, at their price")
     return Repaired(tuple(removed), tuple(f"{sentence}." for sentence in advice))
 
 

@@ -80,7 +80,7 @@ def test_new_images_are_classified_once_and_appended(config: InboxConfig, photos
     lost.unlink()
     ((place, reason),) = find_damaged_files(store)
     assert place == store.root / "inbox"
-    assert reason.startswith(f"has lost 8 of 14 images of the inbox {config.folder}, with a table")
+    assert reason.startswith(f"has lost 8 of 14 images of the inbox {config.folder}: ")
     repair(store)
     assert new(classify_inbox(config)) == 8
     assert (list(find_damaged_files(store)), rows(config)) == ([], before)

@@ -156,7 +156,7 @@ def test_a_lost_table_is_noticed_until_its_images_are_back_or_it_is_repaired(
     whole = joined.read_bytes()
     joined.unlink()
     lost = (
-        "inbox has lost 9 of 11 images of the inbox mine, with a table: after `wca store repair` "
+        "inbox has lost 9 of 11 images of the inbox mine: after `wca store repair` "
         "the next run on it classifies those again that are still in its folder"
     )
     assert find_lost(store) == [lost]

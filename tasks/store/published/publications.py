@@ -76,12 +76,12 @@ class RetiredPart(BaseModel):
     retired_at: float
 
 
-class InboxImages(BaseModel):
-    """How many images each inbox has had, by its name; tables: the digest of the tables' names."""
+class Counted(BaseModel):
+    """How much there is in a folder, by name; files: the digest of their names and sizes."""
 
     model_config = ConfigDict(frozen=True)
 
-    tables: str = ""
+    files: str = ""
     counts: dict[str, int] = {}
 
 
@@ -89,7 +89,7 @@ class Publication(BaseModel):
     """An entry of the log: the parts with all rows.
 
     notes: which notes of executions it holds, of those that were there. version: of the parts.
-    inbox: nothing in an entry of an earlier version.
+    counted: by folder, what no record names; nothing in an entry of an earlier version.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -99,7 +99,7 @@ class Publication(BaseModel):
     parts: tuple[Part, ...] = ()
     retired: tuple[RetiredPart, ...] = ()
     notes: tuple[str, ...] = ()
-    inbox: InboxImages = InboxImages()
+    counted: dict[str, Counted] = {}
 
 
 # Raised when parts hold other rows; parts with fewer columns than today are read as they are.

@@ -21,7 +21,7 @@ from tasks.store.place import (
     escape_glob,
     local_copy,
 )
-from tasks.store.published.inboxes import count_inbox_images
+from tasks.store.published.counts import count_kept
 from tasks.store.published.parts import advance, gather
 from tasks.store.published.publications import (
     COPIED,
@@ -66,7 +66,7 @@ def publish(store: Store, again: Collection[str] = ()) -> Place:
 def publish_all(store: Store, *, is_repaired: bool = False) -> Place:
     """Publish every recorded run anew, with all damage that there is now.
 
-    is_repaired: images that inboxes have lost are missed no longer.
+    is_repaired: images of inboxes and replies that were lost are missed no longer.
     """
     return _publish(store, (), is_whole=True, is_repaired=is_repaired)
 
@@ -100,9 +100,9 @@ def _publish(
                     before = before or Publication(number=number, version=VERSION)
                     advanced = gather(store, before, notes)
             after = advanced.publication
-            inbox = count_inbox_images(store, before.inbox if before and not is_repaired else None)
-            if inbox != after.inbox:
-                after = after.model_copy(update={"inbox": inbox, "number": number + 1})
+            counted = count_kept(store, before.counted if before and not is_repaired else {})
+            if counted != after.counted:
+                after = after.model_copy(update={"counted": counted, "number": number + 1})
             if after is not before and not append(store, after):
                 continue  # another writer was first: begin with what that one has published
             for run in advanced.damaged:
