@@ -39,6 +39,7 @@ from tasks.store.published.publications import (
 from tasks.store.published.snapshot import (
     SEAL_BYTES,
     find_snapshot_damage,
+    inspect_snapshot,
     read_sql,
     seal_snapshot,
     snapshot_path,
@@ -71,15 +72,21 @@ def publish_all(store: Store, *, is_repaired: bool = False) -> Place:
     return _publish(store, (), is_whole=True, is_repaired=is_repaired)
 
 
-def publish_rest(store: Store) -> Place:
-    """As `publish`, and take out the runs whose records are gone."""
+def publish_rest(store: Store) -> None:
+    """As `publish`, and take out the runs whose records are gone; nothing where all is shown."""
     publication = read_latest(store).publication
     recorded = {file.place.parent.name for file in manifest_files(store)}
     try:
         gone = list_published(store, publication.parts) - recorded if publication else ()
     except duckdb.Error:  # a damaged part
-        return publish_all(store)
-    return publish(store, gone)
+        publish_all(store)
+        return
+    shown = 0
+    with suppress(InputError):  # there is no snapshot
+        _, shown = inspect_snapshot(snapshot_path(store))
+    is_shown = publication and publication.number == shown
+    if gone or not is_shown or any(list_notes(store).values()):
+        publish(store, gone)
 
 
 def _publish(
