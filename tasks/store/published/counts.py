@@ -62,8 +62,12 @@ def _count_images(store: Store, places: list[Place]) -> dict[str, int]:
     def read(place: Place) -> pa.Table:
         try:
             return store.read(place, _COLUMNS)
-        except (InputError, pa.ArrowException, KeyError):  # damaged, which is said of the file
-            return nothing
+        except FileNotFoundError:
+            raise
+        except (InputError, pa.ArrowException, KeyError, OSError, ValueError) as error:
+            if getattr(error, "errno", None) is not None:  # of the disk or the bucket
+                raise
+            return nothing  # damaged, which is said of the file
 
     images = pa.concat_tables([nothing, *store.map(read, places)]).group_by("inbox_name")
     found = images.aggregate([("image_digest", "count_distinct")])
