@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -17,11 +18,16 @@ from flows.engines.workers import LOOPBACK, plan_workers
 from flows.settings.engine import EngineSettings
 from tasks.runtime.errors import InputError
 from tasks.runtime.gpus import list_visible_gpus, needs_gpu
+from tasks.store.place import TEMPORARY_PREFIX
 
 # A worker that was killed is replaced, and the task that it worked on is tried so many times more.
 TASK_RETRIES = 3
 # Ray keeps room for large results, by default a third of the memory; a shard's is a few names.
 STORE_BYTES = 100 * 2**20
+# A Unix socket's path has at most 107 bytes; Ray makes such paths below its temporary folder.
+MOST_FOLDER_BYTES = 107 - len(
+    "/ray/session_2026-01-02_03-04-05_678901_1234567/sockets/plasma_store"
+)
 
 
 @contextmanager
@@ -52,6 +58,8 @@ def start_runner(settings: EngineSettings, device: str) -> Iterator[Engine]:
         }
     resource = "GPU" if on_gpu else "CPU"
     with ExitStack() as running:
+        if not settings.engine_address:
+            options |= running.enter_context(_short_folder())
         with _keep_sigterm():
             started = RayTaskRunner[Any](settings.engine_address, options)
             runner = running.enter_context(started)
@@ -64,6 +72,29 @@ def start_runner(settings: EngineSettings, device: str) -> Iterator[Engine]:
             )
         )
         yield Engine(runner, lambda: _count_slots(resource), _stop_tasks)
+
+
+@contextmanager
+def _short_folder() -> Iterator[dict[str, str]]:
+    """Options that give Ray a folder in /tmp where its own has too long a path for sockets.
+
+    Raises InputError where none can be made.
+    """
+    folder = os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", ""))
+    if len(os.fsencode(folder)) <= MOST_FOLDER_BYTES:
+        yield {}
+        return
+    try:
+        made = tempfile.TemporaryDirectory(
+            prefix=TEMPORARY_PREFIX, dir="/tmp", ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        raise InputError(
+            f"{folder} has too long a name for Ray's sockets, and /tmp cannot be used "
+            f"({error.strerror}): name a folder with a short one in RAY_TMPDIR."
+        ) from error
+    with made as path:
+        yield {"_temp_dir": path}
 
 
 def _count_slots(resource: str) -> int:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from flows.server.private import find_home, list_settings_files, read_keep_sec
+from flows.server.private import find_socket_folder, list_settings_files, read_keep_sec
 
 SOCKET = "commands.sock"  # beside the sockets of Prefect's servers
 ANSWER_SEC = 3.0  # the process may be loading an encoder
@@ -49,7 +49,7 @@ def forward_command() -> None:
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(ANSWER_SEC)
-        connection.connect(str(find_home() / "wca" / "server" / SOCKET))
+        connection.connect(str(find_socket_folder() / SOCKET))
         if read_peer_user(connection) != os.geteuid():
             return
         request = _pack_request()

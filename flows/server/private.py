@@ -5,12 +5,15 @@
 
 import os
 import stat
+import zlib
 from pathlib import Path
 
 KEEP_VARIABLE = "WCA_KEEP_SERVER_SEC"  # 0: nothing outlives a command
 KEEP_SEC = 300.0
 # Files of the folder in which a command is given that may configure Prefect.
 CONFIGURATIONS = ("prefect.toml", "pyproject.toml", ".env")
+# A Unix socket's path has at most 107 bytes; the longest name of a socket here is this.
+MOST_FOLDER_BYTES = 107 - len("/0123456789abcdef.sock")
 
 
 def read_keep_sec() -> float:
@@ -29,9 +32,18 @@ def find_home() -> Path:
     return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
 
 
+def find_socket_folder() -> Path:
+    """The folder of sockets: in Prefect's, or one of its own in /tmp where the path is too long."""
+    folder = find_home() / "wca" / "server"
+    if len(os.fsencode(folder)) <= MOST_FOLDER_BYTES:
+        return folder
+    # commands must find it, so its name is no secret: whose it is is looked at before it is used
+    return Path(f"/tmp/.wca-{os.geteuid()}-{zlib.crc32(os.fsencode(folder.absolute())):08x}")  # noqa: S108
+
+
 def make_private_folder() -> Path:
     """Make the folder of sockets; OSError unless it is this user's alone."""
-    folder = find_home() / "wca" / "server"
+    folder = find_socket_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = folder.lstat()
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:

@@ -13,6 +13,7 @@ import duckdb
 from tasks.runtime.errors import InputError
 from tasks.runtime.text import count_of
 from tasks.store.place import Place, Remote, atomic_path, list_files
+from tasks.store.published.counts import find_lost
 from tasks.store.published.publications import (
     Publication,
     connect_parts,
@@ -58,7 +59,8 @@ def find_damaged_files(store: Store) -> Iterator[tuple[Place, str]]:
 
     Tables are compared with their own footers and with the records of all runs, which name those
     that are missing; records, pages and replies of language models with their seals; the snapshot
-    with its digest. Of replies, to which lines are appended, lost ends are not noticed.
+    with its digest. Of `inbox` tables and replies, which no record names, the publication says how
+    many images and replies there must be.
     """
     records = read_records(store, run_files(store))
     recorded: dict[str, dict[TableRef, str]] = defaultdict(dict)
@@ -108,6 +110,7 @@ def _find_damaged_publication(store: Store, records: Records) -> Iterator[tuple[
         yield log_folder(store), _LOST_ENTRY
     elif publication:
         yield from _inspect_parts(store, records, publication)
+        yield from find_lost(store, publication)
     elif number:
         yield log_entry(store, number), "cannot be read: `wca report` makes it again"
     for part in publication.parts if publication else ():
@@ -188,7 +191,7 @@ def repair(store: Store) -> Repaired:
         for place in removed:
             raise_if_late()
             place.unlink(missing_ok=True)
-        publish_all(store)
+        publish_all(store, is_repaired=True)
         runs = check_runs(store, read_records(store, run_files(store)))
     for run in runs:
         points = {ref: store.find_damage(ref) for ref in run.manifest.point_tables}
@@ -201,8 +204,10 @@ def repair(store: Store) -> Repaired:
         "command that wrote them makes them again"
         for run_id in sorted(pages)
     ]
-    if any(place.parent.name == "inbox" for place in removed):
-        advice.append("The next run on the inbox classifies the images of the removed table again")
+    if any("inbox" in (place.name, place.parent.name) for place in damaged):
+        advice.append("The next run on the inbox classifies the images of the lost table again")
+    if any(place.name == "replies" for place in damaged):
+        advice.append("A command that needs the lost replies asks for them again, at their price")
     return Repaired(tuple(removed), tuple(f"{sentence}." for sentence in advice))
 
 

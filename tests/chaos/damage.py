@@ -32,7 +32,7 @@ def damage(world: World, rng: random.Random) -> Iterator[Outcome]:
     for _ in range(ALTERED_EACH):
         file = rng.choice(files[rng.choice(sorted(files))])
         whole = file.read_bytes()
-        how = alter_file(file, rng, place)
+        how = alter_file(file, rng)
         found = _find(place)
         is_found = any(file.name in line or f"{file.parent} has lost" in line for line in found)
         is_same = is_found or _reads_alike(file, whole)
@@ -45,7 +45,7 @@ def damage(world: World, rng: random.Random) -> Iterator[Outcome]:
     # alone: answers asked for again, of another time, are refused for a table that is made again
     kinds = [kind for kind in kinds if kind.startswith("replies")] or kinds
     chosen = [rng.choice(files[kind]) for kind in kinds]
-    did = [f"{alter_file(file, rng, place)} {file.relative_to(place)}" for file in chosen]
+    did = [f"{alter_file(file, rng)} {file.relative_to(place)}" for file in chosen]
     job = world.begin(("store", "repair", "--store", "{store}"), place)
     status = world.forks.wait(job)
     faults = [] if status == 0 else [f"repair ends with {status}: {job.read()[-1000:]}"]
@@ -58,19 +58,15 @@ def damage(world: World, rng: random.Random) -> Iterator[Outcome]:
     yield Outcome(f"{name}: repaired after {', '.join(did)}", tuple(faults), left)
 
 
-def alter_file(file: Path, rng: random.Random, store: Path) -> str:
+def alter_file(file: Path, rng: random.Random) -> str:
     """Flip a bit of a file, cut it, empty it or delete it; says what was done.
 
-    Not of every file does something else say that it must be there, and how long it is.
+    Nothing says that a page must be there.
     """
     data = file.read_bytes()
     at, bit = rng.randrange(len(data)), rng.randrange(8)
-    folder = file.relative_to(store).parts[0]
     is_page = file.suffix in (".html", ".png")
-    ways = ["flip", "flip", "flip"]
-    ways += [] if folder == "replies" else ["cut", "empty"]
-    ways += [] if is_page or folder in ("replies", "inbox") else ["delete"]
-    how = rng.choice(ways)
+    how = rng.choice(["flip", "flip", "flip", "cut", "empty", *([] if is_page else ["delete"])])
     if how == "delete":
         file.unlink()
         return "deleted"

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 URL = f"s3://{BUCKET}/runs of all"
 
 
-# The requests of a first run, a repeated one and publishing may be these: they were 130, 66 and 33.
+# The requests of a first run, a repeated one and publishing may be these: they were 132, 68 and 34.
 FIRST, REPEATED, PUBLISHED = 150, 76, 38
 
 

@@ -20,6 +20,8 @@ from flows.settings.classify import ClassifyConfig
 from flows.settings.describe import DescribeConfig
 from tasks.describe.task import SECRET_BLOCK
 from tasks.runtime.errors import InputError, PermanentFailure
+from tasks.store.damage import find_damaged_files, repair
+from tasks.store.tables import Store
 from tests.conftest import photograph
 from tests.describe.llm.model import answer
 from tests.describe.llm.server import ModelServer
@@ -100,6 +102,17 @@ def test_a_second_run_asks_nothing_and_is_cached(
     assert not server.requests
     assert cleaned.answers != first.answers
     assert cleaned.run_id != first.run_id
+    store = Store(config.store)
+    assert list(find_damaged_files(store)) == []
+    (replies,) = config.store.glob("replies/*.jsonl")
+    lines = replies.read_bytes().splitlines(keepends=True)
+    replies.write_bytes(b"".join(lines[:-1]))
+    ((place, reason),) = find_damaged_files(store)
+    assert place == replies.parent
+    assert reason.startswith(f"has lost 1 of {len(lines)} replies")
+    repair(store)
+    assert describe(config).tally.call_count == 1
+    assert list(find_damaged_files(store)) == []
 
 
 def test_missing_answers_fail_the_run_unless_they_are_accepted(

@@ -14,6 +14,7 @@ import pytest
 from flows.inbox import InboxSummary, classify_inbox
 from flows.settings.inbox import InboxConfig
 from tasks.runtime.errors import PermanentFailure
+from tasks.store.damage import find_damaged_files, repair
 from tasks.store.digest import file_digest
 from tasks.store.published.snapshot import snapshot_path
 from tasks.store.tables import Store
@@ -71,6 +72,18 @@ def test_new_images_are_classified_once_and_appended(config: InboxConfig, photos
         query = """SELECT inbox_name = 'strict', prediction = 'unknown', prediction = class_name
             FROM inbox WHERE reason IS NULL GROUP BY ALL ORDER BY ALL"""
         assert snapshot.execute(query).fetchall() == [(False, False, True), (True, True, False)]
+    store = Store(config.store)
+    assert list(find_damaged_files(store)) == []
+    paths = store.root.glob("inbox/*.parquet")
+    lost = next(p for p in paths if pq.read_metadata(p).num_rows == 8)
+    before = rows(config)
+    lost.unlink()
+    ((place, reason),) = find_damaged_files(store)
+    assert place == store.root / "inbox"
+    assert reason.startswith(f"has lost 8 of 14 images of the inbox {config.folder}: ")
+    repair(store)
+    assert new(classify_inbox(config)) == 8
+    assert (list(find_damaged_files(store)), rows(config)) == ([], before)
 
 
 def test_batches_share_an_encoder_that_is_given_back(
@@ -142,12 +155,14 @@ def test_killed_in_the_middle_every_image_is_classified_once(
     drop(config, *photos.glob("*/*"))
     config = config.model_copy(update={"shard_size": 5})  # three batches
     kill(classify_inbox, config, lambda: list(config.store.glob(moment)))
+    store = Store(config.store)
+    assert not [reason for place, reason in find_damaged_files(store) if place.name == "inbox"]
 
     drop(config, photos / "big_cat" / "0.jpg")
     (config.folder / "late.jpg").write_bytes(b"came while nothing ran")
     classify_inbox(config)
     assert new(classify_inbox(config)) == 0
-    store = Store(config.store)
+    assert list(find_damaged_files(store)) == []
     recorded = [
         digest
         for path in store.root.glob("inbox/[!.]*.parquet")

@@ -15,6 +15,8 @@ from tasks.inbox.table import (
     read_recorded_images,
 )
 from tasks.runtime.errors import InputError
+from tasks.store.damage import find_damaged_files, repair
+from tasks.store.published.publish import publish, publish_all
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
@@ -130,3 +132,47 @@ def test_small_tables_become_one_and_an_image_stays_one_row(tmp_path: Path) -> N
     merged = {row["image_digest"] for row in rows if row["inbox_name"] == "mine"}
     assert merged == images
     assert {row["image_digest"] for row in read_latest_rows(store, "mine", 999)} == images
+
+
+def find_lost(store: Store) -> list[str]:
+    return [f"{place.name} {reason}" for place, reason in find_damaged_files(store)]
+
+
+def test_a_lost_table_is_noticed_until_its_images_are_back_or_it_is_repaired(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path)
+    for i in range(9):
+        batch(store, "mine", f"{i:03}", "in two batches")
+        batch(store, "another", f"o{i:03}", "in two batches")
+        publish(store)
+    compact_tables(store, "mine")  # killed before it publishes
+    assert find_lost(store) == []
+    batch(store, "mine", "kept", "in two batches")
+    publish(store)
+    assert find_lost(store) == []
+    joined = max(store.list_files("inbox"), key=lambda file: store.read(file.place).num_rows).place
+    assert isinstance(joined, Path)
+    whole = joined.read_bytes()
+    joined.unlink()
+    lost = (
+        "inbox has lost 9 of 11 images of the inbox mine: after `wca store repair` "
+        "the next run on it classifies those again that are still in its folder"
+    )
+    assert find_lost(store) == [lost]
+    batch(store, "mine", "x")
+    publish(store)
+    publish_all(store)
+    assert find_lost(store) == [lost.replace("9", "8")]
+    joined.write_bytes(whole)
+    assert find_lost(store) == []
+    publish(store)
+    joined.unlink()
+    repaired = repair(store)
+    assert repaired.files == ()
+    assert repaired.advice == (
+        "The next run on the inbox classifies the images of the lost table again.",
+    )
+    assert find_lost(store) == []
+    batch(store, "mine", *(f"{i:03}" for i in range(9)))
+    assert find_lost(store) == []

@@ -1,6 +1,8 @@
 """What one more run adds to what is published, and what a killed process leaves."""
 
 import json
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +19,11 @@ from tasks.store.published.publish import publish, publish_all
 from tasks.store.published.snapshot import open_snapshot, snapshot_path
 from tasks.store.records import StageTiming, run_files
 from tasks.store.runs import LAST, RecordedContents, find_run, read_runs, record_run
+from tasks.store.schemas import schema
 from tasks.store.seals import SEAL
 from tasks.store.tables import Store
 from tests.report.page.runs import Run
+from tests.store.conftest import classes, record
 
 TABLES = ("runs", "executions", "run_tables", "accuracy", "explained_texts", "predictions", "crops")
 
@@ -201,6 +205,62 @@ def test_a_lost_entry_of_the_log_is_found_and_published_anew(tmp_path: Path, cou
     repair(store)
     assert list(find_damaged_files(store)) == []
     assert rows(store) == before
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        ("published", "wca.duckdb"),
+        ("runs", "published/log", "unpublished"),
+        ("runs", "classes"),
+        ("published/log", "predictions"),
+    ],
+)
+def test_a_copy_of_a_store_in_use_is_repaired_and_completed(
+    tmp_path: Path, late: tuple[str, ...]
+) -> None:
+    """A copy takes folder after folder: most as they were before a run, `late` as after it."""
+    store, copied = tmp_path / "store", tmp_path / "backup"
+    copier = ("rsync", "-a") if shutil.which("rsync") else ("cp", "-a")
+
+    def copy(*paths: str) -> None:
+        for path in paths:
+            if (store / path).is_file():
+                subprocess.run((*copier, store / path, copied / path), check=True)
+                continue
+            (copied / path).mkdir(parents=True, exist_ok=True)
+            subprocess.run((*copier, f"{store / path}/.", copied / path), check=True)
+
+    def run(store: Store, seed: int) -> None:
+        digest = f"{seed}" * 64
+        ranked = [
+            {"image_digest": "d", "method": "clip", "rank": i, "score": 1 / i} for i in (1, 2)
+        ]
+        predictions = store.write_rows("predictions", digest, schema("predictions"), ranked)
+        record(store, seed, classes(store, "cat", f"dog {seed}", digest=digest), predictions)
+
+    def read(store: Store) -> list[object]:
+        with open_snapshot(snapshot_path(store)) as connection:
+            query = "FROM {} JOIN (SELECT run_id, seed FROM runs) USING (run_id) ORDER BY ALL"
+            tables = ("classes", "predictions")
+            return [connection.execute(query.format(name)).fetchall() for name in tables]
+
+    for seed in range(2):
+        run(Store(store), seed)
+    publish(Store(store))
+    copy(".")
+    run(Store(store), 2)
+    copy(*(path for path in late if path == "unpublished"))
+    publish(Store(store))
+    copy(*(path for path in late if path != "unpublished"))
+    expected = read(Store(store))
+    assert [len(table) for table in expected] == [6, 6]
+    shutil.rmtree(store)
+    restored = Store(copied)
+    repair(restored)
+    run(restored, 2)
+    publish(restored)
+    assert (read(restored), list(find_damaged_files(restored))) == (expected, [])
 
 
 def test_thousands_of_shards_are_a_small_record(tmp_path: Path) -> None:

@@ -73,6 +73,25 @@ def test_pruning_keeps_what_a_kept_run_uses(store: Store) -> None:
     assert list(find_damaged_files(store)) == []
 
 
+def test_pruning_publishes_only_what_is_not_shown(store: Store) -> None:
+    snapshot = snapshot_path(store)
+    assert isinstance(snapshot, Path)
+    left = store.root / ".wca-0123abcd.tmp"
+    left.write_bytes(b"half a snapshot")
+    os.utime(left, (1, 1))
+    before, written = snapshot.read_bytes(), snapshot.stat()
+    assert prune(store, 3, 7, is_dry=False).files == (left,)
+    assert os.path.samestat(written, snapshot.stat())
+    ids = [record(store, seed) for seed in (4, 5)]
+    publish(store)
+    snapshot.write_bytes(before)  # killed before this was replaced
+    for seed in (6, 7):  # or before the last run was published
+        prune(store, None, 7, is_dry=False)
+        with open_snapshot(snapshot, *ids):
+            pass
+        ids.append(record(store, seed))
+
+
 def test_pruning_takes_runs_without_a_record_out_of_the_snapshot(store: Store) -> None:
     first, second, _ = (run.manifest.run_id for run in read_runs(store))
     shutil.rmtree(store.root / "runs" / first)

@@ -95,3 +95,16 @@ def test_repair_sets_altered_replies_aside_and_removes_altered_pages(tmp_path: P
     assert replies.read_bytes() == lines[0]
     assert (replies.parent / "a.jsonl.altered").read_bytes() == altered
     assert list(find_damaged_files(store)) == []
+    replies.write_bytes(lines[0] + lines[0] + lines[2])
+    publish(store)
+    replies.write_bytes(lines[0] + lines[2])  # packed, without the one that was there twice
+    assert list(find_damaged_files(store)) == []
+    for lost in (lines[0], lines[0] + half):
+        replies.write_bytes(lost)
+        ((place, reason),) = find_damaged_files(store)
+        assert place == replies.parent
+        assert reason.startswith("has lost 1 of 2 replies of language models: copy the folder back")
+    (advice,) = repair(store).advice
+    assert advice == "A command that needs the lost replies asks for them again, at their price."
+    assert replies.read_bytes() == lines[0] + half
+    assert list(find_damaged_files(store)) == []

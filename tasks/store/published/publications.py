@@ -76,10 +76,20 @@ class RetiredPart(BaseModel):
     retired_at: float
 
 
+class Counted(BaseModel):
+    """How much there is in a folder, by name; files: the digest of their names and sizes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    files: str = ""
+    counts: dict[str, int] = {}
+
+
 class Publication(BaseModel):
     """An entry of the log: the parts with all rows.
 
     notes: which notes of executions it holds, of those that were there. version: of the parts.
+    counted: by folder, what no record names; nothing in an entry of an earlier version.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -89,6 +99,7 @@ class Publication(BaseModel):
     parts: tuple[Part, ...] = ()
     retired: tuple[RetiredPart, ...] = ()
     notes: tuple[str, ...] = ()
+    counted: dict[str, Counted] = {}
 
 
 # Raised when parts hold other rows; parts with fewer columns than today are read as they are.

@@ -21,6 +21,7 @@ from tasks.store.place import (
     escape_glob,
     local_copy,
 )
+from tasks.store.published.counts import count_kept
 from tasks.store.published.parts import advance, gather
 from tasks.store.published.publications import (
     COPIED,
@@ -38,6 +39,7 @@ from tasks.store.published.publications import (
 from tasks.store.published.snapshot import (
     SEAL_BYTES,
     find_snapshot_damage,
+    inspect_snapshot,
     read_sql,
     seal_snapshot,
     snapshot_path,
@@ -62,23 +64,34 @@ def publish(store: Store, again: Collection[str] = ()) -> Place:
     return _publish(store, again, is_whole=False)
 
 
-def publish_all(store: Store) -> Place:
-    """Publish every recorded run anew, with all damage that there is now."""
-    return _publish(store, (), is_whole=True)
+def publish_all(store: Store, *, is_repaired: bool = False) -> Place:
+    """Publish every recorded run anew, with all damage that there is now.
+
+    is_repaired: images of inboxes and replies that were lost are missed no longer.
+    """
+    return _publish(store, (), is_whole=True, is_repaired=is_repaired)
 
 
-def publish_rest(store: Store) -> Place:
-    """As `publish`, and take out the runs whose records are gone."""
+def publish_rest(store: Store) -> None:
+    """As `publish`, and take out the runs whose records are gone; nothing where all is shown."""
     publication = read_latest(store).publication
     recorded = {file.place.parent.name for file in manifest_files(store)}
     try:
         gone = list_published(store, publication.parts) - recorded if publication else ()
     except duckdb.Error:  # a damaged part
-        return publish_all(store)
-    return publish(store, gone)
+        publish_all(store)
+        return
+    shown = 0
+    with suppress(InputError):  # there is no snapshot
+        _, shown = inspect_snapshot(snapshot_path(store))
+    is_shown = publication and publication.number == shown
+    if gone or not is_shown or any(list_notes(store).values()):
+        publish(store, gone)
 
 
-def _publish(store: Store, again: Collection[str], is_whole: bool) -> Place:
+def _publish(
+    store: Store, again: Collection[str], is_whole: bool, is_repaired: bool = False
+) -> Place:
     target = snapshot_path(store)
     with _publish_alone(target):
         while True:
@@ -94,12 +107,15 @@ def _publish(store: Store, again: Collection[str], is_whole: bool) -> Place:
                     before = before or Publication(number=number, version=VERSION)
                     advanced = gather(store, before, notes)
             after = advanced.publication
+            counted = count_kept(store, before.counted if before and not is_repaired else {})
+            if counted != after.counted:
+                after = after.model_copy(update={"counted": counted, "number": number + 1})
             if after is not before and not append(store, after):
                 continue  # another writer was first: begin with what that one has published
             for run in advanced.damaged:
                 _log.warning("%s", explain_damage(store, run))
             _write(store, target, after)
-            is_whole, again = False, ()
+            is_whole, is_repaired, again = False, False, ()
             # a writer that overtook this one may have written its snapshot before
             if find_last_number(store) == after.number:
                 break

@@ -162,8 +162,14 @@ def loads(settings: EngineSettings, source: EncoderSource, count: int) -> list[t
 
 @pytest.mark.parametrize("engine", ["dask", "ray"])
 def test_a_worker_loads_the_encoder_once_and_has_its_share_of_the_cores(
-    engine: Literal["dask", "ray"], tiny_model: Path
+    engine: Literal["dask", "ray"],
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    long = tmp_path / ("x" * 100)  # a Unix socket in it cannot be made
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
     source = resolve_encoder(f"local-dir:{tiny_model}", "fp32", "cpu")
     found = loads(EngineSettings(engine=engine, workers=2), source, 8)
     pids = {pid for pid, _, _ in found}

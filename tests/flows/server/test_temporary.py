@@ -1,12 +1,14 @@
 """Commands share a Prefect server, which ends when none needs it, however the commands end."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -16,7 +18,7 @@ from prefect import context
 
 from flows.server import temporary
 from flows.server.kept import KeptServer
-from flows.server.private import KEEP_VARIABLE
+from flows.server.private import KEEP_VARIABLE, find_socket_folder
 from flows.server.temporary import API_VARIABLE, begin_server, use_server
 from tasks.runtime.errors import PermanentFailure
 
@@ -37,7 +39,19 @@ time.sleep(float(sys.argv[1]))
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a person who has no Prefect server, and no database yet."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    return {**environment, "PREFECT_HOME": str(tmp_path_factory.mktemp("home") / "prefect")}
+    home = tmp_path_factory.mktemp("home") / ("prefect" * 12)  # too long for a Unix socket's path
+    return {**environment, "PREFECT_HOME": str(home)}
+
+
+@pytest.fixture
+def folder(alone: dict[str, str]) -> Iterator[Path]:
+    """The folder of the sockets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", alone["PREFECT_HOME"])
+        found = find_socket_folder()
+    assert not found.is_relative_to(alone["PREFECT_HOME"])
+    yield found
+    shutil.rmtree(found, ignore_errors=True)
 
 
 def begin(environment: dict[str, str], seconds: int) -> "subprocess.Popen[str]":
@@ -90,7 +104,7 @@ def test_the_server_ends_with_the_command_however_that_ends(
 
 
 def test_commands_share_a_server_that_outlives_them_and_is_replaced_when_killed(
-    alone: dict[str, str],
+    alone: dict[str, str], folder: Path
 ) -> None:
     kept = {**alone, KEEP_VARIABLE: "600"}
     with begin(kept, 0) as first, begin(kept, 0) as second:  # both find none
@@ -98,7 +112,6 @@ def test_commands_share_a_server_that_outlives_them_and_is_replaced_when_killed(
         assert address(second) == url
     with begin(kept, 0) as third:
         assert address(third) == url
-    folder = Path(alone["PREFECT_HOME"]) / "wca" / "server"
     assert folder.stat().st_mode & 0o077 == 0
     (server,) = servers(alone)
     (other,) = (p for p in psutil.net_connections("tcp") if p.pid == server.pid and not p.raddr)
@@ -112,8 +125,9 @@ def test_commands_share_a_server_that_outlives_them_and_is_replaced_when_killed(
     server.wait(20)
 
 
-def test_a_server_ends_when_nobody_has_needed_it_for_a_while(alone: dict[str, str]) -> None:
-    folder = Path(alone["PREFECT_HOME"]) / "wca" / "server"
+def test_a_server_ends_when_nobody_has_needed_it_for_a_while(
+    alone: dict[str, str], folder: Path
+) -> None:
     before = set(folder.glob("*"))
     with begin({**alone, KEEP_VARIABLE: "1"}, 0) as command:
         url = address(command)
@@ -121,8 +135,7 @@ def test_a_server_ends_when_nobody_has_needed_it_for_a_while(alone: dict[str, st
     assert set(folder.glob("*")) - before <= {folder / "lock"}
 
 
-def test_a_folder_that_others_can_read_holds_no_server(alone: dict[str, str]) -> None:
-    folder = Path(alone["PREFECT_HOME"]) / "wca" / "server"
+def test_a_folder_that_others_can_read_holds_no_server(alone: dict[str, str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     before = set(folder.glob("*"))
