@@ -144,7 +144,7 @@ def name_damaged_file(path: Place) -> Iterator[None]:
         yield
     except (FileNotFoundError, pa.ArrowTypeError):  # the second is an error of the caller
         raise
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # the last of a column's name
         # errors of the operating system have an errno; those of a network are not the file's
         if getattr(error, "errno", None) is not None or isinstance(path, Remote):
             raise

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.runtime.errors import InputError
 from tasks.store.damage import find_damaged_files
 from tasks.store.footer import seal_file
 from tasks.store.published.publish import publish, publish_all
@@ -69,6 +70,19 @@ def test_no_flipped_bit_of_a_small_table_passes(tmp_path: Path, kind: str) -> No
         assert is_found or read(path) == original, f"seed {SEED}, byte {at}, bit {bit}"
         # without the name of its seal it is as one of an earlier version
         assert is_found or 64 < footer_start(data) - at <= 82
+
+
+def test_a_column_name_that_is_no_text_is_damage_of_its_file(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    ref = fill(store, "classes", "a")
+    path = local(store, ref)
+    data, wrong = path.read_bytes(), b"class\xff"
+    path.write_bytes(
+        data[: footer_start(data)] + data[footer_start(data) :].replace(b"class_", wrong)
+    )
+    for columns in (None, ["class_id"]):
+        with pytest.raises(InputError, match=f"{path} is damaged: `wca store repair` removes it"):
+            store.read(ref, columns)
 
 
 def test_damage_of_every_kind_costs_its_own_run_only(tmp_path: Path) -> None:
