@@ -11,8 +11,8 @@ from tasks.store.embeddings import embedding_type
 
 EMBEDDING = "embedding"
 TIMESTAMP = "timestamp"
-# Columns of earlier versions: crops were squares.
-EARLIER_COLUMNS = {"crops": {"side_px": "int32"}}
+# Columns of earlier versions: crops were squares, and all intervals of one number of resamples.
+EARLIER_COLUMNS = {"crops": {"side_px": "int32"}, "intervals": {"resample_count": "int32"}}
 _TYPES = {
     "string": pa.string(),
     "bool": pa.bool_(),
@@ -90,9 +90,12 @@ def schema(table: str, dimension: int = 0, precision: str = "fp32") -> pa.Schema
 
 
 def sql_types(table: str) -> dict[str, str]:
-    """The columns of a table with their types in DuckDB, those of earlier versions last."""
+    """The columns of a table with their types in DuckDB.
+
+    Last are those of earlier versions where a view has to read them; of a copy they are left out.
+    """
     columns = {c.name: _SQL_TYPES[c.type_name] for c in _ALL[table].columns}
-    earlier = EARLIER_COLUMNS.get(table, {})
+    earlier = EARLIER_COLUMNS.get(table, {}) if _ALL[table].snapshot == "view" else {}
     return columns | {name: _SQL_TYPES[type_name] for name, type_name in earlier.items()}
 
 

@@ -116,7 +116,7 @@ def test_damage_of_every_kind_costs_its_own_run_only(tmp_path: Path) -> None:
                 assert snapshot.execute(query).fetchall() == [(whole,)], kind
 
 
-def test_a_table_that_lacks_newer_columns_is_read(tmp_path: Path) -> None:
+def test_a_table_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     today = schema("accuracy")
     older = pa.schema(list(today)[:-1])
@@ -126,14 +126,19 @@ def test_a_table_that_lacks_newer_columns_is_read(tmp_path: Path) -> None:
     second = store.write_rows(
         "predictions", "b" * 64, pa.schema(list(predictions)[:-1]), [{"method": "wca"}]
     )
-    record(store, 1, first, second, fill(store, "classes", "c"))
-    record(store, 2, fill(store, "accuracy", "d"), fill(store, "predictions", "d"))
+    intervals = schema("intervals")
+    earlier = intervals.append(pa.field("resample_count", pa.int32()))
+    third = store.write_rows("intervals", "e" * 64, earlier, [{"method": "wca"}])
+    record(store, 1, first, second, third, fill(store, "classes", "c"))
+    record(store, 2, *(fill(store, kind, "d") for kind in ("accuracy", "predictions", "intervals")))
     assert [place for place, _ in find_damaged_files(store) if place.suffix == ".parquet"] == []
     publish_all(store)
     with open_snapshot(snapshot_path(store)) as snapshot:
         for kind, column in (("accuracy", today.names[-1]), ("predictions", "score")):
             query = f"SELECT count(*), count({column}) FROM {kind}"  # noqa: S608 - own names
             assert snapshot.execute(query).fetchall() == [(2, 1)]
+        shown = snapshot.table("intervals")
+        assert (len(shown), shown.columns) == (2, ["run_id", *intervals.names])
 
 
 def test_a_sealed_file_is_read_by_every_reader(tmp_path: Path) -> None:
