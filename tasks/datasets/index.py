@@ -1,10 +1,11 @@
 """Index a data set: the tables `images`, with the digest of each image, and `classes`."""
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import chain
+from itertools import count, starmap
 from socket import gethostname
 
 import pyarrow as pa
@@ -24,8 +25,9 @@ from tasks.store.tables import Store, TableRef
 
 # The rows that are Python objects at a time; as Arrow columns they take a tenth of the memory.
 ROWS_AT_ONCE = 1024
-# The rows that one thread reads before it takes others: handing over one takes as long as reading.
-_ROWS_A_READER = 32
+# So many files are read one after the other, in how many seconds each: where that is less, threads
+# would take longer to hand over to one another than to read.
+_TIMED, _FAST_SEC = 8, 0.0002
 
 
 class IndexedDataset(BaseModel):
@@ -43,38 +45,36 @@ def index_dataset(
     dataset: Dataset,
     max_file_mb: int = MAX_FILE_MB,
     readers: int = 8,
-    count: Count | None = None,
+    progress: Count | None = None,
 ) -> IndexedDataset:
     """Read every image once and write the `images` and `classes` tables.
 
     The rows decide the names of the tables, so any change of an image makes a new table. An image
     that cannot be read, or has more than `max_file_mb`, has a row with the error in place of the
     digest. Of a data set of many files, those are not read whose state is still that of the table
-    `known_files`. count: of the images that are done. Raises InputError where a card requires
-    another digest.
+    `known_files`. progress: counts images. Raises InputError where a card requires another digest.
     """
     images = dataset.images
     known_files = None
     if dataset.root and len(images) >= LEAST_FILES:  # not for files by their absolute names
         known_files = KnownFiles(store, dataset.root, (entry.name for entry in images))
 
+    read_row = partial(_read_image_row, dataset.root, max_file_mb)
+
     def read_rows(start: int) -> list[dict[str, object]]:
         entries = images[start : start + ROWS_AT_ONCE]
         known = known_files.look_up(start, len(entries)) if known_files else [None] * len(entries)
-        read_some = partial(_read_image_rows, dataset.root, max_file_mb)
-        places = range(0, len(entries), _ROWS_A_READER)
-        some = [slice(place, place + _ROWS_A_READER) for place in places]
-        parts = pool.map(
-            read_some,
-            [start + place for place in places],
-            [entries[part] for part in some],
-            [known[part] for part in some],
-        )
-        rows, found = map(list, zip(*chain.from_iterable(parts), strict=True))
+        items = list(zip(count(start), entries, known, strict=False))
+        began = time.perf_counter()
+        read = [read_row(*item) for item in items[:_TIMED]]
+        is_fast = time.perf_counter() - began < _TIMED * _FAST_SEC
+        rest = items[_TIMED:]
+        read += starmap(read_row, rest) if is_fast else pool.map(read_row, *zip(*rest, strict=True))
+        rows, found = map(list, zip(*read, strict=True))
         if known_files:
             known_files.add(start, [entry.name for entry in entries], known, found)
-        if count:
-            count.update(len(rows))
+        if progress:
+            progress.update(len(rows))
         return rows
 
     with ThreadPoolExecutor(readers) as pool:
@@ -120,20 +120,6 @@ def read_image(dataset: IndexedDataset, name: str, digest: str) -> bytes:
     if bytes_digest(data) != digest:
         raise InputError(f"{name} has changed during the run: start the run again.")
     return data
-
-
-def _read_image_rows(
-    root: str,
-    max_file_mb: int,
-    image_id: int,
-    entries: Sequence[ImageEntry],
-    known: Sequence[Digested | None],
-) -> list[tuple[dict[str, object], Digested | None]]:
-    """The rows of some images, of which `image_id` is the first, and what was found of each."""
-    return [
-        _read_image_row(root, max_file_mb, number, entry, before)
-        for number, (entry, before) in enumerate(zip(entries, known, strict=True), image_id)
-    ]
 
 
 def _read_image_row(

@@ -22,4 +22,4 @@ def index_images(store_root: str, dataset: Dataset, max_file_mb: int) -> Indexed
         get_run_logger().warning("%s", remark)
     progress = Progress(done=0, total=len(dataset.images))
     with report_progress("index images", " images", progress) as count:
-        return index_dataset(Store(store_root), dataset, max_file_mb, count=count)
+        return index_dataset(Store(store_root), dataset, max_file_mb, progress=count)
