@@ -35,8 +35,8 @@ _MILLION, _SCORING = "A million images", "Scoring"
 UNIT_COSTS = {
     "view_bytes": UnitCost(9.1, "bytes of a view beside its embedding", _MILLION),
     "row_bytes": UnitCost(4.9, "bytes of a row of `predictions`", _MILLION),
-    "index_sec": UnitCost(162e-6, "core seconds to index a small file", _MILLION),
-    "index_memory": UnitCost(370, "bytes of memory for an image that is indexed", _MILLION),
+    "index_sec": UnitCost(55e-6, "core seconds to index a small file", _MILLION),
+    "index_memory": UnitCost(540, "bytes of memory for an image that is indexed", _MILLION),
     "score_sec": UnitCost(1.1e-3, "core seconds to score an image, 1,000 classes", _SCORING),
     "summarise_sec": UnitCost(1.8e-7, "core seconds to count a row of `predictions`", _MILLION),
     "compare_sec": UnitCost(2.0e-7, "core seconds to compare a row of `predictions`", _MILLION),
