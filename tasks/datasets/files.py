@@ -1,18 +1,20 @@
 """Files of users, which may be hostile: JSON, lines, records, templates, image paths."""
 
 import errno
+import hashlib
 import importlib.util
 import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from tasks.runtime.errors import InputError
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
 CARDS = DATA_FOLDER / "datasets"
+_SETTLED_NS = 10 * 10**9
 
 
 def read_json(path: Path) -> Any:
@@ -225,28 +227,53 @@ class FileState(NamedTuple):
     changed_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> "FileState":
-        """Read the state of a file, or of what a link leads to; OSError where there is none."""
-        status = path.stat()
-        inode = status.st_ino & (1 << 63) - 1  # as tables have whole numbers
-        return cls(inode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    def of(cls, file: Path | int) -> "FileState":
+        """Read the state of an open file, or of what a path leads to; OSError where it is gone."""
+        return cls.take(os.stat(file))  # noqa: PTH116 - Path has no open files
+
+    @classmethod
+    def take(cls, status: os.stat_result) -> "FileState":
+        """The state in what the system says, as numbers that a table can hold."""
+        numbers = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return cls(*(number & (1 << 63) - 1 for number in numbers))
+
+    def tells_changes(self, now_ns: int) -> bool:
+        """Whether each change of the file after this state was read, at a time, makes another.
+
+        Two changes within the grain of a file system's clock leave the same times behind. One that
+        keeps whole seconds may also keep a time that the maker of an image of it has chosen.
+        """
+        return self.changed_ns < now_ns - _SETTLED_NS and self.changed_ns % 10**9 > 0
 
 
 class FilePart(NamedTuple):
-    """Where bytes lie in a file."""
+    """Where bytes lie in a file, and the state that it had when they were found there."""
 
     path: Path
     offset: int
     size_bytes: int
+    state: FileState
 
     def read_blocks(self, block_bytes: int = 1 << 20) -> Iterator[bytes]:
         """Yield the bytes, a block at a time; OSError where they cannot be read."""
-        left = self.size_bytes
         with self.path.open("rb") as file:
-            file.seek(self.offset)
-            while left and (block := file.read(min(left, block_bytes))):
-                yield block
-                left -= len(block)
+            yield from self._read_blocks(file, block_bytes)
+
+    def digest(self) -> tuple[str, bool]:
+        """The SHA-256 of the bytes, and whether the file was in its state all the time."""
+        digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            is_same = FileState.of(file.fileno()) == self.state
+            for block in self._read_blocks(file):
+                digest.update(block)
+            return digest.hexdigest(), is_same and FileState.of(file.fileno()) == self.state
+
+    def _read_blocks(self, file: BinaryIO, block_bytes: int = 1 << 20) -> Iterator[bytes]:
+        left = self.size_bytes
+        file.seek(self.offset)
+        while left and (block := file.read(min(left, block_bytes))):
+            yield block
+            left -= len(block)
 
 
 def find_file(path: Path) -> FilePart:
@@ -254,7 +281,7 @@ def find_file(path: Path) -> FilePart:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
-    return FilePart(path, 0, status.st_size)
+    return FilePart(path, 0, status.st_size, FileState.take(status))
 
 
 def check_file_size(size_bytes: int, max_file_mb: int) -> None:

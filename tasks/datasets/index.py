@@ -118,7 +118,10 @@ def read_image(dataset: IndexedDataset, name: str, digest: str) -> bytes:
             "during a run, and be under the same path on every worker."
         ) from error
     if bytes_digest(data) != digest:
-        raise InputError(f"{name} has changed during the run: start the run again.")
+        raise InputError(
+            f"{name} has changed during the run: start the run again. Where this comes back, the "
+            "file changes unnoticed: remove `known_files` from the store."
+        )
     return data
 
 

@@ -1,5 +1,6 @@
 """The digests of files that a store knows, so that unchanged files are not read again."""
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from tasks.store.digest import digest_of
 from tasks.store.schemas import schema
 from tasks.store.tables import Store, TableRef
 
+_log = logging.getLogger(__name__)
 # The files of a smaller data set are read in about a second.
 LEAST_FILES = 1000
 # In the footer: the digest of the data set's root.
@@ -69,9 +71,18 @@ class KnownFiles:
             self._found.append(pa.RecordBatch.from_pylist(rows, self._columns))
 
     def save(self) -> None:
-        """Write the table again where there is more to know, in place of what was there."""
+        """Write the table again where there is more to know, in place of what was there.
+
+        A store that cannot be written is no error: the files are then read again next time.
+        """
         if not self._found:
             return
+        try:
+            self._write()
+        except OSError as error:
+            _log.warning("The next run reads all images again: %s", error)
+
+    def _write(self) -> None:
         kept = self._rows.filter(pa.array(self._is_kept))
         found = pa.Table.from_batches(self._found, self._columns)
         rows = pa.concat_tables([kept.cast(self._columns), found])
@@ -85,9 +96,10 @@ class KnownFiles:
         def read(ref: TableRef) -> pa.Table:
             try:
                 rows = self._store.read(ref)
-            except (FileNotFoundError, InputError):  # replaced meanwhile, or damaged
+            except (OSError, InputError):  # replaced meanwhile, or damaged
                 return nothing
-            return rows if digest_rows(rows) == ref.content else nothing
+            is_whole = rows.schema.equals(nothing.schema) and digest_rows(rows) == ref.content
+            return rows if is_whole else nothing
 
         nothing = schema("known_files").empty_table()
         return pa.concat_tables([nothing, *map(read, self._tables)]).combine_chunks()

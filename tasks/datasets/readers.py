@@ -4,7 +4,7 @@ The `root` of a data set is a folder, or begins with a scheme and a colon. Names
 every task can read an image again: `dog/1.jpg`, `shard-0.tar/dog/1.jpg`, `part-0.parquet/17`.
 """
 
-import hashlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +26,6 @@ from tasks.store.digest import bytes_digest
 
 # The images of a card may be in installed packages: `package:skimage/data/coffee.png`.
 PACKAGE = "package:"
-# Two changes within the grain of a file system's clock, at most 2 s, leave the same times behind.
-_SETTLED_NS = 10 * 10**9
 
 
 def read_bytes(root: str, name: str) -> bytes:
@@ -52,14 +50,11 @@ def digest_image(root: str, name: str, max_file_mb: int, known: Digested | None 
     found = _find(root, name, max_file_mb)
     if isinstance(found, bytes):
         return Digested(bytes_digest(found), None)
-    now, state = time.time_ns(), FileState.of(found.path)
-    if known and known.state == state:
+    now, state = time.time_ns(), found.state
+    if known and known.state == state and os.access(found.path, os.R_OK):
         return known
-    digest = hashlib.sha256()
-    for block in found.read_blocks():
-        digest.update(block)
-    is_settled = state.changed_ns < now - _SETTLED_NS and state == FileState.of(found.path)
-    return Digested(digest.hexdigest(), state if is_settled else None)
+    digest, is_same = found.digest()
+    return Digested(digest, state if is_same and state.tells_changes(now) else None)
 
 
 def locate_file(root: str, name: str) -> Path:

@@ -11,11 +11,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.datasets import index, readers
+from tasks.datasets import files, index
+from tasks.datasets.files import FileState, find_file
 from tasks.datasets.index import index_dataset
 from tasks.datasets.settings import DataSource
 from tasks.datasets.sources import open_source
 from tasks.store.damage import find_damaged_files
+from tasks.store.digest import bytes_digest, file_digest
 from tasks.store.retention import prune
 from tasks.store.tables import Store, TableRef
 
@@ -53,7 +55,7 @@ class World:
 def world(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(index, "LEAST_FILES", 2)
     monkeypatch.setattr(index, "ROWS_AT_ONCE", 5)
-    monkeypatch.setattr(readers, "_SETTLED_NS", 0)
+    monkeypatch.setattr(files, "_SETTLED_NS", 0)
     made = World(tmp_path, photos)
     time.sleep(0.05)  # longer than a tick of the file system's clock
     return made
@@ -75,9 +77,9 @@ def _edit(path: Path) -> None:
     """Change one byte, and put size and time back."""
     status = path.stat()
     with path.open("r+b") as file:
-        file.seek(100)
+        file.seek(600)
         byte = file.read(1)[0]
-        file.seek(100)
+        file.seek(600)
         file.write(bytes([byte ^ 1]))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
@@ -130,7 +132,7 @@ def test_new_files_and_fewer_files(world: World) -> None:
 def test_a_file_that_was_changed_a_moment_ago_is_not_known(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "_SETTLED_NS", 3600 * 10**9)
+    monkeypatch.setattr(files, "_SETTLED_NS", 3600 * 10**9)
     images, read = world.index()
     assert world.index() == (images, read)
     assert world.known() == []
@@ -173,7 +175,46 @@ def test_an_altered_table_is_not_believed(
     assert world.index() == (images, set())
 
 
-def test_a_shard_is_read_again_where_it_has_changed(world: World) -> None:
+def test_a_state_tells_changes_where_its_clock_is_fine_enough() -> None:
+    second = 10**9
+    state = FileState(1, 2, 3, 5 * second + 1)
+    assert state.tells_changes(16 * second)
+    assert not state.tells_changes(15 * second)  # another change may have the same time
+    assert not state._replace(changed_ns=5 * second).tells_changes(16 * second)
+
+
+def test_a_file_that_is_exchanged_while_it_is_read_is_not_known(world: World) -> None:
+    first, second = (world.root / name for name in world.names[:2])
+    found = find_file(first)
+    assert found.digest() == (bytes_digest(first.read_bytes()), True)
+    second.replace(first)
+    assert not found.digest()[1]
+
+
+def test_odd_times_and_a_store_that_cannot_keep_the_table_are_no_errors(world: World) -> None:
+    os.utime(world.root / world.names[0], ns=(0, 2**63))
+    os.utime(world.root / world.names[1], ns=(0, -1))
+    time.sleep(0.05)
+    images, _ = world.index()
+    assert world.index() == (images, set())
+    folder = Path(str(world.store.root)) / "known_files"
+    shutil.rmtree(folder)
+    folder.touch()
+    assert world.index() == (images, set(map(str, world.names)))
+
+
+def test_a_table_of_other_columns_is_not_believed(world: World) -> None:
+    images, read = world.index()
+    (path,) = world.known()
+    rows = pq.read_table(path)
+    path.unlink()
+    fewer = rows.drop_columns(["size_bytes"])
+    world.store.write("known_files", "a" * 64, fewer.schema, fewer.to_batches())
+    assert world.index() == (images, read)
+    assert world.index() == (images, set())
+
+
+def test_a_shard_is_read_again_where_it_has_changed(world: World, photos: Path) -> None:
     shards = world.root.with_name("shards")
     shards.mkdir()
     for number, names in enumerate((world.names[:7], world.names[7:])):
@@ -194,3 +235,15 @@ def test_a_shard_is_read_again_where_it_has_changed(world: World) -> None:
     images, read = world.index()
     assert read == {"s-1.tar"}
     assert images == world.index_anew()
+    dataset = open_source(DataSource(data=world.data))
+    times = (shards / "s-0.tar").stat()
+    with tarfile.open(shards / "s-0.tar", "w") as shard:  # the same names in another order and time
+        for name in reversed(world.names[:7]):
+            shard.add(photos / name, str(name).replace("/", "_"))
+    os.utime(shards / "s-0.tar", ns=(times.st_atime_ns, times.st_mtime_ns))
+    time.sleep(0.05)
+    images = index_dataset(world.store, dataset).images
+    assert images == index_dataset(Store(shards / "new"), dataset).images
+    assert images.content == index_dataset(world.store, dataset).images.content
+    digests = world.store.read(images)["image_digest"].to_pylist()
+    assert digests[:7] == [file_digest(photos / name) for name in world.names[:7]]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tasks.datasets.dataset import Dataset, ImageEntry
 from tasks.datasets.decode import EXTENSIONS
-from tasks.datasets.files import FilePart, is_inside
+from tasks.datasets.files import FilePart, FileState, is_inside
 from tasks.datasets.labels import LabelSet, check_split
 from tasks.runtime.errors import InputError
 
@@ -54,10 +54,11 @@ def read_tar(root: str, name: str) -> FilePart:
     path = Path(root) / f"{shard}.tar"
     if not dot_tar or not is_inside(shard):
         raise FileNotFoundError(2, f"no member {name!r}")
-    place = _list_members(path, path.stat().st_mtime_ns).get(member)
+    state = FileState.of(path)
+    place = _list_members(path, state).get(member)
     if place is None:
         raise FileNotFoundError(2, f"no member {name!r}")
-    return FilePart(path, *place)
+    return FilePart(path, *place, state)
 
 
 def _find_shards(path: Path, split: str | None) -> tuple[Path, list[Path]]:
@@ -97,7 +98,7 @@ def _read_samples(root: Path, shard: Path) -> Iterator[tuple[str, str]]:
     images: dict[str, str] = {}
     labels: dict[str, str] = {}
     try:
-        members = _list_members(shard, shard.stat().st_mtime_ns)
+        members = _list_members(shard, FileState.of(shard))
         with shard.open("rb") as file:
             for member, (offset, size) in members.items():
                 key, ending = _split_member_name(member)
@@ -137,7 +138,7 @@ def _parse_label(shard: Path, member: str, data: bytes) -> str:
 
 
 @lru_cache(maxsize=32)  # 10,000 images take a second to list and a megabyte of memory
-def _list_members(path: Path, _modified: int) -> dict[str, tuple[int, int]]:
+def _list_members(path: Path, _state: FileState) -> dict[str, tuple[int, int]]:
     """The offset and size in bytes of each regular file in a tar file."""
     places = {}
     with tarfile.open(path, "r:") as tar:
