@@ -192,7 +192,7 @@ def test_a_server_that_does_not_start_is_one_sentence(
     home.write_text("a file where the folder of the database should be")
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "demo", "--store", str(tmp_path / "store")],
-        env={**alone, "PREFECT_HOME": str(home)},
+        env={**alone, "PREFECT_HOME": str(home), KEEP_VARIABLE: "0"},
         capture_output=True,
         text=True,
         check=False,
