@@ -1,6 +1,7 @@
 """Commands share a Prefect server, which ends when none needs it, however the commands end."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -192,10 +193,14 @@ def test_a_server_that_does_not_start_is_one_sentence(
     home.write_text("a file where the folder of the database should be")
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "demo", "--store", str(tmp_path / "store")],
-        env={**alone, "PREFECT_HOME": str(home), KEEP_VARIABLE: "0"},
+        env={**alone, "PREFECT_HOME": str(home)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
-    assert "wca: Prefect's server did not start (see above)" in done.stderr
+    # with a log in /tmp where the path of `home` is too long for a socket
+    sentence = (
+        r"wca: Prefect's server did not start \((see above|\S+ ends: .*)\): mend that, or name"
+    )
+    assert re.search(sentence, done.stderr)
