@@ -21,8 +21,15 @@ from tasks.store.digest import bytes_digest, file_digest
 from tasks.store.retention import prune
 from tasks.store.tables import Store, TableRef
 
-_opened: list[str] = []
-sys.addaudithook(lambda event, values: _opened.append(str(values[0])) if event == "open" else None)
+_opened: list[str] | None = None  # of the files that are opened, while that is of interest
+
+
+def _note(event: str, values: tuple[object, ...]) -> None:
+    if event == "open" and _opened is not None:
+        _opened.append(str(values[0]))
+
+
+sys.addaudithook(_note)  # which cannot be removed
 
 
 class World:
@@ -36,11 +43,13 @@ class World:
 
     def index(self) -> tuple[TableRef, set[str]]:
         """Index; the table of images, and the files that were read, without the folder's path."""
+        global _opened  # noqa: PLW0603 - of the one hook
         dataset = open_source(DataSource(data=self.data))
-        _opened.clear()
+        _opened = opened = []
         images = index_dataset(self.store, dataset).images
+        _opened = None
         start = f"{self.root}{os.sep}"
-        return images, {path.removeprefix(start) for path in _opened if path.startswith(start)}
+        return images, {path.removeprefix(start) for path in opened if path.startswith(start)}
 
     def index_anew(self) -> TableRef:
         """The table of images that a store makes which knows nothing."""
